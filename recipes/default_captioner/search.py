@@ -1,0 +1,67 @@
+"""Sampling and beam search on the torch model, for training only; what ships is searched by fuseline itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .captioner import BOS, EOS, PAD, UNK, Captioner, Memory
+
+FORBIDDEN = [PAD, BOS, UNK]
+
+
+def _log_probs(model: Captioner, tokens: Tensor, position: int, memory: Memory) -> Tensor:
+    logits = model.logits(model.transformer.step(tokens, position, memory))
+    logits[:, FORBIDDEN] = -torch.inf
+    return logits.log_softmax(-1)
+
+
+@torch.no_grad()
+def sample(model: Captioner, encoded: Tensor, samples: int, max_words: int) -> Tensor:
+    """Draw captions at temperature 1: encoded float32[B, S, E] -> int64[B, samples, max_words + 1], padded after </s>."""
+    rows = encoded.shape[0] * samples
+    memory = model.transformer.memory(encoded)
+    tokens = torch.full((rows,), BOS)
+    alive = torch.ones(rows, dtype=torch.bool)
+    drawn = torch.full((rows, max_words + 1), PAD)
+    for position in range(max_words + 1):
+        probabilities = _log_probs(model, tokens, position, memory).exp()
+        tokens = torch.multinomial(probabilities, 1).squeeze(1)
+        drawn[:, position] = torch.where(alive, tokens, PAD)
+        alive &= tokens != EOS
+        if not alive.any():
+            break
+    return drawn.view(encoded.shape[0], samples, -1)
+
+
+@torch.no_grad()
+def beam_search(model: Captioner, encoded: Tensor, beams: int = 4, max_words: int = 20) -> Tensor:
+    """The best caption of each photo by mean log-probability: int64[B, max_words + 1], padded after </s>."""
+    photos, words = encoded.shape[0], model.shape.vocab_size
+    memory = model.transformer.memory(encoded)
+    tokens = torch.full((photos * beams,), BOS)
+    scores = torch.full((photos, beams), -torch.inf)
+    scores[:, 0] = 0.0
+    history = torch.full((photos, beams, max_words + 1), PAD)
+    best_score = torch.full((photos,), -torch.inf)
+    best = torch.full((photos, max_words + 1), PAD)
+    for position in range(max_words + 1):
+        log_probs = _log_probs(model, tokens, position, memory).view(photos, beams, words)
+        top, flat = (scores.unsqueeze(-1) + log_probs).flatten(1).topk(2 * beams)
+        parents, chosen = flat // words, flat % words
+        candidates = history.gather(1, parents.unsqueeze(-1).expand(-1, -1, max_words + 1)).clone()
+        candidates[:, :, position] = chosen
+        ended = (chosen == EOS) & (torch.arange(2 * beams) < beams)
+        final = (top / (position + 1)).masked_fill(~ended, -torch.inf)
+        value, which = final.max(1)
+        better = value > best_score
+        best_score = torch.where(better, value, best_score)
+        best = torch.where(better.unsqueeze(1), candidates[torch.arange(photos), which], best)
+        scores, keep = top.masked_fill(chosen == EOS, -torch.inf).topk(beams)
+        history = candidates.gather(1, keep.unsqueeze(-1).expand(-1, -1, max_words + 1))
+        tokens = chosen.gather(1, keep).flatten()
+        memory.reorder((parents.gather(1, keep) + torch.arange(photos).unsqueeze(1) * beams).flatten())
+        if (scores[:, 0] / (position + 1) < best_score).all():
+            break
+    unfinished = torch.isinf(best_score)
+    return torch.where(unfinished.unsqueeze(1), history[:, 0], best)
