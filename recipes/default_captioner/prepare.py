@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from .captioner import Shape
-from .conv_graph import conv_model
 from .data import Photo, build_vocabulary, read_split
 from .efficientnet import TAIL_CHANNELS, EfficientNetLite0, imagenet_weights
+from .encoder_graph import FEATURES, conv_model
 from .progress import track
 
 # Plain, mirrored, and four random crops: more views would fit on disk, but each costs a minute to make.
@@ -63,7 +63,7 @@ def front_session(threads: int) -> onnxruntime.InferenceSession:
     network.load_imagenet(imagenet_weights())
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    model = conv_model(network.front, channels_in=3)
+    model = conv_model(network.front, "pixel_values", "N")
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -80,7 +80,7 @@ def prepare_split(data: Path, work: Path, split: str, photos: list[Photo], views
     paths = [data / photo.file for photo in photos]
     pixels = prefetch(paths, lambda path: make_views(path, views, size))
     for index, batch in enumerate(track(pixels, f"views of {split}", len(photos))):
-        cache[index] = session.run(None, {"x": batch})[0]
+        cache[index] = session.run([FEATURES], {"pixel_values": batch})[0]
     cache.flush()
     partial.rename(target)
 

@@ -25,8 +25,10 @@ def sample(model: Captioner, encoded: Tensor, samples: int, max_words: int) -> T
     alive = torch.ones(rows, dtype=torch.bool)
     drawn = torch.full((rows, max_words + 1), PAD)
     for position in range(max_words + 1):
-        probabilities = _log_probs(model, tokens, position, memory).exp()
-        tokens = torch.multinomial(probabilities, 1).squeeze(1)
+        # By the inverse of the distribution function: torch.multinomial draws a random number for every word.
+        upto = _log_probs(model, tokens, position, memory).exp().cumsum(-1)
+        threshold = torch.rand(rows, 1) * upto[:, -1:]
+        tokens = torch.searchsorted(upto, threshold, right=True).squeeze(1).clamp_(max=upto.shape[1] - 1)
         drawn[:, position] = torch.where(alive, tokens, PAD)
         alive &= tokens != EOS
         if not alive.any():
