@@ -1,0 +1,157 @@
+"""Beam search: the answer of transformers 4.57 for the same options (generation/utils.py, `_beam_search`).
+
+At every step each photo has num_beams open hypotheses and a pool of at most num_beams finished ones. All continuations
+of the open ones are ranked: those among the first num_beams that end go to the pool, the best that do not stay open.
+Photos share nothing but the decoder's steps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fuseline.kernels import top_candidates
+
+from .steps import Bool, Float32, Found, Int64, Steps, end_table, length_divisors
+
+if TYPE_CHECKING:
+    from ..generation import GenerationConfig
+
+# The beams of a photo all begin with the same prompt, so all but the first begin out of reach.
+_OUT_OF_REACH = np.float32(-1e9)
+
+
+class _Candidates(NamedTuple):
+    """The best continuations of each photo's hypotheses, best first."""
+
+    scores: Float32  # float32[B, K], sums of log-probabilities
+    tokens: Int64  # int64[B, K]
+    rows: Int64  # int64[B, K], the row of the hypothesis that is continued
+
+
+class _Pool:
+    """The finished hypotheses of one photo, best first; closed once nothing better is awaited."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.closed = False
+        self.entries: list[tuple[float, Int64]] = []  # score and tokens
+
+    @property
+    def full(self) -> bool:
+        return len(self.entries) == self.size
+
+    def add(self, finished: list[tuple[float, Int64]]) -> None:
+        """Keep the best; of equal ones the older."""
+        self.entries = sorted(self.entries + finished, key=lambda entry: -entry[0])[: self.size]
+
+    def close_if_settled(self, best_possible: float, early_stopping: bool | str) -> None:
+        """Close when full and no open hypothesis may beat the worst finished one; with True as soon as full."""
+        if self.full and (early_stopping is True or not best_possible > self.entries[-1][0]):
+            self.closed = True
+
+
+def beam_search(steps: Steps, prompt: Int64, config: GenerationConfig, max_length: int) -> Found:
+    """The num_return_sequences best sequences of each photo, best first.
+
+    prompt: int64[B, T]; max_length: longest sequence in tokens, prompt included, > T.
+    """
+    photos, start = prompt.shape
+    beams = config.num_beams
+    divisors = length_divisors(max_length - start, config.length_penalty)
+    pools = [_Pool(beams) for _ in range(photos)]
+    history = np.empty((photos * beams, max_length), np.int64)
+    scores = np.full((photos, beams), _OUT_OF_REACH)
+    scores[:, 0] = 0
+    tokens, parents, ends = np.repeat(prompt, beams, axis=0), None, None
+    history[:, :start] = tokens
+    for length in range(start + 1, max_length + 1):
+        logits = steps(tokens, parents)
+        if ends is None:
+            ends = end_table(config.ends, logits.shape[1])
+        candidates = _continuations(logits, scores, max(2, 1 + len(config.ends)) * beams)
+        ending = ends[candidates.tokens] if length < max_length else np.ones(candidates.tokens.shape, np.bool_)
+        any_ending = bool(ending.any())
+        if any_ending:
+            _collect(pools, candidates, ending, history[:, : length - 1], divisors[length - start])
+        scores, chosen, parents = _still_open(candidates, ending if any_ending else None, beams)
+        _close(pools, scores[:, 0], divisors, length - start, config)
+        if all(pool.closed for pool in pools) or (any_ending and ending.all()):
+            break
+        history = history[parents]
+        history[:, length - 1] = chosen
+        tokens = chosen[:, None]
+    return _best_of(pools, config)
+
+
+def _continuations(logits: Float32, scores: Float32, keep: int) -> _Candidates:
+    """The `keep` best continuations of each photo. logits: float32[R, V]; scores: float32[B, num_beams] so far.
+
+    All of them may continue one row, so each row offers as many. Equal ones: the lower row first, then the lower token.
+    """
+    photos, beams = scores.shape
+    offered = min(keep, logits.shape[1])
+    values, indices, logsumexp = top_candidates(logits, offered)
+    # In this order, as float32 and as transformers: first the log-probability, then the sum.
+    sums = (values - logsumexp[:, None]) + scores.reshape(-1, 1)
+    order = np.argsort(-sums.reshape(photos, beams * offered), axis=1, kind="stable")[:, :keep]
+    picked = order + (np.arange(photos) * (beams * offered))[:, None]
+    return _Candidates(sums.ravel()[picked], indices.ravel()[picked], picked // offered)
+
+
+def _still_open(candidates: _Candidates, ending: Bool | None, beams: int) -> tuple[Float32, Int64, Int64]:
+    """The best `beams` candidates of each photo that do not end.
+
+    Returns scores float32[B, num_beams], tokens int64[R] and the rows they continue, int64[R].
+    ending: bool[B, K], None where no candidate ends.
+    """
+    if ending is None:
+        first = candidates.scores[:, :beams], candidates.tokens[:, :beams], candidates.rows[:, :beams]
+    else:
+        open_first = np.argsort(ending, axis=1, kind="stable")[:, :beams]
+        first = (
+            np.take_along_axis(candidates.scores, open_first, axis=1),
+            np.take_along_axis(candidates.tokens, open_first, axis=1),
+            np.take_along_axis(candidates.rows, open_first, axis=1),
+        )
+    scores, tokens, rows = first
+    return scores, tokens.ravel(), rows.ravel()
+
+
+def _collect(pools: list[_Pool], candidates: _Candidates, ending: Bool, history: Int64, divisor: np.float32) -> None:
+    """Put what ends among the best num_beams candidates of a photo into its pool. history: int64[R, tokens so far]."""
+    for photo, pool in enumerate(pools):
+        ranks = np.flatnonzero(ending[photo, : pool.size])
+        if pool.closed or not ranks.size:
+            continue
+        scores = (candidates.scores[photo, ranks] / divisor).tolist()
+        rows = candidates.rows[photo, ranks].tolist()
+        tokens = candidates.tokens[photo, ranks].tolist()
+        pool.add([(scores[i], np.append(history[rows[i]], tokens[i])) for i in range(len(scores))])
+
+
+def _close(pools: list[_Pool], best: Float32, divisors: Float32, generated: int, config: GenerationConfig) -> None:
+    """Close the pools that no open hypothesis may improve. best: float32[B], the best open score of each photo.
+
+    What may still come is judged at the present length, the approximation that early_stopping=False stands for; "never"
+    takes the longest length instead where length_penalty favours longer sequences.
+    """
+    if not any(pool.full for pool in pools):
+        return
+    hopeful = config.early_stopping == "never" and config.length_penalty > 0
+    possible = best / divisors[-1 if hopeful else generated]
+    for pool, best_possible in zip(pools, possible.tolist(), strict=True):
+        pool.close_if_settled(best_possible, config.early_stopping)
+
+
+def _best_of(pools: list[_Pool], config: GenerationConfig) -> Found:
+    """The sequences to return, padded to the longest of them."""
+    entries = [entry for pool in pools for entry in pool.entries[: config.num_return_sequences]]
+    # transformers takes a pad token of 0 for none here and pads with the first end token instead. Without end tokens
+    # all sequences have the same length.
+    fill = (config.pad or config.ends[0]) if config.ends else -1
+    sequences = np.full((len(entries), max(len(tokens) for _, tokens in entries)), fill, np.int64)
+    for row, (_, tokens) in zip(sequences, entries, strict=True):
+        row[: len(tokens)] = tokens
+    return Found(sequences, np.array([score for score, _ in entries], np.float32))
