@@ -1,0 +1,44 @@
+"""On-device inference for encoder/decoder models: a photo in, a sentence out.
+
+The names are loaded when they are first used: a program that only asks for the version, or for help, starts at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import DeviceError, Error, ExportError, FolderError, InputError
+    from .generation import Generation, GenerationConfig
+    from .model import Model
+    from .pipelines import pipeline
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DeviceError",
+    "Error",
+    "ExportError",
+    "FolderError",
+    "Generation",
+    "GenerationConfig",
+    "InputError",
+    "Model",
+    "pipeline",
+]
+
+_ROOMS = {"generation": ("Generation", "GenerationConfig"), "model": ("Model",), "pipelines": ("pipeline",)}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f".{_ROOM_OF.get(name, 'errors')}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

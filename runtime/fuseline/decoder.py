@@ -1,0 +1,196 @@
+"""The step contract between graphs and search, and the decoder that fulfils it over a fixed-capacity cache.
+
+Dimensions: `B` photos, `R` rows = B x num_beams (rows of one photo together), `T` tokens of this step, `C` cache
+capacity in positions, `S` encoder positions, `E` width of the cache, `V` vocabulary, `L` layers.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, OrtValue
+
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the decoder reads of B photos: cross-attention K/V, float32[B, S, E] each, by the graphs' names."""
+
+    batch: int
+    values: Mapping[str, OrtValue]
+
+
+class Decoder(Protocol):
+    """A decoder never sees a score; a search never sees a cache."""
+
+    def start(self, encoded: Encoded, num_beams: int, max_length: int) -> State:
+        """A fresh state of R = encoded.batch x num_beams rows with room for max_length positions."""
+        ...
+
+    def step(self, state: State, tokens: Int64, parents: Int64 | None) -> Float32:
+        """Append tokens and look one position ahead.
+
+        tokens: int64[R, T], T > 1 only for a prompt. parents: int64[R], the row that each row continues (None: itself).
+        Returns logits, float32[R, V], of the last token; they are valid until the next step of the same state.
+        """
+        ...
+
+
+class State:
+    """One hypothesis set in progress: which rows, how far, and the memory it lives in. A search only passes it on."""
+
+    def __init__(self, buffers: _Buffers, position: int = 0) -> None:
+        self.rows = buffers.shape.rows
+        self.capacity = buffers.shape.capacity
+        self.position = position
+        self._buffers = buffers
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What decides whether memory can serve another caption."""
+
+    rows: int
+    capacity: int
+
+
+class CachedDecoder:
+    """The decoder graph with its self-attention cache bound once and written in place.
+
+    A state's memory (cache, table, logits and the binding that holds them together) goes back to a small pool when the
+    state is dropped, so the next caption of the same shape binds only the cross-attention K/V anew: 0.04-0.2 ms for 12
+    layers of 768 where new memory takes 1-6 ms. Safe to share between threads: a state belongs to one thread, the pool
+    is locked, and onnxruntime's run is reentrant.
+    """
+
+    # A program asks for a handful of shapes; each holds 2 L C R E floats, 5 MB for 12 layers of 768, 16 tokens, beam 4.
+    _IDLE = 4
+
+    def __init__(
+        self, session: InferenceSession, *, layers: int, width: int, vocab_size: int, max_positions: int
+    ) -> None:
+        """session: the decoder graph, of L layers, width E and V tokens; max_positions: the most it can tell apart."""
+        self._session = session
+        self._layers = layers
+        self._width = width
+        self._vocab_size = vocab_size
+        self._max_positions = max_positions
+        self._idle: list[_Buffers] = []
+        self._returned: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+
+    def start(self, encoded: Encoded, num_beams: int, max_length: int) -> State:
+        """A fresh state of R = encoded.batch x num_beams rows and C = min(max_length, max_positions) positions."""
+        if num_beams < 1 or max_length < 1:
+            raise InputError(f"num_beams and max_length must be at least 1, not {num_beams} and {max_length}")
+        shape = _Shape(encoded.batch * num_beams, min(max_length, self._max_positions))
+        buffers = self._take(shape) or _Buffers(self._session, shape, self._layers, self._width, self._vocab_size)
+        buffers.begin(encoded)
+        state = State(buffers)
+        # The last reference to the state is the search's; when it goes, nobody can step it any more. A finalizer may
+        # run at any moment, also in a thread that holds the lock, so it only puts into a queue that is made for that.
+        weakref.finalize(state, self._returned.put, buffers).atexit = False
+        return state
+
+    def step(self, state: State, tokens: Int64, parents: Int64 | None) -> Float32:
+        """See Decoder.step. Raises InputError when the cache has no room for T more positions."""
+        rows, length = tokens.shape
+        if rows != state.rows or length < 1:
+            raise InputError(f"tokens have shape {list(tokens.shape)}; for this state it must be [{state.rows}, T]")
+        if state.position + length > state.capacity:
+            raise InputError(
+                f"the decoder's cache has room for {state.capacity} positions and {state.position} are taken, so "
+                f"{length} more do not fit; ask for a larger max_length, of at most {self._max_positions}"
+            )
+        logits = state._buffers.run(state.position, tokens, parents)
+        state.position += length
+        return logits
+
+    def _take(self, shape: _Shape) -> _Buffers | None:
+        """Idle memory of this shape, the most recently used first."""
+        with self._lock:
+            while not self._returned.empty():
+                self._idle.append(self._returned.get())
+            del self._idle[: -self._IDLE]
+            for buffers in reversed(self._idle):
+                if buffers.shape == shape:
+                    self._idle.remove(buffers)
+                    return buffers
+        return None
+
+
+class _Buffers:
+    """Memory of one state, and the binding of the decoder graph to it.
+
+    Every array below is bound as an OrtValue over its own memory (onnxruntime does not copy on CPU), so a step writes
+    into the arrays and runs; nothing is bound again except the tokens when T changes.
+    """
+
+    def __init__(self, session: InferenceSession, shape: _Shape, layers: int, width: int, vocab_size: int) -> None:
+        self.shape = shape
+        self._session = session
+        self._binding = session.io_binding()
+        self._own_rows = np.arange(shape.rows, dtype=np.int64)[:, None]
+        self._position = np.zeros(1, np.int64)  # int64[1]
+        self._table = np.zeros((shape.rows, shape.capacity), np.int64)  # int64[R, C]
+        self._tokens = np.zeros((shape.rows, 1), np.int64)  # int64[R, T]
+        self._logits = np.zeros((shape.rows, vocab_size), np.float32)  # float32[R, V]
+        self._caches: list[Float32] = []  # 2 L of float32[C, R, E]; the binding does not keep them alive
+        self._encoded: Encoded | None = None
+        self._bind_input("position", self._position)
+        self._bind_input("beam_table", self._table)
+        self._bind_input("input_ids", self._tokens)
+        self._bind_output("logits", self._logits)
+        for layer in range(layers):
+            for part in ("key", "value"):
+                # Zeros, not empty: memory never written may hold NaN, and NaN x 0 attention is NaN.
+                cache = np.zeros((shape.capacity, shape.rows, width), np.float32)
+                self._caches.append(cache)
+                self._bind_input(f"past_key_values.{layer}.decoder.{part}", cache)
+                self._bind_output(f"present.{layer}.decoder.{part}", cache)
+
+    def begin(self, encoded: Encoded) -> None:
+        """Forget the last caption and read these photos."""
+        self._encoded = encoded  # kept here for the same reason as the caches
+        self._table[:] = self._own_rows
+        for name, value in encoded.values.items():
+            self._binding.bind_ortvalue_input(name, value)
+
+    def run(self, position: int, tokens: Int64, parents: Int64 | None) -> Float32:
+        """One step. tokens: int64[R, T], parents: int64[R] or None. Returns the bound logits, float32[R, V]."""
+        if tokens.shape[1] != self._tokens.shape[1]:
+            self._tokens = np.zeros(tokens.shape, np.int64)
+            self._bind_input("input_ids", self._tokens)
+        self._tokens[:] = tokens
+        self._position[0] = position
+        if parents is not None:
+            # Columns from position on stay the rows themselves: that is where this step's tokens are written.
+            self._table[:, :position] = self._table[parents, :position]
+        self._session.run_with_iobinding(self._binding)
+        return self._logits
+
+    def _bind_input(self, name: str, array: npt.NDArray[np.generic]) -> None:
+        self._binding.bind_ortvalue_input(name, _shared(array))
+
+    def _bind_output(self, name: str, array: npt.NDArray[np.generic]) -> None:
+        self._binding.bind_ortvalue_output(name, _shared(array))
+
+
+def _shared(array: npt.NDArray[np.generic]) -> OrtValue:
+    """An OrtValue over the array's own memory, which whoever made the array must keep."""
+    from onnxruntime import OrtValue
+
+    return OrtValue.ortvalue_from_numpy(array)

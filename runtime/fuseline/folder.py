@@ -1,0 +1,393 @@
+"""A model folder: finds it, checks it whole, and says which files a variant is made of. Nothing of it runs here.
+
+Everything in a folder is data from somewhere else. What `fuseline.json` says is checked against the step contract, and
+every file it lists against its size and hash, before a graph or a tokenizer is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .errors import FolderError
+
+FORMAT = 1
+DESCRIPTION = "fuseline.json"
+DEFAULT_MODEL = "flickr8k-lite0"
+# config.json of the largest models is some tens of kB; a description with thousands of files stays below this too.
+LARGEST_JSON = 4 << 20
+# How protobuf writes the place of external data: StringStringEntryProto.key = "location", and the tag of its value.
+_LOCATION = b"\x0a\x08location\x12"
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of a graph. A dimension is a number, or a name where it is free."""
+
+    name: str
+    type: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs and outputs of one graph."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The two graphs of one variant, as paths relative to the folder."""
+
+    encoder: str
+    decoder: str
+
+
+@dataclass(frozen=True)
+class DecoderSizes:
+    """L layers, H heads of size D, V tokens, and the most positions that the decoder can tell apart."""
+
+    layers: int
+    heads: int
+    head_size: int
+    vocab_size: int
+    max_positions: int
+
+    @property
+    def width(self) -> int:
+        """E = H x D."""
+        return self.heads * self.head_size
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that has been checked. `variant` is the one in use."""
+
+    path: Path
+    variant: str
+    default_variant: str
+    variants: Mapping[str, Variant]
+    decoder: DecoderSizes
+    encoder_signature: Signature
+    decoder_signature: Signature
+    sizes: Mapping[str, int]
+    made_by: Json
+    quality: Mapping[str, Json]
+    config: Json
+    generation_config: Json
+    preprocessor_config: Json
+
+    @property
+    def encoder_path(self) -> Path:
+        """The encoder graph of the variant in use."""
+        return self.path / self.variants[self.variant].encoder
+
+    @property
+    def decoder_path(self) -> Path:
+        """The decoder graph of the variant in use."""
+        return self.path / self.variants[self.variant].decoder
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The tokenizers file."""
+        return self.path / "tokenizer.json"
+
+    @classmethod
+    def open(cls, path: str | Path | None = None, variant: str | None = None) -> Folder:
+        """Check the folder at path whole. None: the captioner that ships; variant None: the folder's default.
+
+        Raises FolderError naming the file and the reason: missing, truncated, edited, outside the folder, malformed.
+        """
+        root = find(path)
+        description = _Fields(_read_json(root, DESCRIPTION), root / DESCRIPTION)
+        _check_format(description)
+        variants = {
+            name: Variant(graphs.text("encoder"), graphs.text("decoder"))
+            for name, graphs in description.children("variants").items()
+        }
+        default = description.text("default_variant")
+        chosen = default if variant is None else variant
+        if chosen not in variants:
+            raise FolderError(f"{root} has no variant {chosen!r}; it has {', '.join(sorted(variants)) or 'none'}")
+        sizes = _check_files(root, description, variants)
+        _check_external_data(root, variants[chosen], sizes)
+        sizes_of, tensors = description.child("decoder"), description.child("tensors")
+        folder = cls(
+            path=root,
+            variant=chosen,
+            default_variant=default,
+            variants=variants,
+            decoder=DecoderSizes(**{field.name: sizes_of.size(field.name) for field in fields(DecoderSizes)}),
+            encoder_signature=_signature(tensors.child("encoder")),
+            decoder_signature=_signature(tensors.child("decoder")),
+            sizes=sizes,
+            made_by=description.child("made_by", optional=True).values,
+            quality={name: of.values for name, of in description.children("quality", optional=True).items()},
+            config=_read_json(root, "config.json"),
+            generation_config=_read_json(root, "generation_config.json") if "generation_config.json" in sizes else {},
+            preprocessor_config=_read_json(root, "preprocessor_config.json"),
+        )
+        _check_contract(folder)
+        return folder
+
+
+def find(path: str | Path | None) -> Path:
+    """The resolved folder at path; a bare name that is no folder here may be that of a model that ships.
+
+    Raises FolderError if there is no folder, or one that fuseline did not make.
+    """
+    if path is None or (not Path(path).exists() and str(path) == PurePosixPath(path).name):
+        from importlib import resources
+
+        shipped = Path(str(resources.files("fuseline").joinpath("models", str(path or DEFAULT_MODEL))))
+        if path is None or (shipped / DESCRIPTION).exists():
+            path = shipped
+    root = Path(path)
+    if not root.exists():
+        raise FolderError(f"there is no model folder {root}")
+    if not root.is_dir():
+        raise FolderError(f"{root} is a file; a model is a folder with a {DESCRIPTION}")
+    if not (root / DESCRIPTION).exists():
+        raise FolderError(
+            f"{root} has no {DESCRIPTION}; folders of other tools can be opened by a later version only, "
+            "until then export the checkpoint with fuseline.export"
+        )
+    return root.resolve()
+
+
+def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:
+    """Every difference between two signatures, one phrase each. What `found` leaves free fits any number."""
+    problems: list[str] = []
+    for kind, wanted, present in (
+        ("input", expected.inputs, found.inputs),
+        ("output", expected.outputs, found.outputs),
+    ):
+        by_name = {tensor.name: tensor for tensor in present}
+        for tensor in wanted:
+            other = by_name.pop(tensor.name, None)
+            if other is None:
+                problems.append(f"{graph} {kind} {tensor.name} is missing")
+            elif tensor.type != other.type:
+                problems.append(f"{graph} {kind} {tensor.name} is {other.type} and must be {tensor.type}")
+            elif not _fits(tensor.shape, other.shape):
+                shapes = f"{_written(other.shape)} and must be {_written(tensor.shape)}"
+                problems.append(f"{graph} {kind} {tensor.name} is {shapes}")
+        problems.extend(f"{graph} {kind} {name} is not expected" for name in by_name)
+    return problems
+
+
+def _fits(expected: tuple[int | str, ...], found: tuple[int | str, ...]) -> bool:
+    """A number must be that number or be left open by the graph; a free dimension must be free.
+
+    Except S, which follows from the size of the photo: a graph that fixes one may know the other.
+    """
+    return len(expected) == len(found) and all(
+        isinstance(b, str) or a in (b, "S") for a, b in zip(expected, found, strict=True)
+    )
+
+
+def _written(shape: tuple[int | str, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _check_format(description: _Fields) -> None:
+    found = description.integer("format")
+    if found != FORMAT:
+        advice = "update fuseline" if found > FORMAT else "export the model again"
+        raise FolderError(f"{description.where} is of format {found} and this fuseline reads format {FORMAT}; {advice}")
+
+
+def _check_contract(folder: Folder) -> None:
+    """The listed tensors are those of the step contract; every difference in one FolderError."""
+    pixels = [tensor.shape for tensor in folder.encoder_signature.inputs if len(tensor.shape) == 4]
+    encoder, decoder = _contract(folder.decoder, pixels[0][2:] if pixels else ("height", "width"))
+    problems = mismatches("encoder", encoder, folder.encoder_signature)
+    problems += mismatches("decoder", decoder, folder.decoder_signature)
+    if problems:
+        where = folder.path / DESCRIPTION
+        raise FolderError(f"{where}: the tensors are not those of the step contract: {'; '.join(problems)}")
+
+
+def _contract(sizes: DecoderSizes, photo: tuple[int | str, ...]) -> tuple[Signature, Signature]:
+    """The tensors of the encoder and the decoder graph, as docs/design.md has them. photo: its height and width."""
+
+    def caches(name: str, shape: tuple[int | str, ...]) -> tuple[Tensor, ...]:
+        pairs = [(layer, part) for layer in range(sizes.layers) for part in ("key", "value")]
+        return tuple(Tensor(name.format(layer, part), "float32", shape) for layer, part in pairs)
+
+    crossing = caches("past_key_values.{}.encoder.{}", ("B", "S", sizes.width))
+    past = caches("past_key_values.{}.decoder.{}", ("C", "R", sizes.width))
+    present = caches("present.{}.decoder.{}", ("C", "R", sizes.width))
+    steering = (
+        Tensor("input_ids", "int64", ("R", "T")),
+        Tensor("position", "int64", (1,)),
+        Tensor("beam_table", "int64", ("R", "C")),
+    )
+    logits = Tensor("logits", "float32", ("R", sizes.vocab_size))
+    encoder = Signature((Tensor("pixel_values", "float32", ("B", 3, *photo)),), crossing)
+    return encoder, Signature((*steering, *past, *crossing), (logits, *present))
+
+
+def _signature(graph: _Fields) -> Signature:
+    return Signature(_tensors(graph, "inputs"), _tensors(graph, "outputs"))
+
+
+def _tensors(graph: _Fields, key: str) -> tuple[Tensor, ...]:
+    tensors = []
+    for entry in graph.items(key):
+        shape = entry.get("shape", list)
+        if not all(isinstance(size, str) or (isinstance(size, int) and size >= 0) for size in shape):
+            raise entry.wrong("shape", "a list of sizes and names")
+        tensors.append(Tensor(entry.text("name"), entry.text("type"), tuple(shape)))
+    return tuple(tensors)
+
+
+def _check_files(root: Path, description: _Fields, variants: Mapping[str, Variant]) -> dict[str, int]:
+    """Every listed file is there, inside, and what it was when listed. Returns their sizes in bytes."""
+    listed = description.children("files")
+    needed = ["config.json", "preprocessor_config.json", "tokenizer.json"]
+    needed += [graph for variant in variants.values() for graph in (variant.encoder, variant.decoder)]
+    for name in needed:
+        if name not in listed:
+            raise FolderError(f"{description.where} does not list {name} under files, so it cannot be checked")
+    sizes = {}
+    for name, was in listed.items():
+        sizes[name] = was.size("bytes", least=0)
+        _check_file(_inside(root, name), root / name, sizes[name], was.text("sha256"))
+    return sizes
+
+
+def _check_file(file: Path, shown: Path, size: int, sha256: str) -> None:
+    found = file.stat().st_size
+    if found < size:
+        raise FolderError(f"{shown} is truncated: {found} of {size} bytes; copy or export it again")
+    if found > size:
+        raise FolderError(f"{shown} was edited: it has {found} bytes and must have {size}; copy or export it again")
+    try:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise FolderError(f"{shown} cannot be read: {error.strerror}") from error
+    if digest != sha256.lower():
+        was = f"its sha256 is {digest[:12]}... and must be {sha256[:12]}..."
+        raise FolderError(f"{shown} was edited: {was}; copy or export it again")
+
+
+def _inside(root: Path, name: str) -> Path:
+    """The regular file of that name, links resolved. Raises FolderError if it lies elsewhere or is not there."""
+    pure = PurePosixPath(name)
+    if not name or "\\" in name or "\0" in name or ":" in name or pure.is_absolute() or ".." in pure.parts:
+        raise FolderError(f"{root / DESCRIPTION} lists {name!r}, which is not a path inside the folder")
+    try:
+        resolved = (root / name).resolve(strict=True)
+    except FileNotFoundError:
+        raise FolderError(f"{root / name} is missing; copy or export the folder again") from None
+    except (OSError, RuntimeError) as error:
+        raise FolderError(f"{root / name} cannot be opened: {error}") from error
+    if not resolved.is_relative_to(root):
+        raise FolderError(f"{root / name} is a link out of the folder, to {resolved}; put the file itself there")
+    if not resolved.is_file():
+        raise FolderError(f"{root / name} is not a regular file")
+    return resolved
+
+
+def _check_external_data(root: Path, variant: Variant, sizes: Mapping[str, int]) -> None:
+    """Weight files that the graphs point to are listed, hence checked.
+
+    A search for the bytes of the field, not a parse: enough to notice a file that was forgotten. That no location leads
+    out of the folder is what onnxruntime itself insists on when it loads the graph.
+    """
+    for graph in dict.fromkeys((variant.encoder, variant.decoder)):
+        with (root / graph).open("rb") as stream:
+            locations = _locations(stream.fileno()) if sizes[graph] else set()
+        for location in sorted(locations):
+            name = str(PurePosixPath(graph).parent / location)
+            if name not in sizes:
+                raise FolderError(f"{root / graph} reads its weights from {name}, which {DESCRIPTION} does not list")
+
+
+def _locations(file: int) -> set[str]:
+    """The locations of external data in the ONNX file with that descriptor."""
+    found = set()
+    with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as content:
+        at = content.find(_LOCATION)
+        while at >= 0:
+            start = at + len(_LOCATION) + 1
+            length = content[start - 1] if start <= len(content) else 0  # in one byte: names here are below 128 bytes
+            found.add(content[start : start + length].decode("utf-8", "replace"))
+            at = content.find(_LOCATION, start)
+    return found
+
+
+def _read_json(root: Path, name: str) -> dict[str, Any]:
+    """The object in a JSON file of the folder. Raises FolderError naming file, line and column of what is malformed."""
+    file = _inside(root, name)
+    size = file.stat().st_size
+    if size > LARGEST_JSON:
+        raise FolderError(f"{root / name} has {size} bytes and may have {LARGEST_JSON}; it should hold a few thousand")
+    try:
+        value = json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise FolderError(f"{root / name} is not JSON: {place}: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise FolderError(f"{root / name} is not JSON: {error}") from error
+    except OSError as error:
+        raise FolderError(f"{root / name} cannot be read: {error.strerror}") from error
+    if not isinstance(value, dict):
+        raise FolderError(f"{root / name} must hold a JSON object")
+    return value
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """A JSON object read field by field; `where` names it in errors."""
+
+    values: Json
+    where: object
+
+    def get(self, key: str, kind: type) -> Any:
+        value = self.values.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            names = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
+            raise self.wrong(key, names[kind])
+        return value
+
+    def wrong(self, key: str, right: str) -> FolderError:
+        state = "is missing" if key not in self.values else "is wrong"
+        return FolderError(f"{self.where}: {key!r} {state}; it must be {right}")
+
+    def text(self, key: str) -> str:
+        value: str = self.get(key, str)
+        return value
+
+    def integer(self, key: str) -> int:
+        value: int = self.get(key, int)
+        return value
+
+    def size(self, key: str, least: int = 1) -> int:
+        value = self.integer(key)
+        if value < least:
+            raise self.wrong(key, f"at least {least}")
+        return value
+
+    def child(self, key: str, optional: bool = False) -> _Fields:
+        return _Fields({} if optional and key not in self.values else self.get(key, dict), f"{self.where}: {key}")
+
+    def children(self, key: str, optional: bool = False) -> dict[str, _Fields]:
+        child = self.child(key, optional)
+        return {name: child.child(name) for name in child.values}
+
+    def items(self, key: str) -> list[_Fields]:
+        entries = self.get(key, list)
+        named = [(entry, f"{self.where}: {key}[{index}]") for index, entry in enumerate(entries)]
+        return [_Fields({"entry": entry}, where).child("entry") for entry, where in named]

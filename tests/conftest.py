@@ -1,0 +1,26 @@
+"""Fixtures that several rooms use. What needs torch imports it when asked for: the runtime is tested without it too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fuseline folder of tests.tiny.tiny_model(0), fp32 (the default) and int8. Shared: copy it to change it."""
+    pytest.importorskip("torch")
+    from tests import tiny
+
+    return tiny.tiny_folder(tmp_path_factory.mktemp("model"), seed=0, variants=("fp32", "int8"))
+
+
+@pytest.fixture(scope="session")
+def tiny_reference() -> Any:
+    """The transformers model that tiny_path was made of. Shared, so not to be changed."""
+    pytest.importorskip("torch")
+    from tests import tiny
+
+    return tiny.tiny_model(0)

@@ -1,0 +1,332 @@
+"""The command line: most through main(argv), and as a program where a process of its own is what matters."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fuseline import Model, __version__, cli, pipeline
+from fuseline.kernels import LibraryInfo
+from tests import tiny
+
+Run = Callable[..., tuple[int, str, str]]
+NOTICE = "fuseline: running on the portable operators"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.tiny_folder(tmp_path_factory.mktemp("cli"), seed=1, variants=("fp32", "int8"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder: b.jpg, a.PNG, sub/c.jpeg, and what is no photo."""
+    root = tmp_path / "photos"
+    (root / "sub").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name in ("b.jpg", "a.PNG", "sub/c.jpeg", ".hidden.jpg"):
+        pixels = random.integers(0, 256, (4, 5, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+        Image.fromarray(pixels).save(root / name)
+    (root / "notes.txt").write_text("no photo")
+    return root
+
+
+@pytest.fixture
+def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `fuseline caption --model FOLDER ...`: exit status, output, errors without the notice about the kernels."""
+
+    def caption(*arguments: object) -> tuple[int, str, str]:
+        status = cli.main(["caption", "--model", str(folder), *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return status, out, "".join(line for line in err.splitlines(keepends=True) if not line.startswith(NOTICE))
+
+    return caption
+
+
+def expected(folder: Path, photo: Path, **fields: Any) -> str:
+    text: str = pipeline("image-to-text", folder, generate_kwargs=fields)(photo)[0]["generated_text"]
+    return text
+
+
+def program(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fuseline", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
+
+
+def test_one_photo_gives_its_text(run: Run, folder: Path, photos: Path) -> None:
+    assert run(photos / "b.jpg") == (0, expected(folder, photos / "b.jpg") + "\n", "")
+
+
+def test_several_photos_give_a_line_each(run: Run, folder: Path, photos: Path) -> None:
+    named = [photos / "b.jpg", photos / "a.PNG"]
+    status, out, err = run(*named)
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [f"{photo}: {expected(folder, photo)}" for photo in named]
+
+
+def test_a_folder_is_walked_in_order(run: Run, photos: Path) -> None:
+    status, out, err = run(photos)
+    assert (status, err) == (0, "")
+    named = [line.split(": ")[0] for line in out.splitlines()]
+    assert named == [str(photos / name) for name in ("a.PNG", "b.jpg", "sub/c.jpeg")]
+
+
+def test_a_folder_of_one_photo_names_it(run: Run, photos: Path) -> None:
+    assert run(photos / "sub")[1].startswith(f"{photos / 'sub' / 'c.jpeg'}: ")
+
+
+def test_json_is_an_object_a_photo(run: Run, folder: Path, photos: Path) -> None:
+    status, out, _ = run("--json", photos)
+    objects = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert len(objects) == 3
+    assert all(set(found) == {"file", "text", "score", "milliseconds"} for found in objects)
+    model = Model.from_pretrained(folder)
+    first = model.generate(model.image_processor([Image.open(photos / "a.PNG").convert("RGB")]))
+    assert objects[0]["file"] == str(photos / "a.PNG")
+    assert objects[0]["text"] == expected(folder, photos / "a.PNG")
+    assert objects[0]["score"] == pytest.approx(float(first.sequences_scores[0]))
+    assert objects[0]["milliseconds"] > 0
+
+
+def test_options_reach_the_search(run: Run, folder: Path, photos: Path) -> None:
+    photo = photos / "b.jpg"
+    for arguments, fields in (
+        (["--num-beams", "1"], {"num_beams": 1}),
+        (["--max-length", "5"], {"max_length": 5}),
+        (["--variant", "int8", "--threads", "1", "--device", "cpu"], {}),
+    ):
+        status, out, _ = run(*arguments, photo)
+        assert status == 0
+        if "int8" not in arguments:
+            assert out.strip() == expected(folder, photo, **fields)
+    assert len(run("--max-length", "5", photo)[1].split()) == 4
+
+
+def test_max_length_replaces_a_models_max_new_tokens(folder: Path, photos: Path, tmp_path: Path, run: Run) -> None:
+    import hashlib
+
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    content = json.dumps(json.loads((other / "generation_config.json").read_text()) | {"max_new_tokens": 12}).encode()
+    (other / "generation_config.json").write_bytes(content)
+    description = json.loads((other / "fuseline.json").read_text())
+    description["files"]["generation_config.json"] = {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    (other / "fuseline.json").write_text(json.dumps(description))
+    status, out, err = run("--model", other, "--max-length", "5", photos / "b.jpg")
+    assert (status, len(out.split()), err) == (0, 4, "")
+
+
+def test_the_other_photos_are_captioned_still(run: Run, folder: Path, photos: Path, tmp_path: Path) -> None:
+    bad, empty = tmp_path / "bad.jpg", tmp_path / "empty.png"
+    bad.write_bytes(b"no photo")
+    empty.write_bytes(b"")
+    (tmp_path / "nothing").mkdir()
+    missing, nothing = tmp_path / "missing.jpg", tmp_path / "nothing"
+    status, out, err = run(bad, photos / "b.jpg", missing, nothing, empty, photos / "a.PNG")
+    assert status == 2
+    assert out.splitlines() == [f"{photos / name}: {expected(folder, photos / name)}" for name in ("b.jpg", "a.PNG")]
+    sentences = err.splitlines()
+    assert len(sentences) == 4
+    assert all(sentence.startswith("fuseline: ") for sentence in sentences)
+    parts = ("bad.jpg", "missing.jpg", "no photo in this folder", "empty.png")
+    for sentence, part in zip(sentences, parts, strict=True):
+        assert part in sentence
+
+
+def test_errors_do_not_disturb_json(run: Run, photos: Path, tmp_path: Path) -> None:
+    status, out, err = run("--json", tmp_path / "missing.jpg", photos / "b.jpg")
+    assert (status, json.loads(out)["file"]) == (2, str(photos / "b.jpg"))
+    assert "missing.jpg" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--variant", "int4"], "no variant 'int4'; it has fp32, int8"),
+        (["--device", "tpu"], "no device 'tpu' here; available: "),
+        (["--threads", "0"], "threads must be a whole number from 1"),
+        (["--num-beams", "0"], "num_beams must be a whole number of at least 1"),
+        (["--max-length", "-3"], "max_length must be a whole number of at least 1"),
+        (["--model", "/no/such/folder"], "there is no model folder /no/such/folder"),
+    ],
+)
+def test_wrong_options_are_said_once(run: Run, photos: Path, arguments: Sequence[str], sentence: str) -> None:
+    status, out, err = run(photos, *arguments)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert err.startswith("fuseline: ")
+    assert sentence in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["caption"], ["caption", "x", "--num-beams", "four"], ["paint"], ["--x"]])
+def test_wrong_use_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["caption", "--help"], ["info", "--help"]])
+def test_help_has_an_example(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 0
+    assert re.search(r"example: fuseline (caption|info) \S", capsys.readouterr().out)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert (caught.value.code, capsys.readouterr().out) == (0, f"fuseline {__version__}\n")
+
+
+@pytest.mark.parametrize("library", [LibraryInfo(None, "portable", (), 1, "there is no compiler"), None])
+def test_missing_kernels_are_said_once(
+    folder: Path,
+    photos: Path,
+    library: LibraryInfo | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = library or LibraryInfo(Path("lib.so"), "avx2", ("avx2",), 1, None)
+    monkeypatch.setattr("fuseline.kernels.library_info", lambda: found)
+    assert cli.main(["caption", "--model", str(folder), str(photos)]) == 0
+    err = capsys.readouterr().err
+    assert err == (f"{NOTICE}, which are slower: there is no compiler\n" if library else "")
+
+
+def test_info_shows_machine_and_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", str(folder)]) == 0
+    out = capsys.readouterr().out
+    for part in (__version__, "onnxruntime", "CPUExecutionProvider", "kernel library", str(folder.resolve())):
+        assert part in out
+    for part in ("variant fp32, the default: ", "variant int8: ", "not measured", "onnx/encoder_model_int8.onnx"):
+        assert part in out
+
+
+def test_info_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", "--json", str(folder)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["fuseline"] == __version__
+    assert found["cpu"]["cores"] >= 1
+    assert "CPUExecutionProvider" in found["onnxruntime"]["providers"]
+    variant = found["model"]["variants"]["int8"]
+    assert not variant["default"]
+    graphs = [folder / "onnx" / f"{part}_model_int8.onnx" for part in ("encoder", "decoder")]
+    assert variant["bytes"] == sum(graph.stat().st_size for graph in graphs)
+
+
+def test_info_shows_quality(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    description = json.loads((other / "fuseline.json").read_text())
+    description["quality"] = {"int8": {"dataset": "flickr8k val", "BLEU-4": 0.2}}
+    (other / "fuseline.json").write_text(json.dumps(description))
+    assert cli.main(["info", str(other)]) == 0
+    assert re.search(r"variant int8: .* MB; dataset flickr8k val, BLEU-4 0.2", capsys.readouterr().out)
+
+
+def test_info_of_a_damaged_model_shows_the_machine_still(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert "onnxruntime" in out
+    assert err.startswith("fuseline: ")
+    assert "has no fuseline.json" in err
+
+
+class _Input:
+    def __init__(self, content: bytes) -> None:
+        self.buffer = io.BytesIO(content)
+
+
+def test_a_photo_from_standard_input(run: Run, folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", _Input((photos / "b.jpg").read_bytes()))
+    assert run("-") == (0, expected(folder, photos / "b.jpg") + "\n", "")
+    monkeypatch.setattr(sys, "stdin", _Input(b""))
+    status, out, err = run("--json", "-")
+    assert (status, out) == (2, "")
+    assert "empty" in err
+
+
+def test_as_a_program(folder: Path, photos: Path) -> None:
+    with (photos / "b.jpg").open("rb") as file:
+        named = ("-", photos / "a.PNG", photos / "missing.jpg")
+        done = program("caption", "--json", "--model", folder, *named, stdin=file)
+    assert done.returncode == 2
+    assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == ["-", str(photos / "a.PNG")]
+    assert "missing.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def many(photos: Path, tmp_path: Path) -> Path:
+    """So many photos that whatever happens happens before the end."""
+    (tmp_path / "many").mkdir()
+    for number in range(3000):
+        os.link(photos / "b.jpg", tmp_path / "many" / f"{number:04}.jpg")
+    return tmp_path / "many"
+
+
+@pytest.fixture
+def started(folder: Path, many: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that captions them and has printed its first line."""
+    command = [sys.executable, "-m", "fuseline", "caption", "--model", str(folder), str(many)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline().startswith(str(many).encode())
+        yield process
+        process.kill()
+
+
+def test_interrupting_is_quiet(started: subprocess.Popen[bytes]) -> None:
+    started.send_signal(signal.SIGINT)
+    _, err = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert [line for line in err.decode().splitlines() if not line.startswith(NOTICE)] == []
+
+
+def test_a_closed_pipe_is_quiet(started: subprocess.Popen[bytes]) -> None:
+    assert started.stdout
+    assert started.stderr
+    started.stdout.close()
+    assert started.wait(timeout=60) == 141
+    err = started.stderr.read().decode()
+    assert [line for line in err.splitlines() if not line.startswith(NOTICE)] == []
+
+
+def test_a_bar_on_a_terminal_only(folder: Path, photos: Path) -> None:
+    """Standard error is a terminal and standard output a pipe: the bar goes to the one, the lines to the other."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "fuseline", "caption", "--model", str(folder), str(photos)]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        assert process.stdout
+        shown = b""
+        while True:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # the terminal's other side is closed
+                break
+        lines = process.stdout.read().decode().splitlines()
+    os.close(ours)
+    assert process.returncode == 0
+    assert [line.split(": ")[0] for line in lines] == [str(photos / name) for name in ("a.PNG", "b.jpg", "sub/c.jpeg")]
+    assert "captioning" in shown.decode()
+    assert "3/3" in shown.decode()

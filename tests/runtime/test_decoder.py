@@ -1,0 +1,221 @@
+"""The cached decoder against plain runs of the same graph, which carry the caches as arrays and copy them each step.
+
+The graph and its kernels are the same on both sides, so results are compared to the bit. Where a hypothesis is computed
+again from its first token the order of additions differs: 2e-4 on logits of size 1 to 5, float32 gives 1e-5.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+
+from fuseline.decoder import CachedDecoder, Encoded, State
+from fuseline.errors import InputError
+from fuseline.folder import Folder
+from fuseline.session import open_session
+from tests import tiny
+
+CAPACITY = 9
+Array = npt.NDArray[Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return Folder.open(tiny.tiny_folder(tmp_path_factory.mktemp("decoder"), seed=0))
+
+
+@pytest.fixture(scope="module")
+def session(folder: Folder) -> onnxruntime.InferenceSession:
+    return open_session(folder.decoder_path, threads=1)
+
+
+@pytest.fixture
+def decoder(folder: Folder, session: onnxruntime.InferenceSession) -> CachedDecoder:
+    sizes = folder.decoder
+    return CachedDecoder(
+        session, layers=sizes.layers, width=sizes.width, vocab_size=sizes.vocab_size, max_positions=sizes.max_positions
+    )
+
+
+def cross_arrays(folder: Folder, batch: int, seed: int = 0) -> dict[str, Array]:
+    """Cross-attention K/V of 5 encoder positions."""
+    random = np.random.default_rng(seed)
+    names = [tensor.name for tensor in folder.encoder_signature.outputs]
+    return {name: random.normal(size=(batch, 5, folder.decoder.width)).astype(np.float32) for name in names}
+
+
+def encoded(arrays: dict[str, Array]) -> Encoded:
+    batch = len(next(iter(arrays.values())))
+    return Encoded(batch, {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()})
+
+
+class Plain:
+    """The same steps with session.run: every input given anew, every output a new array."""
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, folder: Folder, cross: dict[str, Array], rows: int
+    ) -> None:
+        self.session, self.cross = session, cross
+        self.table = np.tile(np.arange(rows)[:, None], (1, CAPACITY))
+        shape = (CAPACITY, rows, folder.decoder.width)
+        names = [tensor.name for tensor in folder.decoder_signature.inputs if ".decoder." in tensor.name]
+        self.caches = {name: np.zeros(shape, np.float32) for name in names}
+        self.position = 0
+
+    def step(self, tokens: Array, parents: Array | None) -> Array:
+        if parents is not None:
+            self.table[:, : self.position] = self.table[parents][:, : self.position]
+        steering = {"input_ids": tokens, "position": np.array([self.position]), "beam_table": self.table}
+        names = [output.name for output in self.session.get_outputs()]
+        outputs = dict(zip(names, self.session.run(names, steering | self.caches | self.cross), strict=True))
+        self.caches = {name: outputs[name.replace("past_key_values", "present")] for name in self.caches}
+        self.position += tokens.shape[1]
+        logits: Array = outputs["logits"]
+        return logits
+
+
+def steps_of(rows: int, beams: int, prompt: int, count: int, seed: int = 0) -> list[tuple[Array, Array | None]]:
+    """Tokens and parents of a search that reorders the rows of each photo at every step."""
+    random = np.random.default_rng(seed)
+    first = np.arange(rows) // beams * beams
+    steps: list[tuple[Array, Array | None]] = [(random.integers(3, 97, (rows, prompt)), None)]
+    return steps + [(random.integers(3, 97, (rows, 1)), first + random.integers(0, beams, rows)) for _ in range(count)]
+
+
+def walk(decoder: CachedDecoder, state: State, steps: list[tuple[Array, Array | None]]) -> list[Array]:
+    return [decoder.step(state, tokens, parents).copy() for tokens, parents in steps]
+
+
+@pytest.mark.parametrize(("batch", "beams", "prompt"), [(1, 1, 1), (1, 4, 1), (2, 3, 1), (2, 3, 3), (3, 1, 4)])
+def test_steps_equal_plain_runs(
+    decoder: CachedDecoder, session: onnxruntime.InferenceSession, folder: Folder, batch: int, beams: int, prompt: int
+) -> None:
+    cross = cross_arrays(folder, batch)
+    steps = steps_of(batch * beams, beams, prompt, CAPACITY - prompt)
+    plain = Plain(session, folder, cross, batch * beams)
+    expected = [plain.step(tokens, parents) for tokens, parents in steps]
+    found = walk(decoder, decoder.start(encoded(cross), beams, CAPACITY), steps)
+    for index, (ours, reference) in enumerate(zip(found, expected, strict=True)):
+        np.testing.assert_array_equal(ours, reference, err_msg=f"step {index}")
+
+
+def test_parents_continue_whole_hypotheses(decoder: CachedDecoder, folder: Folder) -> None:
+    """Whatever the beam table does, a row's logits are those of its tokens given at once as a prompt."""
+    beams, rows = 3, 6
+    cross, steps = encoded(cross_arrays(folder, 2)), steps_of(6, 3, 1, 5)
+    logits = walk(decoder, decoder.start(cross, beams, CAPACITY), steps)[-1]
+    hypotheses = steps[0][0]
+    for tokens, parents in steps[1:]:
+        hypotheses = np.concatenate([hypotheses[parents], tokens], axis=1)
+    assert hypotheses.shape == (rows, 6)
+    at_once = decoder.step(decoder.start(cross, beams, CAPACITY), hypotheses, None)
+    np.testing.assert_allclose(logits, at_once, atol=2e-4)
+
+
+def test_caches_and_logits_are_bound_once_and_written_in_place(decoder: CachedDecoder, folder: Folder) -> None:
+    state = decoder.start(encoded(cross_arrays(folder, 1)), 2, CAPACITY)
+    buffers = state._buffers
+    caches, logits = buffers._caches, buffers._logits
+    assert len(caches) == 2 * folder.decoder.layers
+    addresses = {logits.ctypes.data, *(cache.ctypes.data for cache in caches)}
+    tokens = np.full((2, 1), 7)
+    for position in range(3):
+        assert decoder.step(state, tokens, None) is logits
+        bound = {value.data_ptr() for value in buffers._binding.get_outputs()}
+        assert bound == addresses, "the graph wrote elsewhere than into the bound arrays"
+        for cache in caches:
+            assert np.abs(cache[: position + 1]).min(axis=(1, 2)).all(), "a position that was computed is empty"
+            assert not cache[position + 1 :].any(), "a position beyond the present one was written"
+
+
+def test_memory_is_used_again_and_forgets_the_last_caption(decoder: CachedDecoder, folder: Folder) -> None:
+    first, second = encoded(cross_arrays(folder, 1, seed=1)), encoded(cross_arrays(folder, 1, seed=2))
+    steps = steps_of(4, 4, 2, 5)
+    state = decoder.start(second, 4, CAPACITY)
+    expected = walk(decoder, state, steps)
+    del state
+    state = decoder.start(first, 4, CAPACITY)
+    buffers = state._buffers
+    assert not np.array_equal(walk(decoder, state, steps)[-1], expected[-1])
+    del state
+    state = decoder.start(second, 4, CAPACITY)
+    assert state._buffers is buffers
+    for ours, reference in zip(walk(decoder, state, steps), expected, strict=True):
+        np.testing.assert_array_equal(ours, reference)
+
+
+def test_states_in_use_share_nothing(decoder: CachedDecoder, folder: Folder) -> None:
+    cross, steps = encoded(cross_arrays(folder, 1)), steps_of(2, 2, 1, 4)
+    expected = walk(decoder, decoder.start(cross, 2, CAPACITY), steps)
+    one, other = decoder.start(cross, 2, CAPACITY), decoder.start(cross, 2, CAPACITY)
+    assert one._buffers is not other._buffers
+    for (tokens, parents), reference in zip(steps, expected, strict=True):
+        decoder.step(other, (tokens + 1) % 97, parents)
+        np.testing.assert_array_equal(decoder.step(one, tokens, parents), reference)
+
+
+def test_the_pool_is_small(decoder: CachedDecoder, folder: Folder) -> None:
+    cross = encoded(cross_arrays(folder, 1))
+    for beams in range(1, 12):
+        decoder.start(cross, beams, CAPACITY)
+    decoder.start(cross, 1, CAPACITY)
+    assert len(decoder._idle) <= decoder._IDLE
+
+
+def test_the_caches_outlive_the_photos_arrays(decoder: CachedDecoder, folder: Folder) -> None:
+    """A state keeps alive what it is bound to: nothing else here does."""
+    steps = steps_of(2, 2, 1, 6)
+    expected = walk(decoder, decoder.start(encoded(cross_arrays(folder, 1)), 2, CAPACITY), steps)
+    state = decoder.start(encoded(cross_arrays(folder, 1)), 2, CAPACITY)
+    rubbish = [np.full((5, folder.decoder.width), np.nan, np.float32) for _ in range(50)]
+    np.testing.assert_array_equal(walk(decoder, state, steps), expected)
+    assert rubbish
+
+
+def test_threads_do_not_disturb_each_other(decoder: CachedDecoder, folder: Folder) -> None:
+    crosses = [encoded(cross_arrays(folder, 1, seed)) for seed in range(8)]
+    steps = steps_of(3, 3, 1, 8)
+
+    def caption(cross: Encoded) -> Array:
+        return np.stack(walk(decoder, decoder.start(cross, 3, CAPACITY), steps))
+
+    expected = [caption(cross) for cross in crosses]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for ours, reference in zip(pool.map(caption, crosses), expected, strict=True):
+                np.testing.assert_array_equal(ours, reference)
+
+
+def test_capacity_is_that_of_the_positions(decoder: CachedDecoder, folder: Folder) -> None:
+    cross = encoded(cross_arrays(folder, 1))
+    assert decoder.start(cross, 1, 5).capacity == 5
+    assert decoder.start(cross, 1, 10_000).capacity == folder.decoder.max_positions == 40
+
+
+def test_more_tokens_than_capacity_are_refused(decoder: CachedDecoder, folder: Folder) -> None:
+    state = decoder.start(encoded(cross_arrays(folder, 1)), 1, 3)
+    decoder.step(state, np.full((1, 2), 5), None)
+    with pytest.raises(InputError, match="room for 3 positions and 2 are taken, so 2 more do not fit"):
+        decoder.step(state, np.full((1, 2), 5), None)
+    assert state.position == 2
+    decoder.step(state, np.full((1, 1), 5), None)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (2, 0)])
+def test_tokens_of_another_shape_are_refused(decoder: CachedDecoder, folder: Folder, shape: tuple[int, int]) -> None:
+    state = decoder.start(encoded(cross_arrays(folder, 1)), 2, 3)
+    with pytest.raises(InputError, match=r"must be \[2, T\]"):
+        decoder.step(state, np.full(shape, 5), None)
+
+
+@pytest.mark.parametrize(("beams", "length"), [(0, 5), (2, 0), (-1, 5)])
+def test_a_state_of_no_rows_or_positions_is_refused(
+    decoder: CachedDecoder, folder: Folder, beams: int, length: int
+) -> None:
+    with pytest.raises(InputError, match="must be at least 1"):
+        decoder.start(encoded(cross_arrays(folder, 1)), beams, length)

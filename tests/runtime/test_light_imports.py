@@ -1,0 +1,89 @@
+"""The runtime alone: what it may not import, and what it does not import before it is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests import tiny
+
+FORBIDDEN = ("torch", "transformers", "onnx", "fuseline.export", "onnxscript", "ml_dtypes", "huggingface_hub")
+REFUSE = f"""
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if any(name == each or name.startswith(each + ".") for each in {FORBIDDEN!r}):
+            raise ImportError("the runtime asked for " + name)
+
+sys.meta_path.insert(0, Refuse())
+"""
+CAPTION = """
+import json
+import fuseline
+text = fuseline.pipeline("image-to-text", sys.argv[1])(sys.argv[2])[0]["generated_text"]
+from fuseline import cli
+assert cli.main(["caption", "--model", sys.argv[1], sys.argv[2]]) == 0
+assert cli.main(["info", sys.argv[1]]) == 0
+print(json.dumps([text, sorted(sys.modules)]))
+"""
+
+
+def run(code: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.tiny_folder(tmp_path_factory.mktemp("light"), seed=0)
+
+
+def test_a_caption_needs_the_runtime_only(folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30), "green").save(tmp_path / "photo.jpg")
+    text, modules = json.loads(run(REFUSE + CAPTION, str(folder), str(tmp_path / "photo.jpg")).splitlines()[-1])
+    assert text.startswith("word")
+    for name in FORBIDDEN:
+        assert name not in modules
+    for name in ("rich", "PIL.PngImagePlugin", "PIL.TiffImagePlugin", "asyncio", "urllib.request"):
+        assert name not in modules, f"{name} takes time and a JPEG photo does not need it"
+
+
+def test_the_refusal_works() -> None:
+    done = subprocess.run([sys.executable, "-c", REFUSE + "import torch"], capture_output=True, text=True, check=False)
+    assert "the runtime asked for torch" in done.stderr
+
+
+@pytest.mark.parametrize("code", ["import fuseline", "import fuseline; fuseline.Error, dir(fuseline)"])
+def test_importing_the_package_imports_nothing_heavy(code: str) -> None:
+    modules = run(f"{code}\nimport sys; print(*sys.modules)").split()
+    assert "fuseline" in modules
+    for name in ("numpy", "onnxruntime", "PIL", "tokenizers", "rich"):
+        assert name not in modules
+
+
+@pytest.mark.parametrize("argument", ["--version", "--help"])
+def test_the_command_line_answers_without_the_heavy_ones(argument: str) -> None:
+    code = f"import sys, fuseline.cli\ntry: fuseline.cli.main([{argument!r}])\nexcept SystemExit: print(*sys.modules)"
+    modules = run(code).splitlines()[-1].split()
+    assert "fuseline.cli" in modules
+    for name in ("numpy", "onnxruntime", "PIL", "tokenizers", "rich"):
+        assert name not in modules
+
+
+def test_the_public_names() -> None:
+    import fuseline
+
+    assert (
+        {"pipeline", "Model", "GenerationConfig", "Generation", "Error"} <= set(fuseline.__all__) <= set(dir(fuseline))
+    )
+    for name in fuseline.__all__:
+        assert getattr(fuseline, name).__module__.startswith("fuseline.")
+    with pytest.raises(AttributeError, match="no_such_name"):
+        fuseline.no_such_name  # noqa: B018
