@@ -1,0 +1,40 @@
+"""The kernels in numpy: what the library must compute, and what runs where there is no library.
+
+Dimensions: `R` rows, `V` vocabulary, `K` candidates of a row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+
+def top_candidates(logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
+    """The k largest logits of each row, largest first, and the logarithm of the sum of the exponentials of each row.
+
+    logits: float32[R, V]; 1 <= k <= V. Returns values float32[R, K], indices int64[R, K] and logsumexp float32[R].
+    Of equal logits the lower index comes first. A NaN counts as -inf, so that a broken logit is chosen last and never
+    spoils its row; a row of nothing but -inf has logsumexp -inf, a row with +inf has +inf.
+    """
+    clean = np.where(np.isnan(logits), np.float32(-np.inf), logits)
+    indices = np.empty((len(clean), k), np.int64)
+    for row, found in zip(clean, indices, strict=True):
+        # Sorting only what can be among them; a partition alone leaves open which of several equal ones it takes.
+        worst = np.partition(row, row.size - k)[row.size - k]
+        possible = np.flatnonzero(row >= worst)
+        found[:] = possible[np.argsort(-row[possible], kind="stable")[:k]]
+    values = np.take_along_axis(clean, indices, axis=1)
+    return values, indices, _logsumexp(clean, values[:, 0])
+
+
+def _logsumexp(logits: Float32, largest: Float32) -> Float32:
+    """float32[R], computed in float64. logits: float32[R, V] without NaN; largest: float32[R], the largest of a row."""
+    shift = np.where(np.isfinite(largest), largest, 0).astype(np.float64)
+    # The logarithm of an empty sum is -inf; beside a +inf nothing else counts, also if its exponential is too large.
+    with np.errstate(divide="ignore", over="ignore"):
+        sums = np.exp(logits - shift[:, None]).sum(axis=1)
+        logsumexp: Float32 = (np.log(sums) + shift).astype(np.float32)
+    return logsumexp

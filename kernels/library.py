@@ -1,0 +1,186 @@
+"""Finds the kernel library, loads it once, and calls it through ctypes.
+
+Whatever keeps it from being used, a missing compiler or another version, leaves the definitions in numpy; only a wrong
+wish of the caller is an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+
+import numpy as np
+
+from fuseline.errors import InputError
+
+from . import definitions
+from .definitions import Float32, Int64
+
+ABI = 1  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
+FILE = "libfuseline_kernels.so"
+_OK = 0  # FUSELINE_OK
+_ITEM = 4  # bytes of a float32
+
+
+@dataclass(frozen=True)
+class LibraryInfo:
+    """What the kernels run on.
+
+    path: the library, None without one; isa: the instruction set in use, "portable" without a library; features: what
+    the CPU has that matters here, as far as the library tells; abi: the version of the library's interface; reason: why
+    there is no library, None if there is.
+    """
+
+    path: Path | None
+    isa: str
+    features: tuple[str, ...]
+    abi: int | None
+    reason: str | None
+
+
+class Kernels(Protocol):
+    """All kernels, from one source. The arguments have been checked."""
+
+    @property
+    def info(self) -> LibraryInfo: ...
+
+    def top_candidates(self, logits: Float32, k: int) -> tuple[Float32, Int64, Float32]: ...
+
+
+class Portable:
+    """The definitions in numpy. Says once why they are used, unless somebody asked for `info` before."""
+
+    def __init__(self, reason: str) -> None:
+        self._info = LibraryInfo(None, "portable", (), None, reason)
+        self._said = False
+        self._lock = Lock()
+
+    @property
+    def info(self) -> LibraryInfo:
+        self._first_time()
+        return self._info
+
+    def top_candidates(self, logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
+        if self._first_time():
+            reason = f"fuseline runs on the portable operators, which are slower: {self._info.reason}"
+            warnings.warn(reason, RuntimeWarning, stacklevel=3)
+        return definitions.top_candidates(logits, k)
+
+    def _first_time(self) -> bool:
+        with self._lock:
+            first, self._said = not self._said, True
+        return first
+
+
+class Native:
+    """The library at `path`, which has the interface ABI. Raises OSError if it lacks a function all the same."""
+
+    def __init__(self, path: Path, library: ctypes.CDLL) -> None:
+        self._path = path
+        try:
+            for name in ("fuseline_isa", "fuseline_available_isas", "fuseline_cpu_features"):
+                getattr(library, name).restype = ctypes.c_char_p
+            library.fuseline_use_isa.argtypes = (ctypes.c_char_p,)
+            self._top_candidates = library.fuseline_top_candidates
+        except AttributeError as error:
+            raise OSError(str(error)) from error
+        sizes, pointers = (ctypes.c_int64,) * 4, (ctypes.c_void_p,) * 3
+        self._top_candidates.argtypes = (ctypes.c_void_p, *sizes, *pointers)
+        self._library = library
+
+    @property
+    def info(self) -> LibraryInfo:
+        features = tuple(_text(self._library.fuseline_cpu_features()).split())
+        return LibraryInfo(self._path, _text(self._library.fuseline_isa()), features, ABI, None)
+
+    @property
+    def available_isas(self) -> tuple[str, ...]:
+        """What use_isa takes on this CPU, widest last."""
+        return tuple(_text(self._library.fuseline_available_isas()).split())
+
+    def use_isa(self, name: str) -> None:
+        """Use this instruction set from now on, in the whole process. Raises InputError if that is not possible."""
+        if self._library.fuseline_use_isa(name.encode()) != _OK:
+            raise InputError(
+                f"FUSELINE_ISA: the instruction set {name!r} cannot be used on this machine; "
+                f"it offers {', '.join(self.available_isas)}"
+            )
+
+    def top_candidates(self, logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
+        rows, vocab = logits.shape
+        row_bytes, step = logits.strides
+        if step != _ITEM or row_bytes % _ITEM or row_bytes < vocab * _ITEM or not logits.flags.aligned:
+            logits = np.require(logits, requirements=("C", "A"))
+            row_bytes = vocab * _ITEM
+        values = np.empty((rows, k), np.float32)
+        indices = np.empty((rows, k), np.int64)
+        logsumexp = np.empty(rows, np.float32)
+        status = self._top_candidates(
+            logits.ctypes.data,
+            rows,
+            vocab,
+            row_bytes // _ITEM,
+            k,
+            values.ctypes.data,
+            indices.ctypes.data,
+            logsumexp.ctypes.data,
+        )
+        if status != _OK:
+            raise InputError(f"the kernel library refused to find {k} candidates in float32[{rows}, {vocab}]")
+        return values, indices, logsumexp
+
+
+def load(folders: Iterable[str], environment: Mapping[str, str]) -> Kernels:
+    """The library of the first folder that has one, else the portable definitions.
+
+    environment: FUSELINE_KERNELS and FUSELINE_ISA are read. Raises InputError if they ask for what there is not.
+    """
+    switch = environment.get("FUSELINE_KERNELS", "on")
+    if switch not in ("on", "off"):
+        raise InputError(f"FUSELINE_KERNELS must be on or off, not {switch!r}")
+    if switch == "off":
+        return Portable("FUSELINE_KERNELS=off switches the kernel library off")
+    path = next((path for folder in folders if (path := Path(folder, FILE)).is_file()), None)
+    if path is None:
+        return Portable("the kernel library was not built; installing fuseline where there is a C++ compiler builds it")
+    try:
+        library = ctypes.CDLL(str(path))
+        abi = library.fuseline_abi() if hasattr(library, "fuseline_abi") else "no version"
+        if abi != ABI:
+            return Portable(f"{path} has another interface ({abi}, not {ABI}); installing fuseline again mends that")
+        native = Native(path, library)
+    except OSError as error:
+        return Portable(f"the kernel library cannot be loaded ({error})")
+    if isa := environment.get("FUSELINE_ISA"):
+        native.use_isa(isa)
+    return native
+
+
+def folders() -> Iterable[str]:
+    """The folders of this package: an editable installation has two, and the library is not beside the sources."""
+    return sys.modules[__package__].__path__
+
+
+_lock = Lock()
+_loaded: Kernels | None = None
+
+
+def kernels() -> Kernels:
+    """The kernels of this process, loaded when they are first asked for."""
+    global _loaded
+    if _loaded is None:
+        with _lock:
+            if _loaded is None:
+                _loaded = load(folders(), os.environ)
+    return _loaded
+
+
+def _text(c_string: bytes | None) -> str:
+    return (c_string or b"").decode()

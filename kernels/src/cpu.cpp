@@ -1,0 +1,96 @@
+// Asks the CPU what it offers: cpuid for the instructions, xgetbv for whether the operating system saves their
+// registers.
+#include "cpu.h"
+
+#include <cstdint>
+#include <cstring>
+
+#ifdef FUSELINE_X86
+#include <cpuid.h>
+#endif
+
+namespace fuseline {
+namespace {
+
+#ifdef FUSELINE_X86
+
+struct Registers {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+// All zero if the CPU does not know the leaf.
+Registers cpuid(uint32_t leaf, uint32_t subleaf) {
+  Registers r;
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
+  return r;
+}
+
+// The register state that the operating system saves (XCR0). To be asked only where cpuid says OSXSAVE.
+uint64_t saved_state() {
+  uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+struct Feature {
+  const char* name;
+  bool present;
+};
+
+// Intel, Software Developer's Manual, volume 2, CPUID; volume 1, 14.3 and 15.2 for the state bits.
+Cpu ask() {
+  const Registers one = cpuid(1, 0), seven = cpuid(7, 0), seven_one = cpuid(7, 1);
+  const auto bit = [](uint32_t word, int n) { return (word >> n & 1) != 0; };
+  const uint64_t state = bit(one.ecx, 27) ? saved_state() : 0;
+  const bool ymm = (state & 0x06) == 0x06;  // XMM and YMM
+  const bool zmm = (state & 0xe6) == 0xe6;  // and the masks, the upper halves and the upper sixteen of ZMM
+  const bool tiles = (state & 0x60000) == 0x60000;
+  const Feature all[] = {
+      {"sse4.1", bit(one.ecx, 19)},
+      {"avx", ymm && bit(one.ecx, 28)},
+      {"f16c", ymm && bit(one.ecx, 29)},
+      {"fma", ymm && bit(one.ecx, 12)},
+      {"avx2", ymm && bit(seven.ebx, 5)},
+      {"avxvnni", ymm && bit(seven_one.eax, 4)},
+      {"avx512f", zmm && bit(seven.ebx, 16)},
+      {"avx512dq", zmm && bit(seven.ebx, 17)},
+      {"avx512bw", zmm && bit(seven.ebx, 30)},
+      {"avx512vl", zmm && bit(seven.ebx, 31)},
+      {"avx512vnni", zmm && bit(seven.ecx, 11)},
+      {"avx512bf16", zmm && bit(seven_one.eax, 5)},
+      {"amxint8", tiles && bit(seven.edx, 25)},
+  };
+  const auto has = [&all](const char* name) {
+    for (const Feature& feature : all)
+      if (std::strcmp(feature.name, name) == 0) return feature.present;
+    return false;
+  };
+  Cpu found{};
+  found.avx2 = has("avx2") && has("fma");
+  found.avx512 = found.avx2 && has("avx512f") && has("avx512dq") && has("avx512bw") && has("avx512vl");
+  for (const Feature& feature : all) {
+    if (!feature.present) continue;
+    if (found.features[0] != '\0') std::strcat(found.features, " ");
+    std::strcat(found.features, feature.name);
+  }
+  return found;
+}
+
+#elif defined(__aarch64__)
+
+Cpu ask() { return {false, false, "neon"}; }  // every 64-bit ARM has it
+
+#else
+
+Cpu ask() { return {false, false, ""}; }
+
+#endif
+
+}  // namespace
+
+const Cpu& cpu() {
+  static const Cpu found = ask();
+  return found;
+}
+
+}  // namespace fuseline

@@ -1,0 +1,15 @@
+// What this CPU offers, and its operating system lets programs use.
+#pragma once
+
+namespace fuseline {
+
+struct Cpu {
+  bool avx2;          // AVX2 and FMA
+  bool avx512;        // AVX-512 F, BW, VL and DQ
+  char features[256];  // all that is worth reporting, with spaces between
+};
+
+// Asked of the CPU once, when first called.
+const Cpu& cpu();
+
+}  // namespace fuseline
