@@ -1,0 +1,197 @@
+"""Writing a fuseline folder: what fuseline.json says of it, that it is all or nothing, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto
+
+from fuseline.errors import ExportError
+from fuseline.export import build_decoder, decoder_info, folder, write_folder
+from fuseline.export.graph import model_of, new_graph
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def parts() -> dict[str, Any]:
+    """The arguments of write_folder for a decoder of one layer and an encoder without weights."""
+    model = tiny.tiny_vit_gpt2(0, n_layer=1)
+    weights, config = tiny.state_dict_of(model), model.config.decoder.to_dict()
+    encoder = new_graph("encoder")
+    pixels = encoder.input("pixel_values", TensorProto.FLOAT, ["B", 3, 17, 32])
+    for index, part in enumerate(("key", "value")):
+        name = f"past_key_values.0.encoder.{part}"
+        encoder.op("Gather", pixels, encoder.scalar(index, np.int64), axis=1, name=name)
+        encoder.output(name, TensorProto.FLOAT, ["B", 17, 32])
+    graphs = {"encoder": model_of(encoder), "decoder": build_decoder(weights, config)}
+    return {
+        "config": {"model_type": "vision-encoder-decoder"},
+        "generation_config": {"num_beams": 4},
+        "preprocessor_config": tiny.preprocessor_config(),
+        "tokenizer_json": tiny.word_tokenizer(97),
+        "decoder_info": decoder_info(config),
+        "variants": {"fp32": graphs},
+        "default_variant": "fp32",
+    }
+
+
+def written(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def test_fuseline_json_describes_the_folder(parts: dict[str, Any], tmp_path: Path) -> None:
+    quality = {"fp32": {"dataset": "none", "CIDEr": 0.5}}
+    write_folder(tmp_path / "out", **parts, quality=quality)
+    files = written(tmp_path / "out")
+    about = json.loads(files.pop("fuseline.json"))
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+    assert (about["format"], about["default_variant"], about["quality"]) == (1, "fp32", quality)
+    assert set(about["made_by"]) == {"fuseline", "onnxruntime"}
+    assert about["decoder"] == {"layers": 1, "heads": 4, "head_size": 8, "vocab_size": 97, "max_positions": 40}
+    assert about["variants"] == {
+        "fp32": {"encoder": "onnx/encoder_model_fp32.onnx", "decoder": "onnx/decoder_model_fp32.onnx"}
+    }
+    assert about["files"] == {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()
+    }
+    tensors = {tensor["name"]: (tensor["type"], tensor["shape"]) for tensor in about["tensors"]["decoder"]["inputs"]}
+    assert tensors == {
+        "input_ids": ("int64", ["R", "T"]),
+        "position": ("int64", [1]),
+        "beam_table": ("int64", ["R", "C"]),
+        "past_key_values.0.decoder.key": ("float32", ["C", "R", 32]),
+        "past_key_values.0.decoder.value": ("float32", ["C", "R", 32]),
+        "past_key_values.0.encoder.key": ("float32", ["B", "S", 32]),
+        "past_key_values.0.encoder.value": ("float32", ["B", "S", 32]),
+    }
+    assert about["tensors"]["decoder"]["outputs"][0] == {"name": "logits", "type": "float32", "shape": ["R", 97]}
+    assert about["tensors"]["encoder"]["inputs"] == [
+        {"name": "pixel_values", "type": "float32", "shape": ["B", 3, 17, 32]}
+    ]
+
+
+def test_the_same_inputs_give_the_same_bytes(parts: dict[str, Any], tmp_path: Path) -> None:
+    write_folder(tmp_path / "a", **parts)
+    write_folder(tmp_path / "b", **parts)
+    assert written(tmp_path / "a") == written(tmp_path / "b")
+
+
+def test_graphs_of_several_variants_are_written_once(parts: dict[str, Any], tmp_path: Path) -> None:
+    onnx.save(parts["variants"]["fp32"]["decoder"], tmp_path / "decoder.onnx")
+    graphs = parts["variants"]["fp32"]
+    also = {"encoder": graphs["encoder"], "decoder": tmp_path / "decoder.onnx"}  # a graph and a file of it are the same
+    write_folder(tmp_path / "out", **parts | {"variants": {"fp32": graphs, "also": also}})
+    about = json.loads((tmp_path / "out" / "fuseline.json").read_text())
+    assert about["variants"]["also"] == about["variants"]["fp32"]
+    assert len(list((tmp_path / "out" / "onnx").iterdir())) == 2
+
+
+def test_large_weights_lie_beside_the_graph(
+    parts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "EXTERNAL_OVER", 10_000)
+    write_folder(tmp_path / "out", **parts)
+    files = json.loads((tmp_path / "out" / "fuseline.json").read_text())["files"]
+    assert files["onnx/decoder_model_fp32.onnx_data"]["bytes"] > 10_000 > files["onnx/encoder_model_fp32.onnx"]["bytes"]
+    ort.InferenceSession(tmp_path / "out" / "onnx" / "decoder_model_fp32.onnx")
+    assert parts["variants"]["fp32"]["decoder"].graph.initializer[0].data_location == TensorProto.DEFAULT
+
+
+def test_an_older_folder_is_replaced_whole(parts: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()  # an empty folder may be taken
+    write_folder(out, **parts)
+    (out / "left-over.txt").write_text("of the older one")
+    write_folder(out, **parts)
+    assert not (out / "left-over.txt").exists()
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_failure_leaves_everything_as_it_was(parts: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    wrong = parts | {"decoder_info": parts["decoder_info"] | {"vocab_size": 98}}
+    with pytest.raises(ExportError):
+        write_folder(out, **wrong)
+    assert not any(tmp_path.iterdir())
+    write_folder(out, **parts)
+    before = written(out)
+    with pytest.raises(ExportError):
+        write_folder(out, **wrong)
+    assert written(out) == before
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_what_is_not_a_fuseline_folder_is_left_alone(parts: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.jpg").write_bytes(b"mine")
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    for name, sentence in {
+        "photos": "holds something else than a fuseline folder",
+        "file": "exists and is not a folder",
+        "link": "exists and is not a folder",
+        "missing/out": "there is no folder",
+    }.items():
+        with pytest.raises(ExportError, match=sentence):
+            write_folder(tmp_path / name, **parts)
+    assert set(written(tmp_path)) >= {"photos/mine.jpg", "file"}
+
+
+def changed(graph: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """The graph with its last output under another name."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    copy.graph.node.append(onnx.helper.make_node("Identity", [copy.graph.output[-1].name], [name]))
+    copy.graph.output[-1].name = name
+    return copy
+
+
+def test_graphs_that_do_not_fit_are_refused(parts: dict[str, Any], tmp_path: Path) -> None:
+    graphs: Mapping[str, onnx.ModelProto] = parts["variants"]["fp32"]
+    other_encoder = {"encoder": changed(graphs["encoder"], "odd"), "decoder": graphs["decoder"]}
+    invalid = onnx.ModelProto()
+    invalid.CopyFrom(graphs["decoder"])
+    del invalid.graph.node[0]
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"default_variant": "int4"}, "the default variant 'int4' is not among the variants fp32"),
+        ({"variants": {"../x": graphs}, "default_variant": "../x"}, "a variant cannot be called '../x'"),
+        (
+            {"variants": {"fp32": {"decoder": graphs["decoder"]}}},
+            "'fp32' has decoder and must have encoder and decoder",
+        ),
+        (
+            {"variants": {"fp32": other_encoder}},
+            "makes no past_key_values.0.encoder.value; the decoder does not read odd",
+        ),
+        (
+            {"variants": {"fp32": graphs, "two": other_encoder}},
+            "of variant 'two' has other inputs or outputs than that of 'fp32'",
+        ),
+        ({"decoder_info": {"layers": 1}}, "decoder_info has layers and must have head_size, heads, layers"),
+        ({"decoder_info": parts["decoder_info"] | {"layers": 2}}, "present.1.decoder.key is None and must be"),
+        ({"decoder_info": parts["decoder_info"] | {"heads": 5}}, "present.0.decoder.key is ['C', 'R', 32] and must be"),
+        ({"variants": {"fp32": {**graphs, "decoder": invalid}}}, "decoder_model_fp32.onnx is not a valid ONNX graph"),
+    ]
+    for changes, sentence in cases:
+        with pytest.raises(ExportError) as error:
+            write_folder(tmp_path / "out", **parts | changes)
+        assert sentence in str(error.value)
+        assert "\n" not in str(error.value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_tiny_folder_is_one_that_can_be_opened(tiny_path: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_path, tmp_path / "copy")
+    from fuseline.folder import Folder
+
+    opened = Folder.open(tmp_path / "copy", variant="int8")
+    assert (opened.variant, opened.default_variant, opened.decoder.width) == ("int8", "fp32", 32)
