@@ -49,7 +49,7 @@ class Phase:
 
 
 CROSS_ENTROPY = Phase("cross_entropy", 10, 7e-4, 1.5e-4, 1, 200, 0.03, Noise(residual=0.2, words=0.1, positions=0.1))
-SELF_CRITICAL = Phase("self_critical", 10, 6e-5, 0.0, 99, 50, 0.1, Noise(residual=0.1))
+SELF_CRITICAL = Phase("self_critical", 8, 8e-5, 0.0, 99, 50, 0.1, Noise(residual=0.1))
 
 
 @dataclass
