@@ -1,4 +1,4 @@
-"""Writes a fuseline folder: the Hugging Face files, the graphs of every variant, fuseline.json as docs/design.md has it."""
+"""Writes a fuseline folder: the Hugging Face files, every variant's graphs, fuseline.json as docs/design.md has it."""
 
 from __future__ import annotations
 

@@ -50,8 +50,10 @@ class Graph:
     def scope(self, name: str) -> Iterator[None]:
         """Name what is made inside `name/...`, so that an error of onnxruntime says where it is."""
         outer, self._prefix = self._prefix, f"{self._prefix}{name}/"
-        yield
-        self._prefix = outer
+        try:
+            yield
+        finally:
+            self._prefix = outer
 
     def input(self, name: str, dtype: int, shape: Shape) -> str:
         """Declare a graph input. dtype: a TensorProto type; shape: integers, and names for what varies."""

@@ -32,10 +32,9 @@ MATRIX_SCALE, TABLE_SCALE, POSITION_SCALE = 18.0, 4.0, 25.0
 
 
 def tiny_vit_gpt2(seed: int, *, encoder_width: int = 32, tie_word_embeddings: bool = True, **decoder: Any) -> Any:
-    """A VisionEncoderDecoderModel, float32, in eval mode: ViT (32 x 32 pixels in patches of 8) and GPT-2 (3 layers, 4 heads
-    of 8, 97 words).
+    """A VisionEncoderDecoderModel: ViT (32 x 32 pixels in patches of 8) and GPT-2 (3 layers, 4 heads of 8, 97 words).
 
-    encoder_width other than 32 gives the model an enc_to_dec_proj; decoder: GPT2Config fields to change.
+    float32, in eval mode. encoder_width other than 32 brings an enc_to_dec_proj; decoder: fields of GPT2Config.
     """
     torch.manual_seed(seed)
     vision = ViTConfig(  # type: ignore[no-untyped-call]

@@ -1,1 +1,1 @@
-"""One file per decoder architecture: each makes graphs of a checkpoint's state dict, written in fuseline.export.graph."""
+"""One file per decoder architecture: each writes a state dict down as graphs, in the words of fuseline.export.graph."""

@@ -50,13 +50,14 @@ def encoded(picture: Image.Image) -> bytes:
 def test_texts_equal_transformers(captioner: ImageToText, folder: Path, fields: dict[str, Any]) -> None:
     """max_length is always given: without it transformers' pipeline has a default of its own."""
     kwargs = {"max_length": tiny.MAX_LENGTH} | fields
-    theirs = transformers.pipeline(
+    hf: Any = transformers  # its pipeline is typed for one kind of tokenizer only
+    theirs = hf.pipeline(
         "image-to-text",
         model=tiny.tiny_model(1),
-        tokenizer=transformers.PreTrainedTokenizerFast(
+        tokenizer=hf.PreTrainedTokenizerFast(
             tokenizer_file=str(folder / "tokenizer.json"), pad_token="<pad>", bos_token="<s>", eos_token="</s>"
         ),
-        image_processor=transformers.ViTImageProcessor.from_pretrained(folder),
+        image_processor=hf.ViTImageProcessor.from_pretrained(folder),
     )
     photos = pictures(4)
     assert captioner(photos, generate_kwargs=kwargs) == theirs(photos, generate_kwargs=kwargs)
