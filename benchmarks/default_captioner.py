@@ -1,7 +1,7 @@
 """`python -m benchmarks.default_captioner PHOTO`: what a caption by the captioner that ships costs on this machine.
 
-Measured: one caption after loading (median and 95th percentile, and where the time goes), from process start to the first
-caption, peak memory, and with --sizes the wheel and the whole installation in an environment of its own.
+Measured: one caption after loading (median and 95th percentile, and where the time goes), from process start to the
+first caption, peak memory, and with --sizes the wheel and the whole installation in an environment of its own.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def machine() -> dict[str, Any]:
     from fuseline.kernels import library_info
 
     info = library_info()
-    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
         "cpu": names[0] if names else platform.processor(),
         "cores": len(names),
@@ -162,7 +163,9 @@ def table(result: dict[str, Any]) -> str:
         rows.append(("installed, with all it depends on (MB)", result["sizes"]["installed MB"], INSTALL_LIMIT_MB))
     lines = ["| what | measured | at most |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
     cpu = result["machine"]
-    head = f"{cpu['cores']} cores of {cpu['cpu']} ({kind}, kernels {cpu['kernels']}), {result['threads']} threads, beam 4"
+    head = (
+        f"{cpu['cores']} cores of {cpu['cpu']} ({kind}, kernels {cpu['kernels']}), {result['threads']} threads, beam 4"
+    )
     return f"{head}, {caption['steps']} steps\n\n" + "\n".join(lines)
 
 

@@ -39,7 +39,7 @@ class Graph:
     proto: onnx.GraphProto
     _prefix: str = ""
     _names: set[str] = field(default_factory=set)
-    _quantized: dict[str, list[str]] = field(default_factory=dict)  # value -> its DynamicQuantizeLinear results
+    _quantized: dict[str, tuple[str, str]] = field(default_factory=dict)  # value -> what quantize made of it
 
     def __post_init__(self) -> None:
         for node in self.proto.node:
@@ -88,10 +88,19 @@ class Graph:
         self.proto.node.append(helper.make_node(op_type, inputs, results, name=results[0], **attributes))
         return results
 
-    def quantize(self, value: str) -> list[str]:
-        """uint8 value, float32[] scale and uint8[] zero point of a float32 value, over the whole tensor; made once."""
+    def quantize(self, value: str) -> tuple[str, str]:
+        """uint8[..., I] with zero point 128, and float32[..., 1] scales, of a float32 value; once for all its readers.
+
+        Each row by itself, so that what a photo gives does not depend on which photos it is batched with.
+        """
         if value not in self._quantized:
-            self._quantized[value] = self.ops("DynamicQuantizeLinear", value, names=("", "", ""))
+            with self.scope("quantize"):
+                largest = self.op("ReduceMax", self.op("Abs", value), self.ints(-1), keepdims=1)
+                scale = self.op("Mul", largest, self.scalar(1 / 127, np.float32))
+                scale = self.op("Max", scale, self.scalar(1e-30, np.float32))  # a row of zeros: any scale is right
+                steps = self.op("Round", self.op("Div", value, scale))
+                shifted = self.op("Add", steps, self.scalar(128.0, np.float32))
+                self._quantized[value] = self.op("Cast", shifted, to=TensorProto.UINT8), scale
         return self._quantized[value]
 
     def _constant(self, text: str, array: Array) -> str:
@@ -162,15 +171,14 @@ def quantize_columns(weight_IO: Array) -> tuple[npt.NDArray[np.uint8], npt.NDArr
 def int8_linear(g: Graph, x: str, weight_IO: str, scale_O: str, bias_O: str, result: str = "") -> str:
     """float32[..., I] -> float32[..., O] in integers: weight uint8[I, O] with zero point 128, scale float32[O].
 
-    x is quantized to uint8 over the whole tensor (DynamicQuantizeLinear), so a row's rounding depends on the other
-    rows. Exactly these nodes in this order are what onnxruntime fuses into DynamicQuantizeMatMul, or into
-    MatMulIntegerToFloat when several layers read the same x; tests/export/test_gpt2_graph.py holds it to that. bias_O:
-    "" for none.
+    Every row of x gets 8 bits and a scale of its own (see Graph.quantize). bias_O: "" for none; result: the exact name
+    of the result. onnxruntime has a faster form with one scale for all of x (DynamicQuantizeLinear, which it fuses with
+    the product), but there a caption depends on its neighbours in the batch.
     """
-    x_u8, x_scale, x_zero = g.quantize(x)
-    product_i32 = g.op("MatMulInteger", x_u8, weight_IO, x_zero, g.scalar(128, np.uint8))
-    product_f32 = g.op("Cast", product_i32, to=TensorProto.FLOAT)
-    scaled = g.op("Mul", product_f32, g.op("Mul", x_scale, scale_O), name="" if bias_O else result)
+    x_u8, x_scale = g.quantize(x)
+    zero = g.scalar(128, np.uint8)
+    product_f32 = g.op("Cast", g.op("MatMulInteger", x_u8, weight_IO, zero, zero), to=TensorProto.FLOAT)
+    scaled = g.op("Mul", g.op("Mul", product_f32, x_scale), scale_O, name="" if bias_O else result)
     return g.op("Add", scaled, bias_O, name=result) if bias_O else scaled
 
 

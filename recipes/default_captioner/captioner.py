@@ -1,8 +1,9 @@
-"""The default captioner as a torch module: EfficientNet-Lite0, a transformer bridge, a GPT-2 decoder with cross-attention.
+"""The default captioner in torch: EfficientNet-Lite0, a transformer bridge, a GPT-2 decoder with cross-attention.
 
-Dimensions: B photos, K captions of each photo, R = B x K rows, T tokens, S encoder positions, E width, H heads, V words,
-N tokens that are not padding. Parameter names below `transformer.` are those of transformers' GPT2LMHeadModel
-(add_cross_attention=True), whose arithmetic the decoder follows: pre-norm, learned positions, tanh GELU, tied head.
+Dimensions: B photos, K captions of each photo, R = B x K rows, T tokens, S encoder positions, E width, H heads, D head
+size, V words, N tokens that are not padding. Parameter names below `transformer.` are those of transformers'
+GPT2LMHeadModel (add_cross_attention=True), whose arithmetic the decoder follows: pre-norm, learned positions, tanh GELU,
+tied head.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class DecoderLayer(nn.Module):
 
 @dataclass
 class Memory:
-    """Keys and values for the decoder: cross-attention [B, H, S, D] a layer, self-attention [R, H, t, D] a layer or None."""
+    """Keys and values a layer: cross-attention [B, H, S, D], and self-attention [R, H, t, D] or None."""
 
     cross: list[tuple[Tensor, Tensor]]
     past: list[tuple[Tensor, Tensor] | None]
@@ -148,7 +149,7 @@ class Decoder(nn.Module):
         return merge_heads(F.scaled_dot_product_attention(q, *key_value)).reshape(rows, steps, width)
 
     def forward(self, tokens: Tensor, keep: Tensor, cross: list[tuple[Tensor, Tensor]], noise: Noise) -> Tensor:
-        """Teacher forcing. tokens int64[R, T], keep bool[R, T] (not padding) -> float32[N, E] of the kept tokens in order.
+        """Teacher forcing. tokens int64[R, T], keep bool[R, T] (not padding) -> float32[N, E] of the kept ones.
 
         Everything but attention runs on the kept tokens alone: captions are short, padding would cost a third.
         """
@@ -230,7 +231,7 @@ class Captioner(nn.Module):
         return F.linear(hidden, self.transformer.wte.weight)
 
     def forward(self, features: Tensor, tokens: Tensor, noise: Noise) -> Tensor:
-        """features [B, S, 1280], tokens int64[B, K, T + 1] from <s> to </s> -> logits [N, V], one a token to be predicted."""
+        """features [B, S, 1280], tokens int64[B, K, T + 1] from <s> to </s> -> logits [N, V] of those after <s>."""
         inputs = tokens[..., :-1].flatten(0, 1)
         keep = tokens[..., 1:].flatten(0, 1) != PAD
         if self.training and noise.words:  # a word hidden now and then makes the decoder look at the photo

@@ -1,7 +1,7 @@
 """CIDEr-D of sampled captions as a reward: fast enough to be called for every batch.
 
-Source: Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation" (2015), variant D. The end of a
-caption counts as a word, so that a caption that breaks off ("a man in a") is not rewarded for it.
+Source: Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation" (2015), variant D. The end
+of a caption counts as a word, so that a caption that breaks off ("a man in a") is not rewarded for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Captions as words and ids, and the cached views of the photos.
 
-The data set is a folder with `captions.jsonl`, one object a line: {"file": "images/NAME.jpg", "captions": [five strings],
-"split": "train" | "val" | "extra"}.
+The data set is a folder with `captions.jsonl`, one object a line:
+{"file": "images/NAME.jpg", "captions": [five strings], "split": "train" | "val" | "extra"}.
 """
 
 from __future__ import annotations

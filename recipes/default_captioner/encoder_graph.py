@@ -1,6 +1,7 @@
 """The encoder as ONNX: the convolutions alone (to run the frozen front fast, to calibrate), and with the bridge on top.
 
-Names of values end in their shapes: B photos, C channels, N pixels a side, S = (N / 32)^2 positions, E width, H heads, D head size.
+Names of values end in their shapes: B photos, C channels, N pixels a side, S = (N / 32)^2 positions, E width, H heads,
+D head size.
 """
 
 from __future__ import annotations
@@ -26,13 +27,17 @@ def array(tensor: Tensor) -> np.ndarray:
 
 
 def conv_model(modules: Iterable[nn.Module], input_name: str, size: int | str) -> onnx.ModelProto:
-    """Blocks of EfficientNet one after the other: float32[B, 3, size, size] -> `features` float32[B, C, height, width]."""
+    """Blocks of EfficientNet in a row: float32[B, 3, size, size] -> `features` float32[B, C, height, width]."""
     g = new_graph("convolutions")
     x = g.input(input_name, TensorProto.FLOAT, ["B", 3, size, size])
     channels = 0
     for index, module in enumerate(modules):
         with g.scope(f"block.{index}"):
-            x = _bottleneck(g, x, module, index) if isinstance(module, Bottleneck) else _conv(g, x, module, f"block.{index}")
+            x = (
+                _bottleneck(g, x, module, index)
+                if isinstance(module, Bottleneck)
+                else _conv(g, x, module, f"block.{index}")
+            )
         channels = [conv for conv in module.modules() if isinstance(conv, nn.Conv2d)][-1].out_channels
     g.op("Identity", x, name=FEATURES)
     g.output(FEATURES, TensorProto.FLOAT, ["B", channels, "height", "width"])
@@ -68,7 +73,7 @@ def _conv(g: Graph, x: str, module: nn.Module, name: str) -> str:
 
 
 def append_bridge(convolutions: onnx.ModelProto, captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
-    """The convolutions (float or quantized) with the bridge behind them: its result is encoder_hidden_states float32[B, S, E]."""
+    """The convolutions, float or quantized, and the bridge behind them: encoder_hidden_states float32[B, S, E]."""
     model = onnx.ModelProto()
     model.CopyFrom(convolutions)
     del model.graph.output[:]

@@ -1,4 +1,4 @@
-"""Step 4: the trained captioner as a fuseline folder, fp32 to compare with and int8 to ship, each scored on val by fuseline itself."""
+"""Step 4: the trained captioner as a fuseline folder, fp32 to compare with and int8 to ship, each scored on val."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ class Calibration(CalibrationDataReader):  # type: ignore[misc]
 def raise_dead_channels(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which no output channel's weights are all smaller than MIN_WEIGHT.
 
-    ImageNet training left channels whose folded weights are 1e-20 and whose bias matters. 8 bits keep the bias in units of the
-    weights' scale, where such a bias does not fit 32 bits; one weight of 1e-4 on inputs below 6 changes less than the rounding.
+    ImageNet training left channels whose folded weights are 1e-20 and whose bias matters. 8 bits keep the bias in units
+    of the weights' scale, where such a bias does not fit 32 bits; one weight of 1e-4 on inputs below 6 changes less
+    than the rounding.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -65,7 +66,7 @@ def raise_dead_channels(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantize_convolutions(model: onnx.ModelProto, calibration: CalibrationDataReader) -> onnx.ModelProto:
-    """Static 8 bits for every convolution and skip: unsigned weights too, since u8 x s8 saturates on CPUs without VNNI."""
+    """Static 8 bits for every convolution: unsigned weights too, since u8 x s8 saturates on CPUs without VNNI."""
     with tempfile.TemporaryDirectory() as scratch:
         source, prepared, target = (Path(scratch) / name for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
         onnx.save(raise_dead_channels(model), source)
@@ -169,8 +170,8 @@ def preprocessor_config(captioner: Captioner) -> dict[str, Any]:
     }
 
 
-def write(out: Path, captioner: Captioner, vocabulary: list[str], variants: Variants, default: str, quality: Any) -> None:
-    """A fuseline folder with the given variants."""
+def write(out: Path, captioner: Captioner, vocabulary: list[str], variants: Variants, quality: Any) -> None:
+    """A fuseline folder with the given variants; int8 is the default."""
     generation_config = {
         "decoder_start_token_id": BOS,
         "bos_token_id": BOS,
@@ -187,25 +188,27 @@ def write(out: Path, captioner: Captioner, vocabulary: list[str], variants: Vari
         tokenizer_json=tokenizer_json(vocabulary),
         decoder_info=decoder_info(decoder_config(captioner)),
         variants=variants,
-        default_variant=default,
+        default_variant="int8",
         quality=quality,
     )
 
 
-def export(captioner: Captioner, data: Path, work: Path, photos: list[Photo], vocabulary: list[str], val: list[Photo]) -> Path:
+def export(
+    captioner: Captioner, data: Path, work: Path, photos: list[Photo], vocabulary: list[str], val: list[Photo]
+) -> Path:
     """Build, score and write: `work/folder` with both variants, `work/flickr8k-lite0` with int8 alone, which ships."""
     variants = build_variants(captioner, data, photos)
     both = work / "folder"
-    write(both, captioner, vocabulary, variants, "int8", {})
+    write(both, captioner, vocabulary, variants, {})
     quality: dict[str, Any] = {}
     for name in variants:
         scores, captions = evaluate(both, name, data, val)
         quality[name] = {"dataset": "flickr8k val", "photos": len(val), "num_beams": 4, **scores}
         record(work, phase="export", variant=name, **scores)
         (work / f"captions_{name}.txt").write_text("\n".join(captions) + "\n", encoding="utf-8")
-    write(both, captioner, vocabulary, variants, "int8", quality)
+    write(both, captioner, vocabulary, variants, quality)
     shipped = work / "flickr8k-lite0"
-    write(shipped, captioner, vocabulary, {"int8": variants["int8"]}, "int8", quality)
+    write(shipped, captioner, vocabulary, {"int8": variants["int8"]}, quality)
     return shipped
 
 

@@ -18,7 +18,7 @@ def _log_probs(model: Captioner, tokens: Tensor, position: int, memory: Memory) 
 
 @torch.no_grad()
 def sample(model: Captioner, encoded: Tensor, samples: int, max_words: int) -> Tensor:
-    """Draw captions at temperature 1: encoded float32[B, S, E] -> int64[B, samples, max_words + 1], padded after </s>."""
+    """Draw captions: encoded float32[B, S, E] -> int64[B, samples, max_words + 1], padded after </s>."""
     rows = encoded.shape[0] * samples
     memory = model.transformer.memory(encoded)
     tokens = torch.full((rows,), BOS)

@@ -34,7 +34,7 @@ MAX_WORDS = 20
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of training. Rates are AdamW's, warmed up linearly and then taken down a cosine to `final` times themselves."""
+    """One phase of training. Rates are AdamW's: a linear warm-up, then down a cosine to `final` times themselves."""
 
     name: str
     epochs: int
@@ -64,7 +64,8 @@ class Corpus:
     vocabulary: list[str]
 
 
-Loss = Callable[[Captioner, Corpus, NDArray[np.int64], Tensor], tuple[Tensor, dict[str, float]]]
+Step = tuple[Tensor, dict[str, float]]  # a loss, and what to log
+Loss = Callable[[Captioner, Corpus, NDArray[np.int64], Tensor], Step]
 
 
 def batches(corpus: Corpus, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
@@ -77,7 +78,7 @@ def batches(corpus: Corpus, rng: np.random.Generator) -> Iterator[tuple[NDArray[
         yield chosen, torch.from_numpy(front).float()
 
 
-def cross_entropy(model: Captioner, corpus: Corpus, chosen: NDArray[np.int64], front: Tensor) -> tuple[Tensor, dict[str, float]]:
+def cross_entropy(model: Captioner, corpus: Corpus, chosen: NDArray[np.int64], front: Tensor) -> Step:
     """Label-smoothed cross-entropy of all five captions; <unk> is never a target, so it is never said."""
     tokens = torch.from_numpy(corpus.ids[chosen])
     tokens = tokens[..., : int((tokens != PAD).sum(-1).max())]
@@ -91,7 +92,7 @@ def cross_entropy(model: Captioner, corpus: Corpus, chosen: NDArray[np.int64], f
 def self_critical(reward: CiderReward) -> Loss:
     """The loss whose gradient raises the expected CIDEr of sampled captions."""
 
-    def loss_of(model: Captioner, corpus: Corpus, chosen: NDArray[np.int64], front: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(model: Captioner, corpus: Corpus, chosen: NDArray[np.int64], front: Tensor) -> Step:
         model.eval()
         with torch.no_grad():
             features = model.features(front)

