@@ -2,8 +2,8 @@
 
 Dimensions: B photos, K captions of each photo, R = B x K rows, T tokens, S encoder positions, E width, H heads, D head
 size, V words, N tokens that are not padding. Parameter names below `transformer.` are those of transformers'
-GPT2LMHeadModel (add_cross_attention=True), whose arithmetic the decoder follows: pre-norm, learned positions, tanh GELU,
-tied head.
+GPT2LMHeadModel (add_cross_attention=True), whose arithmetic the decoder follows: pre-norm, learned positions, tanh
+GELU, tied head.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -189,14 +189,15 @@ def _progress(photos: Sequence[str | InputError]) -> Iterator[Iterable[str | Inp
     if len(photos) < 2 or not sys.stderr.isatty():
         yield photos
         return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from tqdm import tqdm
+    from tqdm.contrib import DummyTqdmFile
 
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TextColumn("photos"), TimeRemainingColumn())
-    # Lines printed meanwhile go above the bar, which only those may that go to a terminal anyway.
-    stdout = sys.stdout.isatty()
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=stdout) as bar:
-        yield bar.track(photos, description="captioning")
+    # Lines printed meanwhile go above the bar. What does not go to a terminal is left alone.
+    terminal = sys.stderr
+    stdout = DummyTqdmFile(sys.stdout) if sys.stdout.isatty() else sys.stdout
+    bar = tqdm(photos, desc="captioning", unit="photo", file=terminal, leave=False, mininterval=0, dynamic_ncols=True)
+    with redirect_stdout(stdout), redirect_stderr(DummyTqdmFile(terminal)), bar:
+        yield bar
 
 
 def _say_if_portable() -> None:
@@ -272,10 +273,10 @@ def _show_model(model: dict[str, Any]) -> None:
     for name, variant in model["variants"].items():
         quality = ", ".join(f"{key} {value}" for key, value in variant["quality"].items())
         default = ", the default" if variant["default"] else ""
-        print(f"  variant {name}{default}: {_megabytes(variant['bytes'])}; {quality or 'quality not measured'}")
+        print(f"  variant {name}{default}: {_readable(variant['bytes'])}; {quality or 'quality not measured'}")
     for name, size in model["files"].items():
-        print(f"  {_megabytes(size):>10}  {name}")
+        print(f"  {_readable(size):>10}  {name}")
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.2f} MB"
+def _readable(size: int) -> str:
+    return f"{size / 1e6:.2f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -313,8 +314,9 @@ def test_a_closed_pipe_is_quiet(started: subprocess.Popen[bytes]) -> None:
 def test_a_bar_on_a_terminal_only(folder: Path, photos: Path) -> None:
     """Standard error is a terminal and standard output a pipe: the bar goes to the one, the lines to the other."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
     command = [sys.executable, "-m", "fuseline", "caption", "--model", str(folder), str(photos)]
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+    environment = os.environ | {"TERM": "xterm"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
         os.close(theirs)
         assert process.stdout
