@@ -1,0 +1,63 @@
+"""The captioner that ships: it is whole, small enough, as good as its card says, and says something sensible."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import skimage.data
+from PIL import Image
+
+import fuseline
+from fuseline.folder import find
+
+PEOPLE = {"man", "woman", "person", "people", "girl", "boy", "child", "lady"}
+
+
+@pytest.fixture(scope="module")
+def captioner() -> fuseline.pipelines.ImageToText:
+    return fuseline.pipeline("image-to-text")
+
+
+def test_it_is_small_and_its_measured_quality_is_what_was_asked_for() -> None:
+    folder = find(None)
+    assert sum(path.stat().st_size for path in folder.rglob("*")) <= 12e6
+    about = json.loads((folder / "fuseline.json").read_text())
+    assert list(about["variants"]) == ["int8"]
+    quality = about["quality"]["int8"]
+    assert quality["photos"] == 1000
+    assert quality["BLEU-4"] >= 0.20
+    assert quality["CIDEr"] >= 0.56
+    card = (folder / "MODEL_CARD.md").read_text()
+    for figure in (quality["BLEU-4"], quality["CIDEr"]):
+        assert f"{figure:.3f}" in card
+
+
+def test_it_sees_the_astronaut(captioner) -> None:
+    [caption] = captioner(skimage.data.astronaut())
+    words = caption["generated_text"].split()
+    assert PEOPLE & set(words)
+    assert "dog" not in words
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
+def test_a_caption_is_a_plain_sentence_and_always_the_same(captioner, name: str) -> None:
+    photo = getattr(skimage.data, name)()
+    [caption] = captioner(photo)
+    words = caption["generated_text"].split()
+    assert 4 <= len(words) <= 20
+    assert all(word.strip("'-").replace("'", "").replace("-", "").isalnum() for word in words)
+    assert captioner(Image.fromarray(photo)) == [caption]
+
+
+def test_photos_together_are_captioned_as_they_are_alone(captioner) -> None:
+    photos = [getattr(skimage.data, name)() for name in ("astronaut", "coffee", "chelsea", "rocket")]
+    assert captioner(photos, batch_size=4) == [captioner(photo) for photo in photos]
+
+
+def test_odd_photos_get_a_caption(captioner, tmp_path: Path) -> None:
+    for size, mode in (((1, 1), "RGB"), ((1, 5000), "RGB"), ((40, 30), "CMYK"), ((30, 40), "LA"), ((9, 9), "P")):
+        path = tmp_path / f"{mode}{size[0]}.tif"
+        Image.new(mode, size).save(path)
+        assert captioner(path)[0]["generated_text"]
