@@ -17,6 +17,15 @@ from numpy.typing import NDArray
 from .captioner import EOS, PAD
 from .data import Photo
 
+# No caption of a person ends in one of these. A few percent of what CIDEr alone teaches does ("standing on a red"): the
+# n-grams before the end earn more than the end costs.
+_DANGLING = """
+a an the his her its their two three four some other in on at of by to with from into onto over through near behind and or
+while as is are wearing holding playing red blue white black green yellow orange brown pink purple grey gray large small
+big little young old
+"""
+DANGLING = frozenset(_DANGLING.split())
+DANGLING_COST = 1.0
 ORDERS = 4
 SIGMA = 6.0
 Gram = tuple[object, ...]
@@ -40,12 +49,13 @@ class Vector:
 
 
 class CiderReward:
-    """CIDEr-D (scaled to 0..10) against the five captions of training photos.
+    """CIDEr-D (0..10) against the five captions of training photos, less DANGLING_COST for an end in mid-sentence.
 
     Words are ids where the vocabulary has them and strings where it does not, so that <unk> never matches.
     """
 
-    def __init__(self, photos: list[Photo], vocabulary: list[str]) -> None:
+    def __init__(self, photos: list[Photo], vocabulary: list[str], penalize_ends: bool = False) -> None:
+        self.penalize_ends = penalize_ends
         index: dict[str, object] = {word: i for i, word in enumerate(vocabulary)}
         references = [[[index.get(w, w) for w in caption] + [EOS] for caption in photo.captions] for photo in photos]
         counted = [[grams(caption) for caption in captions] for captions in references]
@@ -53,6 +63,7 @@ class CiderReward:
         total = math.log(len(photos))
         self.idf = {gram: total - math.log(count) for gram, count in seen.items()}
         self.unseen = total
+        self.dangling = {index[word] for word in DANGLING if word in index}
         self.references = [
             [self._vector(c, len(words)) for c, words in zip(counts, captions, strict=True)]
             for counts, captions in zip(counted, references, strict=True)
@@ -86,5 +97,8 @@ class CiderReward:
         rewards = np.zeros(tokens.shape[:2], np.float32)
         for b, photo in enumerate(photos):
             for k, row in enumerate(tokens[b]):
-                rewards[b, k] = self.score(int(photo), [int(t) for t in row if t != PAD])
+                words = [int(t) for t in row if t != PAD]
+                rewards[b, k] = self.score(int(photo), words)
+                if self.penalize_ends and len(words) > 1 and words[-1] == EOS and words[-2] in self.dangling:
+                    rewards[b, k] -= DANGLING_COST
         return rewards

@@ -1,4 +1,4 @@
-"""Step 4: the trained captioner as a fuseline folder, fp32 to compare with and int8 to ship, each scored on val."""
+"""Step 5: the trained captioner as a fuseline folder, fp32 to compare with and int8 to ship, each scored on val."""
 
 from __future__ import annotations
 

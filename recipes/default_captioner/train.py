@@ -1,4 +1,4 @@
-"""Steps 2 and 3: cross-entropy with word dropout and label smoothing, then self-critical training on CIDEr.
+"""Steps 2 to 4: cross-entropy with word dropout and label smoothing, then self-critical training on CIDEr.
 
 Sources: Rennie et al., "Self-critical Sequence Training for Image Captioning" (2017), with the mean reward of a photo's
 other samples as the baseline (Luo, "A Better Variant of Self-Critical Sequence Training", 2020).
@@ -50,6 +50,8 @@ class Phase:
 
 CROSS_ENTROPY = Phase("cross_entropy", 10, 7e-4, 1.5e-4, 1, 200, 0.03, Noise(residual=0.2, words=0.1, positions=0.1))
 SELF_CRITICAL = Phase("self_critical", 8, 8e-5, 0.0, 99, 50, 0.1, Noise(residual=0.1))
+# A last epoch in which a caption that breaks off costs something.
+ENDINGS = Phase("endings", 1, 4e-5, 0.0, 99, 20, 0.1, Noise(residual=0.1))
 
 
 @dataclass
@@ -227,7 +229,9 @@ def new_captioner(vocabulary: list[str]) -> Captioner:
 
 
 def train(corpus: Corpus, work: Path) -> Captioner:
-    """Both phases; the captioner that is exported."""
+    """All phases; the captioner that is exported."""
     model = run_phase(CROSS_ENTROPY, corpus, work, new_captioner(corpus.vocabulary), cross_entropy)
-    reward = CiderReward(corpus.photos, corpus.vocabulary)
-    return run_phase(SELF_CRITICAL, corpus, work, copy.deepcopy(model), self_critical(reward))
+    for phase, penalize_ends in ((SELF_CRITICAL, False), (ENDINGS, True)):
+        reward = CiderReward(corpus.photos, corpus.vocabulary, penalize_ends)
+        model = run_phase(phase, corpus, work, copy.deepcopy(model), self_critical(reward))
+    return model
