@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from .captioner import EOS, PAD
 from .data import Photo
 
-# No caption of a person ends in one of these. A few percent of what CIDEr alone teaches does ("standing on a red"): the
-# n-grams before the end earn more than the end costs.
+# People hardly ever end a caption in one of these. One in a hundred that CIDEr alone teaches does ("standing on a
+# red"): the n-grams before the end earn more than the end costs.
 _DANGLING = """
-a an the his her its their two three four some other in on at of by to with from into onto over through near behind and or
-while as is are wearing holding playing red blue white black green yellow orange brown pink purple grey gray large small
-big little young old
+a an the his her its their two three four some other in on at of by to with from into onto over through near behind and
+or while as is are wearing holding playing red blue white black green yellow orange brown pink purple grey gray large
+small big little young old
 """
 DANGLING = frozenset(_DANGLING.split())
 DANGLING_COST = 1.0
