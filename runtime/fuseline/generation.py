@@ -1,17 +1,14 @@
 """What a caption is asked for (GenerationConfig) and what comes back (Generation).
 
-Names, defaults and meanings are those of GenerationConfig in transformers 4.57. An option that is not supported yet is
+Names, defaults and meanings are those of GenerationConfig in transformers 4.57. An option that is not supported is
 known by name and refused unless it has its default; no option is ever ignored.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
-import numbers
 import reprlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,87 +17,21 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import FolderError, InputError
-
-# Options of transformers that fuseline accepts at transformers' default only (None, which means "not set", passes too).
-UNSUPPORTED: Mapping[str, Any] = {
-    # length and stopping
-    "min_length": 0,
-    "min_new_tokens": None,
-    "max_time": None,
-    "stop_strings": None,
-    # strategy
-    "do_sample": False,
-    "num_beam_groups": 1,
-    "diversity_penalty": 0.0,
-    "penalty_alpha": None,
-    "dola_layers": None,
-    "constraints": None,
-    "force_words_ids": None,
-    "low_memory": None,
-    # cache and performance
-    "use_cache": True,
-    "cache_implementation": None,
-    "cache_config": None,
-    "return_legacy_cache": None,
-    "prefill_chunk_size": None,
-    "compile_config": None,
-    "disable_compile": False,
-    # sampling
-    "temperature": 1.0,
-    "top_k": 50,
-    "top_p": 1.0,
-    "min_p": None,
-    "typical_p": 1.0,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
-    # logits
-    "repetition_penalty": 1.0,
-    "encoder_repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0,
-    "bad_words_ids": None,
-    "renormalize_logits": False,
-    "forced_bos_token_id": None,
-    "forced_eos_token_id": None,
-    "remove_invalid_values": False,
-    "exponential_decay_length_penalty": None,
-    "suppress_tokens": None,
-    "begin_suppress_tokens": None,
-    "sequence_bias": None,
-    "token_healing": False,
-    "guidance_scale": None,
-    "watermarking_config": None,
-    # what is returned
-    "output_attentions": False,
-    "output_hidden_states": False,
-    "output_scores": False,
-    "output_logits": None,
-    "return_dict_in_generate": False,
-    # assisted decoding
-    "is_assistant": False,
-    "num_assistant_tokens": 20,
-    "num_assistant_tokens_schedule": "constant",
-    "assistant_confidence_threshold": 0.4,
-    "prompt_lookup_num_tokens": None,
-    "max_matching_ngram_size": None,
-    "assistant_early_exit": None,
-    "assistant_lookbehind": 10,
-    "target_lookbehind": 10,
-    # arguments of generate() itself
-    "logits_processor": None,
-    "stopping_criteria": None,
-    "prefix_allowed_tokens_fn": None,
-    "synced_gpus": None,
-    "assistant_model": None,
-    "streamer": None,
-    "negative_prompt_ids": None,
-    "negative_prompt_attention_mask": None,
-    "use_model_defaults": None,
-    "custom_generate": None,
-}
+from .options import CHECKS, UNSUPPORTED, refuse, whole_or_none
 
 # Keys of config.json with an option's name that say how a model runs or what it returns, not which text it gives.
 _ABOUT_RUNNING = {"use_cache", "output_attentions", "output_hidden_states", "output_scores", "return_dict_in_generate"}
+
+_WITH_TOKENS = (
+    "decoder_start_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+)
 
 
 @dataclass(frozen=True)
@@ -149,6 +80,41 @@ class GenerationConfig:
     bos_token_id: int | None = None
     eos_token_id: int | tuple[int, ...] | None = None
     pad_token_id: int | None = None
+    min_length: int = 0
+    """no end token before so many tokens, prompt included"""
+    min_new_tokens: int | None = None
+    """no end token before so many generated tokens; wins over min_length"""
+    max_time: float | None = None
+    """seconds after which no further token is begun, the encoder's not counted"""
+    stopping_criteria: Sequence[Callable[[npt.NDArray[np.int64], None], Any]] | None = None
+    """functions of the sequences int64[N, T], and of None, that say which of them stop: a bool or bool[N]"""
+    repetition_penalty: float = 1.0
+    """> 1 makes tokens less likely that are there already, < 1 more likely"""
+    no_repeat_ngram_size: int = 0
+    """no sequence of so many tokens comes twice"""
+    bad_words_ids: Sequence[Sequence[int]] | None = None
+    """sequences of tokens that never come"""
+    sequence_bias: Sequence[tuple[Sequence[int], float]] | None = None
+    """what is added to the score of a sequence's last token after the others; given as a dict or pairs"""
+    suppress_tokens: Sequence[int] | None = None
+    """tokens that never come"""
+    begin_suppress_tokens: Sequence[int] | None = None
+    """tokens that never come first"""
+    forced_bos_token_id: int | None = None
+    """the token after the start token"""
+    forced_eos_token_id: int | tuple[int, ...] | None = None
+    """the last token of a sequence of the greatest length"""
+    exponential_decay_length_penalty: tuple[int, float] | None = None
+    """after so many generated tokens the end token becomes likelier by this factor with each"""
+    remove_invalid_values: bool = False
+    """whether NaN and infinite scores are replaced"""
+    renormalize_logits: bool = False
+    """whether scores are made log-probabilities again after all that changed them"""
+    prefix_allowed_tokens_fn: Callable[[int, npt.NDArray[np.int64]], Sequence[int]] | None = None
+    """a function of the photo's index and the tokens so far, int64[T], that returns the tokens that may follow"""
+    logits_processor: Sequence[Callable[..., Any]] | None = None
+    """functions of sequences int64[R, T] and scores float32[R, V] that return scores float32[R, V]; they come after the
+    options above, before renormalize_logits; scores are logits, with beams log-probabilities"""
     # transformers reads a max_length of 20 as "not set", unless the call gives it.
     _length_given: bool = field(default=False, repr=False, compare=False)
     _vocab_size: int | None = field(default=None, repr=False, compare=False)
@@ -184,7 +150,7 @@ class GenerationConfig:
     def override(self, **options: Any) -> GenerationConfig:
         """This configuration with a call's options. Raises InputError as the constructor does."""
         made = type(self).__new__(type(self))
-        kept = {name: getattr(self, name) for name in _CHECKS}
+        kept = {name: getattr(self, name) for name in CHECKS}
         made._fill(kept | options, self._vocab_size, self._length_given or "max_length" in options)
         return made
 
@@ -207,6 +173,7 @@ class GenerationConfig:
             length = self.max_length
         else:
             length = min(self.max_length + prompt_length, max_positions or self.max_length + prompt_length)
+        self._warn_of_least(prompt_length, length)
         if length <= prompt_length:
             raise InputError(
                 f"the decoder's prompt has {prompt_length} tokens, so max_length must be more than that, not {length}"
@@ -217,6 +184,24 @@ class GenerationConfig:
                 f"tokens, not {length}; lower max_length or max_new_tokens"
             )
         return length
+
+    def _warn_of_least(self, prompt_length: int, longest: int) -> None:
+        """Warn as transformers does where not both lengths can count, or no sequence is long enough."""
+        if self.min_new_tokens is not None and self.min_length:
+            problem = (
+                f"both min_new_tokens={self.min_new_tokens} and min_length={self.min_length} are set; "
+                "min_new_tokens is used"
+            )
+        elif self.min_new_tokens is not None and self.min_new_tokens + prompt_length > longest:
+            problem = (
+                f"min_new_tokens={self.min_new_tokens} is more than the {longest - prompt_length} new tokens that a "
+                "sequence can have; it ends there"
+            )
+        elif self.min_new_tokens is None and self.min_length > longest:
+            problem = f"min_length={self.min_length} is more than the longest length {longest}; a sequence ends there"
+        else:
+            return
+        warnings.warn(problem, UserWarning, stacklevel=5)  # the caller of Model.generate
 
     def prompt(self, batch: int) -> npt.NDArray[np.int64]:
         """The decoder's prompt, int64[batch, 1]: the start token, or else bos. Raises InputError for neither."""
@@ -242,78 +227,13 @@ class GenerationConfig:
         """Check the options and set every field once; the dataclass is frozen from then on."""
         values = {f.name: f.default for f in fields(self)}
         for name, value in options.items():
-            if name in _CHECKS:
-                values[name] = _CHECKS[name](name, value)
+            if name in CHECKS:
+                values[name] = CHECKS[name](name, value)
             else:
-                _refuse(name, value)
+                refuse(name, value)
         _check_together(values, vocab_size)
         for name, value in (values | {"_vocab_size": vocab_size, "_length_given": length_given}).items():
             object.__setattr__(self, name, value)
-
-
-def _refuse(name: str, value: Any) -> None:
-    """Pass an option that is not supported yet at its default; raise InputError for another value or another name."""
-    if name not in UNSUPPORTED:
-        near = difflib.get_close_matches(name, [*_CHECKS, *UNSUPPORTED], 1)
-        raise InputError(f"{name} is not a generation option" + (f"; did you mean {near[0]}?" if near else ""))
-    default = UNSUPPORTED[name]
-    # True == 1 and False == 0, but use_cache=1 or top_k=True is a mistake; 1 for 1.0 is not.
-    same = (
-        isinstance(value, bool) == isinstance(default, bool)
-        and isinstance(value, int | float | str)
-        and value == default
-    )
-    if value is not None and not same:
-        hint = "leave it out" if default is None else f"leave it out or at {default!r}"
-        raise InputError(f"{name}={reprlib.repr(value)} is not supported yet; {hint}")
-
-
-def _whole(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, not {reprlib.repr(value)}")
-    return int(value)
-
-
-def _whole_or_none(name: str, value: Any) -> int | None:
-    return None if value is None else _whole(name, value)
-
-
-def _token(name: str, value: Any) -> int | None:
-    return None if value is None else _whole(name, value, least=0)
-
-
-def _tokens(name: str, value: Any) -> int | tuple[int, ...] | None:
-    if not isinstance(value, list | tuple):
-        return _token(name, value)
-    if not value:
-        raise InputError(f"{name} must be a token id or a list of at least one, not an empty list")
-    return tuple(_whole(name, each, least=0) for each in value)
-
-
-def _penalty(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise InputError(f"{name} must be a finite number, not {reprlib.repr(value)}")
-    return float(value)
-
-
-def _early_stopping(name: str, value: Any) -> bool | str:
-    if not isinstance(value, bool) and not (isinstance(value, str) and value == "never"):
-        raise InputError(f"{name} must be True, False or 'never', not {reprlib.repr(value)}")
-    return value
-
-
-_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "max_length": _whole,
-    "max_new_tokens": _whole_or_none,
-    "num_beams": _whole,
-    "num_return_sequences": _whole,
-    "length_penalty": _penalty,
-    "early_stopping": _early_stopping,
-    "decoder_start_token_id": _token,
-    "bos_token_id": _token,
-    "eos_token_id": _tokens,
-    "pad_token_id": _token,
-}
 
 
 def _check_together(values: Mapping[str, Any], vocab_size: int | None) -> None:
@@ -325,16 +245,26 @@ def _check_together(values: Mapping[str, Any], vocab_size: int | None) -> None:
         )
     if vocab_size is None:
         return
-    for name in ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id"):
-        value = values[name]
-        for token in value if isinstance(value, tuple) else (value,):
-            if token is not None and token >= vocab_size:
+    for name, tokens in _all_tokens(values).items():
+        for token in tokens:
+            if token >= vocab_size:
                 raise InputError(f"{name}={token} is outside the vocabulary, whose ids are 0 to {vocab_size - 1}")
+
+
+def _all_tokens(values: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Every token id that the options name."""
+    found = {}
+    for name in _WITH_TOKENS:
+        value = values[name]
+        found[name] = [] if value is None else list(value) if isinstance(value, tuple) else [value]
+    found["bad_words_ids"] = [token for word in values["bad_words_ids"] or () for token in word]
+    found["sequence_bias"] = [token for word, _ in values["sequence_bias"] or () for token in word]
+    return found
 
 
 def _from_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The generation options in config.json: its own, or its decoder section's where its own are at the default."""
-    defaults: dict[str, Any] = {f.name: f.default for f in fields(GenerationConfig) if f.name in _CHECKS}
+    defaults: dict[str, Any] = {f.name: f.default for f in fields(GenerationConfig) if f.name in CHECKS}
     defaults |= UNSUPPORTED
     section = _decoder_section(config)
     options = {}
@@ -359,4 +289,4 @@ def _decoder_section(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _vocab_size(config: Mapping[str, Any]) -> int | None:
-    return _whole_or_none("vocab_size", _decoder_section(config).get("vocab_size", config.get("vocab_size")))
+    return whole_or_none("vocab_size", _decoder_section(config).get("vocab_size", config.get("vocab_size")))

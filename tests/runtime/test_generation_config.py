@@ -15,19 +15,16 @@ import pytest
 from fuseline.errors import FolderError, InputError
 from fuseline.generation import UNSUPPORTED, GenerationConfig
 
-SUPPORTED = {f.name for f in dataclasses.fields(GenerationConfig) if not f.name.startswith("_")}
+FIELDS = {f.name for f in dataclasses.fields(GenerationConfig) if not f.name.startswith("_")}
+ARGUMENTS = {"logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"}  # of generate itself in transformers
+SUPPORTED = FIELDS - ARGUMENTS
 VISION = {"model_type": "vision-encoder-decoder", "encoder": {"model_type": "vit"}}
 
 # Another value for every option that is refused.
 OTHERS: dict[str, Any] = {
-    "bad_words_ids": [[1, 2]],
-    "sequence_bias": {(1,): 2.0},
     "stop_strings": "end",
     "cache_implementation": "static",
     "num_assistant_tokens_schedule": "heuristic",
-    "logits_processor": [],
-    "prefix_allowed_tokens_fn": len,
-    "exponential_decay_length_penalty": (5, 1.1),
 }
 
 
@@ -51,13 +48,13 @@ def test_every_option_of_transformers_is_known_with_its_default() -> None:
 def test_every_argument_of_generate_is_known() -> None:
     transformers = pytest.importorskip("transformers")
     arguments = set(inspect.signature(transformers.GenerationMixin.generate).parameters)
-    assert arguments - {"self", "inputs", "generation_config", "kwargs"} <= set(UNSUPPORTED)
+    assert arguments - {"self", "inputs", "generation_config", "kwargs"} <= set(UNSUPPORTED) | ARGUMENTS
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
 def test_an_unsupported_option_is_refused_by_name(name: str) -> None:
     value = another(name)
-    with pytest.raises(InputError, match=f"^{name}=.* is not supported yet; leave it out"):
+    with pytest.raises(InputError, match=f"^{name}=.* is not supported(, because .*| yet); leave it out"):
         GenerationConfig(**{name: value})
     with pytest.raises(InputError, match=f"^{name}="):
         GenerationConfig().override(**{name: value})
@@ -114,6 +111,25 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(name: str, message: 
         ({"bos_token_id": False}, "bos_token_id must be a whole number of at least 0, not False"),
         ({"pad_token_id": 40}, "pad_token_id=40 is outside the vocabulary, whose ids are 0 to 39"),
         ({"eos_token_id": [3, 99]}, "eos_token_id=99 is outside the vocabulary"),
+        ({"min_length": -1}, "min_length must be a whole number of at least 0, not -1"),
+        ({"min_new_tokens": 1.5}, "min_new_tokens must be a whole number of at least 0, not 1.5"),
+        ({"max_time": 0}, "max_time must be more than 0, not 0"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty must be more than 0, not 0.0"),
+        ({"bad_words_ids": []}, "bad_words_ids must be a list of lists of token ids, none of them empty, not []"),
+        ({"bad_words_ids": [[1], []]}, "bad_words_ids must be a list of lists of token ids"),
+        ({"bad_words_ids": [[1], [40]]}, "bad_words_ids=40 is outside the vocabulary"),
+        ({"sequence_bias": {}}, "sequence_bias must be a list of lists of token ids, none of them empty, not []"),
+        ({"sequence_bias": 3}, "sequence_bias must be a dict {tokens: bias} or a list of such pairs, not 3"),
+        ({"sequence_bias": [[[1], "2"]]}, "sequence_bias must be a finite number, not '2'"),
+        ({"sequence_bias": {(1, 41): 1.0}}, "sequence_bias=41 is outside the vocabulary"),
+        ({"suppress_tokens": 3}, "suppress_tokens must be a list of token ids, not 3"),
+        ({"begin_suppress_tokens": [77]}, "begin_suppress_tokens=77 is outside the vocabulary"),
+        ({"forced_eos_token_id": []}, "forced_eos_token_id must be a token id or a list of at least one"),
+        ({"exponential_decay_length_penalty": 5}, "exponential_decay_length_penalty must be a pair (start, factor)"),
+        ({"remove_invalid_values": 1}, "remove_invalid_values must be True or False, not 1"),
+        ({"prefix_allowed_tokens_fn": [1]}, "prefix_allowed_tokens_fn must be a function, not [1]"),
+        ({"logits_processor": len}, "logits_processor must be a list of functions, not <built-in"),
+        ({"stopping_criteria": ["stop"]}, "stopping_criteria must be a list of functions, not ['stop']"),
         ({"use_cache": 1}, "use_cache=1 is not supported yet; leave it out or at True"),
     ],
 )
@@ -136,6 +152,30 @@ def test_a_config_of_another_form_is_refused(config: dict[str, Any]) -> None:
         GenerationConfig.from_folder({}, config, "here")
 
 
+def test_options_have_one_form_whatever_was_given() -> None:
+    config = GenerationConfig(
+        sequence_bias={(1, 2): 1, (3,): float("-inf")}, bad_words_ids=[[4], [5, 6]], logits_processor=[], top_k=None
+    )
+    assert config.sequence_bias == (((1, 2), 1.0), ((3,), float("-inf"))) and config.bad_words_ids == ((4,), (5, 6))
+    assert config.logits_processor is None and config.override() == config and hash(config.override()) == hash(config)
+    assert GenerationConfig(sequence_bias=[[[1, 2], 1.0], [[3], float("-inf")]]).sequence_bias == config.sequence_bias
+    nothing = dict.fromkeys(("min_length", "repetition_penalty", "no_repeat_ngram_size", "renormalize_logits"))
+    assert GenerationConfig(**nothing) == GenerationConfig()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_new_tokens": 2, "min_length": 5}, "both min_new_tokens=2 and min_length=5 are set; min_new_tokens is"),
+        ({"min_new_tokens": 9, "max_length": 8}, "min_new_tokens=9 is more than the 7 new tokens"),
+        ({"min_length": 9, "max_length": 8}, "min_length=9 is more than the longest length 8"),
+    ],
+)
+def test_lengths_that_cannot_all_be_kept_are_warned_about(options: dict[str, Any], message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        GenerationConfig(**options).total_length(1)
+
+
 def test_numpy_numbers_are_numbers() -> None:
     config = GenerationConfig(num_beams=np.int64(3), length_penalty=np.float32(0.5), eos_token_id=[np.int32(2)])
     assert config == GenerationConfig(num_beams=3, length_penalty=0.5, eos_token_id=(2,))
@@ -154,6 +194,18 @@ FOLDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "all in generation_config.json": (
         {"max_length": 16, "num_beams": 4, "eos_token_id": [2, 3], "pad_token_id": 0, "decoder_start_token_id": 1},
         {"decoder": {"model_type": "gpt2", "vocab_size": 40, "num_beams": 2, "eos_token_id": 7}},
+    ),
+    "with processors": (
+        {
+            "min_length": 5,
+            "no_repeat_ngram_size": 3,
+            "repetition_penalty": 1.5,
+            "suppress_tokens": [],
+            "forced_eos_token_id": 2,
+            "eos_token_id": 2,
+            "renormalize_logits": True,
+        },
+        {"decoder": {"model_type": "gpt2", "vocab_size": 40}},
     ),
     "with metadata": (
         {"_from_model_config": True, "transformers_version": "4.30.0", "bos_token_id": 5, "eos_token_id": 6},
@@ -207,7 +259,8 @@ def test_a_folder_is_read_as_transformers_reads_it(tmp_path: Path, name: str) ->
         theirs = transformers.GenerationConfig.from_model_config(loaded)
     ours = GenerationConfig.from_folder(generation, config, tmp_path)
     for field in SUPPORTED - {"bos_token_id", "eos_token_id"}:
-        assert getattr(ours, field) == getattr(theirs, field), field
+        expected = getattr(theirs, field)
+        assert getattr(ours, field) == (tuple(expected) if isinstance(expected, list) else expected), field
     # A decoder of a known type has token ids that its config.json need not spell out; only what is written counts here.
     written = json.dumps([generation, config])
     if "eos_token_id" in written:

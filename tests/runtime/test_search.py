@@ -134,7 +134,7 @@ class Bench:
         if options.get("num_beams", 1) > 1:
             return np.asarray(theirs.sequences_scores)
         sequences = theirs.sequences
-        steps = self.model.compute_transition_scores(sequences, theirs.logits, normalize_logits=True).numpy()
+        steps = self.model.compute_transition_scores(sequences, theirs.scores, normalize_logits=True).numpy()
         ends = np.atleast_1d(options.get("eos_token_id", []) if options.get("eos_token_id") is not None else [])
         hit = np.isin(sequences[:, start:].numpy(), ends)
         kept: np.ndarray = np.cumsum(hit, axis=1) - hit == 0  # up to and with the first end token
@@ -265,6 +265,82 @@ def test_random_options_equal_transformers(bench: Bench, seed: int) -> None:
     assert crossings > 100 and len(lengths) > 8 and early > 0 and ended > 5
 
 
+def allow_some(photo: int, sequence: Any) -> list[int]:
+    """Half of the tokens, other ones by photo and by the last token; of numpy's and torch's sequences alike."""
+    return [token for token in range(VOCAB) if (token + photo + int(sequence[-1])) % 2]
+
+
+def lower_some(sequences: Any, scores: Any) -> Any:
+    """A caller's processor that numpy and torch understand: every third token is less likely, by the length so far."""
+    scores = scores + 0
+    scores[:, :: 3 + sequences.shape[1] % 2] -= 2.5
+    return scores
+
+
+def stop_on_multiples(sequences: Any, scores: Any) -> Any:
+    """A caller's stopping criterion that numpy and torch understand."""
+    return (sequences[:, -1] % 7 == 0) & (sequences.shape[1] > 4)
+
+
+# Options that exclude end tokens: exponential_decay_length_penalty makes NaN of those in transformers, and takes them.
+EXCLUDE_ENDS = (
+    "min_length",
+    "min_new_tokens",
+    "no_repeat_ngram_size",
+    "bad_words_ids",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "prefix_allowed_tokens_fn",
+)
+
+
+def random_processors(bench: Bench, rng: np.random.Generator) -> dict[str, Any]:
+    """A few of the options that change scores or stop, at random."""
+
+    def few(most: int) -> list[int]:
+        return [int(token) for token in rng.choice(bench.common[:15], int(rng.integers(1, most)), replace=False)]
+
+    options: dict[str, Any] = {
+        "min_length": int(rng.integers(1, 12)),
+        "min_new_tokens": int(rng.integers(1, 10)),
+        "no_repeat_ngram_size": int(rng.integers(1, 4)),
+        "repetition_penalty": float(rng.choice([0.7, 1.3, 2.0])),
+        "bad_words_ids": [few(3) for _ in range(4)],
+        "sequence_bias": {tuple(few(3)): float(rng.normal(0, 4)) for _ in range(5)},
+        "suppress_tokens": few(5),
+        "begin_suppress_tokens": few(5),
+        "forced_bos_token_id": int(rng.integers(VOCAB)),
+        "forced_eos_token_id": few(2)[0],
+        "remove_invalid_values": True,
+        "renormalize_logits": True,
+        "prefix_allowed_tokens_fn": allow_some,
+        "logits_processor": [lower_some],
+        "stopping_criteria": [stop_on_multiples],
+        "exponential_decay_length_penalty": (int(rng.integers(0, 6)), float(rng.choice([1.05, 1.3]))),
+    }
+    chosen = rng.choice(len(options), int(rng.integers(1, 5)), replace=False)
+    return {name: value for rank, (name, value) in enumerate(options.items()) if rank in chosen}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_processors_equal_transformers(bench: Bench, seed: int) -> None:
+    """20 draws each, 160 in all."""
+    rng = np.random.default_rng(1000 + seed)
+    for _ in range(20):
+        count, prompt, options = random_case(bench, rng)
+        options |= {"num_beams": min(options["num_beams"], 4)} | random_processors(bench, rng)
+        if "num_return_sequences" in options:
+            options["num_return_sequences"] = min(options["num_return_sequences"], options["num_beams"])
+        if "exponential_decay_length_penalty" in options:
+            if "eos_token_id" not in options:
+                del options["exponential_decay_length_penalty"]
+            for name in EXCLUDE_ENDS:
+                options.pop(name, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            bench.check(count, prompt, options)
+
+
 def test_captions_vary_between_photos(bench: Bench) -> None:
     """Or else nothing above would tell one photo's beams from another's."""
     generation, _ = bench.ours(bench.photos, prompt_of(3), {"num_beams": 3, "max_length": 12})
@@ -320,6 +396,23 @@ def test_the_prompt_goes_in_whole_and_then_token_by_token_with_parents() -> None
     assert tokens.tolist() == [[0], [1], [2], [1]] and parents is not None and parents.tolist() == [0, 0, 2, 2]
 
 
+def test_time_is_up_after_the_step_in_which_it_ran_out() -> None:
+    for beams in (1, 2):
+        decoder: Any = TableDecoder([[0.0] * 4] * 4)
+        config = GenerationConfig(num_beams=beams, max_length=400, max_time=1e-9)
+        found = search(decoder, ANY, np.zeros((2, 1), np.int64), config)
+        assert found.sequences.shape == (2, 2) and found.timings.steps == 1
+
+
+def test_scores_that_stay_out_of_reach_give_the_prompt() -> None:
+    """One token is allowed and ends: a second sequence there is none."""
+    decoder: Any = TableDecoder([[0.0] * 4] * 4)
+    options = {"num_beams": 2, "num_return_sequences": 2, "suppress_tokens": [0, 1, 2], "eos_token_id": 3}
+    found = search(decoder, ANY, np.zeros((1, 1), np.int64), GenerationConfig(**options, length_penalty=0.0))
+    assert found.sequences[0].tolist()[:2] == [0, 3] and found.sequences_scores[0] == pytest.approx(np.log(0.25))
+    assert found.sequences_scores[1] <= -1e9 / 20
+
+
 def test_timings_add_up() -> None:
     decoder: Any = TableDecoder([[0.0] * 4] * 4)
     prompt = np.zeros((1, 1), np.int64)
@@ -335,6 +428,12 @@ def test_timings_add_up() -> None:
         (np.zeros(3, np.int64), {}, r"int64 of shape \[photos, tokens\], not int64 of shape \[3\]"),
         (np.zeros((1, 0), np.int64), {}, "shape"),
         (np.zeros((1, 1), np.float32), {}, "not float32"),
+        (
+            np.zeros((1, 1), np.int64),
+            {"bad_words_ids": [[2]], "eos_token_id": 2},
+            "bad_words_ids names end tokens only",
+        ),
+        (np.zeros((1, 1), np.int64), {"exponential_decay_length_penalty": (2, 1.1)}, "give eos_token_id too"),
         (np.zeros((1, 1), np.int64), {"length_penalty": 500.0}, "length_penalty=500.0 is too far from 0"),
         (np.zeros((1, 1), np.int64), {"length_penalty": -500.0, "num_beams": 2}, "too far from 0"),
     ],

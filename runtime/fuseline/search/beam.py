@@ -13,6 +13,7 @@ import numpy as np
 
 from fuseline.kernels import top_candidates
 
+from ..processors import Lengths, Processor, log_softmax, processors, read_only, stopping
 from .steps import Bool, Float32, Found, Int64, Steps, end_table, length_divisors
 
 if TYPE_CHECKING:
@@ -43,12 +44,17 @@ class _Pool:
         return len(self.entries) == self.size
 
     def add(self, finished: list[tuple[float, Int64]]) -> None:
-        """Keep the best; of equal ones the older."""
-        self.entries = sorted(self.entries + finished, key=lambda entry: -entry[0])[: self.size]
+        """Keep the best that are within reach; of equal ones the older."""
+        reached = self.entries + [entry for entry in finished if entry[0] >= _OUT_OF_REACH]
+        self.entries = sorted(reached, key=lambda entry: -entry[0])[: self.size]
 
     def close_if_settled(self, best_possible: float, early_stopping: bool | str) -> None:
-        """Close when full and no open hypothesis may beat the worst finished one; with True as soon as full."""
-        if self.full and (early_stopping is True or not best_possible > self.entries[-1][0]):
+        """Close when no open hypothesis may beat the worst finished one; with True as soon as full.
+
+        As long as there are too few finished ones, any within reach beats the missing.
+        """
+        worst = self.entries[-1][0] if self.full else float(_OUT_OF_REACH)
+        if (self.full and early_stopping is True) or not best_possible > worst:
             self.closed = True
 
 
@@ -60,6 +66,7 @@ def beam_search(steps: Steps, prompt: Int64, config: GenerationConfig, max_lengt
     photos, start = prompt.shape
     beams = config.num_beams
     divisors = length_divisors(max_length - start, config.length_penalty)
+    process, stops = processors(config, Lengths(start, max_length)), stopping(config)
     pools = [_Pool(beams) for _ in range(photos)]
     history = np.empty((photos * beams, max_length), np.int64)
     scores = np.full((photos, beams), _OUT_OF_REACH)
@@ -70,8 +77,11 @@ def beam_search(steps: Steps, prompt: Int64, config: GenerationConfig, max_lengt
         logits = steps(tokens, parents)
         if ends is None:
             ends = end_table(config.ends, logits.shape[1])
-        candidates = _continuations(logits, scores, max(2, 1 + len(config.ends)) * beams)
+        keep = max(2, 1 + len(config.ends)) * beams
+        candidates = _continuations(_offers(logits, keep, process, history[:, : length - 1]), scores, keep)
         ending = ends[candidates.tokens] if length < max_length else np.ones(candidates.tokens.shape, np.bool_)
+        if stops is not None:
+            ending |= stops(_continued(candidates, history[:, : length - 1])).reshape(ending.shape)
         any_ending = bool(ending.any())
         if any_ending:
             _collect(pools, candidates, ending, history[:, : length - 1], divisors[length - start])
@@ -82,26 +92,43 @@ def beam_search(steps: Steps, prompt: Int64, config: GenerationConfig, max_lengt
         history = history[parents]
         history[:, length - 1] = chosen
         tokens = chosen[:, None]
-    return _best_of(pools, config)
+    return _best_of(pools, prompt, config)
 
 
-def _continuations(logits: Float32, scores: Float32, keep: int) -> _Candidates:
-    """The `keep` best continuations of each photo. logits: float32[R, V]; scores: float32[B, num_beams] so far.
+def _offers(logits: Float32, keep: int, process: Processor | None, history: Int64) -> tuple[Float32, Int64]:
+    """The `keep` best next tokens of each row, or all: log-probabilities float32[R, K] and tokens int64[R, K].
+
+    logits: float32[R, V]; history: int64[R, tokens so far]. Of equal tokens the lower first.
+    """
+    offered = min(keep, logits.shape[1])
+    if process is None:
+        values, indices, logsumexp = top_candidates(logits, offered)
+        return values - logsumexp[:, None], indices
+    values, indices, _ = top_candidates(process(read_only(history), log_softmax(logits)), offered)
+    return values, indices
+
+
+def _continuations(offers: tuple[Float32, Int64], scores: Float32, keep: int) -> _Candidates:
+    """The `keep` best continuations of each photo. offers: those of each row; scores: float32[B, num_beams] so far.
 
     All of them may continue one row, so each row offers as many. Equal ones: the lower row first, then the lower token.
     """
-    photos, beams = scores.shape
-    offered = min(keep, logits.shape[1])
-    values, indices, logsumexp = top_candidates(logits, offered)
-    # In this order, as float32 and as transformers: first the log-probability, then the sum.
-    sums = (values - logsumexp[:, None]) + scores.reshape(-1, 1)
+    (values, indices), (photos, beams) = offers, scores.shape
+    offered = values.shape[1]
+    with np.errstate(over="ignore"):  # a replaced -inf is the lowest float32 already
+        sums = values + scores.reshape(-1, 1)
     order = np.argsort(-sums.reshape(photos, beams * offered), axis=1, kind="stable")[:, :keep]
     picked = order + (np.arange(photos) * (beams * offered))[:, None]
     return _Candidates(sums.ravel()[picked], indices.ravel()[picked], picked // offered)
 
 
+def _continued(candidates: _Candidates, history: Int64) -> Int64:
+    """The sequences that the candidates make, int64[B x K, T + 1]; history: int64[R, T]."""
+    return read_only(np.column_stack([history[candidates.rows.ravel()], candidates.tokens.ravel()]))
+
+
 def _still_open(candidates: _Candidates, ending: Bool | None, beams: int) -> tuple[Float32, Int64, Int64]:
-    """The best `beams` candidates of each photo that do not end.
+    """The best `beams` candidates of each photo, those that end out of reach: they stay only for want of others.
 
     Returns scores float32[B, num_beams], tokens int64[R] and the rows they continue, int64[R].
     ending: bool[B, K], None where no candidate ends.
@@ -109,11 +136,12 @@ def _still_open(candidates: _Candidates, ending: Bool | None, beams: int) -> tup
     if ending is None:
         first = candidates.scores[:, :beams], candidates.tokens[:, :beams], candidates.rows[:, :beams]
     else:
-        open_first = np.argsort(ending, axis=1, kind="stable")[:, :beams]
+        reachable = candidates.scores + np.where(ending, _OUT_OF_REACH, np.float32(0))
+        best = np.argsort(-reachable, axis=1, kind="stable")[:, :beams]
         first = (
-            np.take_along_axis(candidates.scores, open_first, axis=1),
-            np.take_along_axis(candidates.tokens, open_first, axis=1),
-            np.take_along_axis(candidates.rows, open_first, axis=1),
+            np.take_along_axis(reachable, best, axis=1),
+            np.take_along_axis(candidates.tokens, best, axis=1),
+            np.take_along_axis(candidates.rows, best, axis=1),
         )
     scores, tokens, rows = first
     return scores, tokens.ravel(), rows.ravel()
@@ -137,7 +165,7 @@ def _close(pools: list[_Pool], best: Float32, divisors: Float32, generated: int,
     What may still come is judged at the present length, the approximation that early_stopping=False stands for; "never"
     takes the longest length instead where length_penalty favours longer sequences.
     """
-    if not any(pool.full for pool in pools):
+    if not any(pool.full for pool in pools) and best.min() > _OUT_OF_REACH:
         return
     hopeful = config.early_stopping == "never" and config.length_penalty > 0
     possible = best / divisors[-1 if hopeful else generated]
@@ -145,9 +173,12 @@ def _close(pools: list[_Pool], best: Float32, divisors: Float32, generated: int,
         pool.close_if_settled(best_possible, config.early_stopping)
 
 
-def _best_of(pools: list[_Pool], config: GenerationConfig) -> Found:
-    """The sequences to return, padded to the longest of them."""
-    entries = [entry for pool in pools for entry in pool.entries[: config.num_return_sequences]]
+def _best_of(pools: list[_Pool], prompt: Int64, config: GenerationConfig) -> Found:
+    """The sequences to return, padded to the longest of them; for a missing one its prompt alone, out of reach."""
+    wanted = config.num_return_sequences
+    entries = []
+    for pool, begun in zip(pools, prompt, strict=True):
+        entries += (pool.entries + [(float(_OUT_OF_REACH), begun)] * wanted)[:wanted]
     # transformers takes a pad token of 0 for none here and pads with the first end token instead. Without end tokens
     # all sequences have the same length.
     fill = (config.pad or config.ends[0]) if config.ends else -1

@@ -8,7 +8,8 @@ import numpy as np
 
 from fuseline.kernels import top_candidates
 
-from .steps import Found, Int64, Steps, end_table, length_divisors
+from ..processors import Lengths, processors, read_only, stopping
+from .steps import Float32, Found, Int64, Steps, end_table, length_divisors
 
 if TYPE_CHECKING:
     from ..generation import GenerationConfig
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 def greedy_search(steps: Steps, prompt: Int64, config: GenerationConfig, max_length: int) -> Found:
     """One sequence a photo. prompt: int64[B, T]; max_length: longest sequence in tokens, prompt included, > T.
 
-    The score is the one that beam search gives the same sequence.
+    The score is the one that beam search gives the same sequence; with processors it is made of the log-probabilities
+    after them, those of transformers' compute_transition_scores with normalize_logits.
     """
     photos, start = prompt.shape
     divisors = length_divisors(max_length - start, config.length_penalty)
     pad = -1 if config.pad is None else config.pad  # without end tokens nothing is ever padded
+    process, stops = processors(config, Lengths(start, max_length)), stopping(config)
     history = np.full((photos, max_length), pad, np.int64)
     history[:, :start] = prompt
     totals = np.zeros(photos, np.float32)
@@ -33,15 +36,26 @@ def greedy_search(steps: Steps, prompt: Int64, config: GenerationConfig, max_len
         logits = steps(tokens, None)
         if ends is None:
             ends = end_table(config.ends, logits.shape[1])
+        if process is not None:
+            logits = process(read_only(history[:, :position]), logits.copy())
         values, indices, logsumexp = top_candidates(logits, 1)
         best = indices[:, 0]
-        # A finished photo keeps its row; what it is fed and what comes of it change nothing any more.
-        chosen = np.where(open_, best, pad)
+        # A finished photo keeps its row; what it is fed and what comes of it change nothing any more. Without end
+        # tokens transformers pads nothing, and a photo that a criterion has stopped goes on until all have.
+        live = open_ if config.ends else np.ones_like(open_)
+        chosen = np.where(live, best, pad)
         history[:, position] = chosen
-        totals += np.where(open_, values[:, 0] - logsumexp, np.float32(0))
-        lengths += open_
+        totals += np.where(live, _log_probabilities(values[:, 0], logsumexp), np.float32(0))
+        lengths += live
         open_ &= ~ends[best]
+        if stops is not None:
+            open_ &= ~stops(read_only(history[:, : position + 1]))
         if not open_.any():
             break
         tokens = chosen[:, None]
     return Found(history[:, : start + int(lengths.max())].copy(), totals / divisors[lengths])
+
+
+def _log_probabilities(values: Float32, logsumexp: Float32) -> Float32:
+    """float32[R]: of tokens with these logits, float32[R]; -inf where every logit of the row is."""
+    return np.where(np.isneginf(values), values, values - np.where(np.isfinite(logsumexp), logsumexp, np.float32(0)))

@@ -1,0 +1,253 @@
+"""The options of generation: what each accepts, and what is refused with which reason.
+
+Names and defaults are those of GenerationConfig in transformers 4.57, and of the arguments of its generate.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .errors import InputError
+
+# Options of transformers that fuseline accepts at transformers' default only (None, which means "not set", passes too).
+UNSUPPORTED: Mapping[str, Any] = {
+    # length and stopping
+    "stop_strings": None,
+    # strategy
+    "do_sample": False,
+    "num_beam_groups": 1,
+    "diversity_penalty": 0.0,
+    "penalty_alpha": None,
+    "dola_layers": None,
+    "constraints": None,
+    "force_words_ids": None,
+    "low_memory": None,
+    # cache and performance
+    "use_cache": True,
+    "cache_implementation": None,
+    "cache_config": None,
+    "return_legacy_cache": None,
+    "prefill_chunk_size": None,
+    "compile_config": None,
+    "disable_compile": False,
+    # sampling
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+    "min_p": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    # logits
+    "encoder_repetition_penalty": 1.0,
+    "encoder_no_repeat_ngram_size": 0,
+    "token_healing": False,
+    "guidance_scale": None,
+    "watermarking_config": None,
+    # what is returned
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "output_scores": False,
+    "output_logits": None,
+    "return_dict_in_generate": False,
+    # assisted decoding
+    "is_assistant": False,
+    "num_assistant_tokens": 20,
+    "num_assistant_tokens_schedule": "constant",
+    "assistant_confidence_threshold": 0.4,
+    "prompt_lookup_num_tokens": None,
+    "max_matching_ngram_size": None,
+    "assistant_early_exit": None,
+    "assistant_lookbehind": 10,
+    "target_lookbehind": 10,
+    # arguments of generate() itself
+    "synced_gpus": None,
+    "assistant_model": None,
+    "streamer": None,
+    "negative_prompt_ids": None,
+    "negative_prompt_attention_mask": None,
+    "use_model_defaults": None,
+    "custom_generate": None,
+}
+
+# Why an option is refused where that is more than that nobody has written it yet.
+_PIXELS_ARE_NO_TOKENS = "the encoder reads pixels and no tokens"
+_ONE_MODEL = "assisted decoding saves time with large decoders, and there is one small one here"
+_REMOVED = "transformers itself has moved it out of generate"
+_REASONS: Mapping[str, str] = {
+    "encoder_repetition_penalty": _PIXELS_ARE_NO_TOKENS,
+    "encoder_no_repeat_ngram_size": _PIXELS_ARE_NO_TOKENS,
+    "penalty_alpha": "contrastive search needs the decoder's hidden states, which its graph does not return",
+    "dola_layers": "DoLa needs the logits of the decoder's inner layers, which its graph does not return",
+    "num_beam_groups": _REMOVED,
+    "diversity_penalty": _REMOVED,
+    "constraints": _REMOVED,
+    "force_words_ids": _REMOVED,
+    "assistant_model": _ONE_MODEL,
+    "prompt_lookup_num_tokens": _ONE_MODEL,
+    "assistant_early_exit": _ONE_MODEL,
+}
+
+
+def refuse(name: str, value: Any) -> None:
+    """Pass an option that is not supported at its default; raise InputError for another value or another name."""
+    if name not in UNSUPPORTED:
+        near = difflib.get_close_matches(name, [*CHECKS, *UNSUPPORTED], 1)
+        raise InputError(f"{name} is not a generation option" + (f"; did you mean {near[0]}?" if near else ""))
+    default = UNSUPPORTED[name]
+    # True == 1 and False == 0, but use_cache=1 or top_k=True is a mistake; 1 for 1.0 is not.
+    same = (
+        isinstance(value, bool) == isinstance(default, bool)
+        and isinstance(value, int | float | str)
+        and value == default
+    )
+    if value is not None and not same:
+        hint = "leave it out" if default is None else f"leave it out or at {default!r}"
+        why = f", because {_REASONS[name]}" if name in _REASONS else " yet"
+        raise InputError(f"{name}={reprlib.repr(value)} is not supported{why}; {hint}")
+
+
+def _whole(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}, not {reprlib.repr(value)}")
+    return int(value)
+
+
+def whole_or_none(name: str, value: Any) -> int | None:
+    """A whole number of at least 1, or None. Raises InputError."""
+    return None if value is None else _whole(name, value)
+
+
+def _token(name: str, value: Any) -> int | None:
+    return None if value is None else _whole(name, value, least=0)
+
+
+def _tokens(name: str, value: Any) -> int | tuple[int, ...] | None:
+    if not isinstance(value, list | tuple):
+        return _token(name, value)
+    if not value:
+        raise InputError(f"{name} must be a token id or a list of at least one, not an empty list")
+    return tuple(_whole(name, each, least=0) for each in value)
+
+
+def _penalty(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise InputError(f"{name} must be a finite number, not {reprlib.repr(value)}")
+    return float(value)
+
+
+def _early_stopping(name: str, value: Any) -> bool | str:
+    if not isinstance(value, bool) and not (isinstance(value, str) and value == "never"):
+        raise InputError(f"{name} must be True, False or 'never', not {reprlib.repr(value)}")
+    return value
+
+
+def _count(name: str, value: Any) -> int:
+    """A whole number of which 0 and None mean "none"."""
+    return 0 if value is None else _whole(name, value, least=0)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, not {reprlib.repr(value)}")
+    return bool(value)
+
+
+def _factor(name: str, value: Any) -> float:
+    """A number above 0; None means 1, which changes nothing."""
+    number = 1.0 if value is None else _penalty(name, value)
+    if number <= 0:
+        raise InputError(f"{name} must be more than 0, not {reprlib.repr(value)}")
+    return number
+
+
+def _seconds(name: str, value: Any) -> float | None:
+    return None if value is None else _factor(name, value)
+
+
+def _token_list(name: str, value: Any) -> tuple[int, ...] | None:
+    """Token ids, of which there may be none."""
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{name} must be a list of token ids, not {reprlib.repr(value)}")
+    return tuple(_whole(name, each, least=0) for each in value)
+
+
+def _words(name: str, value: Any) -> tuple[tuple[int, ...], ...] | None:
+    """At least one sequence of at least one token."""
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(w, list | tuple) and w for w in value):
+        raise InputError(f"{name} must be a list of lists of token ids, none of them empty, not {reprlib.repr(value)}")
+    return tuple(tuple(_whole(name, token, least=0) for token in word) for word in value)
+
+
+def _biases(name: str, value: Any) -> tuple[tuple[tuple[int, ...], float], ...] | None:
+    """A dict from tuples of tokens to numbers, or pairs of both in a list, as JSON has it; of equal ones the last."""
+    if value is None:
+        return None
+    pairs = list(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(pairs, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
+        raise InputError(f"{name} must be a dict {{tokens: bias}} or a list of such pairs, not {reprlib.repr(value)}")
+    words = _words(name, [tokens for tokens, _ in pairs]) or ()
+    numbers_ = [bias if bias in (math.inf, -math.inf) else _penalty(name, bias) for _, bias in pairs]
+    return tuple(dict(zip(words, numbers_, strict=True)).items())
+
+
+def _decay(name: str, value: Any) -> tuple[int, float] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise InputError(f"{name} must be a pair (start, factor), not {reprlib.repr(value)}")
+    return _whole(name, value[0], least=0), _factor(name, value[1])
+
+
+def _function(name: str, value: Any) -> Callable[..., Any] | None:
+    if value is not None and not callable(value):
+        raise InputError(f"{name} must be a function, not {reprlib.repr(value)}")
+    return value  # type: ignore[no-any-return]
+
+
+def _functions(name: str, value: Any) -> tuple[Callable[..., Any], ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not all(callable(each) for each in value):
+        raise InputError(f"{name} must be a list of functions, not {reprlib.repr(value)}")
+    return tuple(value) or None
+
+
+CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "max_length": _whole,
+    "max_new_tokens": whole_or_none,
+    "num_beams": _whole,
+    "num_return_sequences": _whole,
+    "length_penalty": _penalty,
+    "early_stopping": _early_stopping,
+    "decoder_start_token_id": _token,
+    "bos_token_id": _token,
+    "eos_token_id": _tokens,
+    "pad_token_id": _token,
+    "min_length": _count,
+    "min_new_tokens": lambda name, value: None if value is None else _count(name, value),
+    "max_time": _seconds,
+    "stopping_criteria": _functions,
+    "repetition_penalty": _factor,
+    "no_repeat_ngram_size": _count,
+    "bad_words_ids": _words,
+    "sequence_bias": _biases,
+    "suppress_tokens": _token_list,
+    "begin_suppress_tokens": _token_list,
+    "forced_bos_token_id": _token,
+    "forced_eos_token_id": _tokens,
+    "exponential_decay_length_penalty": _decay,
+    "remove_invalid_values": _flag,
+    "renormalize_logits": _flag,
+    "prefix_allowed_tokens_fn": _function,
+    "logits_processor": _functions,
+}

@@ -1,0 +1,332 @@
+"""Processors: what changes the scores of the next token before a search chooses among them.
+
+Each does what the class of transformers 4.57 named beside it does (generation/logits_process.py). PROCESSORS at the end
+is the one table of them, in the order in which transformers applies them. Greedy search gives processors logits, beam
+search log-probabilities.
+
+A processor is called with sequences int64[R, T] and scores float32[R, V] and returns scores float32[R, V]; the scores
+it is given are its own, to write into. Dimensions: `R` rows, `T` tokens so far, prompt included, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fuseline.kernels import top_candidates
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .generation import GenerationConfig
+
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+Processor = Callable[[Int64, Float32], Float32]
+
+_NEVER = np.float32(-np.inf)
+
+
+def log_softmax(scores: Float32) -> Float32:
+    """The logarithm of the softmax of each row, float32[R, V]; a row of nothing but -inf stays as it is."""
+    logsumexp = top_candidates(scores, 1)[2]
+    return scores - np.where(np.isfinite(logsumexp), logsumexp, np.float32(0))[:, None]
+
+
+@dataclass(frozen=True)
+class SequenceBias:
+    """Add a bias to the last token of a sequence where the tokens before it are there (SequenceBiasLogitsProcessor)."""
+
+    biases: Sequence[tuple[Sequence[int], float]]
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        bias = np.zeros_like(scores)
+        for tokens, value in self.biases:
+            before, last = tokens[:-1], tokens[-1]
+            if len(tokens) == 1:
+                bias[:, last] += np.float32(value)
+            elif len(tokens) <= sequences.shape[1]:
+                bias[(sequences[:, -len(before) :] == np.array(before)).all(axis=1), last] += np.float32(value)
+        return scores + bias
+
+
+@dataclass(frozen=True)
+class RepetitionPenalty:
+    """Divide a positive score of a token that is there already by the penalty, multiply a negative one.
+
+    RepetitionPenaltyLogitsProcessor; https://arxiv.org/abs/1909.05858, section 4.1.
+    """
+
+    penalty: float
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        there = np.take_along_axis(scores, sequences, axis=1)
+        penalised = np.where(there < 0, there * np.float32(self.penalty), there / np.float32(self.penalty))
+        np.put_along_axis(scores, sequences, penalised, axis=1)
+        return scores
+
+
+@dataclass(frozen=True)
+class NoRepeatNgrams:
+    """No n-gram twice: exclude what followed the last n - 1 tokens before (NoRepeatNGramLogitsProcessor)."""
+
+    size: int
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        length = sequences.shape[1]
+        if length < self.size:
+            return scores
+        ngrams = np.lib.stride_tricks.sliding_window_view(sequences, self.size, axis=1)
+        last = sequences[:, None, length + 1 - self.size :]
+        rows, places = np.nonzero((ngrams[:, :, :-1] == last).all(axis=2))
+        scores[rows, ngrams[rows, places, -1]] = _NEVER
+        return scores
+
+
+@dataclass(frozen=True)
+class MinLength:
+    """No end before so many tokens, prompt included (MinLengthLogitsProcessor, MinNewTokensLengthLogitsProcessor)."""
+
+    length: int
+    ends: Sequence[int]
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        if sequences.shape[1] < self.length:
+            scores[:, list(self.ends)] = _NEVER
+        return scores
+
+
+@dataclass(frozen=True)
+class AllowedTokens:
+    """Only the tokens that a function of the photo's index and the row allows (PrefixConstrainedLogitsProcessor).
+
+    Raises InputError where it allows none, or something that is no token.
+    """
+
+    allowed: Callable[[int, Int64], Sequence[int]]
+    num_beams: int
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        kept = np.full_like(scores, _NEVER)
+        for row, sequence in enumerate(sequences):
+            tokens = np.asarray(self.allowed(row // self.num_beams, sequence))
+            if not tokens.size:
+                raise InputError(
+                    f"prefix_allowed_tokens_fn allows no token after {sequence.tolist()}; allow at least one"
+                )
+            if not np.issubdtype(tokens.dtype, np.integer) or tokens.min() < 0 or tokens.max() >= scores.shape[1]:
+                raise InputError(
+                    f"prefix_allowed_tokens_fn must return token ids from 0 to {scores.shape[1] - 1}, "
+                    f"not {tokens.tolist()}"
+                )
+            kept[row, tokens] = scores[row, tokens]
+        return kept
+
+
+@dataclass(frozen=True)
+class ForcedTokens:
+    """After so many tokens only these, with score 0 (ForcedBOSTokenLogitsProcessor, ForcedEOSTokenLogitsProcessor)."""
+
+    tokens: Sequence[int]
+    after: int
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        if sequences.shape[1] == self.after:
+            scores[:] = _NEVER
+            scores[:, list(self.tokens)] = 0
+        return scores
+
+
+def remove_invalid_values(sequences: Int64, scores: Float32) -> Float32:
+    """NaN becomes 0, infinity the largest float32 of its sign (InfNanRemoveLogitsProcessor)."""
+    largest = float(np.finfo(np.float32).max)
+    return np.nan_to_num(scores, copy=False, nan=0.0, posinf=largest, neginf=-largest)
+
+
+@dataclass(frozen=True)
+class ExponentialDecay:
+    """The n-th token after so many: raise the score s of an end by |s| (factor^n - 1) (ExponentialDecayLengthPenalty).
+
+    An end that is excluded stays so, where transformers makes it NaN and then takes it.
+    """
+
+    after: int
+    factor: float
+    ends: Sequence[int]
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        late = sequences.shape[1] - self.after
+        if late > 0:
+            ends = scores[:, list(self.ends)]
+            with np.errstate(over="ignore", invalid="ignore"):
+                raised = ends + np.abs(ends) * np.float32(np.float64(self.factor) ** late - 1)
+            scores[:, list(self.ends)] = np.where(np.isfinite(ends), raised, ends)
+        return scores
+
+
+@dataclass(frozen=True)
+class SuppressTokens:
+    """Never these, or not after so many (SuppressTokensLogitsProcessor, SuppressTokensAtBeginLogitsProcessor)."""
+
+    tokens: Sequence[int]
+    after: int | None = None
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        if self.after is None or sequences.shape[1] == self.after:
+            scores[:, list(self.tokens)] = _NEVER
+        return scores
+
+
+@dataclass(frozen=True)
+class Own:
+    """A caller's processor. Raises InputError where it does not return scores of the shape it was given."""
+
+    function: Processor
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        shape = scores.shape
+        result = np.asarray(self.function(sequences, scores))
+        if result.shape != shape or not np.issubdtype(result.dtype, np.floating):
+            raise InputError(
+                f"a logits_processor must return scores float32{list(shape)}, not {result.dtype}{list(result.shape)}"
+            )
+        return result.astype(np.float32, copy=False)
+
+
+def renormalize(sequences: Int64, scores: Float32) -> Float32:
+    """Scores as log-probabilities (LogitNormalization)."""
+    return log_softmax(scores)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What a processor may depend on beside the options: tokens of the prompt, and of the longest sequence."""
+
+    prompt: int
+    longest: int
+
+
+def _bad_words(config: GenerationConfig) -> SequenceBias:
+    """NoBadWordsLogitsProcessor: a bias of -inf; a word that is an end token alone does not count."""
+    words = [word for word in config.bad_words_ids or () if len(word) > 1 or word[0] not in config.ends]
+    if not words:
+        raise InputError(
+            "bad_words_ids names end tokens only, which it cannot exclude; use suppress_tokens or min_length"
+        )
+    return SequenceBias([(word, -np.inf) for word in words])
+
+
+def _ends(name: str, config: GenerationConfig) -> tuple[int, ...]:
+    if not config.ends:
+        raise InputError(f"{name} raises the score of the end tokens, and there is none; give eos_token_id too")
+    return config.ends
+
+
+def _decay(value: tuple[int, float], config: GenerationConfig, lengths: Lengths) -> ExponentialDecay:
+    after, factor = value
+    return ExponentialDecay(lengths.prompt + after, factor, _ends("exponential_decay_length_penalty", config))
+
+
+def _begin(config: GenerationConfig, lengths: Lengths) -> int:
+    """How many tokens stand before the first that is not forced."""
+    return lengths.prompt + (lengths.prompt == 1 and config.forced_bos_token_id is not None)
+
+
+_Make = Callable[[Any, "GenerationConfig", Lengths], Processor]
+
+# Every option that changes scores, in transformers' order (generation/utils.py, `_get_logits_processor`), and how its
+# processor is made. It is made where the value of the option is not that of the third column.
+PROCESSORS: tuple[tuple[str, _Make, Any], ...] = (
+    ("sequence_bias", lambda value, config, lengths: SequenceBias(value), None),
+    ("repetition_penalty", lambda value, config, lengths: RepetitionPenalty(value), 1.0),
+    ("no_repeat_ngram_size", lambda value, config, lengths: NoRepeatNgrams(value), 0),
+    ("bad_words_ids", lambda value, config, lengths: _bad_words(config), None),
+    ("min_length", lambda value, config, lengths: MinLength(value, config.ends), 0),
+    ("min_new_tokens", lambda value, config, lengths: MinLength(lengths.prompt + value, config.ends), None),
+    ("prefix_allowed_tokens_fn", lambda value, config, lengths: AllowedTokens(value, config.num_beams), None),
+    ("forced_bos_token_id", lambda value, config, lengths: ForcedTokens((value,), 1), None),
+    (
+        "forced_eos_token_id",
+        lambda value, config, lengths: ForcedTokens(
+            value if isinstance(value, tuple) else (value,), lengths.longest - 1
+        ),
+        None,
+    ),
+    ("remove_invalid_values", lambda value, config, lengths: remove_invalid_values, False),
+    ("exponential_decay_length_penalty", _decay, None),
+    ("suppress_tokens", lambda value, config, lengths: SuppressTokens(value), None),
+    ("begin_suppress_tokens", lambda value, config, lengths: SuppressTokens(value, _begin(config, lengths)), None),
+    ("logits_processor", lambda value, config, lengths: _in_turn([Own(each) for each in value]), None),
+    ("renormalize_logits", lambda value, config, lengths: renormalize, False),
+)
+
+
+def processors(config: GenerationConfig, lengths: Lengths) -> Processor | None:
+    """All that the options ask for as one processor; None where they ask for none, so that a search can do without.
+
+    Raises InputError for options that contradict each other.
+    """
+    found = [
+        make(getattr(config, name), config, lengths)
+        for name, make, without in PROCESSORS
+        if getattr(config, name) != without and not (name == "min_length" and config.min_new_tokens is not None)
+    ]
+    return _in_turn(found) if found else None
+
+
+def _in_turn(steps: Sequence[Processor]) -> Processor:
+    """One processor out of several, the first first."""
+
+    def apply(sequences: Int64, scores: Float32) -> Float32:
+        for step in steps:
+            scores = step(sequences, scores)
+        return scores
+
+    return apply
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Whether sequences stop though no end token is there: max_time and the caller's stopping_criteria.
+
+    A criterion is called with sequences int64[N, T] and None, transformers' scores without output_scores, and returns
+    a bool for all or bool[N]. Raises InputError where it returns anything else.
+    """
+
+    criteria: Sequence[Callable[[Int64, None], Any]]
+    max_time: float | None
+    began: float = field(default_factory=time.monotonic)
+
+    def __call__(self, sequences: Int64) -> Bool:
+        """bool[N]: which of the sequences int64[N, T] stop."""
+        late = self.max_time is not None and time.monotonic() - self.began > self.max_time
+        stopped = np.full(len(sequences), late)
+        for criterion in self.criteria:
+            result = np.asarray(criterion(sequences, None))
+            if result.dtype != np.bool_ or result.shape not in ((), stopped.shape):
+                raise InputError(
+                    f"a stopping criterion must return a bool or bool[{len(sequences)}], "
+                    f"not {result.dtype}{list(result.shape)}"
+                )
+            stopped |= result
+        return stopped
+
+
+def stopping(config: GenerationConfig) -> Stopping | None:
+    """The criteria that the options ask for, the clock started; None where they ask for none."""
+    if config.max_time is None and not config.stopping_criteria:
+        return None
+    return Stopping(config.stopping_criteria or (), config.max_time)
+
+
+def read_only(sequences: Int64) -> Int64:
+    """The same numbers, which a caller's function cannot change."""
+    view = sequences.view()
+    view.flags.writeable = False
+    return view
