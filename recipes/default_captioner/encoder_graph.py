@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from fuseline.export.graph import Graph, Scheme, gelu_new, layer_norm, linear, model_of, new_graph
+from fuseline.export.graph import Graph, Scheme, gelu_new, layer_norm, linear, model_of, new_graph, quantize_columns
 
 from .captioner import BridgeLayer, Captioner
 from .efficientnet import HEAD_CHANNELS, Bottleneck, SameConv, same_padding
@@ -26,18 +26,23 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().numpy()
 
 
-def conv_model(modules: Iterable[nn.Module], input_name: str, size: int | str) -> onnx.ModelProto:
-    """Blocks of EfficientNet in a row: float32[B, 3, size, size] -> `features` float32[B, C, height, width]."""
+def conv_model(
+    modules: Iterable[nn.Module], input_name: str, size: int | str, scheme: Scheme = "fp32"
+) -> onnx.ModelProto:
+    """Blocks of EfficientNet in a row: float32[B, 3, size, size] -> `features` float32[B, C, height, width].
+
+    int8 stores the weights in 8 bits with a scale for every output channel and computes in float32: onnxruntime folds
+    them into float32 when it loads the graph. Its convolutions on 8 bits are slower (README.md has the figures).
+    """
     g = new_graph("convolutions")
     x = g.input(input_name, TensorProto.FLOAT, ["B", 3, size, size])
     channels = 0
     for index, module in enumerate(modules):
         with g.scope(f"block.{index}"):
-            x = (
-                _bottleneck(g, x, module, index)
-                if isinstance(module, Bottleneck)
-                else _conv(g, x, module, f"block.{index}")
-            )
+            if isinstance(module, Bottleneck):
+                x = _bottleneck(g, x, module, index, scheme)
+            else:
+                x = _conv(g, x, module, f"block.{index}", scheme)
         channels = [conv for conv in module.modules() if isinstance(conv, nn.Conv2d)][-1].out_channels
     g.op("Identity", x, name=FEATURES)
     g.output(FEATURES, TensorProto.FLOAT, ["B", channels, "height", "width"])
@@ -46,19 +51,19 @@ def conv_model(modules: Iterable[nn.Module], input_name: str, size: int | str) -
     return model
 
 
-def _bottleneck(g: Graph, x: str, block: Bottleneck, index: int) -> str:
+def _bottleneck(g: Graph, x: str, block: Bottleneck, index: int, scheme: Scheme) -> str:
     y = x
     for part, module in enumerate(block.convs):
-        y = _conv(g, y, module, f"block.{index}.{part}")
+        y = _conv(g, y, module, f"block.{index}.{part}", scheme)
     return g.op("Add", x, y) if block.skip else y
 
 
-def _conv(g: Graph, x: str, module: nn.Module, name: str) -> str:
+def _conv(g: Graph, x: str, module: nn.Module, name: str, scheme: Scheme) -> str:
     assert isinstance(module, SameConv) and module.conv.bias is not None
     conv = module.conv
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     before, after = same_padding(kernel, stride)
-    weight, bias = g.weight(f"{name}.weight", array(conv.weight)), g.weight(f"{name}.bias", array(conv.bias))
+    weight, bias = _conv_weight(g, array(conv.weight), name, scheme), g.weight(f"{name}.bias", array(conv.bias))
     y = g.op(
         "Conv",
         x,
@@ -72,8 +77,19 @@ def _conv(g: Graph, x: str, module: nn.Module, name: str) -> str:
     return g.op("Clip", y, g.scalar(0.0, np.float32), g.scalar(6.0, np.float32)) if module.act else y
 
 
+def _conv_weight(g: Graph, weight_OIKK: np.ndarray, name: str, scheme: Scheme) -> str:
+    """A convolution's weight float32[O, I, K, K], stored as the scheme says."""
+    if scheme == "fp32":
+        return g.weight(f"{name}.weight", weight_OIKK)
+    columns_u8, scale_O = quantize_columns(weight_OIKK.reshape(len(weight_OIKK), -1).T)
+    stored = g.weight(f"{name}.weight_int8", columns_u8.T.reshape(weight_OIKK.shape))
+    scale = g.weight(f"{name}.weight_scale", scale_O[:, None, None, None])
+    centred = g.op("Sub", g.op("Cast", stored, to=TensorProto.FLOAT), g.scalar(128.0, np.float32))
+    return g.op("Mul", centred, scale)
+
+
 def append_bridge(convolutions: onnx.ModelProto, captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
-    """The convolutions, float or quantized, and the bridge behind them: encoder_hidden_states float32[B, S, E]."""
+    """The convolutions and the bridge behind them: encoder_hidden_states float32[B, S, E]."""
     model = onnx.ModelProto()
     model.CopyFrom(convolutions)
     del model.graph.output[:]

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-import onnx.numpy_helper
-from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from fuseline.export.adapters.gpt2 import append_cross_kv, build_decoder, decoder_info
@@ -24,80 +17,23 @@ from .captioner import BOS, EOS, PAD, UNK, Captioner, gpt2_state_dict
 from .data import Photo
 from .encoder_graph import HIDDEN, append_bridge, conv_model
 from .evaluate import evaluate
-from .prepare import PIXEL_MEAN, PIXEL_STD, make_views
+from .prepare import PIXEL_MEAN, PIXEL_STD
 from .progress import record
 
-CALIBRATION_PHOTOS = 256
 MAX_LENGTH = 22
-MIN_WEIGHT = 1e-4
 Variants = dict[str, dict[str, onnx.ModelProto]]
 
 
-class Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """The first training photos, as the captioner sees them."""
-
-    def __init__(self, data: Path, photos: list[Photo], size: int) -> None:
-        self.batches: Iterator[NDArray[np.float32]] = (make_views(data / p.file, 1, size) for p in photos)
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {"pixel_values": batch}
-
-
-def raise_dead_channels(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which no output channel's weights are all smaller than MIN_WEIGHT.
-
-    ImageNet training left channels whose folded weights are 1e-20 and whose bias matters. 8 bits keep the bias in units
-    of the weights' scale, where such a bias does not fit 32 bits; one weight of 1e-4 on inputs below 6 changes less
-    than the rounding.
-    """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for tensor in copy.graph.initializer:
-        weight = onnx.numpy_helper.to_array(tensor).copy()
-        if weight.ndim != 4:
-            continue
-        rows = weight.reshape(len(weight), -1)
-        largest = np.abs(rows).argmax(axis=1)
-        dead = np.abs(rows[np.arange(len(rows)), largest]) < MIN_WEIGHT
-        rows[dead, largest[dead]] = MIN_WEIGHT
-        tensor.CopyFrom(onnx.numpy_helper.from_array(weight, tensor.name))
-    return copy
-
-
-def quantize_convolutions(model: onnx.ModelProto, calibration: CalibrationDataReader) -> onnx.ModelProto:
-    """Static 8 bits for every convolution: unsigned weights too, since u8 x s8 saturates on CPUs without VNNI."""
-    with tempfile.TemporaryDirectory() as scratch:
-        source, prepared, target = (Path(scratch) / name for name in ("fp32.onnx", "prepared.onnx", "int8.onnx"))
-        onnx.save(raise_dead_channels(model), source)
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            target,
-            calibration,
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QUInt8,
-            per_channel=True,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"WeightSymmetric": True},
-        )
-        return onnx.load(target)
-
-
-def build_variants(captioner: Captioner, data: Path, photos: list[Photo]) -> Variants:
+def build_variants(captioner: Captioner) -> Variants:
     """Encoder and decoder graphs of each variant."""
-    shape = captioner.shape
     modules = [*captioner.cnn.front, *captioner.cnn.tail]
-    convolutions = conv_model(modules, "pixel_values", shape.image_size)
-    calibration = Calibration(data, photos[:CALIBRATION_PHOTOS], shape.image_size)
-    quantized = quantize_convolutions(convolutions, calibration)
     state, config = gpt2_state_dict(captioner), decoder_config(captioner)
     variants: Variants = {}
-    schemes: list[tuple[str, Scheme, onnx.ModelProto]] = [("fp32", "fp32", convolutions), ("int8", "int8", quantized)]
-    for name, scheme, body in schemes:
-        encoder = append_cross_kv(append_bridge(body, captioner, scheme), state, config, HIDDEN, scheme)
-        variants[name] = {"encoder": encoder, "decoder": build_decoder(state, config, scheme)}
+    schemes: tuple[Scheme, ...] = ("fp32", "int8")
+    for scheme in schemes:
+        convolutions = conv_model(modules, "pixel_values", captioner.shape.image_size, scheme)
+        encoder = append_cross_kv(append_bridge(convolutions, captioner, scheme), state, config, HIDDEN, scheme)
+        variants[scheme] = {"encoder": encoder, "decoder": build_decoder(state, config, scheme)}
     return variants
 
 
@@ -193,11 +129,9 @@ def write(out: Path, captioner: Captioner, vocabulary: list[str], variants: Vari
     )
 
 
-def export(
-    captioner: Captioner, data: Path, work: Path, photos: list[Photo], vocabulary: list[str], val: list[Photo]
-) -> Path:
+def export(captioner: Captioner, data: Path, work: Path, vocabulary: list[str], val: list[Photo]) -> Path:
     """Build, score and write: `work/folder` with both variants, `work/flickr8k-lite0` with int8 alone, which ships."""
-    variants = build_variants(captioner, data, photos)
+    variants = build_variants(captioner)
     both = work / "folder"
     write(both, captioner, vocabulary, variants, {})
     quality: dict[str, Any] = {}
