@@ -22,6 +22,8 @@ from .options import CHECKS, UNSUPPORTED, refuse, whole_or_none
 # Keys of config.json with an option's name that say how a model runs or what it returns, not which text it gives.
 _ABOUT_RUNNING = {"use_cache", "output_attentions", "output_hidden_states", "output_scores", "return_dict_in_generate"}
 
+# Options that count only with do_sample.
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "seed")
 _WITH_TOKENS = (
     "decoder_start_token_id",
     "bos_token_id",
@@ -111,10 +113,29 @@ class GenerationConfig:
     renormalize_logits: bool = False
     """whether scores are made log-probabilities again after all that changed them"""
     prefix_allowed_tokens_fn: Callable[[int, npt.NDArray[np.int64]], Sequence[int]] | None = None
-    """a function of the photo's index and the tokens so far, int64[T], that returns the tokens that may follow"""
+    """a function of the photo's index and the tokens so far, int64[T], that returns the tokens that may follow; where
+    num_return_sequences are sampled without beams each counts as a photo of its own, as in transformers"""
     logits_processor: Sequence[Callable[..., Any]] | None = None
     """functions of sequences int64[R, T] and scores float32[R, V] that return scores float32[R, V]; they come after the
     options above, before renormalize_logits; scores are logits, with beams log-probabilities"""
+    do_sample: bool = False
+    """whether tokens are drawn by their probability, with num_beams beams or without; what follows counts only then"""
+    temperature: float = 1.0
+    """scores are divided by it: < 1 favours the probable tokens"""
+    top_k: int = 50
+    """only so many of the most probable tokens; 0 for all"""
+    top_p: float = 1.0
+    """only the most probable tokens that together have this probability"""
+    min_p: float | None = None
+    """only tokens with at least this share of the greatest probability"""
+    typical_p: float = 1.0
+    """only the tokens nearest to the expected information that together have this probability"""
+    epsilon_cutoff: float = 0.0
+    """only tokens of at least this probability"""
+    eta_cutoff: float = 0.0
+    """the same, less where the next token is uncertain"""
+    seed: int | np.random.Generator | None = None
+    """of the random numbers, those of each photo; a Generator serves all photos; None for other ones at every call"""
     # transformers reads a max_length of 20 as "not set", unless the call gives it.
     _length_given: bool = field(default=False, repr=False, compare=False)
     _vocab_size: int | None = field(default=None, repr=False, compare=False)
@@ -174,6 +195,7 @@ class GenerationConfig:
         else:
             length = min(self.max_length + prompt_length, max_positions or self.max_length + prompt_length)
         self._warn_of_least(prompt_length, length)
+        self._warn_of_sampling()
         if length <= prompt_length:
             raise InputError(
                 f"the decoder's prompt has {prompt_length} tokens, so max_length must be more than that, not {length}"
@@ -202,6 +224,13 @@ class GenerationConfig:
         else:
             return
         warnings.warn(problem, UserWarning, stacklevel=5)  # the caller of Model.generate
+
+    def _warn_of_sampling(self) -> None:
+        """Warn as transformers does of options that count only in sampling, where there is none."""
+        unused = [name for name in _SAMPLING if getattr(self, name) != getattr(GenerationConfig, name)]
+        if unused and not self.do_sample:
+            problem = f"without do_sample=True nothing is sampled, and {', '.join(unused)} have no effect"
+            warnings.warn(problem, UserWarning, stacklevel=5)  # the caller of Model.generate
 
     def prompt(self, batch: int) -> npt.NDArray[np.int64]:
         """The decoder's prompt, int64[batch, 1]: the start token, or else bos. Raises InputError for neither."""
@@ -239,7 +268,7 @@ class GenerationConfig:
 def _check_together(values: Mapping[str, Any], vocab_size: int | None) -> None:
     """What no option shows alone: sequences to return against beams, tokens against the vocabulary."""
     beams, returned = values["num_beams"], values["num_return_sequences"]
-    if returned > beams:
+    if returned > beams and not (values["do_sample"] and beams == 1):
         raise InputError(
             f"num_return_sequences={returned} is more than num_beams={beams}; there is one sequence a beam at most"
         )

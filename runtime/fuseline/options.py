@@ -12,6 +12,8 @@ import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .errors import InputError
 
 # Options of transformers that fuseline accepts at transformers' default only (None, which means "not set", passes too).
@@ -19,7 +21,6 @@ UNSUPPORTED: Mapping[str, Any] = {
     # length and stopping
     "stop_strings": None,
     # strategy
-    "do_sample": False,
     "num_beam_groups": 1,
     "diversity_penalty": 0.0,
     "penalty_alpha": None,
@@ -35,14 +36,6 @@ UNSUPPORTED: Mapping[str, Any] = {
     "prefill_chunk_size": None,
     "compile_config": None,
     "disable_compile": False,
-    # sampling
-    "temperature": 1.0,
-    "top_k": 50,
-    "top_p": 1.0,
-    "min_p": None,
-    "typical_p": 1.0,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
     # logits
     "encoder_repetition_penalty": 1.0,
     "encoder_no_repeat_ngram_size": 0,
@@ -170,6 +163,30 @@ def _seconds(name: str, value: Any) -> float | None:
     return None if value is None else _factor(name, value)
 
 
+def _share(name: str, value: Any) -> float:
+    """A number from 0 to 1; None means 1, which excludes nothing."""
+    number = 1.0 if value is None else _penalty(name, value)
+    if not 0 <= number <= 1:
+        raise InputError(f"{name} must be from 0 to 1, not {reprlib.repr(value)}")
+    return number
+
+
+def _share_above_0(name: str, value: Any) -> float:
+    return min(_factor(name, value), _share(name, value))
+
+
+def _cutoff(name: str, value: Any) -> float:
+    """A number from 0 to below 1; None means 0, which excludes nothing."""
+    number = _share(name, 0.0 if value is None else value)
+    if number == 1:
+        raise InputError(f"{name} must be less than 1, not {reprlib.repr(value)}")
+    return number
+
+
+def _seed(name: str, value: Any) -> int | np.random.Generator | None:
+    return value if isinstance(value, np.random.Generator) else _token(name, value)
+
+
 def _token_list(name: str, value: Any) -> tuple[int, ...] | None:
     """Token ids, of which there may be none."""
     if value is None:
@@ -250,4 +267,13 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "renormalize_logits": _flag,
     "prefix_allowed_tokens_fn": _function,
     "logits_processor": _functions,
+    "do_sample": _flag,
+    "temperature": _factor,
+    "top_k": _count,
+    "top_p": _share,
+    "min_p": lambda name, value: None if value is None else _share(name, value),
+    "typical_p": _share_above_0,
+    "epsilon_cutoff": _cutoff,
+    "eta_cutoff": _cutoff,
+    "seed": _seed,
 }

@@ -17,7 +17,7 @@ from fuseline.generation import UNSUPPORTED, GenerationConfig
 
 FIELDS = {f.name for f in dataclasses.fields(GenerationConfig) if not f.name.startswith("_")}
 ARGUMENTS = {"logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"}  # of generate itself in transformers
-SUPPORTED = FIELDS - ARGUMENTS
+SUPPORTED = FIELDS - ARGUMENTS - {"seed"}  # transformers takes torch's global generator
 VISION = {"model_type": "vision-encoder-decoder", "encoder": {"model_type": "vit"}}
 
 # Another value for every option that is refused.
@@ -130,6 +130,17 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(name: str, message: 
         ({"prefix_allowed_tokens_fn": [1]}, "prefix_allowed_tokens_fn must be a function, not [1]"),
         ({"logits_processor": len}, "logits_processor must be a list of functions, not <built-in"),
         ({"stopping_criteria": ["stop"]}, "stopping_criteria must be a list of functions, not ['stop']"),
+        ({"do_sample": 1}, "do_sample must be True or False, not 1"),
+        ({"temperature": 0.0}, "temperature must be more than 0, not 0.0"),
+        ({"top_k": -1}, "top_k must be a whole number of at least 0, not -1"),
+        ({"top_p": 1.5}, "top_p must be from 0 to 1, not 1.5"),
+        ({"min_p": -0.1}, "min_p must be from 0 to 1, not -0.1"),
+        ({"typical_p": 0}, "typical_p must be more than 0, not 0"),
+        ({"typical_p": 2}, "typical_p must be from 0 to 1, not 2"),
+        ({"epsilon_cutoff": 1.0}, "epsilon_cutoff must be less than 1, not 1.0"),
+        ({"eta_cutoff": "low"}, "eta_cutoff must be a finite number, not 'low'"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
+        ({"num_return_sequences": 3, "num_beams": 2, "do_sample": True}, "num_return_sequences=3 is more than num"),
         ({"use_cache": 1}, "use_cache=1 is not supported yet; leave it out or at True"),
     ],
 )
@@ -176,6 +187,17 @@ def test_lengths_that_cannot_all_be_kept_are_warned_about(options: dict[str, Any
         GenerationConfig(**options).total_length(1)
 
 
+def test_options_of_sampling_without_it_are_warned_about() -> None:
+    with pytest.warns(
+        UserWarning, match="without do_sample=True nothing is sampled, and temperature, seed have no effe"
+    ):
+        GenerationConfig(temperature=0.5, seed=3).total_length(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GenerationConfig(temperature=0.5, seed=3, do_sample=True).total_length(1)
+        GenerationConfig().total_length(1)
+
+
 def test_numpy_numbers_are_numbers() -> None:
     config = GenerationConfig(num_beams=np.int64(3), length_penalty=np.float32(0.5), eos_token_id=[np.int32(2)])
     assert config == GenerationConfig(num_beams=3, length_penalty=0.5, eos_token_id=(2,))
@@ -205,6 +227,10 @@ FOLDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "eos_token_id": 2,
             "renormalize_logits": True,
         },
+        {"decoder": {"model_type": "gpt2", "vocab_size": 40}},
+    ),
+    "sampling": (
+        {"do_sample": True, "temperature": 0.7, "top_k": 0, "top_p": 0.9, "num_return_sequences": 3, "eos_token_id": 2},
         {"decoder": {"model_type": "gpt2", "vocab_size": 40}},
     ),
     "with metadata": (

@@ -189,8 +189,8 @@ def test_other_prompts_are_refused(model: Model, ids: Any, sentence: str) -> Non
 
 
 def test_unsupported_options_are_refused_by_name(model: Model) -> None:
-    with pytest.raises(InputError, match="do_sample"):
-        model.generate(tiny.photos(1), do_sample=True)
+    with pytest.raises(InputError, match="penalty_alpha"):
+        model.generate(tiny.photos(1), penalty_alpha=0.6)
     with pytest.raises(InputError, match="num_beems is not a generation option; did you mean num_beams"):
         model.generate(tiny.photos(1), num_beems=4)
 

@@ -148,8 +148,8 @@ def test_a_bad_photo_alone_is_not_numbered(captioner: ImageToText) -> None:
 def test_wrong_use_is_refused_before_a_photo_is_read(model: Model, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no task 'text-generation'; there is image-to-text"):
         pipeline("text-generation", model)
-    with pytest.raises(InputError, match="do_sample"):
-        pipeline("image-to-text", model, generate_kwargs={"do_sample": True})
+    with pytest.raises(InputError, match="penalty_alpha"):
+        pipeline("image-to-text", model, generate_kwargs={"penalty_alpha": 0.6})
     with pytest.raises(FolderError, match="no model folder"):
         pipeline("image-to-text", tmp_path / "nothing")
     for size in (0, -1, 1.5, True):

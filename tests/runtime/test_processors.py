@@ -9,7 +9,7 @@ import pytest
 
 from fuseline.errors import InputError
 from fuseline.generation import GenerationConfig
-from fuseline.processors import PROCESSORS, Lengths, processors, stopping
+from fuseline.processors import PROCESSORS, SAMPLING, Lengths, processors, stopping
 
 VOCAB, ROWS, LONGEST = 12, 4, 9
 
@@ -36,6 +36,17 @@ CASES: list[tuple[dict[str, Any], str, Any]] = [
     ({"exponential_decay_length_penalty": (1, 1.3)}, "ExponentialDecayLengthPenalty", ((1, 1.3), [7, 9], 2)),
     ({"suppress_tokens": [0, 11]}, "SuppressTokensLogitsProcessor", ([0, 11],)),
     ({"begin_suppress_tokens": [0, 11]}, "SuppressTokensAtBeginLogitsProcessor", ([0, 11], 2)),
+    ({"temperature": 0.7, "top_k": 0}, "TemperatureLogitsWarper", (0.7,)),
+    ({"top_k": 5}, "TopKLogitsWarper", (5,)),
+    ({"top_k": 1}, "TopKLogitsWarper", (1,)),
+    ({"top_p": 0.8, "top_k": 0}, "TopPLogitsWarper", (0.8,)),
+    ({"top_p": 0.0, "top_k": 0}, "TopPLogitsWarper", (0.0,)),
+    ({"min_p": 0.2, "top_k": 0}, "MinPLogitsWarper", (0.2,)),
+    ({"typical_p": 0.6, "top_k": 0}, "TypicalLogitsWarper", (0.6,)),
+    ({"typical_p": 0.01, "top_k": 0}, "TypicalLogitsWarper", (0.01,)),
+    ({"epsilon_cutoff": 0.05, "top_k": 0}, "EpsilonLogitsWarper", (0.05,)),
+    ({"epsilon_cutoff": 0.9, "top_k": 0}, "EpsilonLogitsWarper", (0.9,)),
+    ({"eta_cutoff": 0.2, "top_k": 0}, "EtaLogitsWarper", (0.2,)),
     ({"renormalize_logits": True}, "LogitNormalization", ()),
 ]
 
@@ -50,11 +61,21 @@ def theirs(options: dict[str, Any], name: str, arguments: Any) -> Any:
     return made(*arguments)
 
 
-@pytest.mark.parametrize(("options", "name", "arguments"), CASES, ids=[str(case[0]) for case in CASES])
+WITH_BEAMS = [(options | {"num_beams": 3}, *rest) for options, *rest in CASES if set(options) & set(SAMPLING)]
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "arguments"), CASES + WITH_BEAMS, ids=[str(case[0]) for case in CASES + WITH_BEAMS]
+)
 def test_a_processor_does_what_transformers_class_does(options: dict[str, Any], name: str, arguments: Any) -> None:
     torch = pytest.importorskip("torch")
-    reference = theirs(options, name, arguments)
-    ours = processors(GenerationConfig(eos_token_id=[7, 9], **options), Lengths(2, LONGEST))
+    sampling = bool(set(options) & set(SAMPLING))
+    if sampling and options.get("num_beams") and not name.startswith("Temperature"):
+        keep = {"min_tokens_to_keep": 3}
+        reference = getattr(pytest.importorskip("transformers").generation.logits_process, name)(*arguments, **keep)
+    else:
+        reference = theirs(options, name, arguments)
+    ours = processors(GenerationConfig(eos_token_id=[7, 9], do_sample=sampling, **options), Lengths(2, LONGEST))
     assert ours is not None
     rng = np.random.default_rng(0)
     changed = 0
@@ -76,10 +97,11 @@ def test_a_processor_does_what_transformers_class_does(options: dict[str, Any], 
 def test_the_table_has_every_processor_in_transformers_order() -> None:
     """The order of `_get_logits_processor`, by building all of them at once."""
     transformers = pytest.importorskip("transformers")
-    options = {name: value for case in CASES for name, value in case[0].items() if name not in ("num_beams", "top_k")}
+    options = {name: value for case in CASES for name, value in case[0].items() if name != "num_beams"} | {"top_k": 5}
     generation_config = transformers.GenerationConfig(
         eos_token_id=[7, 9],
         max_length=LONGEST,
+        do_sample=True,
         **{name: value for name, value in options.items() if name != "prefix_allowed_tokens_fn"},
     )
     torch = pytest.importorskip("torch")

@@ -138,7 +138,7 @@ class Bench:
         ends = np.atleast_1d(options.get("eos_token_id", []) if options.get("eos_token_id") is not None else [])
         hit = np.isin(sequences[:, start:].numpy(), ends)
         kept: np.ndarray = np.cumsum(hit, axis=1) - hit == 0  # up to and with the first end token
-        totals: np.ndarray = (steps * kept).sum(axis=1)
+        totals: np.ndarray = np.where(kept, steps, 0).sum(axis=1)  # what is padded may have had no probability
         penalty: float = options.get("length_penalty", 1.0)
         return np.asarray(totals / kept.sum(axis=1) ** penalty)
 

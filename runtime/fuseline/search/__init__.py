@@ -1,4 +1,4 @@
-"""From the logits of a decoder's steps to sequences of tokens: greedy and beam search.
+"""From the logits of a decoder's steps to sequences of tokens: greedy search, beam search and sampling.
 
 A search sees the step contract of fuseline.decoder and no graph. Dimensions: `B` photos, `R` rows = B x num_beams (rows
 of one photo together), `T` tokens of this step, `V` vocabulary, `K` candidates of one photo, `N` sequences returned.
@@ -46,7 +46,8 @@ def search(
             f"not {prompt.dtype} of shape {list(prompt.shape)}"
         )
     max_length = config.total_length(prompt.shape[1], max_positions)
-    steps = Steps(decoder, encoded, config.num_beams, max_length)
+    each = max(config.num_beams, config.num_return_sequences)  # more sequences than beams only where they are sampled
+    steps = Steps(decoder, encoded, each, max_length)
     find = greedy_search if config.num_beams == 1 else beam_search
     found = find(steps, prompt, config, max_length)
     total = (perf_counter() - began) * 1000

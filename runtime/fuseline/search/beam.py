@@ -2,6 +2,7 @@
 
 At every step each photo has num_beams open hypotheses and a pool of at most num_beams finished ones. All continuations
 of the open ones are ranked: those among the first num_beams that end go to the pool, the best that do not stay open.
+Beam sampling draws the continuations that are ranked.
 Photos share nothing but the decoder's steps.
 """
 
@@ -14,6 +15,7 @@ import numpy as np
 from fuseline.kernels import top_candidates
 
 from ..processors import Lengths, Processor, log_softmax, processors, read_only, stopping
+from .sample import Sampler
 from .steps import Bool, Float32, Found, Int64, Steps, end_table, length_divisors
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ _OUT_OF_REACH = np.float32(-1e9)
 
 
 class _Candidates(NamedTuple):
-    """The best continuations of each photo's hypotheses, best first."""
+    """Continuations of each photo's hypotheses, best first, or in the order in which they were drawn."""
 
     scores: Float32  # float32[B, K], sums of log-probabilities
     tokens: Int64  # int64[B, K]
@@ -67,6 +69,7 @@ def beam_search(steps: Steps, prompt: Int64, config: GenerationConfig, max_lengt
     beams = config.num_beams
     divisors = length_divisors(max_length - start, config.length_penalty)
     process, stops = processors(config, Lengths(start, max_length)), stopping(config)
+    sampler = Sampler(config.seed, photos) if config.do_sample else None
     pools = [_Pool(beams) for _ in range(photos)]
     history = np.empty((photos * beams, max_length), np.int64)
     scores = np.full((photos, beams), _OUT_OF_REACH)
@@ -78,14 +81,17 @@ def beam_search(steps: Steps, prompt: Int64, config: GenerationConfig, max_lengt
         if ends is None:
             ends = end_table(config.ends, logits.shape[1])
         keep = max(2, 1 + len(config.ends)) * beams
-        candidates = _continuations(_offers(logits, keep, process, history[:, : length - 1]), scores, keep)
+        if sampler is None:
+            candidates = _continuations(_offers(logits, keep, process, history[:, : length - 1]), scores, keep)
+        else:
+            candidates = _drawn(_processed(logits, process, history[:, : length - 1]), scores, keep, sampler)
         ending = ends[candidates.tokens] if length < max_length else np.ones(candidates.tokens.shape, np.bool_)
         if stops is not None:
             ending |= stops(_continued(candidates, history[:, : length - 1])).reshape(ending.shape)
         any_ending = bool(ending.any())
         if any_ending:
             _collect(pools, candidates, ending, history[:, : length - 1], divisors[length - start])
-        scores, chosen, parents = _still_open(candidates, ending if any_ending else None, beams)
+        scores, chosen, parents = _still_open(candidates, ending if any_ending or sampler else None, beams)
         _close(pools, scores[:, 0], divisors, length - start, config)
         if all(pool.closed for pool in pools) or (any_ending and ending.all()):
             break
@@ -104,8 +110,27 @@ def _offers(logits: Float32, keep: int, process: Processor | None, history: Int6
     if process is None:
         values, indices, logsumexp = top_candidates(logits, offered)
         return values - logsumexp[:, None], indices
-    values, indices, _ = top_candidates(process(read_only(history), log_softmax(logits)), offered)
+    values, indices, _ = top_candidates(_processed(logits, process, history), offered)
     return values, indices
+
+
+def _processed(logits: Float32, process: Processor | None, history: Int64) -> Float32:
+    """Log-probabilities float32[R, V], processed where there is something to do. history: int64[R, tokens so far]."""
+    scores = log_softmax(logits)
+    return scores if process is None else process(read_only(history), scores)
+
+
+def _drawn(log_probabilities: Float32, scores: Float32, keep: int, sampler: Sampler) -> _Candidates:
+    """`keep` continuations of each photo, drawn without replacement by the softmax of their scores, in that order.
+
+    log_probabilities: float32[R, V]; scores: float32[B, num_beams] so far.
+    """
+    (photos, beams), vocab_size = scores.shape, log_probabilities.shape[1]
+    with np.errstate(over="ignore"):  # a replaced -inf is the lowest float32 already
+        sums = (log_probabilities + scores.reshape(-1, 1)).reshape(photos, beams * vocab_size)
+    places = sampler.several(sums, min(keep, sums.shape[1]))
+    rows = places // vocab_size + (np.arange(photos) * beams)[:, None]
+    return _Candidates(np.take_along_axis(sums, places, axis=1), places % vocab_size, rows)
 
 
 def _continuations(offers: tuple[Float32, Int64], scores: Float32, keep: int) -> _Candidates:
@@ -131,7 +156,7 @@ def _still_open(candidates: _Candidates, ending: Bool | None, beams: int) -> tup
     """The best `beams` candidates of each photo, those that end out of reach: they stay only for want of others.
 
     Returns scores float32[B, num_beams], tokens int64[R] and the rows they continue, int64[R].
-    ending: bool[B, K], None where no candidate ends.
+    ending: bool[B, K], None where no candidate ends and the best are first.
     """
     if ending is None:
         first = candidates.scores[:, :beams], candidates.tokens[:, :beams], candidates.rows[:, :beams]
