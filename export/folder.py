@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -40,16 +40,18 @@ def write_folder(
     variants: Mapping[str, Mapping[str, Model]],
     default_variant: str,
     quality: Mapping[str, Any] | None = None,
+    check: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the folder beside `out` and rename it there, so that `out` is complete or as it was.
 
     tokenizer_json: the text itself, or the file that holds it; decoder_info: layers, heads, head_size, vocab_size and
-    max_positions; variants: the "encoder" and "decoder" of each, graphs or files that hold them. The same inputs give
-    the same bytes.
+    max_positions; variants: the "encoder" and "decoder" of each, graphs or files that hold them; check: is called with
+    the complete folder before it takes its place, and what it returns becomes fuseline.json's "agreement"; where it
+    raises, nothing is written. The same inputs give the same bytes.
     Raises ExportError if `out` exists and is not a fuseline folder, or if the graphs do not fit each other or
     decoder_info.
     """
-    _check_out(out)
+    check_out(out)
     _check_variants(variants, default_variant)
     texts = {
         "config.json": _text(config),
@@ -61,7 +63,7 @@ def write_folder(
         for name, text in texts.items():
             (folder / name).write_bytes(text)
         graphs, tensors = _write_graphs(folder, variants, decoder_info)
-        about = {
+        about: dict[str, Any] = {
             "format": FORMAT,
             "made_by": {package: _version(package) for package in ("fuseline", "onnxruntime")},
             "decoder": dict(decoder_info),
@@ -72,6 +74,9 @@ def write_folder(
             "quality": dict(quality or {}),
         }
         (folder / "fuseline.json").write_bytes(_text(about))
+        if check is not None:
+            about["agreement"] = dict(check(folder))
+            (folder / "fuseline.json").write_bytes(_text(about))
 
 
 def tensors_of(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
@@ -152,7 +157,8 @@ def _files(folder: Path) -> dict[str, dict[str, int | str]]:
     return files
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
+    """Raises ExportError if a folder cannot be written to `out`, or something else than one of ours is there."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise ExportError(f"{out} exists and is not a folder; name another folder to export to")
     if out.is_dir() and any(out.iterdir()) and not (out / "fuseline.json").is_file():

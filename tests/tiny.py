@@ -9,7 +9,6 @@ models to that.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,9 +18,10 @@ import numpy as np
 import onnx
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
+from transformers import GPT2Config, PretrainedConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
 from fuseline.export import append_cross_kv, build_decoder, decoder_info, write_folder
+from fuseline.export.encoder import export_encoder
 from fuseline.export.graph import Scheme
 
 PHOTO = 32  # pixels a side
@@ -31,13 +31,21 @@ MAX_LENGTH, NUM_BEAMS = 16, 4
 MATRIX_SCALE, TABLE_SCALE, POSITION_SCALE = 18.0, 4.0, 25.0
 
 
-def tiny_vit_gpt2(seed: int, *, encoder_width: int = 32, tie_word_embeddings: bool = True, **decoder: Any) -> Any:
+def tiny_vit_gpt2(
+    seed: int,
+    *,
+    encoder_width: int = 32,
+    tie_word_embeddings: bool = True,
+    vision: PretrainedConfig | None = None,
+    **decoder: Any,
+) -> Any:
     """A VisionEncoderDecoderModel: ViT (32 x 32 pixels in patches of 8) and GPT-2 (3 layers, 4 heads of 8, 97 words).
 
-    float32, in eval mode. encoder_width other than 32 brings an enc_to_dec_proj; decoder: fields of GPT2Config.
+    float32, in eval mode. encoder_width other than 32 brings an enc_to_dec_proj; vision: another encoder instead of
+    the ViT; decoder: fields of GPT2Config.
     """
     torch.manual_seed(seed)
-    vision = ViTConfig(  # type: ignore[no-untyped-call]
+    vision = vision or ViTConfig(  # type: ignore[no-untyped-call]
         hidden_size=encoder_width,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -110,46 +118,29 @@ def state_dict_of(model: torch.nn.Module) -> dict[str, np.ndarray[Any, Any]]:
     return {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
 
 
-class _HiddenStates(torch.nn.Module):
-    """An encoder with one result."""
-
-    def __init__(self, encoder: torch.nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        hidden: torch.Tensor = self.encoder(pixel_values).last_hidden_state
-        return hidden
-
-
-def export_encoder(model: Any) -> onnx.ModelProto:
-    """pixel_values float32[B, 3, height, width] -> encoder_hidden_states float32[B, S, I]."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            _HiddenStates(model.encoder).eval(),
-            (torch.zeros(2, 3, PHOTO, PHOTO),),
-            dynamo=True,
-            opset_version=20,
-            input_names=["pixel_values"],
-            output_names=["encoder_hidden_states"],
-            dynamic_shapes={"pixel_values": {0: torch.export.Dim("B")}},
-            verbose=False,
-        )
-    assert program is not None
-    return program.model_proto
+def write_checkpoint(model: Any, folder: Path) -> Path:
+    """Save the model as a folder of the hub has it: configurations, safetensors, tokenizer, image processor."""
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor_config()))
+    (folder / "tokenizer.json").write_text(word_tokenizer(model.config.decoder.vocab_size))
+    return folder
 
 
 @cache
 def _model_and_encoder(seed: int) -> tuple[Any, onnx.ModelProto]:
     # Exporting takes seconds and the folders of one seed share it.
     model = tiny_vit_gpt2(seed)
-    return model, export_encoder(model)
+    return model, export_encoder(model.encoder, (PHOTO, PHOTO))
 
 
 def tiny_model(seed: int) -> Any:
     """The model that tiny_folder(seed) is made of; shared, so not to be changed."""
     return _model_and_encoder(seed)[0]
+
+
+def tiny_encoder(seed: int) -> onnx.ModelProto:
+    """The graph of tiny_model(seed)'s encoder; shared, so not to be changed."""
+    return _model_and_encoder(seed)[1]
 
 
 def tiny_folder(out: Path, seed: int, variants: Sequence[Scheme] = ("fp32",)) -> Path:

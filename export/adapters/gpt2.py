@@ -36,6 +36,7 @@ from ..graph import (
     relu,
     table,
 )
+from .registry import register
 
 # config.json leaves out what equals these (GPT2Config of transformers).
 _DEFAULTS: Mapping[str, Any] = {
@@ -330,3 +331,12 @@ def _check_hidden(
         kind = TensorProto.DataType.Name(hidden.elem_type).lower()
         raise ExportError(f"the encoder's {hidden_name!r} is {kind}{dims} and must be float[B, S, {width}]")
     return dims[0] or "B", dims[1] or "S"
+
+
+@register("GPT2LMHeadModel", "gpt2")
+class Gpt2:
+    """The functions of this file under the names of DecoderAdapter."""
+
+    build_decoder = staticmethod(build_decoder)
+    append_cross_kv = staticmethod(append_cross_kv)
+    decoder_info = staticmethod(decoder_info)

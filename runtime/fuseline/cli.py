@@ -1,4 +1,4 @@
-"""The command line: `fuseline caption`, `fuseline info`, `fuseline --version`.
+"""The command line: `fuseline caption`, `fuseline export`, `fuseline info`, `fuseline --version`.
 
 Results go to standard output, everything else to standard error. What only one command needs is imported there, since
 the time until the first caption is part of the product.
@@ -17,9 +17,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .errors import Error, InputError
+from .errors import Error, ExportError, InputError
 
 if TYPE_CHECKING:
+    from fuseline.export import ExportReport
+
     from .folder import Folder
     from .model import Model
 
@@ -33,6 +35,10 @@ A folder stands for all photos in it and below it, in order of their names; - re
 _CAPTION_EXAMPLE = """\
 example: fuseline caption --num-beams 4 holiday/ cat.jpg
          curl -s https://example.org/dog.jpg | fuseline caption --json -"""
+_EXPORT_HELP = """\
+Turn a Hugging Face VisionEncoderDecoder model into a fuseline folder, and compare the two on generated photos.
+OUT is complete at the end, or as it was if anything fails. Needs pip install 'fuseline[export]'."""
+_EXPORT_EXAMPLE = "example: fuseline export --variants int8,fp32 org/name ~/models/name"
 _INFO_HELP = "Show what fuseline finds on this machine (CPU, kernel library, onnxruntime) and what a model holds."
 _INFO_EXAMPLE = "example: fuseline info --json ~/models/vit-gpt2"
 
@@ -74,6 +80,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     caption.set_defaults(command=_caption)
     _add_caption_options(caption)
+    export = commands.add_parser(
+        "export",
+        help="turn a Hugging Face model into a fuseline folder",
+        description=_EXPORT_HELP,
+        epilog=_EXPORT_EXAMPLE,
+        formatter_class=raw,
+    )
+    export.set_defaults(command=_export)
+    _add_export_options(export)
     info = commands.add_parser(
         "info", help="show this machine and a model", description=_INFO_HELP, epilog=_INFO_EXAMPLE
     )
@@ -93,6 +108,15 @@ def _add_caption_options(caption: argparse.ArgumentParser) -> None:
     add("--device", default="cpu", help="cpu, cuda, or a provider of onnxruntime (default: cpu)")
     add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
     add("--json", action="store_true", help="print an object a photo: file, text, score, milliseconds")
+
+
+def _add_export_options(export: argparse.ArgumentParser) -> None:
+    add = export.add_argument
+    add("model", metavar="MODEL", help="a local folder, or a name on the hub such as org/name")
+    add("out", metavar="OUT", help="the folder to write; an older fuseline folder is replaced")
+    add("--variants", default="fp32", metavar="NAMES", help="fp32, int8 or both; the first is the default one")
+    add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
+    add("--json", action="store_true", help="print one object: path, files, agreement")
 
 
 def _complain(error: object) -> None:
@@ -206,6 +230,60 @@ def _say_if_portable() -> None:
     info = library_info()
     if info.path is None:
         print(f"fuseline: running on the portable operators, which are slower: {info.reason}", file=sys.stderr)
+
+
+def _export(options: argparse.Namespace) -> int:
+    """Export with a progress bar on standard error, then show files, sizes and agreement."""
+    try:
+        import onnxscript  # noqa: F401 - torch asks for it late
+        import rich  # noqa: F401 - as do the lines below
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+
+        from fuseline.export import export
+    except ModuleNotFoundError as error:
+        raise ExportError(f"exporting needs {error.name}, which is missing; pip install 'fuseline[export]'") from error
+    variants = [name.strip() for name in options.variants.split(",")]
+    with _steps() as progress:
+        report = export(options.model, options.out, variants, options.max_length, progress=progress)
+    _show_export(report, options.json)
+    return 0
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[int, int, str], None]]:
+    """A function that is told the step, the number of steps and what is done; on a terminal it moves a bar."""
+    if not sys.stderr.isatty():
+        yield lambda step, steps, what: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+        yield lambda step, steps, what: bar.update(task, completed=step, total=steps, description=what)
+
+
+def _show_export(report: ExportReport, as_json: bool) -> None:
+    agreement = {variant: vars(found) for variant, found in report.agreement.items()}
+    if as_json:
+        print(json.dumps({"path": str(report.path), "files": dict(report.files), "agreement": agreement}, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    files = Table("file", "size", title=str(report.path))
+    for name, size in report.files.items():
+        files.add_row(name, _readable(size))
+    files.add_row("all", _readable(sum(report.files.values())))
+    compared = Table("variant", "greedy", "beam 4", "logits within", "first difference", title="as transformers says")
+    for variant, found in report.agreement.items():
+        first = (found.first_difference or "none") + (" (a tie)" if found.first_difference and found.tie else "")
+        compared.add_row(variant, f"{found.greedy:.1%}", f"{found.beam:.1%}", f"{found.logits:.1e}", first)
+    console = Console()
+    console.print(files)
+    console.print(compared)
 
 
 def _info(options: argparse.Namespace) -> int:

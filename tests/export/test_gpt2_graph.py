@@ -20,6 +20,7 @@ from onnx import TensorProto
 
 from fuseline.errors import ExportError
 from fuseline.export import append_cross_kv, build_decoder, decoder_info
+from fuseline.export.encoder import export_encoder
 from fuseline.export.graph import int8_linear, linear, model_of, new_graph, quantize_columns
 from tests import tiny
 
@@ -235,7 +236,7 @@ def test_cache_bound_to_one_memory_is_written_in_place(scheme: Any) -> None:
 @pytest.mark.parametrize("width", [32, 48])  # 48 brings an enc_to_dec_proj
 def test_encoder_makes_the_cross_attention_of_every_layer(width: int) -> None:
     model = decoder_of(encoder_width=width)
-    encoder = tiny.export_encoder(model)
+    encoder = export_encoder(model.encoder, (tiny.PHOTO, tiny.PHOTO))
     before = encoder.SerializeToString(deterministic=True)
     weights, config = tiny.state_dict_of(model), model.config.decoder.to_dict()
     graph = append_cross_kv(encoder, weights, config, "encoder_hidden_states")

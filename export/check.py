@@ -1,0 +1,177 @@
+"""Runs a written folder beside the model it was made of, and says how far they agree.
+
+The reference is transformers' generate, greedy and with 4 beams, on photos made here. Dimensions: `B` photos, `T`
+tokens of a sequence, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fuseline.errors import ExportError
+from fuseline.model import Model
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PHOTOS, MAX_LENGTH, BEAMS = 8, 16, 4
+# Log-probabilities this close are a tie, which rounding decides: float32 logits of the two engines differ by some 1e-5,
+# and the project's bound for them is 2e-4, so that each of two log-probabilities may move by that much.
+TIE = 4e-4
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one variant compares with transformers on generated photos."""
+
+    photos: int
+    max_length: int
+    texts: int
+    """how many different sequences the reference gave with beams: 1 of many photos shows little"""
+    greedy: float
+    """share of equal sequences without beams"""
+    beam: float
+    """share of equal sequences with 4 beams"""
+    logits: float
+    """largest difference of a logit along the reference's greedy sequences"""
+    first_difference: str | None
+    """a sentence about a difference that is no tie, or else about the first tie; None where all sequences are equal"""
+    tie: bool
+    """every difference is between two tokens or texts whose log-probabilities are closer than TIE"""
+
+
+@dataclass(frozen=True)
+class _Difference:
+    sentence: str
+    tie: bool
+
+
+def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> Agreement:
+    """Compare a variant of the folder with reference, the VisionEncoderDecoderModel of transformers it was made of.
+
+    Raises ExportError where fp32 differs by more than a tie, and what Model.from_pretrained raises.
+    """
+    model = Model.from_pretrained(folder, variant)
+    pixels = model.image_processor(generated_photos(photos))
+    max_length = min(MAX_LENGTH, model.folder.decoder.max_positions + 1)
+    shares: dict[int, float] = {}
+    differences: list[_Difference] = []
+    for beams in (1, BEAMS):
+        expected, got = _sequences(model, reference, pixels, beams, max_length)
+        shares[beams] = float((expected == got).all(axis=1).mean())
+        differences += _differences(model, reference, pixels, expected, got, beams)
+        texts = {row.tobytes() for row in expected}
+        if beams == 1:
+            logits = _largest_difference(model, reference, pixels, expected[:, :-1])
+    first = next((each for each in differences if not each.tie), differences[0] if differences else None)
+    if variant == "fp32" and first is not None and not first.tie:
+        raise ExportError(f"the exported model does not say what transformers says: {first.sentence}")
+    return Agreement(
+        photos=photos,
+        max_length=max_length,
+        texts=len(texts),
+        greedy=shares[1],
+        beam=shares[BEAMS],
+        logits=logits,
+        first_difference=first.sentence if first else None,
+        tie=all(each.tie for each in differences),
+    )
+
+
+def generated_photos(count: int, edge: int = 256) -> list[Image.Image]:
+    """Photos of coloured fields, each of its own coarseness and contrast; always the same ones."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    made = []
+    for index in range(count):
+        cells = 2 + index % 7
+        colours = random.normal(128, random.uniform(20, 120), (cells, cells, 3)).clip(0, 255).astype(np.uint8)
+        made.append(Image.fromarray(colours).resize((edge, edge), Image.Resampling.BICUBIC))
+    return made
+
+
+def _sequences(model: Model, reference: Any, pixels: Array, beams: int, max_length: int) -> tuple[Array, Array]:
+    """Expected and got, int64[B, T] each, of one width."""
+    import torch
+
+    options = {"num_beams": beams, "max_length": max_length, "max_new_tokens": None, "num_return_sequences": 1}
+    with torch.inference_mode():
+        expected = reference.generate(torch.from_numpy(pixels), **options).numpy()
+    got = model.generate(pixels, **options).sequences
+    width, pad = max(expected.shape[1], got.shape[1]), model.generation_config.pad or 0
+    return _padded(expected, width, pad), _padded(got, width, pad)
+
+
+def _padded(sequences: Array, width: int, pad: int) -> Array:
+    return np.pad(sequences, ((0, 0), (0, width - sequences.shape[1])), constant_values=pad)
+
+
+def _differences(
+    model: Model, reference: Any, pixels: Array, expected: Array, got: Array, beams: int
+) -> list[_Difference]:
+    """What differs, one a photo. A greedy tie is one of two tokens, a beam's one of two texts with their scores."""
+    found = []
+    how = "greedy" if beams == 1 else f"{beams} beams"
+    for photo in np.flatnonzero((expected != got).any(axis=1)):
+        one, wanted, other = pixels[photo : photo + 1], expected[photo], got[photo]
+        position = int(np.flatnonzero(wanted != other)[0])
+        if position == 0:
+            found.append(_Difference(f"{how}, photo {photo}: the first token is {other[0]}, not {wanted[0]}", False))
+            continue
+        after = _log_probabilities(reference, one, wanted[None, :position])[0, -1]
+        gap = float(after[wanted[position]] - after[other[position]])
+        apart = gap if beams == 1 else _score(model, reference, one, wanted) - _score(model, reference, one, other)
+        sentence = (
+            f"{how}, photo {photo}, position {position}: expected token {wanted[position]} and got {other[position]}, "
+            f"whose log-probability there is {gap:.3g} lower"
+        )
+        found.append(_Difference(sentence, abs(apart) < TIE))
+    return found
+
+
+def _score(model: Model, reference: Any, pixels: Array, sequence: Array) -> float:
+    """What beam search ranks a sequence int64[T] by: its log-probability over its length to the length penalty."""
+    config = model.generation_config
+    ended = np.flatnonzero(np.isin(sequence[1:], config.ends))
+    length = int(ended[0]) + 1 if len(ended) else len(sequence) - 1
+    after_TV = _log_probabilities(reference, pixels, sequence[None, :length])[0]
+    total = float(after_TV[np.arange(length), sequence[1 : length + 1]].sum())
+    return total / float(length**config.length_penalty)
+
+
+def _log_probabilities(reference: Any, pixels: Array, tokens: Array) -> Array:
+    """float64[B, T, V] after every token of int64[B, T], by the reference."""
+    logits = _reference_logits(reference, pixels, tokens).astype(np.float64)
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    result: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
+
+
+def _reference_logits(reference: Any, pixels: Array, tokens: Array) -> Array:
+    """float32[B, T, V]."""
+    import torch
+
+    with torch.inference_mode():
+        made = reference(pixel_values=torch.from_numpy(pixels), decoder_input_ids=torch.from_numpy(tokens))
+    logits: Array = made.logits.numpy()
+    return logits
+
+
+def _largest_difference(model: Model, reference: Any, pixels: Array, tokens: Array) -> float:
+    """Between our logits and the reference's after every token of int64[B, T]."""
+    expected = _reference_logits(reference, pixels, tokens)
+    decoder = model._decoder  # the step contract, which no public call of Model shows
+    state = decoder.start(model.encode(pixels), 1, tokens.shape[1])
+    worst = 0.0
+    for position in range(tokens.shape[1]):
+        logits = decoder.step(state, np.ascontiguousarray(tokens[:, position : position + 1]), None)
+        worst = max(worst, float(np.abs(logits - expected[:, position]).max()))
+    return worst

@@ -1,0 +1,150 @@
+"""A Hugging Face checkpoint: finds it, checks its files, and reads its configuration, weights and tokenizer.
+
+Weights are read from safetensors, or where there are none from pytorch_model.bin with weights_only=True: the captioner
+that is used most (ViT with GPT-2) is published in that form alone, and that reader makes tensors and nothing else.
+Nothing in a checkpoint is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fuseline.errors import ExportError
+
+_DOWNLOADED = ["*.json", "*.txt", "*.safetensors", "pytorch_model*.bin"]
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# What a captioner has no use for: the model keeps it, and older checkpoints lack it.
+_UNUSED = re.compile(r"^encoder\.pooler\.|\.position_ids$")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with a checkpoint in it. config: config.json parsed."""
+
+    path: Path
+    config: Mapping[str, Any]
+
+    def file(self, name: str) -> Path | None:
+        """The file of that name, if there is one. Raises ExportError for a link that leads out of the checkpoint."""
+        path = self.path / name
+        if not path.is_file():
+            return None
+        # In the cache of the hub a snapshot's files are links to the blobs beside the snapshots.
+        root = self.path.resolve()
+        root = root.parents[1] if root.parent.name == "snapshots" else root
+        if not path.resolve().is_relative_to(root):
+            raise ExportError(f"{path} is a link out of the checkpoint, to {path.resolve()}; put the file itself there")
+        return path
+
+    def json(self, name: str) -> dict[str, Any] | None:
+        """The object in a JSON file, None where there is no such file. Raises ExportError for anything else in it."""
+        path = self.file(name)
+        return None if path is None else _read_object(path)
+
+
+def open_checkpoint(source: str | Path) -> Checkpoint:
+    """The checkpoint in a local folder, or that of a hub id such as "org/name", which is downloaded first.
+
+    Raises ExportError if there is none, or its config.json or weights are missing.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = _downloaded(str(source))
+    checkpoint = Checkpoint(folder, {})
+    config = checkpoint.json("config.json")
+    if config is None:
+        raise ExportError(f"{source} has no config.json; give the folder of a Hugging Face checkpoint")
+    if not any(checkpoint.file(name) for name in _WEIGHTS):
+        raise ExportError(f"{source} has no weights; one of {', '.join(_WEIGHTS)} is needed")
+    return Checkpoint(folder, config)
+
+
+def load_model(checkpoint: Checkpoint) -> Any:
+    """The VisionEncoderDecoderModel of transformers, float32, in eval mode, on the CPU.
+
+    Raises ExportError where a weight file is damaged, holds more than tensors, or lacks a tensor.
+    """
+    import torch
+    from transformers import VisionEncoderDecoderModel
+
+    try:
+        loaded: Any = VisionEncoderDecoderModel.from_pretrained(  # type: ignore[no-untyped-call]
+            checkpoint.path,
+            dtype=torch.float32,
+            attn_implementation="eager",  # the one that follows every flag of the configurations
+            local_files_only=True,
+            trust_remote_code=False,
+            weights_only=True,
+            output_loading_info=True,
+        )
+    except MemoryError:
+        raise
+    except Exception as error:  # safetensors, torch and transformers have no common base for a damaged file
+        raise ExportError(f"transformers cannot load {checkpoint.path}: {_sentence(error)}") from error
+    model, info = loaded
+    missing = sorted(name for name in info["missing_keys"] if not _UNUSED.search(name))
+    if missing:
+        some = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
+        raise ExportError(f"the weights in {checkpoint.path} lack {len(missing)} tensors: {some}")
+    return model.eval()
+
+
+def tokenizer_json(checkpoint: Checkpoint) -> Path | str:
+    """tokenizer.json of the checkpoint, or its text made of the slow tokenizer's files (vocab.json and merges.txt).
+
+    Raises ExportError where neither is to be had.
+    """
+    path = checkpoint.file("tokenizer.json")
+    if path is not None:
+        return path
+    from transformers import AutoTokenizer
+
+    for name in ("vocab.json", "merges.txt", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"):
+        checkpoint.file(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
+            checkpoint.path, use_fast=True, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # as above, anything may come out of a file that is not what its name says
+        raise ExportError(f"{checkpoint.path} has no tokenizer that can be read: {_sentence(error)}") from error
+    if not tokenizer.is_fast:
+        raise ExportError(
+            f"{checkpoint.path} has no tokenizer.json, and none can be made of {type(tokenizer).__name__}"
+        )
+    text: str = tokenizer.backend_tokenizer.to_str()
+    return text
+
+
+def _downloaded(name: str) -> Path:
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or ".." in name:
+        raise ExportError(f"there is no folder {name}, and that is no name on the hub, which would be like org/name")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_DOWNLOADED))
+    except LocalEntryNotFoundError as error:
+        raise ExportError(f"there is no folder {name}, and the hub cannot be reached to look for it there") from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ExportError(f"there is no folder {name}, and the hub does not give it: {_sentence(error)}") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ExportError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ExportError(f"{path} must hold a JSON object")
+    return value
+
+
+def _sentence(error: Exception) -> str:
+    """The first line of a message of others, of a length to be read."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300].rstrip(". ")

@@ -1,0 +1,212 @@
+"""From a Hugging Face checkpoint to a fuseline folder that says what transformers says: `export`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from fuseline.errors import ExportError
+from fuseline.generation import GenerationConfig
+from fuseline.images import ImageProcessor
+
+from .adapters import DecoderAdapter, decoder_adapter
+from .check import Agreement, check
+from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
+from .encoder import ENCODERS, HIDDEN_STATES, export_encoder, photo_size
+from .folder import Model, check_out, write_folder
+from .graph import Array, Scheme
+
+# The names of the whole model in config.json.
+ARCHITECTURES = ("VisionEncoderDecoderModel", "vision-encoder-decoder")
+SCHEMES: Mapping[str, Scheme] = {"fp32": "fp32", "int8": "int8"}
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written. files: bytes by path in the folder; agreement: by variant."""
+
+    path: Path
+    files: Mapping[str, int]
+    agreement: Mapping[str, Agreement]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A checkpoint that can be exported, as far as its small files tell."""
+
+    checkpoint: Checkpoint
+    adapter: DecoderAdapter
+    preprocessor: Path
+    schemes: Mapping[str, Scheme]
+    max_length: int | None
+
+
+def export(
+    source: str | Path,
+    out: str | Path,
+    variants: Sequence[str] = ("fp32",),
+    max_length: int | None = None,
+    *,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Write the fuseline folder `out` of a VisionEncoderDecoderModel, and compare it with transformers.
+
+    source: a local folder or a hub id; variants: fp32 and int8 (the decoder and its cross-attention K/V; the encoder
+    stays float32), the first is the default; max_length: the longest text in tokens (default: as long as the model's
+    positions reach), positions beyond it are left out; progress: is called with the step, the number of
+    steps and what is done in it. Everything but the graphs comes from the checkpoint as it is, except a longer
+    max_length in generation_config.json. `out` is complete at the end, or as it was if anything fails.
+    Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
+    for a preprocessor or a generation configuration that the runtime does not know.
+    """
+    out, steps = Path(out), 3 + len(variants)
+
+    def tell(step: int, what: str) -> None:
+        if progress is not None:
+            progress(step, steps, what)
+
+    tell(0, "reading the checkpoint")
+    check_out(out)
+    plan = _plan(source, variants, max_length)
+    with _quiet():
+        tell(1, "loading the weights")
+        reference = load_model(plan.checkpoint)
+        tell(2, "making the graphs")
+        agreement = _write(plan, out, reference, tell)
+    tell(steps, "done")
+    return ExportReport(out, _sizes(out), agreement)
+
+
+def _write(plan: _Plan, out: Path, reference: Any, tell: Callable[[int, str], None]) -> dict[str, Agreement]:
+    """Write the folder and compare every variant before it takes its place. tell: is called before each comparison."""
+    agreement: dict[str, Agreement] = {}
+
+    def compare(folder: Path) -> dict[str, Any]:
+        for number, variant in enumerate(plan.schemes):
+            tell(3 + number, f"comparing {variant} with transformers")
+            agreement[variant] = check(folder, variant, reference)
+        return {variant: asdict(found) for variant, found in agreement.items()}
+
+    graphs, info = _graphs(plan, reference)
+    own_files: dict[str, Any] = {
+        "config": plan.checkpoint.path / "config.json",
+        "generation_config": _generation_config(plan, reference),
+        "preprocessor_config": plan.preprocessor,
+        "tokenizer_json": tokenizer_json(plan.checkpoint),
+    }
+    default = next(iter(plan.schemes))
+    try:
+        write_folder(out, **own_files, decoder_info=info, variants=graphs, default_variant=default, check=compare)
+    except OSError as error:
+        raise ExportError(f"{out} cannot be written: {error.strerror or error}") from error
+    return agreement
+
+
+def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -> _Plan:
+    """Everything that can be refused before weights are read is refused here."""
+    wrong = [name for name in variants if name not in SCHEMES]
+    if wrong or not variants or len(set(variants)) < len(variants):
+        raise ExportError(f"variants are {', '.join(variants) or 'none'} and must be some of {', '.join(SCHEMES)}")
+    if max_length is not None and max_length < 2:
+        raise ExportError(f"max_length {max_length} must be at least 2, the start token and one more")
+    checkpoint = open_checkpoint(source)
+    adapter = _adapter(checkpoint.config)
+    preprocessor = checkpoint.file("preprocessor_config.json")
+    if preprocessor is None:
+        raise ExportError(f"{source} has no preprocessor_config.json, so how photos are to be prepared is not known")
+    ImageProcessor.from_config(checkpoint.json(preprocessor.name) or {}, str(preprocessor))
+    generation = checkpoint.json("generation_config.json") or {}
+    GenerationConfig.from_folder(generation, checkpoint.config, checkpoint.path)
+    return _Plan(checkpoint, adapter, preprocessor, {name: SCHEMES[name] for name in variants}, max_length)
+
+
+def _adapter(config: Mapping[str, Any]) -> DecoderAdapter:
+    """The decoder's adapter. Raises ExportError for an architecture that is not known, with those that are."""
+    names = [name for name in (*(config.get("architectures") or ()), config.get("model_type")) if name]
+    if not any(name in ARCHITECTURES for name in names):
+        found = " or ".join(map(str, names)) or "without a name"
+        raise ExportError(f"the architecture {found} cannot be exported; known is {ARCHITECTURES[0]}")
+    encoder, decoder = config.get("encoder"), config.get("decoder")
+    if not isinstance(encoder, Mapping) or not isinstance(decoder, Mapping):
+        raise ExportError("config.json must have an object called encoder and one called decoder")
+    if encoder.get("model_type") not in ENCODERS:
+        found = encoder.get("model_type") or "without a model_type"
+        raise ExportError(f"the encoder {found} cannot be exported; known are {', '.join(ENCODERS)}")
+    return decoder_adapter(decoder)
+
+
+def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:
+    """The graphs of every variant by part, and what fuseline.json says of the decoder."""
+    config = reference.config.decoder.to_dict()
+    inputs, outputs = reference.decoder.get_input_embeddings(), reference.decoder.get_output_embeddings()
+    # The files say by their names what is tied, the configurations not always.
+    config["tie_word_embeddings"] = inputs.weight.data_ptr() == outputs.weight.data_ptr()
+    weights: dict[str, Array] = {name: tensor.numpy() for name, tensor in reference.state_dict().items()}
+    positions = _positions(plan, config)
+    info = plan.adapter.decoder_info(config, positions)
+    encoder: onnx.ModelProto = export_encoder(reference.encoder, photo_size(reference.config.encoder))
+    graphs: dict[str, dict[str, Model]] = {}
+    for name, scheme in plan.schemes.items():
+        graphs[name] = {
+            "encoder": plan.adapter.append_cross_kv(encoder, weights, config, HIDDEN_STATES, scheme),
+            "decoder": plan.adapter.build_decoder(weights, config, scheme, positions),
+        }
+    return graphs, info
+
+
+def _positions(plan: _Plan, config: Mapping[str, Any]) -> int | None:
+    """How many positions to keep: one less than max_length, since nothing follows the last token."""
+    if plan.max_length is None:
+        return None
+    most = plan.adapter.decoder_info(config)["max_positions"] + 1
+    if plan.max_length > most:
+        raise ExportError(f"max_length {plan.max_length} is more than the {most} tokens that the decoder can write")
+    return plan.max_length - 1
+
+
+def _generation_config(plan: _Plan, reference: Any) -> Path | dict[str, Any]:
+    """The checkpoint's own file, or what transformers makes of config.json; lengths lowered to those that are left."""
+    path, longest = plan.checkpoint.file("generation_config.json"), plan.max_length
+    own = plan.checkpoint.json("generation_config.json")
+    options: dict[str, Any] = own if own is not None else json.loads(reference.generation_config.to_json_string())
+    changes = {}
+    if longest is not None:
+        limits = {"max_length": longest, "max_new_tokens": longest - 1}
+        changes = {name: most for name, most in limits.items() if (options.get(name) or 0) > most}
+    return path if path is not None and not changes else options | changes
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes by path, with forward slashes."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the remarks of transformers and torch, whose settings are as before afterwards."""
+    import transformers
+
+    remarks: Any = transformers.utils.logging  # without types
+    level, bars = remarks.get_verbosity(), remarks.is_progress_bar_enabled()
+    torch_log = logging.getLogger("torch.onnx")
+    torch_level = torch_log.level
+    remarks.set_verbosity_error()
+    remarks.disable_progress_bar()
+    torch_log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        remarks.set_verbosity(level)
+        torch_log.setLevel(torch_level)
+        if bars:
+            remarks.enable_progress_bar()
