@@ -231,7 +231,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no weights": (remove("model.safetensors"), "has no weights; one of model.safetensors"),
     "no preprocessor": (remove("preprocessor_config.json"), "has no preprocessor_config.json"),
     "preprocessor": (edit("preprocessor_config.json", image_processor_type="OddProcessor"), "ViTImageProcessor"),
-    "generation": (edit("generation_config.json", no_repeat_ngram_size=3), "no_repeat_ngram_size=3 is not supported"),
+    "generation": (edit("generation_config.json", penalty_alpha=0.6), "penalty_alpha=0.6 is not supported"),
     "truncated": (cut, "transformers cannot load"),
     "missing tensor": (lose_a_tensor, "lack 1 tensors: decoder.transformer.h.1.crossattention.c_attn.weight"),
     "another width": (edit("config.json", decoder={"n_inner": 71}), "transformers cannot load"),

@@ -288,7 +288,9 @@ def many(photos: Path, tmp_path: Path) -> Path:
 def started(folder: Path, many: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A program that captions them and has printed its first line."""
     command = [sys.executable, "-m", "fuseline", "caption", "--model", str(folder), str(many)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # Where the tests themselves run in the background of a script, SIGINT is ignored, and children would inherit that.
+    with subprocess.Popen(command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
         assert process.stdout
         assert process.stdout.readline().startswith(str(many).encode())
         yield process
