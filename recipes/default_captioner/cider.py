@@ -49,13 +49,12 @@ class Vector:
 
 
 class CiderReward:
-    """CIDEr-D (0..10) against the five captions of training photos, less DANGLING_COST for an end in mid-sentence.
+    """CIDEr-D (0..10) against the five captions of training photos.
 
     Words are ids where the vocabulary has them and strings where it does not, so that <unk> never matches.
     """
 
-    def __init__(self, photos: list[Photo], vocabulary: list[str], penalize_ends: bool = False) -> None:
-        self.penalize_ends = penalize_ends
+    def __init__(self, photos: list[Photo], vocabulary: list[str]) -> None:
         index: dict[str, object] = {word: i for i, word in enumerate(vocabulary)}
         references = [[[index.get(w, w) for w in caption] + [EOS] for caption in photo.captions] for photo in photos]
         counted = [[grams(caption) for caption in captions] for captions in references]
@@ -92,13 +91,18 @@ class CiderReward:
                     total += penalty * product / (norm * other_norm)
         return 10.0 * total / (ORDERS * len(self.references[photo]))
 
-    def batch(self, photos: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Rewards float32[B, K] of sampled tokens int64[B, K, T] (without <s>, padded after </s>)."""
+    def batch(
+        self, photos: NDArray[np.int64], tokens: NDArray[np.int64], penalize_ends: bool = False
+    ) -> NDArray[np.float32]:
+        """Rewards float32[B, K] of sampled tokens int64[B, K, T] (without <s>, padded after </s>).
+
+        penalize_ends: take off DANGLING_COST where a caption ends in mid-sentence.
+        """
         rewards = np.zeros(tokens.shape[:2], np.float32)
         for b, photo in enumerate(photos):
             for k, row in enumerate(tokens[b]):
                 words = [int(t) for t in row if t != PAD]
                 rewards[b, k] = self.score(int(photo), words)
-                if self.penalize_ends and len(words) > 1 and words[-1] == EOS and words[-2] in self.dangling:
+                if penalize_ends and len(words) > 1 and words[-1] == EOS and words[-2] in self.dangling:
                     rewards[b, k] -= DANGLING_COST
         return rewards

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .captioner import BOS, PAD, UNK, Captioner, Noise, Shape
 from .cider import CiderReward
-from .data import Photo, caption_ids, load_views
+from .data import MAX_WORDS, Photo, caption_ids, load_views
 from .efficientnet import imagenet_weights
 from .metrics import caption_metrics
 from .progress import record, track
@@ -29,7 +29,6 @@ from .search import FORBIDDEN, beam_search, sample
 
 PHOTOS_A_STEP = 32
 SAMPLES = 5
-MAX_WORDS = 20
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Corpus:
 
 
 Step = tuple[Tensor, dict[str, float]]  # a loss, and what to log
-Loss = Callable[[Captioner, Corpus, NDArray[np.int64], Tensor], Step]
+Loss = Callable[[Captioner, Corpus, NDArray[np.int64], Tensor, Noise], Step]
 
 
 def batches(corpus: Corpus, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
@@ -80,31 +79,31 @@ def batches(corpus: Corpus, rng: np.random.Generator) -> Iterator[tuple[NDArray[
         yield chosen, torch.from_numpy(front).float()
 
 
-def cross_entropy(model: Captioner, corpus: Corpus, chosen: NDArray[np.int64], front: Tensor) -> Step:
+def cross_entropy(model: Captioner, corpus: Corpus, chosen: NDArray[np.int64], front: Tensor, noise: Noise) -> Step:
     """Label-smoothed cross-entropy of all five captions; <unk> is never a target, so it is never said."""
     tokens = torch.from_numpy(corpus.ids[chosen])
     tokens = tokens[..., : int((tokens != PAD).sum(-1).max())]
-    logits = model(model.features(front), tokens, CROSS_ENTROPY.noise)
+    logits = model(model.features(front), tokens, noise)
     targets = tokens[..., 1:].flatten()
     targets = targets[targets != PAD]
     loss = F.cross_entropy(logits, targets, ignore_index=UNK, label_smoothing=0.1)
     return loss, {"loss": loss.item()}
 
 
-def self_critical(reward: CiderReward) -> Loss:
+def self_critical(reward: CiderReward, penalize_ends: bool) -> Loss:
     """The loss whose gradient raises the expected CIDEr of sampled captions."""
 
-    def loss_of(model: Captioner, corpus: Corpus, chosen: NDArray[np.int64], front: Tensor) -> Step:
+    def loss_of(model: Captioner, corpus: Corpus, chosen: NDArray[np.int64], front: Tensor, noise: Noise) -> Step:
         model.eval()
         with torch.no_grad():
             features = model.features(front)
             drawn = sample(model, model.encode(features, Noise()), SAMPLES, MAX_WORDS)
         drawn = drawn[..., : int((drawn != PAD).sum(-1).max())]
-        rewards = torch.from_numpy(reward.batch(chosen, drawn.numpy()))
+        rewards = torch.from_numpy(reward.batch(chosen, drawn.numpy(), penalize_ends))
         advantage = (rewards - rewards.mean(1, keepdim=True)) * SAMPLES / (SAMPLES - 1)
         model.train()
         tokens = torch.cat([torch.full((*drawn.shape[:2], 1), BOS), drawn], -1)
-        logits = model(features, tokens, SELF_CRITICAL.noise)
+        logits = model(features, tokens, noise)
         logits[:, FORBIDDEN] = -torch.inf
         keep = drawn.flatten() != PAD
         log_probs = logits.log_softmax(-1).gather(1, drawn.flatten()[keep].unsqueeze(1)).squeeze(1)
@@ -188,7 +187,7 @@ class Trainer:
         label = f"{self.phase.name} {self.epoch + 1}/{self.phase.epochs}"
         for chosen, front in track(batches(self.corpus, rng), label, count):
             self.set_rates()
-            loss, figures = loss_of(self.model, self.corpus, chosen, front)
+            loss, figures = loss_of(self.model, self.corpus, chosen, front, self.phase.noise)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -231,7 +230,7 @@ def new_captioner(vocabulary: list[str]) -> Captioner:
 def train(corpus: Corpus, work: Path) -> Captioner:
     """All phases; the captioner that is exported."""
     model = run_phase(CROSS_ENTROPY, corpus, work, new_captioner(corpus.vocabulary), cross_entropy)
+    reward = CiderReward(corpus.photos, corpus.vocabulary)
     for phase, penalize_ends in ((SELF_CRITICAL, False), (ENDINGS, True)):
-        reward = CiderReward(corpus.photos, corpus.vocabulary, penalize_ends)
-        model = run_phase(phase, corpus, work, copy.deepcopy(model), self_critical(reward))
+        model = run_phase(phase, corpus, work, copy.deepcopy(model), self_critical(reward, penalize_ends))
     return model

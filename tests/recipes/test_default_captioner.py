@@ -156,6 +156,15 @@ def test_reward_is_cider_d_of_pycocoevalcap():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_caption_that_breaks_off_costs():
+    vocabulary = ["<pad>", "<s>", "</s>", "<unk>", *WORDS]
+    reward = CiderReward(made_captions(np.random.default_rng(5), 4), vocabulary)
+    said = (["a", "dog", "</s>"], ["dog", "a", "</s>"], ["dog", "a", "dog"])  # whole, broken off, cut at the longest
+    ids = np.array([[vocabulary.index(word) for word in words] for words in said])[None]
+    cost = reward.batch(np.array([0]), ids) - reward.batch(np.array([0]), ids, penalize_ends=True)
+    np.testing.assert_allclose(cost, [[0, 1, 0]], atol=1e-6)
+
+
 def test_samples_follow_the_models_distribution(captioner):
     encoded = torch.randn(1, TINY.encoder_positions, TINY.width)
     torch.manual_seed(0)
