@@ -9,7 +9,7 @@ The names of values end in their shapes, one letter a dimension:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -137,20 +137,33 @@ def model_of(graph: Graph) -> onnx.ModelProto:
 
 
 def linear(
-    g: Graph, x: str, weight_IO: Array, bias_O: Array | None, scheme: Scheme, name: str, result: str = ""
+    g: Graph,
+    x: str,
+    weight_IO: Array,
+    bias_O: Array | None,
+    scheme: Scheme,
+    name: str,
+    *,
+    activation: Activation = "",
+    residual: str = "",
+    result: str = "",
 ) -> str:
-    """float32[..., I] -> float32[..., O]: x @ weight + bias.
+    """float32[..., I] -> float32[..., O]: activation(x @ weight + bias) + residual.
 
-    weight_IO: float32[I, O], stored as the scheme says under `name`.weight; result: the exact name of the result.
+    weight_IO: float32[I, O], stored as the scheme says under `name`.weight; activation: one of ACTIVATIONS; residual: a
+    value of the result's shape, "" for none; result: the exact name of the result.
     """
     with g.scope(name):
         if scheme == "int8":
             weight_u8, scale_O = quantize_columns(weight_IO)
             weight, scale = g.weight(f"{name}.weight_int8", weight_u8), g.weight(f"{name}.weight_scale", scale_O)
-            return int8_linear(g, x, weight, scale, _bias(g, bias_O, name), result)
-        weight = g.weight(f"{name}.weight", weight_IO)
-        product = g.op("MatMul", x, weight, name="" if bias_O is not None else result)
-        return product if bias_O is None else g.op("Add", product, _bias(g, bias_O, name), name=result)
+            y = int8_linear(g, x, weight, scale, _bias(g, bias_O, name))
+        else:
+            y = g.op("MatMul", x, g.weight(f"{name}.weight", weight_IO))
+            y = y if bias_O is None else g.op("Add", y, _bias(g, bias_O, name))
+        y = ACTIVATIONS[activation](g, y)
+        y = g.op("Add", y, residual) if residual else y
+        return g.op("Identity", y, name=result) if result else y
 
 
 def _bias(g: Graph, bias_O: Array | None, name: str) -> str:
@@ -168,7 +181,7 @@ def quantize_columns(weight_IO: Array) -> tuple[npt.NDArray[np.uint8], npt.NDArr
     return (np.rint(weight_IO / scale_O) + 128).astype(np.uint8), scale_O
 
 
-def int8_linear(g: Graph, x: str, weight_IO: str, scale_O: str, bias_O: str, result: str = "") -> str:
+def int8_linear(g: Graph, x: str, weight_IO: str, scale_O: str, bias_O: str = "", result: str = "") -> str:
     """float32[..., I] -> float32[..., O] in integers: weight uint8[I, O] with zero point 128, scale float32[O].
 
     Every row of x gets 8 bits and a scale of its own (see Graph.quantize). bias_O: "" for none; result: the exact name
@@ -189,19 +202,16 @@ def layer_norm(g: Graph, x: str, weight_E: Array, bias_E: Array, epsilon: float,
         return g.op("LayerNormalization", x, weight, bias, axis=-1, epsilon=epsilon)
 
 
-def relu(g: Graph, x: str) -> str:
-    """max(x, 0), element by element."""
-    return g.op("Relu", x)
-
-
-def gelu(g: Graph, x: str) -> str:
-    """x * Phi(x), element by element (Hendrycks and Gimpel, arXiv:1606.08415)."""
-    return g.op("Gelu", x)
-
-
-def gelu_new(g: Graph, x: str) -> str:
-    """The tanh approximation of gelu, that of GPT-2 and BERT's authors."""
-    return g.op("Gelu", x, approximate="tanh")
+# What a linear layer may end in, by a name that says which formula: gelu is x * Phi(x) (Hendrycks and Gimpel,
+# arXiv:1606.08415), gelu_tanh its tanh approximation (gelu_new of GPT-2), quick_gelu x * sigmoid(1.702 x).
+Activation = Literal["", "relu", "gelu", "gelu_tanh", "quick_gelu"]
+ACTIVATIONS: Mapping[Activation, Callable[[Graph, str], str]] = {
+    "": lambda g, x: x,
+    "relu": lambda g, x: g.op("Relu", x),
+    "gelu": lambda g, x: g.op("Gelu", x),
+    "gelu_tanh": lambda g, x: g.op("Gelu", x, approximate="tanh"),
+    "quick_gelu": lambda g, x: g.op("Mul", x, g.op("Sigmoid", g.op("Mul", x, g.scalar(1.702, np.float32)))),
+}
 
 
 @dataclass(frozen=True)
@@ -235,13 +245,14 @@ def embedding(g: Graph, ids_RT: str, tokens: Table) -> str:
         return g.op("Mul", centred_RTE, scale_RT1)
 
 
-def lm_head(g: Graph, hidden_RE: str, tokens: Table, result: str) -> str:
-    """float32[R, E] -> logits float32[R, V] under the name `result`: hidden @ table transposed, no bias."""
+def lm_head(g: Graph, hidden_RE: str, tokens: Table, result: str, bias_V: Array | None = None) -> str:
+    """float32[R, E] -> logits float32[R, V] under the name `result`: hidden @ table transposed + bias."""
     with g.scope("lm_head"):
+        bias = _bias(g, bias_V, "lm_head")
         if not tokens.scale:
             # Gemm reads [V, E] as it lies; a Transpose before a MatMul would be folded into a second tensor at load.
-            return g.op("Gemm", hidden_RE, tokens.weight, transB=1, name=result)
-        return int8_linear(g, hidden_RE, tokens.weight, tokens.scale, "", result)
+            return g.op("Gemm", hidden_RE, tokens.weight, *([bias] if bias else []), transB=1, name=result)
+        return int8_linear(g, hidden_RE, tokens.weight, tokens.scale, bias, result)
 
 
 @dataclass(frozen=True)
@@ -278,20 +289,21 @@ def begin_step(g: Graph, input_ids_RT: str, position_1: str, beam_table_RC: str,
 
 
 def cached_self_attention(
-    g: Graph, step: Step, qkv: tuple[str, str, str], past: tuple[str, str], present: tuple[str, str], scale: float
+    g: Graph, step: Step, qkv_N3E: str, past: tuple[str, str], present: tuple[str, str], scale: float
 ) -> str:
     """Write K and V of this step into the cache, and attend through the beam table to the positions in use.
 
-    qkv: query, key, value, float32[N, E] each; past: key and value cache, float32[C, R, E]; present: the exact names of
-    the caches after writing. When past and present are bound to the same memory, ScatterND copies nothing but the
-    step's slab. Returns float32[N, E], heads side by side, before the output projection. Causal among the T tokens;
-    nothing else is masked.
+    qkv_N3E: query, key and value of this step side by side, float32[N, 3 E]; past: key and value cache,
+    float32[C, R, E]; present: the exact names of the caches after writing. When past and present are bound to the same
+    memory, ScatterND copies nothing but the step's slab. scale: what scores are multiplied by. Returns float32[N, E],
+    heads side by side, before the output projection. Causal among the T tokens; nothing else is masked.
     """
     heads, size = step.heads, step.head_size
     with g.scope("attention"):
-        cached = [_cached_PRHD(g, step, new, *names) for new, *names in zip(qkv[1:], past, present, strict=True)]
+        query_NE, *new = g.ops("Split", qkv_N3E, names=("", "", ""), axis=1, num_outputs=3)
+        cached = [_cached_PRHD(g, step, *names) for names in zip(new, past, present, strict=True)]
         shape_RTHD = g.op("Concat", step.shape_RT, g.ints(heads, size), axis=0)
-        query_RHTD = g.op("Transpose", g.op("Reshape", qkv[0], shape_RTHD), perm=[0, 2, 1, 3])
+        query_RHTD = g.op("Transpose", g.op("Reshape", query_NE, shape_RTHD), perm=[0, 2, 1, 3])
         key_RHDP = g.op("Transpose", cached[0], perm=[1, 2, 3, 0])
         value_RHPD = g.op("Transpose", cached[1], perm=[1, 2, 0, 3])
         mixed_RHTD = _attend(g, query_RHTD, key_RHDP, value_RHPD, scale, step.mask_TP)
@@ -308,6 +320,24 @@ def _cached_PRHD(g: Graph, step: Step, new_NE: str, past_CRE: str, present_CRE: 
     written_CRE = g.op("ScatterND", past_CRE, index_T1, slab_TRE, name=present_CRE)
     lines = g.op("Reshape", written_CRE, g.ints(-1, step.heads, step.head_size))  # [C * R, H, D], the same memory
     return g.op("Gather", lines, step.cache_rows_PR)
+
+
+def cross_key_value(
+    g: Graph,
+    hidden_BSI: str,
+    weight_IE: Array,
+    bias_E: Array | None,
+    scheme: Scheme,
+    name: str,
+    heads: int,
+    result: str,
+) -> None:
+    """One of a layer's cross-attention key and value, as the graph output `result`, laid out for cross_attention.
+
+    hidden_BSI: what the decoder attends to; weight_IE: float32[I, E]; bias_E: float32[E] or None.
+    """
+    linear(g, hidden_BSI, weight_IE, bias_E, scheme, name, result=result)
+    g.output(result, TensorProto.FLOAT, ["B", "S", weight_IE.shape[1]])
 
 
 def cross_attention(

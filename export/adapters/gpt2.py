@@ -6,7 +6,7 @@ the inputs and outputs. Names of values end in their shapes; fuseline.export.gra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from fuseline.errors import ExportError
 
 from ..graph import (
     APPENDABLE_OPSETS,
+    Activation,
     Array,
     Graph,
     Scheme,
@@ -25,15 +26,13 @@ from ..graph import (
     begin_step,
     cached_self_attention,
     cross_attention,
+    cross_key_value,
     embedding,
-    gelu,
-    gelu_new,
     layer_norm,
     linear,
     lm_head,
     model_of,
     new_graph,
-    relu,
     table,
 )
 from .registry import register
@@ -53,11 +52,11 @@ _DEFAULTS: Mapping[str, Any] = {
     "add_cross_attention": False,
     "tie_word_embeddings": True,
 }
-_ACTIVATIONS: Mapping[str, Callable[[Graph, str], str]] = {
-    "gelu_new": gelu_new,
-    "gelu_pytorch_tanh": gelu_new,
-    "gelu": gelu,
-    "relu": relu,
+_ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
 }
 # Where a checkpoint keeps the decoder: VisionEncoderDecoderModel, GPT2LMHeadModel, GPT2Model inside either, GPT2Model.
 _PREFIXES = ("decoder.transformer.", "transformer.", "decoder.", "")
@@ -156,7 +155,7 @@ def append_cross_kv(
     weights = _read_weights(state_dict, shape)
     model = onnx.ModelProto()
     model.CopyFrom(encoder)
-    photos, positions = _check_hidden(model, weights, shape, hidden_name)
+    _check_hidden(model, weights, shape, hidden_name)
     del model.graph.output[:]
     g = Graph(model.graph)
     hidden_BSE = hidden_name
@@ -166,8 +165,7 @@ def append_cross_kv(
     for layer in range(shape.layers):
         for part, (weight_EE, bias_E) in _cross_kv(weights, shape, layer).items():
             name, result = f"h.{layer}.crossattention.{part}", f"past_key_values.{layer}.encoder.{part}"
-            linear(g, hidden_BSE, weight_EE, bias_E, scheme, name, result)
-            g.output(result, TensorProto.FLOAT, [photos, positions, shape.width])
+            cross_key_value(g, hidden_BSE, weight_EE, bias_E, scheme, name, shape.heads, result)
     return model
 
 
@@ -177,8 +175,8 @@ def _block(
     """One layer: self-attention, cross-attention and the two-layer network, each behind a norm, added to its input."""
     h = f"h.{layer}"
 
-    def project(x: str, name: str) -> str:
-        return linear(g, x, weights[f"{name}.weight"], weights[f"{name}.bias"], scheme, name)
+    def project(x: str, name: str, **ending: Any) -> str:
+        return linear(g, x, weights[f"{name}.weight"], weights[f"{name}.bias"], scheme, name, **ending)
 
     past_CRE, present_CRE = _kv_names("past_key_values", layer, "decoder"), _kv_names("present", layer, "decoder")
     encoder_BSE = _kv_names("past_key_values", layer, "encoder")
@@ -187,17 +185,14 @@ def _block(
             g.input(name, TensorProto.FLOAT, [*outer, shape.width])
     with g.scope(h):
         qkv_N3E = project(_norm(g, hidden_NE, weights, shape, f"{h}.ln_1"), f"{h}.attn.c_attn")
-        query_NE, key_NE, value_NE = g.ops("Split", qkv_N3E, names=("", "", ""), axis=1, num_outputs=3)
-        mixed_NE = cached_self_attention(
-            g, step, (query_NE, key_NE, value_NE), past_CRE, present_CRE, shape.scale(layer)
-        )
-        hidden_NE = g.op("Add", hidden_NE, project(mixed_NE, f"{h}.attn.c_proj"))
+        mixed_NE = cached_self_attention(g, step, qkv_N3E, past_CRE, present_CRE, shape.scale(layer))
+        hidden_NE = project(mixed_NE, f"{h}.attn.c_proj", residual=hidden_NE)
         query_NE = project(_norm(g, hidden_NE, weights, shape, f"{h}.ln_cross_attn"), f"{h}.crossattention.q_attn")
         mixed_NE = cross_attention(g, query_NE, *encoder_BSE, shape.heads, shape.head_size, shape.scale(layer))
-        hidden_NE = g.op("Add", hidden_NE, project(mixed_NE, f"{h}.crossattention.c_proj"))
-        inner_NI = project(_norm(g, hidden_NE, weights, shape, f"{h}.ln_2"), f"{h}.mlp.c_fc")
-        inner_NI = _ACTIVATIONS[shape.activation](g, inner_NI)
-        hidden_NE = g.op("Add", hidden_NE, project(inner_NI, f"{h}.mlp.c_proj"))
+        hidden_NE = project(mixed_NE, f"{h}.crossattention.c_proj", residual=hidden_NE)
+        normed_NE = _norm(g, hidden_NE, weights, shape, f"{h}.ln_2")
+        inner_NI = project(normed_NE, f"{h}.mlp.c_fc", activation=_ACTIVATIONS[shape.activation])
+        hidden_NE = project(inner_NI, f"{h}.mlp.c_proj", residual=hidden_NE)
     return hidden_NE
 
 
@@ -312,10 +307,8 @@ def _expected(shape: _Shape, state_dict: Mapping[str, Array]) -> dict[str, tuple
     return expected
 
 
-def _check_hidden(
-    model: onnx.ModelProto, weights: Mapping[str, Array], shape: _Shape, hidden_name: str
-) -> tuple[int | str, int | str]:
-    """The dimensions B and S of the encoder's hidden states. Raises ExportError if the decoder cannot read them."""
+def _check_hidden(model: onnx.ModelProto, weights: Mapping[str, Array], shape: _Shape, hidden_name: str) -> None:
+    """Raises ExportError if the decoder cannot read the encoder's hidden states."""
     opset = next((entry.version for entry in model.opset_import if entry.domain == ""), 0)
     if opset not in APPENDABLE_OPSETS:
         low, high = APPENDABLE_OPSETS[0], APPENDABLE_OPSETS[-1]
@@ -330,7 +323,6 @@ def _check_hidden(
     if hidden.elem_type != TensorProto.FLOAT or len(dims) != 3 or dims[2] != width:
         kind = TensorProto.DataType.Name(hidden.elem_type).lower()
         raise ExportError(f"the encoder's {hidden_name!r} is {kind}{dims} and must be float[B, S, {width}]")
-    return dims[0] or "B", dims[1] or "S"
 
 
 @register("GPT2LMHeadModel", "gpt2")

@@ -7,13 +7,14 @@ D head size.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from fuseline.export.graph import Graph, Scheme, gelu_new, layer_norm, linear, model_of, new_graph
+from fuseline.export.graph import Graph, Scheme, layer_norm, linear, model_of, new_graph
 
 from .captioner import BridgeLayer, Captioner
 from .efficientnet import HEAD_CHANNELS, Bottleneck, SameConv, same_padding
@@ -118,17 +119,17 @@ def append_bridge(convolutions: onnx.ModelProto, captioner: Captioner, scheme: S
 
 
 def _bridge_layer(g: Graph, x: str, layer: BridgeLayer, name: str, scheme: Scheme) -> str:
-    def project(value: str, module: nn.Linear, part: str) -> str:
-        return linear(g, value, array(module.weight).T, array(module.bias), scheme, f"{name}.{part}")
+    def project(value: str, module: nn.Linear, part: str, **ending: Any) -> str:
+        return linear(g, value, array(module.weight).T, array(module.bias), scheme, f"{name}.{part}", **ending)
 
     def norm(value: str, module: nn.LayerNorm, part: str) -> str:
         return layer_norm(g, value, array(module.weight), array(module.bias), module.eps, f"{name}.{part}")
 
     with g.scope(name):
         qkv = project(norm(x, layer.ln_1, "ln_1"), layer.attn.c_attn, "attn.c_attn")
-        x = g.op("Add", x, project(_self_attention(g, qkv, layer), layer.attn.c_proj, "attn.c_proj"))
-        inner = gelu_new(g, project(norm(x, layer.ln_2, "ln_2"), layer.mlp.c_fc, "mlp.c_fc"))
-        return g.op("Add", x, project(inner, layer.mlp.c_proj, "mlp.c_proj"))
+        x = project(_self_attention(g, qkv, layer), layer.attn.c_proj, "attn.c_proj", residual=x)
+        inner = project(norm(x, layer.ln_2, "ln_2"), layer.mlp.c_fc, "mlp.c_fc", activation="gelu_tanh")
+        return project(inner, layer.mlp.c_proj, "mlp.c_proj", residual=x)
 
 
 def _self_attention(g: Graph, qkv_BS3E: str, layer: BridgeLayer) -> str:

@@ -277,7 +277,8 @@ def test_int8_linear_is_its_definition(shape: tuple[int, ...], bias: bool) -> No
     x[-1, ..., :] = 0 if len(x) > 1 else x[-1]
     bias_O = rng.normal(size=33).astype(np.float32) if bias else None
     g = new_graph("linear")
-    name = linear(g, g.input("x", TensorProto.FLOAT, [*shape[:-1], shape[-1]]), weight_IO, bias_O, "int8", "layer", "y")
+    x_name = g.input("x", TensorProto.FLOAT, [*shape[:-1], shape[-1]])
+    name = linear(g, x_name, weight_IO, bias_O, "int8", "layer", result="y")
     g.output(name, TensorProto.FLOAT, [*shape[:-1], 33])
     [found] = session_of(model_of(g)).run(None, {"x": x})
 
