@@ -21,11 +21,11 @@ from .check import Agreement, check
 from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
 from .encoder import ENCODERS, HIDDEN_STATES, export_encoder, photo_size
 from .folder import Model, check_out, write_folder
-from .graph import Array, Scheme
+from .weights import Array, Scheme
 
 # The names of the whole model in config.json.
 ARCHITECTURES = ("VisionEncoderDecoderModel", "vision-encoder-decoder")
-SCHEMES: Mapping[str, Scheme] = {"fp32": "fp32", "int8": "int8"}
+SCHEMES: Mapping[str, Scheme] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "int4": "int4"}
 
 Progress = Callable[[int, int, str], None]
 

@@ -22,7 +22,7 @@ from transformers import GPT2Config, PretrainedConfig, VisionEncoderDecoderConfi
 
 from fuseline.export import append_cross_kv, build_decoder, decoder_info, write_folder
 from fuseline.export.encoder import export_encoder
-from fuseline.export.graph import Scheme
+from fuseline.export.weights import Scheme
 
 PHOTO = 32  # pixels a side
 START, END, PAD = 1, 2, 0  # token ids

@@ -15,13 +15,13 @@ import onnx
 from onnx import TensorProto
 
 from fuseline.errors import ExportError
+from fuseline.kernels.bodies import add_bodies
 
 from ..graph import (
     APPENDABLE_OPSETS,
     Activation,
     Array,
     Graph,
-    Scheme,
     Step,
     begin_step,
     cached_self_attention,
@@ -35,6 +35,7 @@ from ..graph import (
     new_graph,
     table,
 )
+from ..weights import Scheme
 from .registry import register
 
 # config.json leaves out what equals these (GPT2Config of transformers).
@@ -166,7 +167,7 @@ def append_cross_kv(
         for part, (weight_EE, bias_E) in _cross_kv(weights, shape, layer).items():
             name, result = f"h.{layer}.crossattention.{part}", f"past_key_values.{layer}.encoder.{part}"
             cross_key_value(g, hidden_BSE, weight_EE, bias_E, scheme, name, shape.heads, result)
-    return model
+    return add_bodies(model)
 
 
 def _block(

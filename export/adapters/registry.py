@@ -9,7 +9,7 @@ import onnx
 
 from fuseline.errors import ExportError
 
-from ..graph import Array, Scheme
+from ..weights import Array, Scheme
 
 
 class DecoderAdapter(Protocol):

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 /* Rises whenever a function here changes its meaning or its arguments, and when one is taken away. */
-#define FUSELINE_KERNELS_ABI 1
+#define FUSELINE_KERNELS_ABI 2
 
 #define FUSELINE_EXPORT __attribute__((visibility("default")))
 
@@ -23,14 +23,16 @@ typedef enum fuseline_status {
   FUSELINE_OK = 0,
   FUSELINE_BAD_ARGUMENT = 1, /* a null pointer, a negative size, or sizes that do not go together */
   FUSELINE_UNKNOWN_ISA = 2,  /* no instruction set of this name is compiled into the library */
-  FUSELINE_ABSENT_ISA = 3    /* this CPU, or its operating system, does not offer the instruction set */
+  FUSELINE_ABSENT_ISA = 3,   /* this CPU, or its operating system, does not offer the instruction set */
+  FUSELINE_OVERRUN = 4,      /* more positions than the cache has room for */
+  FUSELINE_OUT_OF_RANGE = 5  /* a beam table that points to a row that is not there */
 } fuseline_status;
 
 /* FUSELINE_KERNELS_ABI of the library that was loaded, to be compared with that of the header. */
 FUSELINE_EXPORT int32_t fuseline_abi(void);
 
-/* The instruction set in use: "scalar", "avx2" (with FMA) or "avx512" (F, BW, VL and DQ). The library begins with the
- * widest that the CPU and its operating system offer. */
+/* The instruction set in use: "scalar", "avx2" (with FMA and F16C) or "avx512" (F, BW, VL, DQ and VNNI). The library begins
+ * with the widest that the CPU and its operating system offer. */
 FUSELINE_EXPORT const char* fuseline_isa(void);
 
 /* The instruction sets that can be used here, widest last, with a space between them: "scalar avx2". */
@@ -55,6 +57,86 @@ FUSELINE_EXPORT const char* fuseline_cpu_features(void);
 FUSELINE_EXPORT fuseline_status fuseline_top_candidates(const float* logits, int64_t rows, int64_t vocab,
                                                         int64_t row_stride, int64_t k, float* values,
                                                         int64_t* indices, float* logsumexp);
+
+/* --- linear layers ----------------------------------------------------------------------------------------------- */
+
+/* How weights lie. Of 16 outputs all weights lie together, a block, so that a block is one stream; where there are fewer
+ * outputs or inputs than that, weights are zeros. kernels/bodies.py defines what is computed. */
+typedef enum fuseline_format {
+  FUSELINE_FLOAT = 0, /* float32[blocks, inputs, 16] */
+  FUSELINE_HALF = 1,  /* float16[blocks, inputs, 16] */
+  FUSELINE_INT8 = 2,  /* uint8[blocks, inputs / 4, 16, 4], zero point 128; scale: float32[outputs] */
+  FUSELINE_INT4 = 3   /* uint8[blocks, inputs / 8, 16, 4], a byte the codes of inputs i and i + 4 of 8, the first in the
+                         low bits, zero point 8; scale: float16[blocks, groups, 16] */
+} fuseline_format;
+
+typedef enum fuseline_activation {
+  FUSELINE_NO_ACTIVATION = 0,
+  FUSELINE_RELU = 1,
+  FUSELINE_GELU = 2,
+  FUSELINE_GELU_TANH = 3,
+  FUSELINE_QUICK_GELU = 4
+} fuseline_activation;
+
+/* y = activation(x @ weight + bias) + residual. In 8 and 4 bits each row of x is quantized first, by a scale of its own. */
+typedef struct fuseline_linear {
+  int32_t format;
+  int32_t activation;
+  int64_t rows, inputs, outputs;
+  int64_t padded; /* inputs as the weights have them: rounded up to 4 (8 bits) or to whole groups (4 bits) */
+  int64_t groups; /* 4 bits: weight scales of an output; each is for a multiple of 32 inputs. Else 1. */
+  const float* x;        /* [rows, inputs] */
+  const void* weight;
+  const void* scale;     /* NULL for floats */
+  const float* bias;     /* [outputs] */
+  const float* residual; /* [rows, outputs] or NULL */
+  float* y;              /* [rows, outputs]; may be the residual's memory, not x's */
+} fuseline_linear;
+
+/* Blocks of 16 outputs, which may be computed in any order and at once. */
+FUSELINE_EXPORT int64_t fuseline_linear_blocks(const fuseline_linear* layer);
+/* Bytes of scratch memory that a call needs, aligned for int64. */
+FUSELINE_EXPORT int64_t fuseline_linear_scratch(const fuseline_linear* layer);
+/* Checks the sizes and prepares x in scratch. */
+FUSELINE_EXPORT fuseline_status fuseline_linear_begin(const fuseline_linear* layer, void* scratch);
+/* Computes the outputs of the blocks [first, last), after fuseline_linear_begin. */
+FUSELINE_EXPORT void fuseline_linear_part(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last);
+
+/* --- attention --------------------------------------------------------------------------------------------------- */
+
+/* Queries of T tokens a row over a cache of fixed capacity, through the beam table: position p of row r lies in row
+ * beam_table[r, p] of the cache. Causal: token t sees the positions up to position + t. */
+typedef struct fuseline_self_attention {
+  int64_t rows, tokens, heads, head_size, capacity, position;
+  float scale;
+  const float* qkv;          /* [rows * tokens, 3 * heads * head_size] */
+  const int64_t* beam_table; /* [rows, capacity] */
+  float* key;                /* [capacity, rows, heads * head_size]; the step's positions are written by begin */
+  float* value;
+  float* mixed; /* [rows * tokens, heads * head_size] */
+} fuseline_self_attention;
+
+/* Checks the sizes and the table, and writes keys and values of the step into the cache. */
+FUSELINE_EXPORT fuseline_status fuseline_self_attention_begin(const fuseline_self_attention* attention);
+/* The queries [first, last) of rows * tokens. scratch: float32[position + tokens] of the calling thread's own. */
+FUSELINE_EXPORT void fuseline_self_attention_part(const fuseline_self_attention* attention, int64_t first, int64_t last,
+                                                  float* scratch);
+
+/* Queries of each photo's rows over that photo's keys and values, all of which they see. */
+typedef struct fuseline_cross_attention {
+  int64_t photos, queries, positions, heads, head_size; /* queries: of all photos */
+  float scale;
+  const float* query; /* [queries, heads * head_size] */
+  const float* key;   /* [photos, positions, heads * head_size] */
+  const float* value;
+  float* mixed; /* as query */
+} fuseline_cross_attention;
+
+/* Checks the sizes. */
+FUSELINE_EXPORT fuseline_status fuseline_cross_attention_begin(const fuseline_cross_attention* attention);
+/* The jobs [first, last) of photos * heads. scratch: float32[positions] of the calling thread's own. */
+FUSELINE_EXPORT void fuseline_cross_attention_part(const fuseline_cross_attention* attention, int64_t first,
+                                                   int64_t last, float* scratch);
 
 #ifdef __cplusplus
 }

@@ -66,8 +66,9 @@ Cpu ask() {
     return false;
   };
   Cpu found{};
-  found.avx2 = has("avx2") && has("fma");
-  found.avx512 = found.avx2 && has("avx512f") && has("avx512dq") && has("avx512bw") && has("avx512vl");
+  found.avx2 = has("avx2") && has("fma") && has("f16c");
+  found.avx512 = found.avx2 && has("avx512f") && has("avx512dq") && has("avx512bw") && has("avx512vl") &&
+                 has("avx512vnni");
   for (const Feature& feature : all) {
     if (!feature.present) continue;
     if (found.features[0] != '\0') std::strcat(found.features, " ");

@@ -2,8 +2,10 @@
 #include <atomic>
 #include <cstring>
 
+#include "attention.h"
 #include "cpu.h"
 #include "fuseline_kernels.h"
+#include "linear.h"
 #include "top_candidates.h"
 
 namespace fuseline {
@@ -14,13 +16,20 @@ struct Isa {
   const char* name;
   bool (*usable)();
   TopCandidates* top_candidates;
+  QuantizeRows* quantize_rows;
+  LinearBlocks* linear_blocks;
+  SelfAttention* self_attention;
+  CrossAttention* cross_attention;
 };
 
 const Isa kIsas[] = {
-    {"scalar", [] { return true; }, top_candidates_scalar},
+    {"scalar", [] { return true; }, top_candidates_scalar, quantize_rows_scalar, linear_blocks_scalar, self_attention_scalar,
+     cross_attention_scalar},
 #ifdef FUSELINE_X86
-    {"avx2", [] { return cpu().avx2; }, top_candidates_avx2},
-    {"avx512", [] { return cpu().avx512; }, top_candidates_avx512},
+    {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, quantize_rows_avx2, linear_blocks_avx2, self_attention_avx2,
+     cross_attention_avx2},
+    {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, self_attention_avx512,
+     cross_attention_avx512},
 #endif
 };
 
@@ -46,6 +55,27 @@ struct Names {
     }
   }
 };
+
+bool quantized(const fuseline_linear& l) { return l.format == FUSELINE_INT8 || l.format == FUSELINE_INT4; }
+
+// The parts of scratch memory, widest type first so that all are aligned.
+Prepared prepared(const fuseline_linear& l, void* scratch) {
+  Prepared x{};
+  x.padded = l.padded;
+  x.groups = l.groups;
+  x.scales = static_cast<float*>(scratch);
+  x.sums = reinterpret_cast<int32_t*>(x.scales + l.rows);
+  x.codes = reinterpret_cast<int8_t*>(x.sums + l.rows * l.groups);
+  return x;
+}
+
+bool fits(const fuseline_linear& l) {
+  if (l.rows < 0 || l.inputs < 1 || l.outputs < 1 || l.groups < 1) return false;
+  if (l.format == FUSELINE_INT8) return l.groups == 1 && l.padded == (l.inputs + 3) / 4 * 4;
+  if (l.format == FUSELINE_INT4)
+    return l.padded % (32 * l.groups) == 0 && l.padded >= l.inputs && l.padded - l.inputs < l.padded / l.groups;
+  return l.format == FUSELINE_FLOAT || l.format == FUSELINE_HALF;
+}
 
 }  // namespace
 }  // namespace fuseline
@@ -82,4 +112,52 @@ fuseline_status fuseline_top_candidates(const float* logits, int64_t rows, int64
     return FUSELINE_BAD_ARGUMENT;
   in_use().load()->top_candidates(logits, rows, vocab, row_stride, k, values, indices, logsumexp);
   return FUSELINE_OK;
+}
+
+int64_t fuseline_linear_blocks(const fuseline_linear* layer) { return (layer->outputs + kBlockOutputs - 1) / kBlockOutputs; }
+
+int64_t fuseline_linear_scratch(const fuseline_linear* layer) {
+  return quantized(*layer) ? layer->rows * (4 + 4 * layer->groups + layer->padded) : 0;
+}
+
+fuseline_status fuseline_linear_begin(const fuseline_linear* layer, void* scratch) {
+  if (!fits(*layer)) return FUSELINE_BAD_ARGUMENT;
+  if (quantized(*layer)) in_use().load()->quantize_rows(*layer, prepared(*layer, scratch));
+  return FUSELINE_OK;
+}
+
+void fuseline_linear_part(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last) {
+  in_use().load()->linear_blocks(*layer, prepared(*layer, scratch), first, last);
+}
+
+fuseline_status fuseline_self_attention_begin(const fuseline_self_attention* a) {
+  if (a->rows < 0 || a->tokens < 1 || a->heads < 1 || a->head_size < 1 || a->position < 0) return FUSELINE_BAD_ARGUMENT;
+  if (a->position + a->tokens > a->capacity) return FUSELINE_OVERRUN;
+  const int64_t width = a->heads * a->head_size;
+  for (int64_t r = 0; r < a->rows; ++r)
+    for (int64_t p = 0; p < a->position + a->tokens; ++p) {
+      const int64_t from = a->beam_table[r * a->capacity + p];
+      if (from < 0 || from >= a->rows) return FUSELINE_OUT_OF_RANGE;
+    }
+  for (int64_t n = 0; n < a->rows * a->tokens; ++n) {
+    const int64_t row = n / a->tokens, position = a->position + n % a->tokens;
+    const float* qkv = a->qkv + n * 3 * width;
+    const int64_t at = (position * a->rows + row) * width;
+    std::memcpy(a->key + at, qkv + width, static_cast<size_t>(width) * sizeof(float));
+    std::memcpy(a->value + at, qkv + 2 * width, static_cast<size_t>(width) * sizeof(float));
+  }
+  return FUSELINE_OK;
+}
+
+void fuseline_self_attention_part(const fuseline_self_attention* a, int64_t first, int64_t last, float* scratch) {
+  in_use().load()->self_attention(*a, first, last, scratch);
+}
+
+fuseline_status fuseline_cross_attention_begin(const fuseline_cross_attention* a) {
+  const bool sizes = a->photos >= 0 && a->queries >= 0 && a->positions >= 1 && a->heads >= 1 && a->head_size >= 1;
+  return sizes && (a->photos == 0 ? a->queries == 0 : a->queries % a->photos == 0) ? FUSELINE_OK : FUSELINE_BAD_ARGUMENT;
+}
+
+void fuseline_cross_attention_part(const fuseline_cross_attention* a, int64_t first, int64_t last, float* scratch) {
+  in_use().load()->cross_attention(*a, first, last, scratch);
 }

@@ -14,7 +14,9 @@ import onnx
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from fuseline.export.graph import Graph, Scheme, layer_norm, linear, model_of, new_graph
+from fuseline.export.graph import Graph, layer_norm, linear, model_of, new_graph
+from fuseline.export.weights import Scheme
+from fuseline.kernels.bodies import add_bodies
 
 from .captioner import BridgeLayer, Captioner
 from .efficientnet import HEAD_CHANNELS, Bottleneck, SameConv, same_padding
@@ -115,7 +117,7 @@ def append_bridge(convolutions: onnx.ModelProto, captioner: Captioner, scheme: S
     hidden = layer_norm(g, x, array(norm.weight), array(norm.bias), norm.eps, "ln_bridge")
     g.op("Identity", hidden, name=HIDDEN)
     g.output(HIDDEN, TensorProto.FLOAT, ["B", shape.encoder_positions, shape.width])
-    return model
+    return add_bodies(model)
 
 
 def _bridge_layer(g: Graph, x: str, layer: BridgeLayer, name: str, scheme: Scheme) -> str:

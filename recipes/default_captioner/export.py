@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from fuseline.export.adapters.gpt2 import append_cross_kv, build_decoder, decoder_info
 from fuseline.export.folder import write_folder
-from fuseline.export.graph import Scheme
+from fuseline.export.weights import Scheme
 
 from .captioner import BOS, EOS, PAD, UNK, Captioner, gpt2_state_dict
 from .data import Photo

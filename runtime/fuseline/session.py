@@ -11,7 +11,7 @@ from .errors import DeviceError, FolderError, InputError
 from .folder import Signature, Tensor
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, NodeArg
+    from onnxruntime import InferenceSession, NodeArg, SessionOptions
 
 _DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _TYPES = {"float": "float32", "double": "float64"}  # the rest onnxruntime names as numpy does
@@ -36,6 +36,7 @@ def open_session(path: Path, device: str = "cpu", threads: int | None = None) ->
     # Spinning makes a run of many small nodes faster, and would burn every core for 25 ms after each run; this keeps
     # the first and stops the second.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    _register_kernels(options, providers)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers)
     except Exception as error:  # onnxruntime's errors have no common base but this one
@@ -43,6 +44,15 @@ def open_session(path: Path, device: str = "cpu", threads: int | None = None) ->
     if session.get_providers()[0] != providers[0]:
         raise DeviceError(f"{providers[0]} could not be started; install its driver and libraries, or use cpu")
     return session
+
+
+def _register_kernels(options: SessionOptions, providers: list[str]) -> None:
+    """Fused operators by the kernel library, on the CPU; elsewhere, or without it, their bodies in the model run."""
+    from fuseline.kernels import library_info
+
+    library = library_info().path
+    if library is not None and providers == [_DEVICES["cpu"]]:
+        options.register_custom_ops_library(str(library))
 
 
 def signature(session: InferenceSession) -> Signature:

@@ -1,0 +1,15 @@
+// What attention is to the instruction sets: one row of queries, its keys and values at given places.
+#pragma once
+
+#include "fuseline_kernels.h"
+
+namespace fuseline {
+
+// The outputs of the queries [first, last) of all rows x tokens. scratch: `positions` floats of this thread's own.
+typedef void SelfAttention(const fuseline_self_attention& a, int64_t first, int64_t last, float* scratch);
+typedef void CrossAttention(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch);
+
+SelfAttention self_attention_scalar, self_attention_avx2, self_attention_avx512;
+CrossAttention cross_attention_scalar, cross_attention_avx2, cross_attention_avx512;
+
+}  // namespace fuseline

@@ -1,0 +1,26 @@
+// What a linear layer is to the instruction sets: fuseline_linear with its activations prepared.
+#pragma once
+
+#include "fuseline_kernels.h"
+
+namespace fuseline {
+
+constexpr int64_t kBlockOutputs = 16;  // outputs whose weights lie together
+
+// Activations as integers, made once a call in the caller's scratch memory.
+struct Prepared {
+  int8_t* codes;      // [rows, padded]
+  float* scales;      // [rows]
+  int32_t* sums;      // [rows, groups], sums of the codes of each group
+  int64_t padded;     // inputs, rounded up to what the weights have
+  int64_t groups;     // of inputs that share a weight scale; 1 in 8 bits
+};
+
+typedef void QuantizeRows(const fuseline_linear& layer, const Prepared& into);
+// The outputs of the blocks [first, last) for all rows.
+typedef void LinearBlocks(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last);
+
+QuantizeRows quantize_rows_scalar, quantize_rows_avx2, quantize_rows_avx512;
+LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512;
+
+}  // namespace fuseline

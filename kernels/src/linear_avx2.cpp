@@ -1,0 +1,84 @@
+// Linear layers with AVX2, FMA and F16C.
+#include <immintrin.h>
+
+#include "linear_blocks.h"
+
+namespace fuseline {
+namespace {
+
+struct Avx2 {
+  struct Sums {
+    __m256i low, high;  // outputs 0 to 7, 8 to 15
+  };
+  struct Weights {
+    __m256i low, high;  // signed
+  };
+  struct Inputs {
+    __m256i size, value;
+  };
+  static constexpr int kRows = 4, kBlocks = 1;
+
+  static Sums splat(int32_t n) { return {_mm256_set1_epi32(n), _mm256_set1_epi32(n)}; }
+  static Sums start(int32_t) { return splat(0); }
+  static Vector to_float(Sums sums) {
+    const __m256 parts[2] = {_mm256_cvtepi32_ps(sums.low), _mm256_cvtepi32_ps(sums.high)};
+    Vector v;
+    memcpy(&v, parts, sizeof v);
+    return v;
+  }
+  static __m256i bytes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static Weights load(const uint8_t* p) {
+    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));  // zero point 128 to 0
+    return {_mm256_xor_si256(bytes(p), flip), _mm256_xor_si256(bytes(p + 32), flip)};
+  }
+  static __m256i four(const int8_t* p) {
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return _mm256_set1_epi32(word);
+  }
+  static Inputs inputs(const int8_t* p) {
+    const __m256i value = four(p);
+    return {_mm256_abs_epi8(value), value};
+  }
+  // |a| * (w with a's sign): the pairs' sums are at most 2 x 127 x 127, which 16 bits hold.
+  static __m256i products(__m256i sums, __m256i w, const Inputs& a) {
+    const __m256i pairs = _mm256_maddubs_epi16(a.size, _mm256_sign_epi8(w, a.value));
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static Sums dot(Sums sums, const Weights& w, const Inputs& a) {
+    return {products(sums.low, w.low, a), products(sums.high, w.high, a)};
+  }
+  // 8 products of at most 15 x 127 and their neighbours' fit 16 bits, so they are widened once for all 32 inputs.
+  template <int R>
+  static void dot4(Sums* sums, const uint8_t* w, const int8_t* a, int64_t stride) {
+    const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    for (int half = 0; half < 2; ++half) {
+      __m256i narrow[R];
+      for (int r = 0; r < R; ++r) narrow[r] = _mm256_setzero_si256();
+      for (int pair = 0; pair < 4; ++pair) {
+        const __m256i both = bytes(w + 64 * pair + 32 * half);
+        const __m256i first = _mm256_and_si256(both, mask);
+        const __m256i second = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
+        for (int r = 0; r < R; ++r) {
+          const int8_t* quads = a + r * stride + 8 * pair;
+          narrow[r] = _mm256_add_epi16(narrow[r], _mm256_maddubs_epi16(first, four(quads)));
+          narrow[r] = _mm256_add_epi16(narrow[r], _mm256_maddubs_epi16(second, four(quads + 4)));
+        }
+      }
+      for (int r = 0; r < R; ++r) {
+        __m256i& into = half == 0 ? sums[r].low : sums[r].high;
+        into = _mm256_add_epi32(into, _mm256_madd_epi16(narrow[r], ones));
+      }
+    }
+  }
+};
+
+}  // namespace
+
+void quantize_rows_avx2(const fuseline_linear& layer, const Prepared& into) { all_rows_quantized(layer, into); }
+
+void linear_blocks_avx2(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  all_blocks<Avx2>(layer, x, first, last);
+}
+
+}  // namespace fuseline

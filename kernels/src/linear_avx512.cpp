@@ -1,0 +1,49 @@
+// Linear layers with AVX-512 and VNNI.
+#include <immintrin.h>
+
+#include "linear_blocks.h"
+
+namespace fuseline {
+namespace {
+
+struct Avx512 {
+  typedef __m512i Sums;
+  typedef __m512i Weights;
+  typedef __m512i Inputs;
+  static constexpr int kRows = 4, kBlocks = 2;
+
+  static Sums splat(int32_t n) { return _mm512_set1_epi32(n); }
+  // The weights are multiplied as they are, unsigned; this takes their zero point away again.
+  static Sums start(int32_t sum) { return splat(-128 * sum); }
+  static Vector to_float(Sums sums) { return reinterpret_cast<Vector>(_mm512_cvtepi32_ps(sums)); }
+  static Weights load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static Inputs inputs(const int8_t* p) {
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return _mm512_set1_epi32(word);
+  }
+  static Sums dot(Sums sums, Weights w, Inputs a) { return _mm512_dpbusd_epi32(sums, w, a); }
+  template <int R>
+  static void dot4(Sums* sums, const uint8_t* w, const int8_t* a, int64_t stride) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    for (int pair = 0; pair < 4; ++pair) {
+      const __m512i both = load(w + 64 * pair);
+      const __m512i first = _mm512_and_si512(both, mask);
+      const __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+      for (int r = 0; r < R; ++r) {
+        const int8_t* quads = a + r * stride + 8 * pair;
+        sums[r] = dot(dot(sums[r], first, inputs(quads)), second, inputs(quads + 4));
+      }
+    }
+  }
+};
+
+}  // namespace
+
+void quantize_rows_avx512(const fuseline_linear& layer, const Prepared& into) { all_rows_quantized(layer, into); }
+
+void linear_blocks_avx512(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  all_blocks<Avx512>(layer, x, first, last);
+}
+
+}  // namespace fuseline

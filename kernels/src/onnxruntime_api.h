@@ -1,0 +1,123 @@
+// The few entries of onnxruntime's C interface that the operators use, declared here because its Python package brings no
+// headers. OrtApi is a table of functions that only ever grows at its end, so an entry is known by its place; the places
+// are those of ORT_API_VERSION 17 (onnxruntime 1.17), the first to have them all, and the same in every later one.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+extern "C" {
+
+struct OrtStatus;
+struct OrtValue;
+struct OrtKernelInfo;
+struct OrtKernelContext;
+struct OrtSessionOptions;
+struct OrtCustomOpDomain;
+struct OrtTensorTypeAndShapeInfo;
+
+typedef void (*OrtFunction)(void);
+
+struct OrtApi {
+  OrtFunction entries[275];
+};
+
+struct OrtApiBase {
+  const OrtApi* (*GetApi)(uint32_t version);  // null where this onnxruntime is older than the version
+  const char* (*GetVersionString)(void);
+};
+
+// What an operator tells onnxruntime of itself (OrtCustomOp of version 17; later versions have more after these).
+struct OrtCustomOp {
+  uint32_t version;
+  void* (*CreateKernel)(const OrtCustomOp*, const OrtApi*, const OrtKernelInfo*);
+  const char* (*GetName)(const OrtCustomOp*);
+  const char* (*GetExecutionProviderType)(const OrtCustomOp*);
+  int (*GetInputType)(const OrtCustomOp*, size_t);
+  size_t (*GetInputTypeCount)(const OrtCustomOp*);
+  int (*GetOutputType)(const OrtCustomOp*, size_t);
+  size_t (*GetOutputTypeCount)(const OrtCustomOp*);
+  void (*KernelCompute)(void*, OrtKernelContext*);
+  void (*KernelDestroy)(void*);
+  int (*GetInputCharacteristic)(const OrtCustomOp*, size_t);
+  int (*GetOutputCharacteristic)(const OrtCustomOp*, size_t);
+  int (*GetInputMemoryType)(const OrtCustomOp*, size_t);
+  int (*GetVariadicInputMinArity)(const OrtCustomOp*);
+  int (*GetVariadicInputHomogeneity)(const OrtCustomOp*);
+  int (*GetVariadicOutputMinArity)(const OrtCustomOp*);
+  int (*GetVariadicOutputHomogeneity)(const OrtCustomOp*);
+  OrtStatus* (*CreateKernelV2)(const OrtCustomOp*, const OrtApi*, const OrtKernelInfo*, void**);
+  OrtStatus* (*KernelComputeV2)(void*, OrtKernelContext*);
+  OrtStatus* (*InferOutputShapeFn)(const OrtCustomOp*, void*);
+  int (*GetStartVersion)(const OrtCustomOp*);
+  int (*GetEndVersion)(const OrtCustomOp*);
+};
+
+}  // extern "C"
+
+namespace fuseline {
+
+constexpr uint32_t kApiVersion = 17;
+constexpr int kInvalidArgument = 2;                                  // OrtErrorCode
+constexpr int kFloat = 1, kUint8 = 2, kInt64 = 7, kFloat16 = 10;     // ONNXTensorElementDataType
+
+// The entries, by name.
+class Api {
+ public:
+  explicit Api(const OrtApi* api) : api_(api) {}
+
+  OrtStatus* error(const char* message) const { return as<OrtStatus*(int, const char*)>(0)(kInvalidArgument, message); }
+  OrtStatus* data(const OrtValue* value, void** out) const {
+    return as<OrtStatus*(OrtValue*, void**)>(51)(const_cast<OrtValue*>(value), out);
+  }
+  OrtStatus* rank(const OrtTensorTypeAndShapeInfo* info, size_t* out) const {
+    return as<OrtStatus*(const OrtTensorTypeAndShapeInfo*, size_t*)>(61)(info, out);
+  }
+  OrtStatus* dimensions(const OrtTensorTypeAndShapeInfo* info, int64_t* out, size_t count) const {
+    return as<OrtStatus*(const OrtTensorTypeAndShapeInfo*, int64_t*, size_t)>(62)(info, out, count);
+  }
+  OrtStatus* shape(const OrtValue* value, OrtTensorTypeAndShapeInfo** out) const {
+    return as<OrtStatus*(const OrtValue*, OrtTensorTypeAndShapeInfo**)>(65)(value, out);
+  }
+  OrtStatus* attribute(const OrtKernelInfo* info, const char* name, float* out) const {
+    return as<OrtStatus*(const OrtKernelInfo*, const char*, float*)>(85)(info, name, out);
+  }
+  OrtStatus* attribute(const OrtKernelInfo* info, const char* name, int64_t* out) const {
+    return as<OrtStatus*(const OrtKernelInfo*, const char*, int64_t*)>(86)(info, name, out);
+  }
+  OrtStatus* input(const OrtKernelContext* context, size_t index, const OrtValue** out) const {
+    return as<OrtStatus*(const OrtKernelContext*, size_t, const OrtValue**)>(90)(context, index, out);
+  }
+  OrtStatus* output(OrtKernelContext* context, size_t index, const int64_t* dims, size_t rank, OrtValue** out) const {
+    return as<OrtStatus*(OrtKernelContext*, size_t, const int64_t*, size_t, OrtValue**)>(91)(context, index, dims, rank,
+                                                                                             out);
+  }
+  void release(OrtTensorTypeAndShapeInfo* info) const { as<void(OrtTensorTypeAndShapeInfo*)>(99)(info); }
+  void release(OrtStatus* status) const { as<void(OrtStatus*)>(93)(status); }
+  OrtStatus* node_name(const OrtKernelInfo* info, char* out, size_t* size) const {
+    return as<OrtStatus*(const OrtKernelInfo*, char*, size_t*)>(244)(info, out, size);
+  }
+  OrtStatus* parallel_for(const OrtKernelContext* context, void (*job)(void*, size_t), size_t jobs, void* of) const {
+    return as<OrtStatus*(const OrtKernelContext*, void (*)(void*, size_t), size_t, size_t, void*)>(274)(context, job, jobs,
+                                                                                                        jobs, of);
+  }
+  OrtStatus* create_domain(const char* name, OrtCustomOpDomain** out) const {
+    return as<OrtStatus*(const char*, OrtCustomOpDomain**)>(26)(name, out);
+  }
+  OrtStatus* add(OrtCustomOpDomain* domain, const OrtCustomOp* op) const {
+    return as<OrtStatus*(OrtCustomOpDomain*, const OrtCustomOp*)>(27)(domain, op);
+  }
+  OrtStatus* add(OrtSessionOptions* options, OrtCustomOpDomain* domain) const {
+    return as<OrtStatus*(OrtSessionOptions*, OrtCustomOpDomain*)>(28)(options, domain);
+  }
+
+ private:
+  template <class Function>
+  Function* as(int entry) const {
+    return reinterpret_cast<Function*>(api_->entries[entry]);
+  }
+
+  const OrtApi* api_;
+};
+
+}  // namespace fuseline

@@ -1,0 +1,371 @@
+// The operators as onnxruntime sees them: takes tensors apart, checks their shapes, and calls the C interface, on
+// onnxruntime's own threads. What an operator computes is defined in kernels/bodies.py.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuseline_kernels.h"
+#include "onnxruntime_api.h"
+
+namespace fuseline {
+namespace {
+
+constexpr size_t kMostDimensions = 8;
+
+struct Shape {
+  size_t rank = 0;
+  int64_t of[kMostDimensions] = {};
+
+  int64_t last() const { return of[rank - 1]; }
+  int64_t elements() const {
+    int64_t n = 1;
+    for (size_t i = 0; i < rank; ++i) n *= of[i];
+    return n;
+  }
+  bool is(size_t n, const int64_t* sizes) const {
+    for (size_t i = 0; i < n; ++i)
+      if (of[i] != sizes[i]) return false;
+    return rank == n;
+  }
+};
+
+template <size_t N>
+bool same(const Shape& shape, const int64_t (&sizes)[N]) {
+  return shape.is(N, sizes);
+}
+
+// One node of a graph, between two runs.
+struct Node {
+  Api api;
+  int kind;  // see Operator
+  int64_t heads = 0;
+  float scale = 0;
+  char name[128] = "";
+};
+
+struct Tensor {
+  Shape shape;
+  void* data = nullptr;
+};
+
+#define TRY(call)                                   \
+  do {                                              \
+    if (OrtStatus* status_ = (call)) return status_; \
+  } while (false)
+
+OrtStatus* refuse(const Node& node, const char* reason) {
+  char text[512];
+  snprintf(text, sizeof text, "the node %s: %s", node.name, reason);
+  return node.api.error(text);
+}
+
+OrtStatus* take(const Node& node, const OrtKernelContext* context, size_t index, Tensor* into) {
+  const OrtValue* value = nullptr;
+  TRY(node.api.input(context, index, &value));
+  if (value == nullptr) return refuse(node, "an input is missing");
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  TRY(node.api.shape(value, &info));
+  OrtStatus* status = node.api.rank(info, &into->shape.rank);
+  if (status == nullptr && into->shape.rank > kMostDimensions) status = refuse(node, "an input has too many dimensions");
+  if (status == nullptr) status = node.api.dimensions(info, into->shape.of, into->shape.rank);
+  node.api.release(info);
+  if (status != nullptr) return status;
+  return node.api.data(value, &into->data);
+}
+
+OrtStatus* make(const Node& node, OrtKernelContext* context, size_t index, const Shape& shape, void** data) {
+  OrtValue* value = nullptr;
+  TRY(node.api.output(context, index, shape.of, shape.rank, &value));
+  return node.api.data(value, data);
+}
+
+// Runs job(first, last) over pieces of [0, total), on several threads where the work (bytes read) is worth waking them.
+template <class Job>
+OrtStatus* in_parts(const Node& node, const OrtKernelContext* context, int64_t total, int64_t bytes, const Job& job) {
+  constexpr int64_t kPieceBytes = 32 << 10, kMostPieces = 16;
+  int64_t pieces = bytes / kPieceBytes;
+  pieces = pieces < kMostPieces ? pieces : kMostPieces;
+  if (pieces < 2) {
+    job(0, total);
+    return nullptr;
+  }
+  struct Plan {
+    const Job* job;
+    int64_t total, size;
+  } plan{&job, total, (total + pieces - 1) / pieces};
+  plan.size += plan.size & 1;  // in twos, as the kernels take them
+  const auto one = [](void* of, size_t index) {
+    const Plan& p = *static_cast<const Plan*>(of);
+    const int64_t first = static_cast<int64_t>(index) * p.size;
+    (*p.job)(first, first + p.size < p.total ? first + p.size : p.total);
+  };
+  return node.api.parallel_for(context, one, static_cast<size_t>((total + plan.size - 1) / plan.size), &plan);
+}
+
+// Memory for one call.
+struct Scratch {
+  explicit Scratch(int64_t bytes) : data(malloc(static_cast<size_t>(bytes) + 1)) {}
+  ~Scratch() { free(data); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  void* data;
+};
+
+// Formats and endings of linear layers, by the parts of an operator's name.
+constexpr const char* kFormats[] = {"Float", "Half", "Int8", "Int4"};  // in the order of fuseline_format
+constexpr const char* kEndings[] = {"", "Relu", "Gelu", "GeluTanh", "QuickGelu", "Add"};  // and of fuseline_activation
+constexpr int kEndingCount = 6, kAdd = 5;
+constexpr int kLinears = 4 * kEndingCount;
+constexpr int kSelfAttention = kLinears, kCrossAttention = kLinears + 1, kOperators = kLinears + 2;
+
+int format_of(int kind) { return kind / kEndingCount; }
+int ending_of(int kind) { return kind % kEndingCount; }
+bool quantized(int kind) { return format_of(kind) == FUSELINE_INT8 || format_of(kind) == FUSELINE_INT4; }
+
+// Sizes of a layer from the shapes of its weights; false where they do not go together.
+bool read_sizes(const Node& node, const Tensor& x, const Tensor& weight, const Tensor* scale, const Tensor& bias,
+                fuseline_linear* l) {
+  if (x.shape.rank < 1 || bias.shape.rank != 1 || weight.shape.rank < 3) return false;
+  l->format = format_of(node.kind);
+  l->activation = ending_of(node.kind) == kAdd ? FUSELINE_NO_ACTIVATION : ending_of(node.kind);
+  l->inputs = x.shape.last();
+  l->outputs = bias.shape.of[0];
+  l->padded = l->inputs;
+  l->groups = 1;
+  if (l->inputs < 1 || l->outputs < 1) return false;
+  l->rows = x.shape.elements() / l->inputs;
+  const int64_t blocks = fuseline_linear_blocks(l);
+  if (!quantized(node.kind)) return same(weight.shape, {blocks, l->inputs, 16});
+  if (l->format == FUSELINE_INT8) {
+    l->padded = (l->inputs + 3) / 4 * 4;
+    return same(weight.shape, {blocks, l->padded / 4, 16, 4}) && same(scale->shape, {l->outputs});
+  }
+  if (scale->shape.rank != 3 || scale->shape.of[1] < 1) return false;
+  l->groups = scale->shape.of[1];
+  l->padded = weight.shape.of[1] * 8;
+  return same(weight.shape, {blocks, l->padded / 8, 16, 4}) && same(scale->shape, {blocks, l->groups, 16});
+}
+
+OrtStatus* compute_linear(const Node& node, OrtKernelContext* context) {
+  Tensor x, weight, scale, bias, residual;
+  size_t index = 0;
+  TRY(take(node, context, index++, &x));
+  TRY(take(node, context, index++, &weight));
+  if (quantized(node.kind)) TRY(take(node, context, index++, &scale));
+  TRY(take(node, context, index++, &bias));
+  if (ending_of(node.kind) == kAdd) TRY(take(node, context, index++, &residual));
+  fuseline_linear l{};
+  if (!read_sizes(node, x, weight, &scale, bias, &l)) return refuse(node, "weights, scales and bias do not fit x");
+  Shape shape = x.shape;
+  shape.of[shape.rank - 1] = l.outputs;
+  if (residual.data != nullptr && !residual.shape.is(shape.rank, shape.of))
+    return refuse(node, "the residual has another shape than the result");
+  void* y = nullptr;
+  TRY(make(node, context, 0, shape, &y));
+  l.x = static_cast<const float*>(x.data);
+  l.weight = weight.data;
+  l.scale = scale.data;
+  l.bias = static_cast<const float*>(bias.data);
+  l.residual = static_cast<const float*>(residual.data);
+  l.y = static_cast<float*>(y);
+  if (l.rows == 0) return nullptr;
+  const Scratch scratch(fuseline_linear_scratch(&l));
+  if (scratch.data == nullptr) return refuse(node, "there is not enough memory");
+  if (fuseline_linear_begin(&l, scratch.data) != FUSELINE_OK)
+    return refuse(node, "groups of weights must be whole multiples of 32 inputs");
+  constexpr int64_t kHalfBytes[] = {8, 4, 2, 1};  // of a weight, doubled
+  const int64_t passes = (l.rows + 7) / 8;         // a cached weight read again counts for less
+  const int64_t bytes = l.padded * l.outputs * kHalfBytes[l.format] / 2 * passes;
+  return in_parts(node, context, fuseline_linear_blocks(&l), bytes, [&](int64_t first, int64_t last) {
+    if (first < last) fuseline_linear_part(&l, scratch.data, first, last);
+  });
+}
+
+// What binding in place saves: where the caches are not the same memory, all of it is copied.
+void copy_cache(const Tensor& past, void* present) {
+  if (past.data != present) memcpy(present, past.data, static_cast<size_t>(past.shape.elements()) * sizeof(float));
+}
+
+OrtStatus* compute_self_attention(const Node& node, OrtKernelContext* context) {
+  Tensor qkv, key, value, position, table;
+  TRY(take(node, context, 0, &qkv));
+  TRY(take(node, context, 1, &key));
+  TRY(take(node, context, 2, &value));
+  TRY(take(node, context, 3, &position));
+  TRY(take(node, context, 4, &table));
+  if (key.shape.rank != 3 || table.shape.rank != 2 || qkv.shape.rank != 2 || position.shape.elements() != 1)
+    return refuse(node, "qkv, cache, position or beam_table has another number of dimensions than it must have");
+  const int64_t capacity = key.shape.of[0], rows = key.shape.of[1], width = key.shape.of[2], n = qkv.shape.of[0];
+  if (!value.shape.is(3, key.shape.of) || !same(table.shape, {rows, capacity}) || qkv.shape.of[1] != 3 * width ||
+      width % node.heads != 0 || (rows == 0 ? n != 0 : n % rows != 0))
+    return refuse(node, "the shapes of qkv, cache and beam_table do not go together");
+  void *mixed = nullptr, *present_key = nullptr, *present_value = nullptr;
+  TRY(make(node, context, 0, Shape{2, {n, width}}, &mixed));
+  TRY(make(node, context, 1, key.shape, &present_key));
+  TRY(make(node, context, 2, value.shape, &present_value));
+  copy_cache(key, present_key);
+  copy_cache(value, present_value);
+  if (n == 0) return nullptr;
+  fuseline_self_attention a{};
+  a.rows = rows;
+  a.tokens = n / rows;
+  a.heads = node.heads;
+  a.head_size = width / node.heads;
+  a.capacity = capacity;
+  a.position = *static_cast<const int64_t*>(position.data);
+  a.scale = node.scale;
+  a.qkv = static_cast<const float*>(qkv.data);
+  a.beam_table = static_cast<const int64_t*>(table.data);
+  a.key = static_cast<float*>(present_key);
+  a.value = static_cast<float*>(present_value);
+  a.mixed = static_cast<float*>(mixed);
+  switch (fuseline_self_attention_begin(&a)) {
+    case FUSELINE_OK: break;
+    case FUSELINE_OVERRUN: return refuse(node, "position and tokens are more than the cache's capacity");
+    case FUSELINE_OUT_OF_RANGE: return refuse(node, "beam_table points to a row that the cache does not have");
+    default: return refuse(node, "position must not be negative");
+  }
+  const int64_t bytes = n * (a.position + a.tokens) * width * 8;
+  return in_parts(node, context, n, bytes, [&](int64_t first, int64_t last) {
+    const Scratch scores((a.position + a.tokens) * 4);
+    if (first < last) fuseline_self_attention_part(&a, first, last, static_cast<float*>(scores.data));
+  });
+}
+
+OrtStatus* compute_cross_attention(const Node& node, OrtKernelContext* context) {
+  Tensor query, key, value;
+  TRY(take(node, context, 0, &query));
+  TRY(take(node, context, 1, &key));
+  TRY(take(node, context, 2, &value));
+  if (query.shape.rank != 2 || key.shape.rank != 3 || !value.shape.is(3, key.shape.of) ||
+      key.shape.of[2] != query.shape.of[1] || query.shape.of[1] % node.heads != 0)
+    return refuse(node, "the shapes of query, key and value do not go together");
+  void* mixed = nullptr;
+  TRY(make(node, context, 0, query.shape, &mixed));
+  fuseline_cross_attention a{};
+  a.photos = key.shape.of[0];
+  a.queries = query.shape.of[0];
+  a.positions = key.shape.of[1];
+  a.heads = node.heads;
+  a.head_size = query.shape.of[1] / node.heads;
+  a.scale = node.scale;
+  a.query = static_cast<const float*>(query.data);
+  a.key = static_cast<const float*>(key.data);
+  a.value = static_cast<const float*>(value.data);
+  a.mixed = static_cast<float*>(mixed);
+  if (a.queries == 0) return nullptr;
+  if (fuseline_cross_attention_begin(&a) != FUSELINE_OK)
+    return refuse(node, "every photo must have as many rows as the others, and positions to attend to");
+  return in_parts(node, context, a.photos * a.heads, key.shape.elements() * 8, [&](int64_t first, int64_t last) {
+    const Scratch scores(a.positions * 4);
+    if (first < last) fuseline_cross_attention_part(&a, first, last, static_cast<float*>(scores.data));
+  });
+}
+
+struct Operator : OrtCustomOp {
+  int kind;
+  char name[32];
+};
+
+const Operator& self(const OrtCustomOp* op) { return *static_cast<const Operator*>(op); }
+
+size_t inputs_of(int kind) {
+  if (kind == kSelfAttention) return 5;
+  if (kind == kCrossAttention) return 3;
+  return 3 + (quantized(kind) ? 1 : 0) + (ending_of(kind) == kAdd ? 1 : 0);
+}
+
+int type_of_input(int kind, size_t index) {
+  if (kind == kSelfAttention) return index >= 3 ? kInt64 : kFloat;
+  if (kind == kCrossAttention) return kFloat;
+  if (index == 1) return quantized(kind) ? kUint8 : format_of(kind) == FUSELINE_HALF ? kFloat16 : kFloat;
+  return index == 2 && format_of(kind) == FUSELINE_INT4 ? kFloat16 : kFloat;
+}
+
+OrtStatus* create(const OrtCustomOp* op, const OrtApi* table, const OrtKernelInfo* info, void** kernel) {
+  Node* node = static_cast<Node*>(malloc(sizeof(Node)));
+  const Api api(table);
+  if (node == nullptr) return api.error("there is not enough memory");
+  *node = Node{api, self(op).kind};
+  size_t size = sizeof node->name;
+  if (OrtStatus* status = api.node_name(info, node->name, &size)) {  // a longer name than there is room for
+    api.release(status);
+    snprintf(node->name, sizeof node->name, "%s", self(op).name);
+  }
+  *kernel = node;
+  if (node->kind < kLinears) return nullptr;
+  OrtStatus* status = api.attribute(info, "heads", &node->heads);
+  if (status == nullptr) status = api.attribute(info, "scale", &node->scale);
+  if (status == nullptr && (node->heads < 1 || !(fabsf(node->scale) < INFINITY)))
+    status = refuse(*node, "heads must be at least 1 and scale finite");
+  if (status != nullptr) free(node);
+  return status;
+}
+
+OrtStatus* compute(void* kernel, OrtKernelContext* context) {
+  const Node& node = *static_cast<const Node*>(kernel);
+  if (node.kind == kSelfAttention) return compute_self_attention(node, context);
+  if (node.kind == kCrossAttention) return compute_cross_attention(node, context);
+  return compute_linear(node, context);
+}
+
+struct Operators {
+  Operator all[kOperators] = {};
+
+  Operators() {
+    for (int kind = 0; kind < kOperators; ++kind) {
+      Operator& op = all[kind];
+      op.kind = kind;
+      if (kind < kLinears)
+        snprintf(op.name, sizeof op.name, "%sLinear%s", kFormats[format_of(kind)], kEndings[ending_of(kind)]);
+      else
+        snprintf(op.name, sizeof op.name, "%s", kind == kSelfAttention ? "CachedSelfAttention" : "CrossAttention");
+      op.version = kApiVersion;
+      op.GetName = [](const OrtCustomOp* o) { return self(o).name; };
+      op.GetExecutionProviderType = [](const OrtCustomOp*) { return "CPUExecutionProvider"; };
+      op.GetInputType = [](const OrtCustomOp* o, size_t index) { return type_of_input(self(o).kind, index); };
+      op.GetInputTypeCount = [](const OrtCustomOp* o) { return inputs_of(self(o).kind); };
+      op.GetOutputType = [](const OrtCustomOp*, size_t) { return kFloat; };
+      op.GetOutputTypeCount = [](const OrtCustomOp* o) { return self(o).kind == kSelfAttention ? size_t{3} : size_t{1}; };
+      op.KernelDestroy = [](void* kernel) { free(kernel); };
+      op.GetInputCharacteristic = [](const OrtCustomOp*, size_t) { return 0; };   // required
+      op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return 0; };  // required
+      op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return 0; };       // default
+      op.GetVariadicInputMinArity = [](const OrtCustomOp*) { return 1; };
+      op.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 0; };
+      op.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
+      op.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 0; };
+      op.CreateKernelV2 = create;
+      op.KernelComputeV2 = compute;
+      op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
+      op.GetEndVersion = [](const OrtCustomOp*) { return 1; };
+    }
+  }
+};
+
+// Made once and kept: sessions refer to it as long as they live.
+OrtStatus* domain(const Api& api, OrtCustomOpDomain** out) {
+  static const Operators operators;
+  static OrtCustomOpDomain* made = nullptr;
+  static OrtStatus* const failed = [&api]() -> OrtStatus* {
+    TRY(api.create_domain("fuseline", &made));
+    for (const Operator& op : operators.all) TRY(api.add(made, &op));
+    return nullptr;
+  }();
+  *out = made;
+  return failed;
+}
+
+}  // namespace
+}  // namespace fuseline
+
+// What onnxruntime looks for in a library of operators. Where it is too old there are none, and the bodies run.
+extern "C" FUSELINE_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
+  const OrtApi* table = base->GetApi(fuseline::kApiVersion);
+  if (table == nullptr) return nullptr;
+  const fuseline::Api api(table);
+  OrtCustomOpDomain* made = nullptr;
+  if (OrtStatus* status = fuseline::domain(api, &made)) return status;
+  return api.add(options, made);
+}

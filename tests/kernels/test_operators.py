@@ -1,0 +1,289 @@
+"""Every fused operator against its body in standard operators and against numpy in float64, for every instruction set.
+
+The body is run by onnxruntime without the kernel library. Tolerances: sums of some hundred float32 products in another
+order differ by some 1e-6 of their size; gelu and exponentials by formulas that are good to 2e-7.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto
+
+from fuseline.export.graph import Activation, Graph, Step, cached_self_attention, cross_attention, linear, model_of
+from fuseline.export.graph import new_graph as _new_graph
+from fuseline.export.weights import Scheme, quantize_columns, quantize_groups
+from fuseline.kernels import library_info
+from fuseline.kernels.bodies import body, operators, text
+from fuseline.kernels.library import Native, kernels
+
+pytestmark = pytest.mark.skipif(library_info().path is None, reason="the kernel library was not built")
+
+Array = np.ndarray[Any, Any]
+SCHEMES: tuple[Scheme, ...] = ("fp32", "fp16", "int8", "int4")
+ACTIVATIONS: tuple[Activation, ...] = ("", "relu", "gelu", "gelu_tanh", "quick_gelu")
+ISAS = kernels().available_isas if isinstance(kernels(), Native) else ()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    native = kernels()
+    assert isinstance(native, Native)
+    before = native.info.isa
+    native.use_isa(request.param)
+    yield request.param
+    native.use_isa(before)
+
+
+def run(g: Graph, feed: dict[str, Array], fused: bool, threads: int = 2) -> list[Array]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    if fused:
+        options.register_custom_ops_library(str(library_info().path))
+    session = ort.InferenceSession(model_of(g).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    results: list[Array] = session.run(None, feed)
+    return results
+
+
+def layer(weight_IO: Array, bias_O: Array, scheme: Scheme, activation: Activation, add: bool) -> Graph:
+    inputs, outputs = weight_IO.shape
+    g = _new_graph("layer")
+    x = g.input("x", TensorProto.FLOAT, ["N", inputs])
+    residual = g.input("residual", TensorProto.FLOAT, ["N", outputs]) if add else ""
+    linear(g, x, weight_IO, bias_O, scheme, "layer", activation=activation, residual=residual, result="y")
+    g.output("y", TensorProto.FLOAT, ["N", outputs])
+    return g
+
+
+def exact(x: Array, weight_IO: Array, bias_O: Array, scheme: Scheme, activation: str, residual: Array | None) -> Array:
+    """The definition in numpy, float64: quantized as the scheme says, everything else exact."""
+    x64 = x.astype(np.float64)
+    if scheme in ("int8", "int4") and x.size:
+        step = np.maximum(np.abs(x).max(axis=1, keepdims=True) * np.float32(1 / 127), np.float32(1e-30))
+        x64 = np.rint(x / step).astype(np.float64) * step
+    y = x64 @ stored_values(weight_IO, scheme) + bias_O
+    y = ACTIVATE[activation](y)
+    return y if residual is None else y + residual
+
+
+def stored_values(weight_IO: Array, scheme: Scheme) -> Array:
+    if scheme == "int8":
+        codes, scale = quantize_columns(weight_IO)
+        return (codes.astype(np.float64) - 128) * scale
+    if scheme == "int4":
+        group = 128 if len(weight_IO) >= 768 else 32
+        codes, scales = quantize_groups(weight_IO, group)
+        values: Array = (codes.astype(np.float64) - 8) * scales.astype(np.float64).repeat(group, axis=0)
+        return values[: len(weight_IO)]
+    return weight_IO.astype(np.float16 if scheme == "fp16" else np.float32).astype(np.float64)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+ACTIVATE = {
+    "": lambda y: y,
+    "relu": lambda y: np.maximum(y, 0),
+    "gelu": lambda y: y * 0.5 * (1 + _erf(y / math.sqrt(2))),
+    "gelu_tanh": lambda y: y * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y**3))),
+    "quick_gelu": lambda y: y / (1 + np.exp(-1.702 * y)),
+}
+
+
+# Linear layers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs"),
+    [(4, 768, 100), (1, 33, 17), (3, 70, 5), (7, 256, 48), (0, 64, 16), (5, 1, 1), (2, 800, 33)],
+)
+def test_linear_is_its_body_and_its_definition(isa: str, scheme: Scheme, rows: int, inputs: int, outputs: int) -> None:
+    rng = np.random.default_rng(rows * inputs + outputs)
+    weight = rng.normal(size=(inputs, outputs)).astype(np.float32) * np.float32(inputs**-0.5)
+    bias, x = rng.normal(size=outputs).astype(np.float32), rng.normal(size=(rows, inputs)).astype(np.float32)
+    residual = rng.normal(size=(rows, outputs)).astype(np.float32)
+    for activation in ACTIVATIONS:
+        check_linear(x, weight, bias, scheme, activation, None)
+    check_linear(x, weight, bias, scheme, "", residual)
+
+
+def check_linear(
+    x: Array, weight: Array, bias: Array, scheme: Scheme, activation: Activation, residual: Array | None
+) -> None:
+    g = layer(weight, bias, scheme, activation, residual is not None)
+    feed = {"x": x} if residual is None else {"x": x, "residual": residual}
+    [found], [of_body] = run(g, feed, fused=True), run(g, feed, fused=False)
+    wanted = exact(x, weight, bias, scheme, activation, residual)
+    np.testing.assert_allclose(found, of_body, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_random_layers(data: st.DataObject) -> None:
+    native = kernels()
+    assert isinstance(native, Native)
+    before = native.info.isa
+    native.use_isa(data.draw(st.sampled_from(ISAS)))
+    try:
+        rows, inputs, outputs = (data.draw(st.integers(least, 300)) for least in (0, 1, 1))
+        rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+        weight = rng.normal(size=(inputs, outputs)).astype(np.float32) * np.float32(inputs**-0.5)
+        x = rng.normal(size=(rows, inputs)).astype(np.float32)
+        scheme, activation = data.draw(st.sampled_from(SCHEMES)), data.draw(st.sampled_from(ACTIVATIONS))
+        check_linear(x, weight, rng.normal(size=outputs).astype(np.float32), scheme, activation, None)
+    finally:
+        native.use_isa(before)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_largest_products_do_not_overflow(isa: str, scheme: Scheme) -> None:
+    x, weight = np.full((5, 3072), -3, np.float32), np.full((3072, 32), 2, np.float32)
+    weight[:, 16:] = -2
+    [found] = run(layer(weight, np.zeros(32, np.float32), scheme, "", False), {"x": x}, fused=True)
+    np.testing.assert_allclose(found, x.astype(np.float64) @ weight, rtol=1e-3 if scheme == "int4" else 1e-6)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_extreme_rows_stay_with_themselves(isa: str, scheme: Scheme) -> None:
+    """A row of zeros, denormals, or huge values is computed; NaN and infinity break their own row only."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(6, 64)).astype(np.float32)
+    x[0], x[1], x[2] = 0, 1e-41, x[2] * 1e30
+    weight, bias = rng.normal(size=(64, 20)).astype(np.float32), rng.normal(size=20).astype(np.float32)
+    g = layer(weight, bias, scheme, "", False)
+    [plain] = run(g, {"x": x}, fused=True)
+    np.testing.assert_allclose(plain, exact(x, weight, bias, scheme, "", None), rtol=2e-5, atol=1e-5)
+    x[3, 5], x[4, 7] = np.nan, np.inf
+    [broken], [of_body] = run(g, {"x": x}, fused=True), run(g, {"x": x}, fused=False)
+    assert not np.isfinite(broken[3:5]).any() and not np.isfinite(of_body[3:5]).any()
+    np.testing.assert_array_equal(broken[[0, 1, 2, 5]], plain[[0, 1, 2, 5]])
+
+
+def test_one_thread_gives_what_two_give(isa: str) -> None:
+    rng = np.random.default_rng(0)
+    weight, x = rng.normal(size=(512, 1000)).astype(np.float32), rng.normal(size=(4, 512)).astype(np.float32)
+    for scheme in SCHEMES:
+        g = layer(weight, np.zeros(1000, np.float32), scheme, "gelu_tanh", False)
+        np.testing.assert_array_equal(run(g, {"x": x}, True, threads=1)[0], run(g, {"x": x}, True, threads=2)[0])
+
+
+# Attention ----------------------------------------------------------------------------------------
+
+SELF = [(4, 1, 3, 8, 9, 5), (2, 4, 2, 64, 7, 0), (1, 1, 5, 7, 4, 3), (3, 2, 1, 80, 6, 2)]
+
+
+@cache
+def self_graph(heads: int, size: int) -> Graph:
+    g, width = _new_graph("attention"), heads * size
+    qkv = g.input("qkv", TensorProto.FLOAT, ["N", 3 * width])
+    position = g.input("position", TensorProto.INT64, [1])
+    table = g.input("beam_table", TensorProto.INT64, ["R", "C"])
+    past = tuple(g.input(f"past_{part}", TensorProto.FLOAT, ["C", "R", width]) for part in ("key", "value"))
+    step = Step("", "", position, table, heads, size)
+    mixed = cached_self_attention(g, step, qkv, (past[0], past[1]), ("key", "value"), 0.3)
+    g.output(mixed, TensorProto.FLOAT, ["N", width])
+    for name in ("key", "value"):
+        g.output(name, TensorProto.FLOAT, ["C", "R", width])
+    return g
+
+
+def self_feed(rows: int, tokens: int, heads: int, size: int, capacity: int, position: int) -> dict[str, Array]:
+    rng = np.random.default_rng(rows + tokens)
+    table = rng.integers(0, rows, (rows, capacity))
+    table[:, position:] = np.arange(rows)[:, None]  # what is written in this step is the rows' own
+    floats = {
+        "qkv": rng.normal(size=(rows * tokens, 3 * heads * size)),
+        "past_key": rng.normal(size=(capacity, rows, heads * size)),
+        "past_value": rng.normal(size=(capacity, rows, heads * size)),
+    }
+    feed: dict[str, Array] = {name: value.astype(np.float32) for name, value in floats.items()}
+    return feed | {"position": np.array([position]), "beam_table": table}
+
+
+def softmax(scores: Array) -> Array:
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    result: Array = weights / weights.sum(axis=-1, keepdims=True)
+    return result
+
+
+@pytest.mark.parametrize(("rows", "tokens", "heads", "size", "capacity", "position"), SELF)
+def test_self_attention(isa: str, rows: int, tokens: int, heads: int, size: int, capacity: int, position: int) -> None:
+    feed = self_feed(rows, tokens, heads, size, capacity, position)
+    g = self_graph(heads, size)
+    found, of_body = run(g, feed, fused=True), run(g, feed, fused=False)
+    for each, wanted in zip(found, of_body, strict=True):
+        np.testing.assert_allclose(each, wanted, rtol=1e-5, atol=2e-6)
+    query, key, value = feed["qkv"].astype(np.float64).reshape(rows, tokens, 3, heads, size).transpose(2, 0, 1, 3, 4)
+    for r in range(rows):
+        for t in range(tokens):
+            row = feed["beam_table"][r, : position + t + 1]
+            keys, values = (
+                np.concatenate(
+                    [feed[f"past_{name}"][np.arange(position), row[:position]], new[r, : t + 1].reshape(t + 1, -1)]
+                )
+                for name, new in (("key", key), ("value", value))
+            )
+            for h in range(heads):
+                part = slice(h * size, (h + 1) * size)
+                wanted = softmax(keys[:, part] @ query[r, t, h] * 0.3) @ values[:, part]
+                np.testing.assert_allclose(found[0][r * tokens + t, part], wanted, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"position": np.array([9])}, "more than the cache's capacity"),
+        ({"position": np.array([-1])}, "must not be negative"),
+        ({"beam_table": np.full((4, 9), 4)}, "a row that the cache does not have"),
+        ({"beam_table": np.full((4, 9), -1)}, "a row that the cache does not have"),
+        ({"past_value": np.zeros((8, 4, 24), np.float32)}, "do not go together"),
+        ({"qkv": np.zeros((5, 72), np.float32)}, "do not go together"),
+    ],
+)
+def test_bad_input_of_self_attention_is_refused_by_the_node(changes: dict[str, Array], sentence: str) -> None:
+    feed = self_feed(*SELF[0]) | changes
+    with pytest.raises(Exception, match=f"the node CachedSelfAttention: .*{sentence}"):
+        run(self_graph(3, 8), feed, fused=True)
+
+
+@pytest.mark.parametrize(
+    ("photos", "beams", "positions", "heads", "size"), [(1, 4, 197, 2, 64), (3, 2, 5, 3, 7), (2, 1, 1, 1, 80)]
+)
+def test_cross_attention(isa: str, photos: int, beams: int, positions: int, heads: int, size: int) -> None:
+    g, width = _new_graph("attention"), heads * size
+    query = g.input("query", TensorProto.FLOAT, ["N", width])
+    key, value = (g.input(name, TensorProto.FLOAT, ["B", "S", width]) for name in ("key", "value"))
+    g.output(cross_attention(g, query, key, value, heads, size, 0.3), TensorProto.FLOAT, ["N", width])
+    rng = np.random.default_rng(size)
+    shapes = {"query": (photos * beams, width), "key": (photos, positions, width), "value": (photos, positions, width)}
+    feed: dict[str, Array] = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    [found], [of_body] = run(g, feed, fused=True), run(g, feed, fused=False)
+    np.testing.assert_allclose(found, of_body, rtol=1e-5, atol=2e-6)
+    for n in range(photos * beams):
+        for h in range(heads):
+            part = slice(h * size, (h + 1) * size)
+            keys, values = (feed[name][n // beams, :, part].astype(np.float64) for name in ("key", "value"))
+            wanted = softmax(keys @ feed["query"][n, part] * 0.3) @ values
+            np.testing.assert_allclose(found[n, part], wanted, rtol=1e-5, atol=2e-6)
+    with pytest.raises(Exception, match="as many rows as the others"):
+        run(g, feed | {"query": np.zeros((photos * beams + 1, width), np.float32)} if photos > 1 else bad(feed), True)
+
+
+def bad(feed: dict[str, Array]) -> dict[str, Array]:
+    """No positions to attend to."""
+    return feed | {name: feed[name][:, :0] for name in ("key", "value")}
+
+
+def test_every_operator_has_a_body_and_no_other_has() -> None:
+    assert all(body(name).name == name for name in operators())
+    with pytest.raises(ValueError, match="there is no operator 'Linear'"):
+        text("Linear")
