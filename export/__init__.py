@@ -6,6 +6,18 @@ Needs onnx, and `export` torch and transformers too; the runtime never imports i
 from .adapters.gpt2 import append_cross_kv, build_decoder, decoder_info
 from .check import Agreement
 from .convert import ExportReport, export
-from .folder import write_folder
+from .folder import add_variants, write_folder
+from .quality import Evaluation, evaluate
 
-__all__ = ["Agreement", "ExportReport", "append_cross_kv", "build_decoder", "decoder_info", "export", "write_folder"]
+__all__ = [
+    "Agreement",
+    "Evaluation",
+    "ExportReport",
+    "add_variants",
+    "append_cross_kv",
+    "build_decoder",
+    "decoder_info",
+    "evaluate",
+    "export",
+    "write_folder",
+]

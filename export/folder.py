@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +19,7 @@ import onnx
 from onnx import helper
 
 from fuseline.errors import ExportError
+from fuseline.folder import AUTO, Folder
 
 FORMAT = 1
 PARTS = ("encoder", "decoder")
@@ -79,6 +82,64 @@ def write_folder(
             (folder / "fuseline.json").write_bytes(_text(about))
 
 
+def add_variants(
+    folder: Path,
+    variants: Mapping[str, Mapping[str, Model]],
+    *,
+    default_variant: str | None = None,
+    check: Callable[[Path], Mapping[str, Mapping[str, Any]]] | None = None,
+) -> None:
+    """Write more variants into a fuseline folder that exists, or the same ones anew; it is complete or as it was.
+
+    variants, check: as for write_folder, but check returns sections of fuseline.json ("quality", "agreement") by
+    variant, which are added to those that are there. default_variant: a new default (default: the old one). Files that
+    no variant uses any more go; everything else stays to the byte.
+    Raises ExportError if a graph has other inputs or outputs than those of the folder's variants, FolderError if the
+    folder is not one or is damaged.
+    """
+    opened = Folder.open(folder)
+    default = default_variant or opened.default_variant
+    _check_variants(variants, default, others=opened.variants)
+    folder = opened.path
+    with _replacing(folder) as made:
+        about = json.loads((folder / "fuseline.json").read_bytes())
+        for name in about["variants"].keys() & variants.keys():
+            del about["variants"][name]
+        kept = {file for parts in about["variants"].values() for file in parts.values()}
+        _copy(folder, made, leave={file for file in _graph_files(opened) if file.removesuffix("_data") not in kept})
+        written = {_hash(onnx.load(made / file)): file for file in sorted(kept)}
+        graphs, _ = _write_graphs(made, variants, about["decoder"], about["tensors"], written)
+        about |= {"variants": about["variants"] | graphs, "default_variant": default, "files": _files(made, about)}
+        (made / "fuseline.json").write_bytes(_text(about))
+        for section, found in (check(made) if check is not None else {}).items():
+            about[section] = about.get(section, {}) | dict(found)
+        (made / "fuseline.json").write_bytes(_text(about))
+
+
+def update_description(folder: Path, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Rewrite fuseline.json with what `change` makes of it, whole or not at all. Returns what was written.
+
+    The hashes it lists are those of other files, so they stay right. Raises OSError if it cannot be written.
+    """
+    about: dict[str, Any] = json.loads((folder / "fuseline.json").read_bytes())
+    change(about)
+    replace_file(folder / "fuseline.json", _text(about))
+    return about
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside `path` and rename it there. Raises OSError if that cannot be done."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.chmod(file.name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
 def tensors_of(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
     """Names, numpy type names and shapes of a graph's inputs and outputs; what varies in a shape has a name."""
     return {
@@ -94,28 +155,40 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
 
 
 def _write_graphs(
-    folder: Path, variants: Mapping[str, Mapping[str, Model]], decoder_info: Mapping[str, int]
+    folder: Path,
+    variants: Mapping[str, Mapping[str, Model]],
+    decoder_info: Mapping[str, int],
+    described: Mapping[str, Any] | None = None,
+    written: Mapping[bytes, str] | None = None,
 ) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
-    """Write each distinct graph once. Returns fuseline.json's variants (files by part) and tensors."""
+    """Write each distinct graph once. Returns fuseline.json's variants (files by part) and tensors.
+
+    described: the tensors that the graphs must have (default: those of the first variant); written: what lies in the
+    folder already, by its hash.
+    """
     graphs: dict[str, dict[str, str]] = {}
-    tensors: dict[str, Any] = {}
-    written: dict[bytes, str] = {}  # what lies in the folder already, by its hash
+    tensors: dict[str, Any] = dict(described or {})
+    written = dict(written or {})
     for variant, parts in variants.items():
         graphs[variant] = {}
         for part in PARTS:
             model = _loaded(parts[part])
             found = tensors_of(model)
             if tensors.setdefault(part, found) != found:
-                first = next(iter(graphs))
-                raise ExportError(
-                    f"the {part} of variant {variant!r} has other inputs or outputs than that of {first!r}"
-                )
-            path = f"onnx/{part}_model_{variant}.onnx"
+                other = "the folder's" if described else f"that of {next(iter(graphs))!r}"
+                raise ExportError(f"the {part} of variant {variant!r} has other inputs or outputs than {other}")
+            path = _unused(folder, f"onnx/{part}_model_{variant}")
             graphs[variant][part] = written.setdefault(_hash(model), path)
             if graphs[variant][part] == path:
                 _write_graph(model, folder / path)
     _check_fit(tensors, decoder_info)
     return graphs, tensors
+
+
+def _unused(folder: Path, stem: str) -> str:
+    """A path for a graph. Another variant may still use the file that has the best name."""
+    numbered = (f"{stem}_{number}.onnx" for number in itertools.count(2))
+    return next(path for path in itertools.chain([f"{stem}.onnx"], numbered) if not (folder / path).exists())
 
 
 def _hash(model: onnx.ModelProto) -> bytes:
@@ -147,10 +220,36 @@ def _loaded(model: Model) -> onnx.ModelProto:
     return model if isinstance(model, onnx.ModelProto) else onnx.load(model)
 
 
-def _files(folder: Path) -> dict[str, dict[str, int | str]]:
-    """Size and hash of every file in the folder, by its path with forward slashes."""
+def _graph_files(folder: Folder) -> set[str]:
+    """The files of all variants, weights beside the graphs included, as fuseline.json lists them."""
+    graphs = {file for variant in folder.variants.values() for file in (variant.encoder, variant.decoder)}
+    return {file for file in folder.sizes if file in graphs or file.removesuffix("_data") in graphs}
+
+
+def _copy(folder: Path, made: Path, leave: set[str]) -> None:
+    """Everything in a folder but the files in `leave`, linked where the file system can, since graphs are large."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
+        name = path.relative_to(folder).as_posix()
+        if name in leave or name == "fuseline.json":
+            continue
+        target = made / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copy2(path, target)
+
+
+def _files(folder: Path, about: Mapping[str, Any] | None = None) -> dict[str, dict[str, int | str]]:
+    """Size and hash of every file in the folder, by its path with forward slashes.
+
+    about: fuseline.json as it was, of which files that are nobody's (a model card) stay unlisted.
+    """
     files: dict[str, dict[str, int | str]] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    listed = sorted(path for path in folder.rglob("*") if path.is_file())
+    if about is not None:
+        listed = [p for p in listed if p.relative_to(folder).as_posix() in about["files"] or p.parent.name == "onnx"]
+    for path in listed:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256}
@@ -169,12 +268,17 @@ def check_out(out: Path) -> None:
         raise ExportError(f"there is no folder {out.parent} to write {out.name} in; make it first")
 
 
-def _check_variants(variants: Mapping[str, Mapping[str, Model]], default_variant: str) -> None:
-    if default_variant not in variants:
-        raise ExportError(f"the default variant {default_variant!r} is not among the variants {', '.join(variants)}")
+def _check_variants(
+    variants: Mapping[str, Mapping[str, Model]], default_variant: str, others: Collection[str] = ()
+) -> None:
+    if default_variant not in {*variants, *others}:
+        known = ", ".join([*others, *variants])
+        raise ExportError(f"the default variant {default_variant!r} is not among the variants {known}")
     for variant, parts in variants.items():
-        if not re.fullmatch(r"[a-z0-9_]+", variant):
-            raise ExportError(f"a variant cannot be called {variant!r}: use lower case letters, digits and underscores")
+        if not re.fullmatch(r"[a-z0-9_]+", variant) or variant == AUTO:
+            raise ExportError(
+                f"a variant cannot be called {variant!r}: use lower case letters, digits and underscores, not {AUTO}"
+            )
         if set(parts) != set(PARTS):
             raise ExportError(f"variant {variant!r} has {', '.join(sorted(parts))} and must have {' and '.join(PARTS)}")
 

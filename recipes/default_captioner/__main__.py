@@ -32,7 +32,7 @@ def main() -> None:
     vocabulary = json.loads((options.work / "vocabulary.json").read_text(encoding="utf-8"))
     photos, val = (read_split(options.data, split) for split in ("train", "val"))
     captioner = train(load_corpus(options.work, photos, val, vocabulary), options.work)
-    shipped = export(captioner, options.data, options.work, vocabulary, val)
+    shipped = export(captioner, options.data, options.work, vocabulary)
     if options.install:
         install(shipped, MODELS)
     print(f"the captioner is in {MODELS / shipped.name if options.install else shipped}")

@@ -7,7 +7,6 @@ The data set is a folder with `captions.jsonl`, one object a line:
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseline.export.quality.scores import words_of
+
 from .captioner import BOS, EOS, PAD, SPECIAL, UNK
 
-WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
 # Words of fewer training captions are <unk>: they could not be learned from three examples.
 MIN_COUNT = 4
 MAX_WORDS = 20
@@ -29,11 +29,6 @@ class Photo:
 
     file: str
     captions: list[list[str]]
-
-
-def words_of(caption: str) -> list[str]:
-    """Lower-case words without punctuation: what the model learns and what is scored."""
-    return WORD.findall(caption.lower())
 
 
 def read_split(data: Path, split: str) -> list[Photo]:

@@ -11,14 +11,13 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from fuseline.export.adapters.gpt2 import append_cross_kv, build_decoder, decoder_info
 from fuseline.export.folder import write_folder
+from fuseline.export.quality import evaluate
 from fuseline.export.weights import Scheme
 
 from .captioner import BOS, EOS, PAD, UNK, Captioner, gpt2_state_dict
-from .data import Photo
 from .encoder_graph import HIDDEN, append_bridge, conv_model
-from .evaluate import evaluate
 from .prepare import PIXEL_MEAN, PIXEL_STD
-from .progress import record
+from .progress import record, track_steps
 
 MAX_LENGTH = 22
 Variants = dict[str, dict[str, onnx.ModelProto]]
@@ -129,20 +128,18 @@ def write(out: Path, captioner: Captioner, vocabulary: list[str], variants: Vari
     )
 
 
-def export(captioner: Captioner, data: Path, work: Path, vocabulary: list[str], val: list[Photo]) -> Path:
+def export(captioner: Captioner, data: Path, work: Path, vocabulary: list[str]) -> Path:
     """Build, score and write: `work/folder` with both variants, `work/flickr8k-lite0` with int8 alone, which ships."""
     variants = build_variants(captioner)
     both = work / "folder"
     write(both, captioner, vocabulary, variants, {})
-    quality: dict[str, Any] = {}
-    for name in variants:
-        scores, captions = evaluate(both, name, data, val)
-        quality[name] = {"dataset": "flickr8k val", "photos": len(val), "num_beams": 4, **scores}
-        record(work, phase="export", variant=name, **scores)
-        (work / f"captions_{name}.txt").write_text("\n".join(captions) + "\n", encoding="utf-8")
-    write(both, captioner, vocabulary, variants, quality)
+    with track_steps() as progress:
+        found = evaluate(both, data / "captions.jsonl", split="val", name="flickr8k val", progress=progress)
+    for name, scored in found.variants.items():
+        record(work, phase="export", variant=name, **{key: round(value, 4) for key, value in scored.scores.items()})
+        (work / f"captions_{name}.txt").write_text("\n".join(scored.texts) + "\n", encoding="utf-8")
     shipped = work / "flickr8k-lite0"
-    write(shipped, captioner, vocabulary, {"int8": variants["int8"]}, quality)
+    write(shipped, captioner, vocabulary, {"int8": variants["int8"]}, found.quality())
     return shipped
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,15 @@ def track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(items, description=what, total=total)
+
+
+@contextmanager
+def track_steps() -> Iterator[Callable[[int, int, str], None]]:
+    """A function that moves a progress bar when it is told the step, the number of steps and what is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda step, steps, what: progress.update(task, completed=step, total=steps, description=what)
 
 
 def record(work: Path, **fields: object) -> None:

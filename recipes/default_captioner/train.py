@@ -19,11 +19,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fuseline.export.quality.scores import caption_metrics
+
 from .captioner import BOS, PAD, UNK, Captioner, Noise, Shape
 from .cider import CiderReward
 from .data import MAX_WORDS, Photo, caption_ids, load_views
 from .efficientnet import imagenet_weights
-from .metrics import caption_metrics
 from .progress import record, track
 from .search import FORBIDDEN, beam_search, sample
 
@@ -123,7 +124,8 @@ def validate(model: Captioner, corpus: Corpus) -> dict[str, float]:
             encoded = model.encode(model.features(front), Noise())
         for row in beam_search(model, encoded).tolist():
             captions.append(" ".join(corpus.vocabulary[t] for t in row if t > UNK))
-    return caption_metrics(corpus.val_photos, captions)
+    references = [[" ".join(words) for words in photo.captions] for photo in corpus.val_photos]
+    return {name: round(metric.value(), 4) for name, metric in caption_metrics(references, captions).items()}
 
 
 class Trainer:

@@ -1,4 +1,4 @@
-"""The command line: `fuseline caption`, `fuseline export`, `fuseline info`, `fuseline --version`.
+"""The command line: `fuseline caption`, `fuseline export`, `fuseline evaluate`, `fuseline info`, `fuseline --version`.
 
 Results go to standard output, everything else to standard error. What only one command needs is imported there, since
 the time until the first caption is part of the product.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from . import __version__
+from . import __version__, cli_quality
 from .errors import Error, ExportError, InputError
 
 if TYPE_CHECKING:
@@ -89,6 +89,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.set_defaults(command=_export)
     _add_export_options(export)
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure how good the variants of a model are",
+        description=cli_quality.EVALUATE_HELP,
+        epilog=cli_quality.EVALUATE_EXAMPLE,
+        formatter_class=raw,
+    )
+    evaluate.set_defaults(command=lambda options: cli_quality.run_evaluate(options, _steps))
+    cli_quality.add_evaluate_options(evaluate)
     info = commands.add_parser(
         "info", help="show this machine and a model", description=_INFO_HELP, epilog=_INFO_EXAMPLE
     )
@@ -104,7 +113,12 @@ def _add_caption_options(caption: argparse.ArgumentParser) -> None:
     add("--num-beams", type=int, metavar="N", help="texts that are followed at once (default: the model's own number)")
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: the model's own number)")
     add("--model", metavar="FOLDER", help="a model folder (default: the captioner that ships)")
-    add("--variant", metavar="NAME", help="a variant in that folder, as `fuseline info` lists them")
+    add(
+        "--variant",
+        default="auto",
+        metavar="NAME",
+        help="as `fuseline info` lists them (default: the fastest good one)",
+    )
     add("--device", default="cpu", help="cpu, cuda, or a provider of onnxruntime (default: cpu)")
     add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
     add("--json", action="store_true", help="print an object a photo: file, text, score, milliseconds")
@@ -322,10 +336,19 @@ def _described(folder: Folder) -> dict[str, Any]:
         graphs = dict.fromkeys((variant.encoder, variant.decoder))
         variants[name] = {
             "default": name == folder.default_variant,
-            "bytes": sum(folder.sizes[graph] for graph in graphs),
+            "bytes": sum(folder.bytes_of(graph) for graph in graphs),
             "quality": folder.quality.get(name, {}),
         }
-    return {"path": str(folder.path), "made by": folder.made_by, "variants": variants, "files": dict(folder.sizes)}
+    described = {"path": str(folder.path), "made by": folder.made_by, "variants": variants, "files": dict(folder.sizes)}
+    return described | ({"auto": _chosen(folder)} if len(folder.variants) > 1 else {})
+
+
+def _chosen(folder: Folder) -> dict[str, Any]:
+    """What variant="auto" uses here, and why."""
+    from .auto import choose
+
+    choice = choose(folder)
+    return {**vars(choice), "why": choice.sentence(folder)}
 
 
 def _show(facts: dict[str, Any], as_json: bool) -> None:
@@ -349,9 +372,12 @@ def _show_model(model: dict[str, Any]) -> None:
     made_by = ", ".join(f"{name} {version}" for name, version in model["made by"].items())
     print(f"{'model':<16}{model['path']}" + (f" (made by {made_by})" if made_by else ""))
     for name, variant in model["variants"].items():
-        quality = ", ".join(f"{key} {value}" for key, value in variant["quality"].items())
+        facts = {key: value for key, value in variant["quality"].items() if not key.endswith("sha256")}
+        quality = ", ".join(f"{key} {value}" for key, value in facts.items() if not isinstance(value, dict))
         default = ", the default" if variant["default"] else ""
         print(f"  variant {name}{default}: {_readable(variant['bytes'])}; {quality or 'quality not measured'}")
+    if "auto" in model:
+        print(f"  auto: {model['auto']['why']}")
     for name, size in model["files"].items():
         print(f"  {_readable(size):>10}  {name}")
 

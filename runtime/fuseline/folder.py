@@ -10,7 +10,7 @@ import hashlib
 import json
 import mmap
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +18,7 @@ from .errors import FolderError
 
 FORMAT = 1
 DESCRIPTION = "fuseline.json"
+AUTO = "auto"  # in the place of a variant: what fuseline.auto chooses
 DEFAULT_MODEL = "flickr8k-lite0"
 # config.json of the largest models is some tens of kB; a description with thousands of files stays below this too.
 LARGEST_JSON = 4 << 20
@@ -70,7 +71,10 @@ class DecoderSizes:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that has been checked. `variant` is the one in use."""
+    """A folder that has been checked. `variant` is the one in use; hashes: sha256 by file.
+
+    max_loss: the share of quality that a variant may lose to fp32 to be chosen by itself; None where it is not said.
+    """
 
     path: Path
     variant: str
@@ -80,8 +84,11 @@ class Folder:
     encoder_signature: Signature
     decoder_signature: Signature
     sizes: Mapping[str, int]
+    hashes: Mapping[str, str]
     made_by: Json
     quality: Mapping[str, Json]
+    agreement: Mapping[str, Json]
+    max_loss: float | None
     config: Json
     generation_config: Json
     preprocessor_config: Json
@@ -100,6 +107,18 @@ class Folder:
     def tokenizer_path(self) -> Path:
         """The tokenizers file."""
         return self.path / "tokenizer.json"
+
+    def bytes_of(self, graph: str) -> int:
+        """A graph with the weights that lie beside it."""
+        return sum(size for name, size in self.sizes.items() if name.removesuffix("_data") == graph)
+
+    def using(self, encoder: str, decoder: str) -> Folder:
+        """The same folder with the encoder of one variant and the decoder of another in use, checked as open does."""
+        graphs = Variant(self.variants[encoder].encoder, self.variants[decoder].decoder)
+        _check_external_data(self.path, graphs, self.sizes)
+        whole = [name for name in (encoder, decoder, *self.variants) if self.variants[name] == graphs]
+        name = whole[0] if whole else f"{encoder} encoder, {decoder} decoder"
+        return replace(self, variant=name, variants={**self.variants, name: graphs})
 
     @classmethod
     def open(cls, path: str | Path | None = None, variant: str | None = None) -> Folder:
@@ -130,8 +149,11 @@ class Folder:
             encoder_signature=_signature(tensors.child("encoder")),
             decoder_signature=_signature(tensors.child("decoder")),
             sizes=sizes,
+            hashes={name: listed.text("sha256") for name, listed in description.children("files").items()},
             made_by=description.child("made_by", optional=True).values,
             quality={name: of.values for name, of in description.children("quality", optional=True).items()},
+            agreement={name: of.values for name, of in description.children("agreement", optional=True).items()},
+            max_loss=_max_loss(description),
             config=_read_json(root, "config.json"),
             generation_config=_read_json(root, "generation_config.json") if "generation_config.json" in sizes else {},
             preprocessor_config=_read_json(root, "preprocessor_config.json"),
@@ -204,6 +226,15 @@ def _check_format(description: _Fields) -> None:
     if found != FORMAT:
         advice = "update fuseline" if found > FORMAT else "export the model again"
         raise FolderError(f"{description.where} is of format {found} and this fuseline reads format {FORMAT}; {advice}")
+
+
+def _max_loss(description: _Fields) -> float | None:
+    value = description.values.get("max_loss")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise description.wrong("max_loss", "a share from 0 to below 1")
+    return float(value)
 
 
 def _check_contract(folder: Folder) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .decoder import CachedDecoder, Encoded
 from .errors import FolderError, InputError
-from .folder import Folder, Signature, mismatches
+from .folder import AUTO, Folder, Signature, mismatches
 from .generation import Generation, GenerationConfig
 from .images import ImageProcessor
 from .search import search
@@ -58,17 +58,25 @@ class Model:
     def from_pretrained(
         cls,
         folder: str | Path | None = None,
-        variant: str | None = None,
+        variant: str | None = AUTO,
         device: str = "cpu",
         threads: int | None = None,
     ) -> Model:
         """Open a model folder.
 
-        folder: its path; None for the captioner that ships. variant: one of those in the folder; None for its default.
+        folder: its path; None for the captioner that ships. variant: one of those in the folder; None for its default;
+        "auto" for what is fastest here and good enough, encoder and decoder each for itself (see fuseline.auto).
         device: "cpu", "cuda" or the name of a provider of onnxruntime. threads: None for one a physical core.
         Raises FolderError, DeviceError, InputError.
         """
-        return cls(Folder.open(folder, variant), device, threads)
+        if variant != AUTO:
+            return cls(Folder.open(folder, variant), device, threads)
+        opened = Folder.open(folder)
+        if len(opened.variants) > 1:
+            from .auto import choose
+
+            opened = choose(opened, device, threads).applied(opened)
+        return cls(opened, device, threads)
 
     def generate(
         self, pixel_values: npt.ArrayLike, decoder_input_ids: npt.ArrayLike | None = None, **fields: Any

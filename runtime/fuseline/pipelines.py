@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError
+from .folder import AUTO
 from .images import load_image
 from .model import Model
 
@@ -36,7 +37,7 @@ def pipeline(
     task: str = "image-to-text",
     model: Model | str | Path | None = None,
     *,
-    variant: str | None = None,
+    variant: str | None = AUTO,
     device: str = "cpu",
     threads: int | None = None,
     batch_size: int = 1,

@@ -28,7 +28,7 @@ def open_session(path: Path, device: str = "cpu", threads: int | None = None) ->
 
     providers = _providers(device)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _threads(threads)
+    options.intra_op_num_threads = thread_count(threads)
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -84,7 +84,8 @@ def _quota() -> int:
         return _MOST_THREADS
 
 
-def _threads(threads: int | None) -> int:
+def thread_count(threads: int | None) -> int:
+    """threads, or one for each physical core. Raises InputError for a number that cannot be used."""
     if threads is None:
         return physical_cores()
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:

@@ -16,8 +16,9 @@ import pytest
 from onnx import TensorProto
 
 from fuseline.errors import ExportError
-from fuseline.export import build_decoder, decoder_info, folder, write_folder
+from fuseline.export import add_variants, build_decoder, decoder_info, folder, write_folder
 from fuseline.export.graph import model_of, new_graph
+from fuseline.folder import Folder
 from tests import tiny
 
 
@@ -195,3 +196,54 @@ def test_the_tiny_folder_is_one_that_can_be_opened(tiny_path: Path, tmp_path: Pa
 
     opened = Folder.open(tmp_path / "copy", variant="int8")
     assert (opened.variant, opened.default_variant, opened.decoder.width) == ("int8", "fp32", 32)
+
+
+def test_variants_are_added_to_a_folder_that_exists(parts: dict[str, Any], tmp_path: Path) -> None:
+    out, graphs = tmp_path / "out", parts["variants"]["fp32"]
+    write_folder(out, **parts, quality={"fp32": {"CIDEr": 0.5}})
+    (out / "MODEL_CARD.md").write_text("by hand")
+    before = written(out)
+    other = {"encoder": graphs["encoder"], "decoder": renamed(graphs["decoder"], "other")}
+    add_variants(out, {"int4": other}, default_variant="int4", check=lambda _: {"quality": {"int4": {"CIDEr": 0.4}}})
+    opened = Folder.open(out)  # checks every hash
+    assert (opened.default_variant, list(opened.variants)) == ("int4", ["fp32", "int4"])
+    assert opened.variants["int4"].encoder == opened.variants["fp32"].encoder  # the same graph lies there once
+    assert opened.quality == {"fp32": {"CIDEr": 0.5}, "int4": {"CIDEr": 0.4}}
+    after = written(out)
+    changed_files = {name for name in after if after[name] != before.get(name)}
+    assert changed_files == {"fuseline.json", "onnx/decoder_model_int4.onnx"}
+    assert list(tmp_path.iterdir()) == [out]
+    # The same variant anew: its file is replaced, and one that nobody uses any more goes.
+    add_variants(out, {"int4": graphs}, default_variant="fp32")
+    assert sorted(path.name for path in (out / "onnx").iterdir()) == [
+        "decoder_model_fp32.onnx",
+        "encoder_model_fp32.onnx",
+    ]
+
+
+def test_adding_leaves_the_folder_as_it_was_where_it_fails(parts: dict[str, Any], tmp_path: Path) -> None:
+    out, graphs = tmp_path / "out", parts["variants"]["fp32"]
+    write_folder(out, **parts)
+    before = written(out)
+    odd = {"encoder": changed(graphs["encoder"], "odd"), "decoder": graphs["decoder"]}
+    with pytest.raises(
+        ExportError, match="the encoder of variant 'int4' has other inputs or outputs than the folder's"
+    ):
+        add_variants(out, {"int4": odd})
+    with pytest.raises(ExportError, match="a variant cannot be called 'auto'"):
+        add_variants(out, {"auto": graphs})
+
+    def refuse(_: Path) -> Mapping[str, Mapping[str, Any]]:
+        raise ExportError("it loses too much")
+
+    with pytest.raises(ExportError, match="it loses too much"):
+        add_variants(out, {"int4": {**graphs, "decoder": renamed(graphs["decoder"], "x")}}, check=refuse)
+    assert written(out) == before
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def renamed(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.name = name
+    return copy

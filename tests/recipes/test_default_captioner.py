@@ -237,7 +237,7 @@ def test_the_recipe_runs_resumes_and_its_folder_captions(tmp_path: Path, monkeyp
     assert len((work / "log.jsonl").read_text().splitlines()) == len(epochs)
     for ours, theirs in zip(captioner.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
-    shipped = export.export(again, data, work, vocabulary, val)
+    shipped = export.export(again, data, work, vocabulary)
     about = json.loads((shipped / "fuseline.json").read_text())
     assert set(about["variants"]) == {"int8"} and set(about["quality"]) == {"fp32", "int8"}
     assert len((work / "captions_int8.txt").read_text().splitlines()) == 4

@@ -1,0 +1,88 @@
+"""The command `fuseline evaluate`: its options and how its result is shown. The work is done in fuseline.export."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from .errors import ExportError
+
+if TYPE_CHECKING:
+    from fuseline.export import Evaluation
+
+Steps = Callable[[], AbstractContextManager[Callable[[int, int, str], None]]]
+
+EVALUATE_HELP = """\
+Caption a data set with the variants of a folder and print how good each is, with 95% intervals of the differences to
+fp32. The result goes into the folder's fuseline.json and MODEL_CARD.md. After an interrupt, the same command goes on
+where it was. Needs pip install 'fuseline[evaluate]'."""
+EVALUATE_EXAMPLE = "example: fuseline evaluate --data flickr8k/captions.jsonl --variants int8,int4 ~/models/name"
+
+
+def add_evaluate_options(evaluate: argparse.ArgumentParser) -> None:
+    """Everything that `fuseline evaluate` takes."""
+    add = evaluate.add_argument
+    add("folder", metavar="FOLDER", help="a model folder")
+    add("--data", required=True, metavar="FILE", help="captions.jsonl, or COCO's captions JSON")
+    add("--photos", metavar="FOLDER", help="where the photos' names start from (default: the folder of FILE)")
+    add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
+    add("--limit", type=int, metavar="N", help="only the first N photos")
+    add(
+        "--name", metavar="TEXT", help="what to call the data in the results (default: its folder's name and the split)"
+    )
+    add(
+        "--variants",
+        metavar="NAMES",
+        help="some of the folder's variants, by commas (default: all); fp32 is always among",
+    )
+    add("--ocr", action="store_true", help="score text that was read: error rates of words and characters")
+    add("--java", action="store_true", help="use the tokenizer of COCO's evaluation, and METEOR; both need Java")
+    add("--num-beams", type=int, metavar="N", help="texts that are followed at once (default: the model's own number)")
+    add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
+    add("--no-write", action="store_true", help="leave the folder as it is")
+    add("--json", action="store_true", help="print one object")
+
+
+def run_evaluate(options: argparse.Namespace, steps: Steps) -> int:
+    """Evaluate with a progress bar on standard error, then show the scores. steps: what makes the bar."""
+    try:
+        from fuseline.export import evaluate
+    except ModuleNotFoundError as error:
+        raise ExportError(
+            f"evaluating needs {error.name}, which is missing; pip install 'fuseline[evaluate]'"
+        ) from error
+    with steps() as progress:
+        found = evaluate(
+            options.folder,
+            options.data,
+            None if options.variants is None else [name.strip() for name in options.variants.split(",")],
+            split=options.split,
+            photos=options.photos,
+            limit=options.limit,
+            name=options.name,
+            task="ocr" if options.ocr else "caption",
+            tokenizer="ptb" if options.java else "words",
+            num_beams=options.num_beams,
+            threads=options.threads,
+            write=not options.no_write,
+            progress=progress,
+        )
+    print(json.dumps(found.report(), indent=2) if options.json else _table(found))
+    return 0
+
+
+def _table(found: Evaluation) -> str:
+    """A line for every variant and score, and its difference to fp32 with the interval."""
+    about = found.conditions
+    lines = [f"{about['dataset']}, {about['photos']} photos, beam {about['num_beams']}"]
+    for name, scored in found.variants.items():
+        same = "" if scored.same is None else f", {scored.same:.1%} of the texts as fp32"
+        lines += ["", f"{name}: {scored.bytes / 1e6:.2f} MB, {scored.milliseconds:.1f} ms a photo{same}"]
+        for score, value in scored.scores.items():
+            less = scored.less_base.get(score)
+            apart = f"   {less.value:+.4f} ({less.low:+.4f} to {less.high:+.4f})" if less else ""
+            lines.append(f"  {score:<22}{value:.4f}{apart}")
+    return "\n".join(lines)
