@@ -1,4 +1,4 @@
-"""`python -m benchmarks profile`: where the time of one caption goes, operator by operator, and what Python takes of it.
+"""`python -m benchmarks profile`: where the time of one caption goes, by operator, and what Python takes of it.
 
 onnxruntime writes down when each of its nodes began and ended, in a process whose sessions are opened with its
 profiler on; around that stand our own clocks. Writing it down costs time itself, so the caption is measured without

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import environments, models, photos
-from .client import Worker
+from .client import ROOT, Worker
 from .errors import BenchmarkError
 from .machine import Floors
 from .models import Model
@@ -318,6 +318,9 @@ class ModelRun:
             self._refuse(each.spec, str(error))
 
     def _refuse(self, spec: Spec, reason: str) -> None:
+        # A result is read elsewhere, where the places of this machine say nothing.
+        for place in (environments.cache(), ROOT, Path.home()):
+            reason = reason.replace(f"{place}/", "")
         self.recorder.refuse(spec.name, self.model.name, "caption", reason, **self._main)
 
 
