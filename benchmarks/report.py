@@ -88,7 +88,8 @@ def _model(records: Sequence[Record], model: Model, folder: Path) -> list[str]:
         name = f"speed-{model.name}.svg"
         plots.bars(folder / name, f"{model.name}: one caption", drawn)
         parts += [f"![One caption of {model.name}]({name})", _table(rows, _main_columns(records, model))]
-        parts += [_table(rows, _other_columns(records, model))]
+        others = _table(rows, _other_columns(records, model))
+        parts += [others] if others.count("|---") > 1 else []
     panels = _panels(records, model)
     if panels:
         name = f"speed-{model.name}-scaling.svg"
