@@ -319,10 +319,9 @@ def _machine() -> dict[str, Any]:
 def _described(folder: Folder) -> dict[str, Any]:
     variants = {}
     for name, variant in folder.variants.items():
-        graphs = dict.fromkeys((variant.encoder, variant.decoder))
         variants[name] = {
             "default": name == folder.default_variant,
-            "bytes": sum(folder.sizes[graph] for graph in graphs),
+            "bytes": sum(size for file, size in folder.sizes.items() if file.startswith(variant.graphs)),
             "quality": folder.quality.get(name, {}),
         }
     return {"path": str(folder.path), "made by": folder.made_by, "variants": variants, "files": dict(folder.sizes)}
