@@ -331,16 +331,19 @@ def _machine() -> dict[str, Any]:
 
 
 def _described(folder: Folder) -> dict[str, Any]:
-    variants = {}
+    from .foreign import ForeignFolder
+
+    variants: dict[str, Any] = {}
     for name, variant in folder.variants.items():
-        graphs = dict.fromkeys((variant.encoder, variant.decoder))
         variants[name] = {
             "default": name == folder.default_variant,
-            "bytes": sum(folder.bytes_of(graph) for graph in graphs),
+            "bytes": sum(size for file, size in folder.sizes.items() if file.startswith(variant.graphs)),
             "quality": folder.quality.get(name, {}),
         }
-    described = {"path": str(folder.path), "made by": folder.made_by, "variants": variants, "files": dict(folder.sizes)}
-    return described | ({"auto": _chosen(folder)} if len(folder.variants) > 1 else {})
+    described: dict[str, Any] = {"path": str(folder.path), "made by": folder.made_by, "variants": variants}
+    described["files"] = dict(folder.sizes)
+    several = len(folder.variants) > 1 and not isinstance(folder, ForeignFolder)
+    return described | ({"auto": _chosen(folder)} if several else {})
 
 
 def _chosen(folder: Folder) -> dict[str, Any]:

@@ -7,23 +7,19 @@ every file it lists against its size and hash, before a graph or a tokenizer is 
 from __future__ import annotations
 
 import hashlib
-import json
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import FolderError
+from .files import external_locations, inside, read_json
+from .hub import downloaded, is_hub_id
 
 FORMAT = 1
 DESCRIPTION = "fuseline.json"
 AUTO = "auto"  # in the place of a variant: what fuseline.auto chooses
 DEFAULT_MODEL = "flickr8k-lite0"
-# config.json of the largest models is some tens of kB; a description with thousands of files stays below this too.
-LARGEST_JSON = 4 << 20
-# How protobuf writes the place of external data: StringStringEntryProto.key = "location", and the tag of its value.
-_LOCATION = b"\x0a\x08location\x12"
 
 Json = Mapping[str, Any]
 
@@ -51,6 +47,11 @@ class Variant:
 
     encoder: str
     decoder: str
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """The paths of all its graphs."""
+        return (self.encoder, self.decoder)
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,16 @@ class Folder:
     def open(cls, path: str | Path | None = None, variant: str | None = None) -> Folder:
         """Check the folder at path whole. None: the captioner that ships; variant None: the folder's default.
 
+        A name such as "org/name" that is no folder here is looked for on the hub. A folder without fuseline.json is
+        opened by the conventions of other tools, see fuseline.foreign.
         Raises FolderError naming the file and the reason: missing, truncated, edited, outside the folder, malformed.
         """
-        root = find(path)
-        description = _Fields(_read_json(root, DESCRIPTION), root / DESCRIPTION)
+        root = find(path, variant)
+        if not (root / DESCRIPTION).exists():
+            from .foreign import open_folder
+
+            return open_folder(root, variant)
+        description = _Fields(read_json(root, DESCRIPTION), root / DESCRIPTION)
         _check_format(description)
         variants = {
             name: Variant(graphs.text("encoder"), graphs.text("decoder"))
@@ -154,18 +161,19 @@ class Folder:
             quality={name: of.values for name, of in description.children("quality", optional=True).items()},
             agreement={name: of.values for name, of in description.children("agreement", optional=True).items()},
             max_loss=_max_loss(description),
-            config=_read_json(root, "config.json"),
-            generation_config=_read_json(root, "generation_config.json") if "generation_config.json" in sizes else {},
-            preprocessor_config=_read_json(root, "preprocessor_config.json"),
+            config=read_json(root, "config.json"),
+            generation_config=read_json(root, "generation_config.json") if "generation_config.json" in sizes else {},
+            preprocessor_config=read_json(root, "preprocessor_config.json"),
         )
         _check_contract(folder)
         return folder
 
 
-def find(path: str | Path | None) -> Path:
+def find(path: str | Path | None, variant: str | None = None) -> Path:
     """The resolved folder at path; a bare name that is no folder here may be that of a model that ships.
 
-    Raises FolderError if there is no folder, or one that fuseline did not make.
+    "org/name" that is no folder here is downloaded from the hub, as much of it as the variant needs.
+    Raises FolderError if there is no folder.
     """
     if path is None or (not Path(path).exists() and str(path) == PurePosixPath(path).name):
         from importlib import resources
@@ -174,15 +182,12 @@ def find(path: str | Path | None) -> Path:
         if path is None or (shipped / DESCRIPTION).exists():
             path = shipped
     root = Path(path)
+    if not root.exists() and is_hub_id(str(path)):
+        root = downloaded(str(path), variant)
     if not root.exists():
         raise FolderError(f"there is no model folder {root}")
     if not root.is_dir():
-        raise FolderError(f"{root} is a file; a model is a folder with a {DESCRIPTION}")
-    if not (root / DESCRIPTION).exists():
-        raise FolderError(
-            f"{root} has no {DESCRIPTION}; folders of other tools can be opened by a later version only, "
-            "until then export the checkpoint with fuseline.export"
-        )
+        raise FolderError(f"{root} is a file; a model is a folder with a {DESCRIPTION}, or of ONNX graphs by optimum")
     return root.resolve()
 
 
@@ -293,7 +298,7 @@ def _check_files(root: Path, description: _Fields, variants: Mapping[str, Varian
     sizes = {}
     for name, was in listed.items():
         sizes[name] = was.size("bytes", least=0)
-        _check_file(_inside(root, name), root / name, sizes[name], was.text("sha256"))
+        _check_file(inside(root, name, root / DESCRIPTION), root / name, sizes[name], was.text("sha256"))
     return sizes
 
 
@@ -313,70 +318,13 @@ def _check_file(file: Path, shown: Path, size: int, sha256: str) -> None:
         raise FolderError(f"{shown} was edited: {was}; copy or export it again")
 
 
-def _inside(root: Path, name: str) -> Path:
-    """The regular file of that name, links resolved. Raises FolderError if it lies elsewhere or is not there."""
-    pure = PurePosixPath(name)
-    if not name or "\\" in name or "\0" in name or ":" in name or pure.is_absolute() or ".." in pure.parts:
-        raise FolderError(f"{root / DESCRIPTION} lists {name!r}, which is not a path inside the folder")
-    try:
-        resolved = (root / name).resolve(strict=True)
-    except FileNotFoundError:
-        raise FolderError(f"{root / name} is missing; copy or export the folder again") from None
-    except (OSError, RuntimeError) as error:
-        raise FolderError(f"{root / name} cannot be opened: {error}") from error
-    if not resolved.is_relative_to(root):
-        raise FolderError(f"{root / name} is a link out of the folder, to {resolved}; put the file itself there")
-    if not resolved.is_file():
-        raise FolderError(f"{root / name} is not a regular file")
-    return resolved
-
-
 def _check_external_data(root: Path, variant: Variant, sizes: Mapping[str, int]) -> None:
-    """Weight files that the graphs point to are listed, hence checked.
-
-    A search for the bytes of the field, not a parse: enough to notice a file that was forgotten. That no location leads
-    out of the folder is what onnxruntime itself insists on when it loads the graph.
-    """
+    """Weight files that the graphs point to are listed, hence checked."""
     for graph in dict.fromkeys((variant.encoder, variant.decoder)):
-        with (root / graph).open("rb") as stream:
-            locations = _locations(stream.fileno()) if sizes[graph] else set()
-        for location in sorted(locations):
+        for location in sorted(external_locations(root / graph)):
             name = str(PurePosixPath(graph).parent / location)
             if name not in sizes:
                 raise FolderError(f"{root / graph} reads its weights from {name}, which {DESCRIPTION} does not list")
-
-
-def _locations(file: int) -> set[str]:
-    """The locations of external data in the ONNX file with that descriptor."""
-    found = set()
-    with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as content:
-        at = content.find(_LOCATION)
-        while at >= 0:
-            start = at + len(_LOCATION) + 1
-            length = content[start - 1] if start <= len(content) else 0  # in one byte: names here are below 128 bytes
-            found.add(content[start : start + length].decode("utf-8", "replace"))
-            at = content.find(_LOCATION, start)
-    return found
-
-
-def _read_json(root: Path, name: str) -> dict[str, Any]:
-    """The object in a JSON file of the folder. Raises FolderError naming file, line and column of what is malformed."""
-    file = _inside(root, name)
-    size = file.stat().st_size
-    if size > LARGEST_JSON:
-        raise FolderError(f"{root / name} has {size} bytes and may have {LARGEST_JSON}; it should hold a few thousand")
-    try:
-        value = json.loads(file.read_bytes())
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise FolderError(f"{root / name} is not JSON: {place}: {error.msg}") from error
-    except (ValueError, RecursionError) as error:
-        raise FolderError(f"{root / name} is not JSON: {error}") from error
-    except OSError as error:
-        raise FolderError(f"{root / name} cannot be read: {error.strerror}") from error
-    if not isinstance(value, dict):
-        raise FolderError(f"{root / name} must hold a JSON object")
-    return value
 
 
 @dataclass(frozen=True)

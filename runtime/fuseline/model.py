@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .decoder import CachedDecoder, Encoded
+from .decoder import CachedDecoder, Decoder, Encoded
 from .errors import FolderError, InputError
 from .folder import AUTO, Folder, Signature, mismatches
+from .foreign import ForeignFolder, open_graphs
 from .generation import Generation, GenerationConfig
 from .images import ImageProcessor
 from .search import search
@@ -42,17 +43,30 @@ class Model:
             folder.preprocessor_config, str(folder.path / "preprocessor_config.json")
         )
         self.tokenizer = _tokenizer(folder.tokenizer_path)
+        if isinstance(folder, ForeignFolder):
+            self._open_foreign(folder, device, threads)
+        else:
+            self._open(folder, device, threads)
+
+    def _open(self, folder: Folder, device: str, threads: int | None) -> None:
+        """The graphs of a folder that fuseline made."""
         self._encoder = _session(folder.encoder_path, folder.encoder_signature, device, threads)
         sizes = folder.decoder
-        self._decoder = CachedDecoder(
+        self._decoder: Decoder = CachedDecoder(
             _session(folder.decoder_path, folder.decoder_signature, device, threads),
             layers=sizes.layers,
             width=sizes.width,
             vocab_size=sizes.vocab_size,
             max_positions=sizes.max_positions,
         )
-        self._pixels = next(tensor.shape for tensor in folder.encoder_signature.inputs if tensor.name == _PIXELS)
+        self._pixels = next(tensor for tensor in folder.encoder_signature.inputs if tensor.name == _PIXELS)
         self._crossing = [tensor.name for tensor in folder.encoder_signature.outputs]
+
+    def _open_foreign(self, folder: ForeignFolder, device: str, threads: int | None) -> None:
+        """The graphs of a folder of optimum or transformers.js."""
+        graphs = open_graphs(folder, device, threads)
+        self._encoder, self._decoder = graphs.encoder, graphs.decoder
+        self._pixels, self._crossing = graphs.pixels, [graphs.hidden]
 
     @classmethod
     def from_pretrained(
@@ -62,17 +76,18 @@ class Model:
         device: str = "cpu",
         threads: int | None = None,
     ) -> Model:
-        """Open a model folder.
+        """Open a model folder, of fuseline or as optimum and transformers.js write them.
 
-        folder: its path; None for the captioner that ships. variant: one of those in the folder; None for its default;
-        "auto" for what is fastest here and good enough, encoder and decoder each for itself (see fuseline.auto).
+        folder: its path, or a name on the hub such as "org/name"; None for the captioner that ships. variant: one of
+        those in the folder; None for its default; "auto" for what is fastest here and good enough, encoder and decoder
+        each for itself (see fuseline.auto).
         device: "cpu", "cuda" or the name of a provider of onnxruntime. threads: None for one a physical core.
         Raises FolderError, DeviceError, InputError.
         """
         if variant != AUTO:
             return cls(Folder.open(folder, variant), device, threads)
         opened = Folder.open(folder)
-        if len(opened.variants) > 1:
+        if len(opened.variants) > 1 and not isinstance(opened, ForeignFolder):  # of theirs no quality is known
             from .auto import choose
 
             opened = choose(opened, device, threads).applied(opened)
@@ -96,11 +111,15 @@ class Model:
         return search(self._decoder, encoded, prompt, config, max_positions=positions, encoder_ms=encoder_ms)
 
     def encode(self, pixel_values: npt.ArrayLike) -> Encoded:
-        """Run the encoder: float32[B, 3, height, width] -> cross-attention K/V of all layers, float32[B, S, E] each."""
+        """Run the encoder: float32[B, 3, height, width] -> cross-attention K/V of all layers, float32[B, S, E] each.
+
+        In a folder of another tool: the encoder's last hidden state, float32[B, S, E] or float16.
+        """
         from onnxruntime import OrtValue
 
         pixels = self._checked(pixel_values)
-        outputs = self._encoder.run_with_ort_values(self._crossing, {_PIXELS: OrtValue.ortvalue_from_numpy(pixels)})
+        given = OrtValue.ortvalue_from_numpy(pixels.astype(self._pixels.type, copy=False))
+        outputs = self._encoder.run_with_ort_values(self._crossing, {_PIXELS: given})
         return Encoded(len(pixels), dict(zip(self._crossing, outputs, strict=True)))
 
     def decode(self, sequences: npt.NDArray[np.int64], skip_special_tokens: bool = True) -> list[str]:
@@ -110,11 +129,12 @@ class Model:
     def _checked(self, pixel_values: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """pixel_values as the encoder reads them. Raises InputError for another type or shape, NaN or infinity."""
         pixels = np.asarray(pixel_values)
-        right = f"float32[{', '.join(map(str, self._pixels))}]"
+        shape = self._pixels.shape
+        right = f"float32[{', '.join(map(str, shape))}]"
         if pixels.dtype != np.float32:
             raise InputError(f"pixel_values must be {right}, not {pixels.dtype}")
         fits = pixels.ndim == 4 and all(
-            isinstance(size, str) or size == found for size, found in zip(self._pixels, pixels.shape, strict=True)
+            isinstance(size, str) or size == found for size, found in zip(shape, pixels.shape, strict=True)
         )
         if not fits or 0 in pixels.shape:
             raise InputError(f"pixel_values must be {right}, not of shape {list(pixels.shape)}")

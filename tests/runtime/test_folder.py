@@ -17,7 +17,8 @@ import pytest
 
 from fuseline import Model
 from fuseline.errors import FolderError
-from fuseline.folder import LARGEST_JSON, Folder, Signature, Tensor, find, mismatches
+from fuseline.files import LARGEST_JSON
+from fuseline.folder import Folder, Signature, Tensor, find, mismatches
 from tests import tiny
 
 GRAPH = "onnx/decoder_model_fp32.onnx"
@@ -285,9 +286,9 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
         Folder.open(tmp_path / "file")
 
 
-def test_a_folder_of_another_tool_is_refused_with_advice(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "encoder_model.onnx").write_bytes(b"")
-    with pytest.raises(FolderError, match=r"has no fuseline\.json; folders of other tools .* later version .* export"):
+    with pytest.raises(FolderError, match=r"has no fuseline\.json, and no encoder_model\.onnx with .* fuseline export"):
         Folder.open(tmp_path)
 
 
