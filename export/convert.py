@@ -21,6 +21,7 @@ from .check import Agreement, check
 from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
 from .encoder import ENCODERS, HIDDEN_STATES, export_encoder, photo_size
 from .folder import Model, check_out, write_folder
+from .linears import fuse_linears
 from .weights import Array, Scheme
 
 # The names of the whole model in config.json.
@@ -60,11 +61,11 @@ def export(
 ) -> ExportReport:
     """Write the fuseline folder `out` of a VisionEncoderDecoderModel, and compare it with transformers.
 
-    source: a local folder or a hub id; variants: fp32 and int8 (the decoder and its cross-attention K/V; the encoder
-    stays float32), the first is the default; max_length: the longest text in tokens (default: as long as the model's
-    positions reach), positions beyond it are left out; progress: is called with the step, the number of
-    steps and what is done in it. Everything but the graphs comes from the checkpoint as it is, except a longer
-    max_length in generation_config.json. `out` is complete at the end, or as it was if anything fails.
+    source: a local folder or a hub id; variants: some of fp32, fp16, int8 and int4, the first is the default;
+    max_length: the longest text in tokens (default: as long as the model's positions reach), positions beyond it are
+    left out; progress: is called with the step, the number of steps and what is done in it. Everything but the graphs
+    comes from the checkpoint as it is, except a longer max_length in generation_config.json. `out` is complete at the
+    end, or as it was if anything fails.
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """
@@ -156,8 +157,10 @@ def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], d
     encoder: onnx.ModelProto = export_encoder(reference.encoder, photo_size(reference.config.encoder))
     graphs: dict[str, dict[str, Model]] = {}
     for name, scheme in plan.schemes.items():
+        # In float32 onnxruntime's own products are the faster ones for the many rows of an encoder.
+        body = encoder if scheme == "fp32" else fuse_linears(encoder, scheme)
         graphs[name] = {
-            "encoder": plan.adapter.append_cross_kv(encoder, weights, config, HIDDEN_STATES, scheme),
+            "encoder": plan.adapter.append_cross_kv(body, weights, config, HIDDEN_STATES, scheme),
             "decoder": plan.adapter.build_decoder(weights, config, scheme, positions),
         }
     return graphs, info

@@ -27,6 +27,7 @@ PARTS = ("encoder", "decoder")
 # takes 255 MB in int8 and 768 MB in fp32 once loaded, against 367 and 1,113 MB from one file (onnxruntime 1.32).
 # Smaller models stay one file.
 EXTERNAL_OVER = 64 * 2**20
+PAGE = 4096
 
 Model = onnx.ModelProto | Path
 Json = Mapping[str, Any] | Path  # a value to write, or a file to copy as it is
@@ -205,15 +206,31 @@ def _hash(model: onnx.ModelProto) -> bytes:
 def _write_graph(model: onnx.ModelProto, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > EXTERNAL_OVER:
-        outside = onnx.ModelProto()  # a copy, since saving replaces the weights by references to the file
-        outside.CopyFrom(model)
-        onnx.save_model(outside, path, save_as_external_data=True, location=f"{path.name}_data")
+        _write_outside(model, path)
     else:
         path.write_bytes(model.SerializeToString(deterministic=True))
     try:
         onnx.checker.check_model(path)
     except onnx.checker.ValidationError as error:
         raise ExportError(f"{path.name} is not a valid ONNX graph: {str(error).splitlines()[0]}") from error
+
+
+def _write_outside(model: onnx.ModelProto, path: Path) -> None:
+    """Write the graph, and its weights in a file beside it, each from the start of a page so that it can be mapped."""
+    outside = onnx.ModelProto()
+    outside.CopyFrom(model)
+    with path.with_name(f"{path.name}_data").open("wb") as data:
+        for tensor in outside.graph.initializer:
+            if len(tensor.raw_data) < PAGE:
+                continue
+            data.write(bytes(-data.tell() % PAGE))
+            place = {"location": Path(data.name).name, "offset": data.tell(), "length": len(tensor.raw_data)}
+            data.write(tensor.raw_data)
+            tensor.ClearField("raw_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in place.items():
+                tensor.external_data.add(key=key, value=str(value))
+    path.write_bytes(outside.SerializeToString(deterministic=True))
 
 
 def _loaded(model: Model) -> onnx.ModelProto:

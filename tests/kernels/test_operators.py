@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from onnx import TensorProto
 from fuseline.export.graph import Activation, Graph, Step, cached_self_attention, cross_attention, linear, model_of
 from fuseline.export.graph import new_graph as _new_graph
 from fuseline.export.weights import Scheme, quantize_columns, quantize_groups
-from fuseline.kernels import library_info
+from fuseline.kernels import document, library_info
 from fuseline.kernels.bodies import body, operators, text
 from fuseline.kernels.library import Native, kernels
 
@@ -287,3 +288,8 @@ def test_every_operator_has_a_body_and_no_other_has() -> None:
     assert all(body(name).name == name for name in operators())
     with pytest.raises(ValueError, match="there is no operator 'Linear'"):
         text("Linear")
+
+
+def test_the_page_of_the_operators_is_what_the_bodies_say() -> None:
+    page = Path(__file__).parents[2] / "docs" / "operators.md"
+    assert page.read_text() == document.page(), "run python -m fuseline.kernels.document > docs/operators.md"

@@ -1,0 +1,57 @@
+"""Writes docs/operators.md from the bodies: `python -m fuseline.kernels.document > docs/operators.md`."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+from .bodies import DOMAIN, ENDINGS, FORMATS, VERSION, operators, text
+
+_INTRODUCTION = f"""\
+# The operators
+
+Domain `{DOMAIN}`, version {VERSION}. This page is made from `kernels/bodies.py` by `python -m fuseline.kernels.document`.
+
+Each operator is defined by a body in standard ONNX operators. A model carries the bodies of the operators it uses, so it runs
+everywhere; where the kernel library is registered (CPU sessions of fuseline) the kernels run in their place and give the same
+numbers up to float rounding. A kernel refuses shapes that do not go together, a beam table that points to no row and a cache
+that is full with a sentence that names the node.
+
+## Linear layers
+
+`<format>Linear<ending>`: y = ending(x @ weight + bias). Formats: {", ".join(FORMATS)}. Endings: none, \
+{", ".join(ending for ending in ENDINGS if ending)} (the last adds another value).
+
+| input | Float, Half | Int8 | Int4 |
+|---|---|---|---|
+| x | float32[..., I] | the same | the same |
+| weight | float32 or float16[K, I, 16] | uint8[K, I / 4, 16, 4], zero point 128 | uint8[K, I / 8, 16, 4], two codes a byte, zero point 8 |
+| scale | - | float32[O] | float16[K, groups, 16], of 32 inputs or a multiple |
+| bias | float32[O] | the same | the same |
+| residual (Add only) | float32[..., O] | the same | the same |
+
+K = ceil(O / 16): the weights of 16 outputs lie together, in the order in which AVX2, AVX-512 VNNI and NEON read them, so that a
+block is one stream through memory. Inputs are rounded up to 4 or to whole groups, with weights of zero. In 8 and 4 bits every
+row of x is rounded to 127 steps of its own scale first, so that a row's result does not depend on its neighbours.
+"""
+
+# The operators shown in full; the other linear layers differ in their last line only.
+_SHOWN = (*(f"{form}Linear" for form in FORMATS), "CachedSelfAttention", "CrossAttention")
+_ABOUT = {
+    "CachedSelfAttention": "qkv: float32[R x T, 3 E]; past and present: float32[C, R, E], one memory where they are bound so; "
+    "position: int64[1]; beam_table: int64[R, C]. Attributes: heads, scale. Causal among the T tokens.",
+    "CrossAttention": "query: float32[R x T, E]; key, value: float32[B, S, E], shared by the R / B rows of a photo. "
+    "Attributes: heads, scale.",
+}
+
+
+def page() -> str:
+    """docs/operators.md."""
+    parts = [_INTRODUCTION, f"All operators: {', '.join(f'`{name}`' for name in operators())}.\n"]
+    for name in _SHOWN:
+        about = f"{_ABOUT[name]}\n\n" if name in _ABOUT else ""
+        parts.append(f"## {name}\n\n{about}```\n{dedent(text(name)).strip()}\n```\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(page(), end="")
