@@ -16,6 +16,8 @@ import numpy.typing as npt
 from fuseline.errors import ExportError
 from fuseline.model import Model
 
+from .adapters import model_adapter
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -54,7 +56,7 @@ class _Difference:
 
 
 def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> Agreement:
-    """Compare a variant of the folder with reference, the VisionEncoderDecoderModel of transformers it was made of.
+    """Compare a variant of the folder with reference, the model of transformers it was made of.
 
     Raises ExportError where fp32 differs by more than a tie, and what Model.from_pretrained raises.
     """
@@ -159,9 +161,9 @@ def _reference_logits(reference: Any, pixels: Array, tokens: Array) -> Array:
     """float32[B, T, V]."""
     import torch
 
+    adapter = model_adapter({"architectures": [type(reference).__name__]})
     with torch.inference_mode():
-        made = reference(pixel_values=torch.from_numpy(pixels), decoder_input_ids=torch.from_numpy(tokens))
-    logits: Array = made.logits.numpy()
+        logits: Array = adapter.logits(reference, torch.from_numpy(pixels), torch.from_numpy(tokens)).numpy()
     return logits
 
 

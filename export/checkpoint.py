@@ -19,7 +19,7 @@ from fuseline.errors import ExportError
 _DOWNLOADED = ["*.json", "*.txt", "*.safetensors", "pytorch_model*.bin"]
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # What a captioner has no use for: the model keeps it, and older checkpoints lack it.
-_UNUSED = re.compile(r"^encoder\.pooler\.|\.position_ids$")
+_UNUSED = re.compile(r"^encoder\.pooler\.|\.position_ids$|\._float_tensor$")
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,16 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     return Checkpoint(folder, config)
 
 
-def load_model(checkpoint: Checkpoint) -> Any:
-    """The VisionEncoderDecoderModel of transformers, float32, in eval mode, on the CPU.
+def load_model(checkpoint: Checkpoint, loader: str) -> Any:
+    """The model of transformers, float32, in eval mode, on the CPU. loader: its class.
 
     Raises ExportError where a weight file is damaged, holds more than tensors, or lacks a tensor.
     """
     import torch
-    from transformers import VisionEncoderDecoderModel
+    import transformers
 
     try:
-        loaded: Any = VisionEncoderDecoderModel.from_pretrained(  # type: ignore[no-untyped-call]
+        loaded: Any = getattr(transformers, loader).from_pretrained(
             checkpoint.path,
             dtype=torch.float32,
             attn_implementation="eager",  # the one that follows every flag of the configurations

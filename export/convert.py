@@ -16,16 +16,14 @@ from fuseline.errors import ExportError
 from fuseline.generation import GenerationConfig
 from fuseline.images import ImageProcessor
 
-from .adapters import DecoderAdapter, decoder_adapter
+from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, check
 from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
-from .encoder import ENCODERS, HIDDEN_STATES, export_encoder, photo_size
+from .encoder import HIDDEN_STATES, export_encoder
 from .folder import Model, check_out, write_folder
 from .linears import fuse_linears
 from .weights import Array, Scheme
 
-# The names of the whole model in config.json.
-ARCHITECTURES = ("VisionEncoderDecoderModel", "vision-encoder-decoder")
 SCHEMES: Mapping[str, Scheme] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "int4": "int4"}
 
 Progress = Callable[[int, int, str], None]
@@ -45,8 +43,9 @@ class _Plan:
     """A checkpoint that can be exported, as far as its small files tell."""
 
     checkpoint: Checkpoint
-    adapter: DecoderAdapter
+    adapter: ModelAdapter
     preprocessor: Path
+    generation: dict[str, Any] | None
     schemes: Mapping[str, Scheme]
     max_length: int | None
 
@@ -57,14 +56,16 @@ def export(
     variants: Sequence[str] = ("fp32",),
     max_length: int | None = None,
     *,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
-    """Write the fuseline folder `out` of a VisionEncoderDecoderModel, and compare it with transformers.
+    """Write the fuseline folder `out` of an encoder/decoder checkpoint, and compare it with transformers.
 
     source: a local folder or a hub id; variants: some of fp32, fp16, int8 and int4, the first is the default;
     max_length: the longest text in tokens (default: as long as the model's positions reach), positions beyond it are
-    left out; progress: is called with the step, the number of steps and what is done in it. Everything but the graphs
-    comes from the checkpoint as it is, except a longer max_length in generation_config.json. `out` is complete at the
+    left out; force: replace an older fuseline folder at `out`; progress: is called with the step, the number of steps
+    and what is done in it. Everything but the graphs comes from the checkpoint as it is, except a longer max_length in
+    generation_config.json and what a model's own generate says instead of that file (BLIP's). `out` is complete at the
     end, or as it was if anything fails.
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
@@ -76,11 +77,11 @@ def export(
             progress(step, steps, what)
 
     tell(0, "reading the checkpoint")
-    check_out(out)
+    check_out(out, replace=force)
     plan = _plan(source, variants, max_length)
     with _quiet():
         tell(1, "loading the weights")
-        reference = load_model(plan.checkpoint)
+        reference = load_model(plan.checkpoint, plan.adapter.loader)
         tell(2, "making the graphs")
         agreement = _write(plan, out, reference, tell)
     tell(steps, "done")
@@ -120,66 +121,52 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -
     if max_length is not None and max_length < 2:
         raise ExportError(f"max_length {max_length} must be at least 2, the start token and one more")
     checkpoint = open_checkpoint(source)
-    adapter = _adapter(checkpoint.config)
+    adapter = model_adapter(checkpoint.config)
+    adapter.check(checkpoint.config)
     preprocessor = checkpoint.file("preprocessor_config.json")
     if preprocessor is None:
         raise ExportError(f"{source} has no preprocessor_config.json, so how photos are to be prepared is not known")
     ImageProcessor.from_config(checkpoint.json(preprocessor.name) or {}, str(preprocessor))
-    generation = checkpoint.json("generation_config.json") or {}
-    GenerationConfig.from_folder(generation, checkpoint.config, checkpoint.path)
-    return _Plan(checkpoint, adapter, preprocessor, {name: SCHEMES[name] for name in variants}, max_length)
-
-
-def _adapter(config: Mapping[str, Any]) -> DecoderAdapter:
-    """The decoder's adapter. Raises ExportError for an architecture that is not known, with those that are."""
-    names = [name for name in (*(config.get("architectures") or ()), config.get("model_type")) if name]
-    if not any(name in ARCHITECTURES for name in names):
-        found = " or ".join(map(str, names)) or "without a name"
-        raise ExportError(f"the architecture {found} cannot be exported; known is {ARCHITECTURES[0]}")
-    encoder, decoder = config.get("encoder"), config.get("decoder")
-    if not isinstance(encoder, Mapping) or not isinstance(decoder, Mapping):
-        raise ExportError("config.json must have an object called encoder and one called decoder")
-    if encoder.get("model_type") not in ENCODERS:
-        found = encoder.get("model_type") or "without a model_type"
-        raise ExportError(f"the encoder {found} cannot be exported; known are {', '.join(ENCODERS)}")
-    return decoder_adapter(decoder)
+    generation = adapter.generation_config(checkpoint.config)
+    own = checkpoint.json("generation_config.json") or {}
+    GenerationConfig.from_folder(own if generation is None else generation, checkpoint.config, checkpoint.path)
+    schemes = {name: SCHEMES[name] for name in variants}
+    return _Plan(checkpoint, adapter, preprocessor, generation, schemes, max_length)
 
 
 def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:
     """The graphs of every variant by part, and what fuseline.json says of the decoder."""
-    config = reference.config.decoder.to_dict()
-    inputs, outputs = reference.decoder.get_input_embeddings(), reference.decoder.get_output_embeddings()
-    # The files say by their names what is tied, the configurations not always.
-    config["tie_word_embeddings"] = inputs.weight.data_ptr() == outputs.weight.data_ptr()
+    parts = plan.adapter.parts(reference)
+    adapter, config = parts.decoder, parts.decoder_config
     weights: dict[str, Array] = {name: tensor.numpy() for name, tensor in reference.state_dict().items()}
-    positions = _positions(plan, config)
-    info = plan.adapter.decoder_info(config, positions)
-    encoder: onnx.ModelProto = export_encoder(reference.encoder, photo_size(reference.config.encoder))
+    positions = _positions(plan, parts)
+    info = adapter.decoder_info(config, positions)
+    encoder: onnx.ModelProto = export_encoder(parts.encoder, parts.photo)
     graphs: dict[str, dict[str, Model]] = {}
     for name, scheme in plan.schemes.items():
         # In float32 onnxruntime's own products are the faster ones for the many rows of an encoder.
         body = encoder if scheme == "fp32" else fuse_linears(encoder, scheme)
         graphs[name] = {
-            "encoder": plan.adapter.append_cross_kv(body, weights, config, HIDDEN_STATES, scheme),
-            "decoder": plan.adapter.build_decoder(weights, config, scheme, positions),
+            "encoder": adapter.append_cross_kv(body, weights, config, HIDDEN_STATES, scheme),
+            "decoder": adapter.build_decoder(weights, config, scheme, positions),
         }
     return graphs, info
 
 
-def _positions(plan: _Plan, config: Mapping[str, Any]) -> int | None:
+def _positions(plan: _Plan, parts: Parts) -> int | None:
     """How many positions to keep: one less than max_length, since nothing follows the last token."""
     if plan.max_length is None:
         return None
-    most = plan.adapter.decoder_info(config)["max_positions"] + 1
+    most = parts.decoder.decoder_info(parts.decoder_config)["max_positions"] + 1
     if plan.max_length > most:
         raise ExportError(f"max_length {plan.max_length} is more than the {most} tokens that the decoder can write")
     return plan.max_length - 1
 
 
 def _generation_config(plan: _Plan, reference: Any) -> Path | dict[str, Any]:
-    """The checkpoint's own file, or what transformers makes of config.json; lengths lowered to those that are left."""
+    """The adapter's, the checkpoint's or what transformers makes of config.json; lengths lowered to what is left."""
     path, longest = plan.checkpoint.file("generation_config.json"), plan.max_length
-    own = plan.checkpoint.json("generation_config.json")
+    path, own = (None, plan.generation) if plan.generation else (path, plan.checkpoint.json("generation_config.json"))
     options: dict[str, Any] = own if own is not None else json.loads(reference.generation_config.to_json_string())
     changes = {}
     if longest is not None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 # model_type in the encoder's section of config.json, of the encoders that the tests compare with transformers.
-ENCODERS = ("beit", "deit", "swin", "vit")
+ENCODERS = ("beit", "deit", "donut-swin", "swin", "vit")
 HIDDEN_STATES = "encoder_hidden_states"
 OPSET = 20  # that of the decoder graphs
 

@@ -273,14 +273,19 @@ def _files(folder: Path, about: Mapping[str, Any] | None = None) -> dict[str, di
     return files
 
 
-def check_out(out: Path) -> None:
-    """Raises ExportError if a folder cannot be written to `out`, or something else than one of ours is there."""
+def check_out(out: Path, *, replace: bool = True) -> None:
+    """Raises ExportError if a folder cannot be written to `out`, or something is there that is not to be replaced.
+
+    replace: whether a fuseline folder may be; anything else never is.
+    """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise ExportError(f"{out} exists and is not a folder; name another folder to export to")
     if out.is_dir() and any(out.iterdir()) and not (out / "fuseline.json").is_file():
         raise ExportError(
             f"{out} holds something else than a fuseline folder and is left as it is; name another folder"
         )
+    if out.is_dir() and any(out.iterdir()) and not replace:
+        raise ExportError(f"{out} is a fuseline folder already; replace it with --force, or name another folder")
     if not out.parent.is_dir():
         raise ExportError(f"there is no folder {out.parent} to write {out.name} in; make it first")
 

@@ -1,6 +1,32 @@
 """One file per architecture: each writes a state dict down as graphs, in the words of fuseline.export.graph."""
 
-from . import gpt2
-from .registry import DecoderAdapter, decoder_adapter, known_decoders, register
+import importlib
 
-__all__ = ["DecoderAdapter", "decoder_adapter", "gpt2", "known_decoders", "register"]
+from .registry import (
+    DecoderAdapter,
+    ModelAdapter,
+    Parts,
+    decoder_adapter,
+    known_decoders,
+    known_models,
+    model_adapter,
+    register,
+    register_model,
+)
+
+# Those whose import registers an architecture.
+_ARCHITECTURES = ("bart", "bert", "blip", "gpt2", "mbart", "roberta", "trocr", "vision_encoder_decoder")
+for _name in _ARCHITECTURES:
+    importlib.import_module(f".{_name}", __name__)
+
+__all__ = [
+    "DecoderAdapter",
+    "ModelAdapter",
+    "Parts",
+    "decoder_adapter",
+    "known_decoders",
+    "known_models",
+    "model_adapter",
+    "register",
+    "register_model",
+]

@@ -1,9 +1,10 @@
-"""Which decoders are known: adapters register themselves here by the names that config.json uses."""
+"""Which models and decoders are known: adapters register themselves here by the names that config.json uses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import onnx
 
@@ -11,9 +12,14 @@ from fuseline.errors import ExportError
 
 from ..weights import Array, Scheme
 
+if TYPE_CHECKING:
+    import torch
+
+    from .text_decoder import TextDecoder
+
 
 class DecoderAdapter(Protocol):
-    """What an architecture has to offer; the arguments are explained at export/adapters/gpt2.py."""
+    """What the architecture of a decoder has to offer; the arguments are explained at adapters/text_decoder.py."""
 
     def build_decoder(
         self,
@@ -41,22 +47,77 @@ class DecoderAdapter(Protocol):
         ...
 
 
-_ADAPTERS: dict[str, DecoderAdapter] = {}
+@dataclass(frozen=True)
+class Parts:
+    """A loaded model taken apart. photo: height and width; decoder_config: a section of config.json as it is meant."""
+
+    encoder: torch.nn.Module
+    photo: tuple[int, int]
+    decoder: DecoderAdapter
+    decoder_config: Mapping[str, Any]
 
 
-def register(*names: str) -> Callable[[type[DecoderAdapter]], type[DecoderAdapter]]:
-    """Register a class without arguments for the class names and model types that config.json has for its decoder."""
+class ModelAdapter(Protocol):
+    """What the architecture of a whole model has to offer."""
 
-    def remember(adapter: type[DecoderAdapter]) -> type[DecoderAdapter]:
-        _ADAPTERS.update(dict.fromkeys(names, adapter()))
+    loader: str
+    """the class of transformers that loads it"""
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raises ExportError for a config.json of which no folder can be made."""
+        ...
+
+    def generation_config(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What generate goes by where that is not the checkpoint's generation_config.json."""
+        ...
+
+    def parts(self, model: Any) -> Parts:
+        """The encoder and the decoder of a model that `loader` has loaded."""
+        ...
+
+    def logits(self, model: Any, pixel_values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """float32[B, T, V] after every one of the tokens int64[B, T]."""
+        ...
+
+
+_DECODERS: dict[str, DecoderAdapter] = {}
+_MODELS: dict[str, ModelAdapter] = {}
+
+_Decoder = TypeVar("_Decoder", bound="TextDecoder")
+_Model = TypeVar("_Model", bound=ModelAdapter)
+
+
+def register(*names: str) -> Callable[[type[_Decoder]], type[_Decoder]]:
+    """Register a class for the class names and model types that config.json has for its decoder.
+
+    What DecoderAdapter asks for are classmethods of it.
+    """
+
+    def remember(adapter: type[_Decoder]) -> type[_Decoder]:
+        _DECODERS.update(dict.fromkeys(names, adapter))
+        return adapter
+
+    return remember
+
+
+def register_model(*names: str) -> Callable[[type[_Model]], type[_Model]]:
+    """Register a class without arguments for the class names and model types that config.json has for a whole model."""
+
+    def remember(adapter: type[_Model]) -> type[_Model]:
+        _MODELS.update(dict.fromkeys(names, adapter()))
         return adapter
 
     return remember
 
 
 def known_decoders() -> list[str]:
-    """The names that are registered, sorted."""
-    return sorted(_ADAPTERS)
+    """The names that are registered for decoders, sorted."""
+    return sorted(_DECODERS)
+
+
+def known_models() -> list[str]:
+    """The names that are registered for whole models, sorted."""
+    return sorted(_MODELS)
 
 
 def decoder_adapter(section: Mapping[str, Any]) -> DecoderAdapter:
@@ -64,9 +125,21 @@ def decoder_adapter(section: Mapping[str, Any]) -> DecoderAdapter:
 
     Raises ExportError with the list of what is known.
     """
-    names = [name for name in (*(section.get("architectures") or ()), section.get("model_type")) if name]
+    return _found(section, _DECODERS, "decoder")
+
+
+def model_adapter(config: Mapping[str, Any]) -> ModelAdapter:
+    """The adapter for a config.json, by its class name or else its model type; raises as decoder_adapter does."""
+    return _found(config, _MODELS, "architecture")
+
+
+_Adapter = TypeVar("_Adapter")
+
+
+def _found(config: Mapping[str, Any], adapters: Mapping[str, _Adapter], what: str) -> _Adapter:
+    names = [name for name in (*(config.get("architectures") or ()), config.get("model_type")) if name]
     for name in names:
-        if name in _ADAPTERS:
-            return _ADAPTERS[name]
+        if name in adapters:
+            return adapters[name]
     found = " or ".join(map(str, names)) or "without a name"
-    raise ExportError(f"the decoder {found} cannot be exported; known are {', '.join(known_decoders())}")
+    raise ExportError(f"the {what} {found} cannot be exported; known are {', '.join(sorted(adapters))}")

@@ -36,7 +36,7 @@ _CAPTION_EXAMPLE = """\
 example: fuseline caption --num-beams 4 holiday/ cat.jpg
          curl -s https://example.org/dog.jpg | fuseline caption --json -"""
 _EXPORT_HELP = """\
-Turn a Hugging Face VisionEncoderDecoder model into a fuseline folder, and compare the two on generated photos.
+Turn a Hugging Face image-to-text model into a fuseline folder, and compare the two on generated photos.
 OUT is complete at the end, or as it was if anything fails. Needs pip install 'fuseline[export]'."""
 _EXPORT_EXAMPLE = "example: fuseline export --variants int8,fp32 org/name ~/models/name"
 _INFO_HELP = "Show what fuseline finds on this machine (CPU, kernel library, onnxruntime) and what a model holds."
@@ -127,9 +127,10 @@ def _add_caption_options(caption: argparse.ArgumentParser) -> None:
 def _add_export_options(export: argparse.ArgumentParser) -> None:
     add = export.add_argument
     add("model", metavar="MODEL", help="a local folder, or a name on the hub such as org/name")
-    add("out", metavar="OUT", help="the folder to write; an older fuseline folder is replaced")
+    add("out", metavar="OUT", help="the folder to write")
     add("--variants", default="fp32", metavar="NAMES", help="fp32, int8 or both; the first is the default one")
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
+    add("--force", action="store_true", help="replace an older fuseline folder at OUT")
     add("--json", action="store_true", help="print one object: path, files, agreement")
 
 
@@ -259,7 +260,9 @@ def _export(options: argparse.Namespace) -> int:
         raise ExportError(f"exporting needs {error.name}, which is missing; pip install 'fuseline[export]'") from error
     variants = [name.strip() for name in options.variants.split(",")]
     with _steps() as progress:
-        report = export(options.model, options.out, variants, options.max_length, progress=progress)
+        report = export(
+            options.model, options.out, variants, options.max_length, force=options.force, progress=progress
+        )
     _show_export(report, options.json)
     return 0
 

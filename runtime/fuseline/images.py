@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from .errors import FolderError, InputError
+from .framing import Frame
 
 ImageSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]"
@@ -227,17 +228,20 @@ def _deep_grey(image: Image.Image, name: str) -> Image.Image:
 class _Kind:
     """What an image processor of transformers does where the configuration is silent; all have one order of steps."""
 
-    size: int  # a square's edge, or the shortest edge
+    size: int | tuple[int, int]  # a square's edge, or the shortest edge; or height and width
     resample: Image.Resampling
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     shortest_edge: bool = False  # an int `size` is the shortest edge, and {"shortest_edge": ...} is known
     crop: int | None = None  # None: this processor has no `do_center_crop`
+    switches: tuple[str, ...] = ()  # what else may be switched
 
 
 _HALF = (0.5, 0.5, 0.5)
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+_FRAMING = ("do_thumbnail", "do_align_long_axis", "do_pad")
 
 _KINDS = {
     "ViTImageProcessor": _Kind(224, Image.Resampling.BILINEAR, _HALF, _HALF),
@@ -245,6 +249,7 @@ _KINDS = {
     "BeitImageProcessor": _Kind(256, Image.Resampling.BICUBIC, _HALF, _HALF, crop=224),
     "BlipImageProcessor": _Kind(384, Image.Resampling.BICUBIC, _CLIP_MEAN, _CLIP_STD),
     "CLIPImageProcessor": _Kind(224, Image.Resampling.BICUBIC, _CLIP_MEAN, _CLIP_STD, shortest_edge=True, crop=224),
+    "DonutImageProcessor": _Kind((2560, 1920), Image.Resampling.BILINEAR, _HALF, _HALF, switches=_FRAMING),
 }
 
 # Without effect here: images are RGB already, and label maps are not captioned.
@@ -265,6 +270,7 @@ class ImageProcessor:
     crop: tuple[int, int] | None  # (height, width)
     rescale_factor: float | None
     mean_std: tuple[tuple[float, ...], tuple[float, ...]] | None  # of R, G and B
+    frame: Frame | None = None  # in place of size and crop
 
     @classmethod
     def from_config(cls, config: Mapping[str, object], where: str) -> ImageProcessor:
@@ -277,12 +283,14 @@ class ImageProcessor:
         reader = _ConfigReader(config, where)
         kind = reader.kind()
         crops = reader.switch("do_center_crop", kind.crop is not None)
+        resizes = reader.switch("do_resize", True) and not kind.switches
         processor = cls(
-            size=reader.size("size", kind.size, kind.shortest_edge) if reader.switch("do_resize", True) else None,
+            size=reader.size("size", kind.size, kind.shortest_edge) if resizes else None,
             resample=reader.resample(kind.resample),
             crop=reader.rectangle("crop_size", kind.crop) if crops and kind.crop is not None else None,
             rescale_factor=reader.factor() if reader.switch("do_rescale", True) else None,
             mean_std=reader.mean_std(kind.mean, kind.std) if reader.switch("do_normalize", True) else None,
+            frame=reader.frame(kind) if kind.switches else None,
         )
         if not np.isfinite(processor.pixel_table()).all():
             raise FolderError(f"{where}: rescale_factor, image_mean and image_std must keep pixels within float32")
@@ -327,6 +335,8 @@ class ImageProcessor:
         """Resizes and crops. Where the crop is the larger, black surrounds the image (the odd pixel left and above)."""
         if image.mode != "RGB":
             raise InputError(f"an image processor takes RGB images, not mode {image.mode}; use load_image")
+        if self.frame is not None:
+            return self.frame.fit(image, MAX_PIXELS)
         if self.size is not None:
             image = image.resize(self._target(image), self.resample)
         if self.crop is not None:
@@ -361,7 +371,7 @@ class _ConfigReader:
         if slow not in _KINDS:
             raise self._wrong("image_processor_type", name, f"one of {', '.join(_KINDS)}")
         kind = _KINDS[slow]
-        known = ["do_resize", "do_rescale", "do_normalize", *_HARMLESS_SWITCHES]
+        known = ["do_resize", "do_rescale", "do_normalize", *_HARMLESS_SWITCHES, *kind.switches]
         if kind.crop is not None:
             known.append("do_center_crop")
         for key, value in self.config.items():
@@ -375,7 +385,24 @@ class _ConfigReader:
             raise self._wrong(key, value, "true or false")
         return bool(value)  # null is off, as in transformers
 
-    def size(self, key: str, default: int, shortest_edge: bool) -> tuple[int, int] | int:
+    def frame(self, kind: _Kind) -> Frame:
+        size = self.config.get("size")
+        pair = size if isinstance(size, list) and len(size) == 2 else None
+        if pair is not None:  # of the feature extractor before it: width, then height
+            height, width = self._edges("size", pair[::-1])
+        else:
+            height, width = self.rectangle("size", kind.size)
+        return Frame(
+            height=height,
+            width=width,
+            resample=self.resample(kind.resample),
+            turn=self.switch("do_align_long_axis", False),
+            scale=self.switch("do_resize", True),
+            shrink=self.switch("do_thumbnail", True),
+            surround=self.switch("do_pad", True),
+        )
+
+    def size(self, key: str, default: int | tuple[int, int], shortest_edge: bool) -> tuple[int, int] | int:
         value = self._get(key, default)
         if not shortest_edge:
             return self.rectangle(key, default)
@@ -383,16 +410,20 @@ class _ConfigReader:
             value = value["shortest_edge"]
         return value if _is_edge(value) else self.rectangle(key, default)
 
-    def rectangle(self, key: str, default: int) -> tuple[int, int]:
+    def rectangle(self, key: str, default: int | tuple[int, int]) -> tuple[int, int]:
         value = self._get(key, default)
         edges = (value, value)
         if isinstance(value, Mapping) and set(value) == {"height", "width"}:
             edges = (value["height"], value["width"])
-        elif isinstance(value, list) and len(value) == 2:
+        elif isinstance(value, (list, tuple)) and len(value) == 2:
             edges = (value[0], value[1])
+        return self._edges(key, edges)
+
+    def _edges(self, key: str, edges: Sequence[Any]) -> tuple[int, int]:
         if not (_is_edge(edges[0]) and _is_edge(edges[1])):
-            raise self._wrong(key, value, f'{{"height": ..., "width": ...}} or one number, each from 1 to {MAX_EDGE}')
-        return edges
+            right = f'{{"height": ..., "width": ...}} or one number, each from 1 to {MAX_EDGE}'
+            raise self._wrong(key, self.config.get(key), right)
+        return edges[0], edges[1]
 
     def resample(self, default: Image.Resampling) -> Image.Resampling:
         value = self._get("resample", default)

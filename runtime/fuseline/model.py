@@ -5,6 +5,7 @@ Dimensions: `B` photos, `T` tokens, `S` encoder positions, `E` width of the deco
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,8 @@ class Model:
         """The most probable text for every photo, as tokens.
 
         pixel_values: float32[B, 3, height, width]. decoder_input_ids: int64[B, T], what the texts begin with; as in
-        transformers the start token goes before it if no row begins with it already. fields: those of GenerationConfig,
+        transformers the start token goes before it if no row begins with it already (Donut's prompts stay as they are:
+        they name a task). fields: those of GenerationConfig,
         over the model's own. Raises InputError for an option or an array that cannot be used.
         """
         config = self.generation_config.override(**fields)
@@ -153,9 +155,17 @@ class Model:
         vocab_size = self.folder.decoder.vocab_size
         if ids.min() < 0 or ids.max() >= vocab_size:
             raise InputError(f"decoder_input_ids must be from 0 to {vocab_size - 1}, not {ids.min()} to {ids.max()}")
-        start = config.prompt(batch)
         ids = ids.astype(np.int64)
+        if _begins_by_itself(self.folder.config):
+            return ids
+        start = config.prompt(batch)
         return ids if (ids[:, :1] == start).any() else np.concatenate([start, ids], axis=1)
+
+
+def _begins_by_itself(config: Mapping[str, Any]) -> bool:
+    """Whether a prompt gets no start token, which transformers asks the encoder's model_type."""
+    encoder = config.get("encoder")
+    return isinstance(encoder, Mapping) and "donut" in str(encoder.get("model_type")).lower()
 
 
 def _session(path: Path, listed: Signature, device: str, threads: int | None) -> InferenceSession:

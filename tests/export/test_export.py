@@ -22,7 +22,7 @@ from transformers import BeitConfig, DeiTConfig, GPT2Tokenizer, PretrainedConfig
 from fuseline import Model, cli
 from fuseline.errors import Error, ExportError
 from fuseline.export import convert, export
-from fuseline.export.adapters import decoder_adapter, known_decoders
+from fuseline.export.adapters import decoder_adapter, known_decoders, known_models
 from fuseline.export.check import check
 from fuseline.export.encoder import export_encoder, photo_size
 from tests import tiny
@@ -214,15 +214,15 @@ def remove(name: str) -> Change:
 REFUSED: dict[str, tuple[Change, str]] = {
     "architecture": (
         edit("config.json", architectures=["BlipModel"], model_type="blip"),
-        "the architecture BlipModel or blip cannot be exported; known is VisionEncoderDecoderModel",
+        "the architecture BlipModel or blip cannot be exported; known are BlipForConditionalGeneration, Vision",
     ),
     "encoder": (
         edit("config.json", encoder={"model_type": "clip"}),
-        "the encoder clip cannot be exported; known are beit, deit, swin, vit",
+        "the encoder clip cannot be exported; known are beit, deit, donut-swin, swin, vit",
     ),
     "decoder": (
         edit("config.json", decoder={"model_type": "opt", "architectures": ["OPTForCausalLM"]}),
-        "the decoder OPTForCausalLM or opt cannot be exported; known are GPT2LMHeadModel, gpt2",
+        "the decoder OPTForCausalLM or opt cannot be exported; known are BartForCausalLM, BertLMHeadModel",
     ),
     "section": (edit("config.json", decoder=None), "must have an object called encoder and one called decoder"),
     "no config": (remove("config.json"), "has no config.json"),
@@ -274,6 +274,17 @@ def test_arguments_that_are_refused(checkpoint: Path, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.usefixtures("traced")
+def test_an_older_folder_is_replaced_only_by_force(checkpoint: Path, tmp_path: Path) -> None:
+    export(checkpoint, tmp_path / "out", max_length=9)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(ExportError, match="out is a fuseline folder already; replace it with --force"):
+        export(checkpoint, tmp_path / "out")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert cli.main(["export", str(checkpoint), str(tmp_path / "out"), "--force", "--json"]) == 0
+    assert Model.from_pretrained(tmp_path / "out").folder.decoder.max_positions == 40
+
+
+@pytest.mark.usefixtures("traced")
 def test_more_tokens_than_positions_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="max_length 42 is more than the 41 tokens that the decoder can write"):
         export(checkpoint, tmp_path / "out", max_length=42)
@@ -307,7 +318,10 @@ def test_an_interrupted_export_leaves_what_was_there(
 
 
 def test_adapters_are_found_by_class_name_or_model_type() -> None:
-    assert known_decoders() == ["GPT2LMHeadModel", "gpt2"]
+    classes = ["Bart", "BertLMHead", "BlipTextLMHead", "GPT2LMHead", "MBart", "Roberta", "TrOCR"]
+    names = [f"{name}{'Model' if name.endswith('Head') else 'ForCausalLM'}" for name in classes]
+    assert [name for name in known_decoders() if name[0].isupper()] == names
+    assert known_models() == ["BlipForConditionalGeneration", "VisionEncoderDecoderModel", "vision-encoder-decoder"]
     by_class = decoder_adapter({"architectures": ["GPT2LMHeadModel"]})
     assert decoder_adapter({"architectures": None, "model_type": "gpt2"}) is by_class
     with pytest.raises(ExportError, match="the decoder without a name cannot be exported"):

@@ -339,8 +339,8 @@ def test_int8_embedding_and_head_share_one_tensor(tied: bool) -> None:
 REFUSED_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "no cross-attention": ({"add_cross_attention": False}, "add_cross_attention = true"),
     "activation": (
-        {"activation_function": "quick_gelu"},
-        "'quick_gelu' of the GPT-2 decoder is not known; known are gelu_new",
+        {"activation_function": "mish"},
+        "'mish' of the GPT-2 decoder is not known; known are gelu_new",
     ),
     "heads": ({"n_head": 5}, "n_embd 32 of the GPT-2 decoder must be a multiple of n_head 5"),
     "pruned": ({"pruned_heads": {"0": [1]}}, "pruned heads"),

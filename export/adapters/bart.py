@@ -1,0 +1,124 @@
+"""What decoders have in common that are like BART's, and Hugging Face BartForCausalLM itself.
+
+Source: transformers' modeling_bart.py for the arithmetic (its eager form) and the tensors' names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from ..graph import Array, Table, embedding
+from .registry import register
+from .tensors import Tensors
+from .text_decoder import Inputs, Layer, Pen, TextDecoder, place
+
+_BODY = "model.decoder"
+_OFFSET = 2  # learned positions begin at this row of their table
+
+
+class BartLike(TextDecoder):
+    """Self-attention, cross-attention and a two-layer network, normalized before or after, over learned positions."""
+
+    fields: ClassVar = {
+        "layers": "decoder_layers",
+        "heads": "decoder_attention_heads",
+        "width": "d_model",
+        "inner": "decoder_ffn_dim",
+        "positions": "max_position_embeddings",
+        "activation": "activation_function",
+    }
+    defaults: ClassVar = {
+        "vocab_size": 50265,
+        "d_model": 1024,
+        "decoder_layers": 12,
+        "decoder_attention_heads": 16,
+        "decoder_ffn_dim": 4096,
+        "activation_function": "gelu",
+        "max_position_embeddings": 1024,
+        "scale_embedding": False,
+        "pad_token_id": 1,
+    }
+    tokens = f"{_BODY}.embed_tokens"
+    head = "lm_head"
+    norm_first: ClassVar[bool] = False
+    """whether a part's norm comes before it, and a last one after all layers"""
+
+    def normalizes_embedding(self) -> bool:
+        """Whether a norm follows the embeddings."""
+        return True
+
+    def position_tensors(self) -> dict[str, tuple[int, ...]]:
+        """The tensors that positions are made of."""
+        return {f"{_BODY}.embed_positions.weight": (self.sizes.positions + _OFFSET, self.sizes.width)}
+
+    def positions_of(self, pen: Pen, inputs: Inputs, positions: int) -> tuple[str, Array]:
+        """Rows, int64[T] or int64[R, T], and the table float32[P, E] they are of."""
+        table_PE = pen.weights[f"{_BODY}.embed_positions.weight"][_OFFSET : _OFFSET + positions]
+        return inputs.step.positions_T, table_PE
+
+    def tensors(self) -> Tensors:
+        width, inner = self.sizes.width, self.sizes.inner
+        wanted = Tensors(others=self.position_tensors())
+        if self.normalizes_embedding():
+            wanted.norms[f"{_BODY}.layernorm_embedding"] = width
+        if self.norm_first:
+            wanted.norms[f"{_BODY}.layer_norm"] = width
+        linears = {"fc1": (width, inner), "fc2": (inner, width)}
+        for attention, inputs in (("self_attn", width), ("encoder_attn", self.crossing())):
+            linears |= {f"{attention}.{name}": (width, width) for name in ("q_proj", "out_proj")}
+            linears |= {f"{attention}.{name}": (inputs, width) for name in ("k_proj", "v_proj")}
+        for layer in range(self.sizes.layers):
+            wanted.linears.update({f"{_at(layer)}.{name}": dims for name, dims in linears.items()})
+            norms = ("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm")
+            wanted.norms.update({f"{_at(layer)}.{name}": width for name in norms})
+        return wanted
+
+    def embed(self, pen: Pen, inputs: Inputs, tokens: Table, positions: int) -> str:
+        embedded_RTE = embedding(pen.g, inputs.ids_RT, tokens)
+        if self.of["scale_embedding"]:  # the table itself is not scaled: the head may be the same one
+            embedded_RTE = pen.g.op("Mul", embedded_RTE, pen.g.scalar(float(self.sizes.width**0.5), np.float32))
+        rows, table_PE = self.positions_of(pen, inputs, positions)
+        placed_RTE = place(pen, embedded_RTE, rows, table_PE, f"{_BODY}.embed_positions.weight")
+        return pen.norm(placed_RTE, f"{_BODY}.layernorm_embedding") if self.normalizes_embedding() else placed_RTE
+
+    def layer(self, pen: Layer, hidden_NE: str) -> str:
+        at, scale = _at(pen.index), float(self.sizes.head_size**-0.5)
+
+        def before(x: str, norm: str) -> str:
+            return pen.norm(x, f"{at}.{norm}") if self.norm_first else x
+
+        def after(x: str, norm: str) -> str:
+            return x if self.norm_first else pen.norm(x, f"{at}.{norm}")
+
+        qkv = [f"{at}.self_attn.{part}_proj" for part in "qkv"]
+        qkv_N3E = pen.linear(before(hidden_NE, "self_attn_layer_norm"), *qkv, name=f"{at}.self_attn.qkv_proj")
+        mixed_NE = pen.self_attention(qkv_N3E, scale)
+        added_NE = pen.linear(mixed_NE, f"{at}.self_attn.out_proj", residual=hidden_NE)
+        hidden_NE = after(added_NE, "self_attn_layer_norm")
+        query_NE = pen.linear(before(hidden_NE, "encoder_attn_layer_norm"), f"{at}.encoder_attn.q_proj")
+        mixed_NE = pen.cross_attention(query_NE, scale)
+        added_NE = pen.linear(mixed_NE, f"{at}.encoder_attn.out_proj", residual=hidden_NE)
+        hidden_NE = after(added_NE, "encoder_attn_layer_norm")
+        inner_NI = pen.linear(before(hidden_NE, "final_layer_norm"), f"{at}.fc1", activation=self.sizes.activation)
+        return after(pen.linear(inner_NI, f"{at}.fc2", residual=hidden_NE), "final_layer_norm")
+
+    def finish(self, pen: Pen, hidden_RE: str) -> str:
+        return pen.norm(hidden_RE, f"{_BODY}.layer_norm") if self.norm_first else hidden_RE
+
+    def cross_kv(self, weights: Mapping[str, Array], layer: int) -> dict[str, tuple[str, Array, Array]]:
+        names = {part: f"{_at(layer)}.encoder_attn.{part[0]}_proj" for part in ("key", "value")}
+        return {part: (name, weights[f"{name}.weight"], weights[f"{name}.bias"]) for part, name in names.items()}
+
+
+def _at(layer: int) -> str:
+    return f"{_BODY}.layers.{layer}"
+
+
+@register("BartForCausalLM", "bart")
+class Bart(BartLike):
+    """Normalized after every part."""
+
+    title = "BART"

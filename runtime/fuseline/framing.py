@@ -1,0 +1,64 @@
+"""How Donut's image processor fits a page into a frame of one size: turned, scaled and surrounded, not cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The steps of DonutImageProcessor in transformers 4 that change a page's size; each may be off."""
+
+    height: int
+    width: int
+    resample: Image.Resampling
+    turn: bool
+    """a page lying in an upright frame, or standing in one that lies, is turned clockwise"""
+    scale: bool
+    """the page's shorter edge becomes the frame's shorter one"""
+    shrink: bool
+    """a page that is larger than the frame then is made smaller, its proportions kept"""
+    surround: bool
+    """black around it makes it as large as the frame, the odd pixel right and below"""
+
+    def fit(self, image: Image.Image, max_pixels: int) -> Image.Image:
+        """The page in its frame. Raises InputError for one that is too elongated, or too large for the frame."""
+        if self.turn and (self.width - self.height) * (image.width - image.height) < 0:
+            image = image.transpose(Image.Transpose.ROTATE_270)
+        if self.scale:
+            image = self._scaled(image, max_pixels)
+        if self.shrink:
+            image = self._shrunk(image)
+        return self._surrounded(image) if self.surround else image
+
+    def _scaled(self, image: Image.Image, max_pixels: int) -> Image.Image:
+        edge, (short, long) = min(self.height, self.width), sorted(image.size)
+        longest = int(edge * long / short)
+        if edge * longest > max_pixels:
+            found = f"a photo of {image.width} x {image.height} pixels is too elongated"
+            raise InputError(f"{found} for this model, whose shortest edge is {edge}; cut out a part of it")
+        return image.resize((edge, longest) if image.width <= image.height else (longest, edge), self.resample)
+
+    def _shrunk(self, image: Image.Image) -> Image.Image:
+        width, height = min(image.width, self.width), min(image.height, self.height)
+        if (width, height) == image.size:
+            return image
+        if image.height > image.width:
+            width = int(image.width * height / image.height)
+        elif image.width > image.height:
+            height = int(image.height * width / image.width)
+        if not (width and height):
+            raise InputError(f"a photo of {image.width} x {image.height} pixels is too elongated; cut out a part of it")
+        return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+    def _surrounded(self, image: Image.Image) -> Image.Image:
+        if image.width > self.width or image.height > self.height:
+            found = f"a photo of {image.width} x {image.height} pixels"
+            raise InputError(f"{found} is larger than this model's {self.width} x {self.height}; make it smaller")
+        framed = Image.new("RGB", (self.width, self.height))
+        framed.paste(image, ((self.width - image.width) // 2, (self.height - image.height) // 2))
+        return framed

@@ -1,0 +1,83 @@
+"""Every architecture that can be exported, from a checkpoint to texts, against transformers on the same weights.
+
+Tolerance: token ids are equal; logits of size 1 to 10 within 2e-4, the project's bound.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fuseline import Model
+from fuseline.export import export
+from tests import tiny, zoo
+
+QUICK = ["bert", "roberta", "trocr, learned", "trocr, sinusoidal", "donut"]
+CASES = [
+    pytest.param(name, seed, marks=[] if seed == 0 and name in QUICK else pytest.mark.slow, id=f"{name}, seed {seed}")
+    for name in zoo.MODELS
+    for seed in range(3)
+]
+
+
+def compare(reference: Any, model: Model, photos: int, seed: int) -> set[bytes]:
+    """Texts of both with batches of 1 and 3, greedy and with 4 beams, must be equal; returns the different ones."""
+    texts = set()
+    pixels = zoo.photos(reference, photos, seed)
+    for batch in (1, 3):
+        for beams in (1, 4):
+            for first in range(0, photos if batch == 3 else photos // 4, batch):
+                some = pixels[first : first + batch]
+                expected = reference.generate(some, num_beams=beams, max_length=tiny.MAX_LENGTH).numpy()
+                found = model.generate(some.numpy(), num_beams=beams, max_length=tiny.MAX_LENGTH).sequences
+                np.testing.assert_array_equal(found, expected)
+                texts.update(row.tobytes() for row in expected)
+    return texts
+
+
+@pytest.mark.parametrize(("name", "seed"), CASES)
+def test_token_ids_equal_those_of_transformers(name: str, seed: int, tmp_path: Path) -> None:
+    reference = zoo.vision_encoder_decoder(name, seed)
+    report = export(zoo.write_checkpoint(reference, tmp_path / "source"), tmp_path / "out")
+    agreement = report.agreement["fp32"]
+    assert (agreement.greedy, agreement.beam, agreement.first_difference) == (1.0, 1.0, None)
+    assert agreement.logits < 2e-4
+    texts = compare(reference, Model.from_pretrained(tmp_path / "out", threads=1), 20, seed)
+    assert len(texts) > 10, "the photos should be told apart, or the test shows nothing"
+
+
+@pytest.mark.parametrize("name", ["roberta", "trocr, sinusoidal", "donut"])
+def test_a_prompt_of_several_tokens(name: str, tmp_path: Path) -> None:
+    """With a pad token in it, which RoBERTa and sinusoidal positions do not count; Donut gets no start token before."""
+    reference = zoo.vision_encoder_decoder(name, 1)
+    export(zoo.write_checkpoint(reference, tmp_path / "source"), tmp_path / "out")
+    model = Model.from_pretrained(tmp_path / "out", threads=1)
+    prompt, pixels = torch.tensor([[5, 17, zoo.PAD, 33]]).repeat(3, 1), zoo.photos(reference, 3)
+    for beams in (1, 4):
+        options = {"num_beams": beams, "max_length": tiny.MAX_LENGTH}
+        expected = reference.generate(pixels, decoder_input_ids=prompt, **options).numpy()
+        found = model.generate(pixels.numpy(), decoder_input_ids=prompt.numpy(), **options).sequences
+        np.testing.assert_array_equal(found, expected)
+        assert expected[0, 0] == (5 if name == "donut" else zoo.START)
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_blip_says_what_transformers_says(seed: int, tmp_path: Path) -> None:
+    """Its texts end at the sep token, and a prompt stands without the end that BLIP's tokenizer writes."""
+    reference = zoo.blip(seed)
+    report = export(zoo.write_checkpoint(reference, tmp_path / "source"), tmp_path / "out")
+    assert (report.agreement["fp32"].greedy, report.agreement["fp32"].beam) == (1.0, 1.0)
+    assert report.agreement["fp32"].logits < 2e-4
+    model = Model.from_pretrained(tmp_path / "out", threads=1)
+    assert len(compare(reference, model, 20, seed)) > 10
+    assert model.generation_config.ends == (3,)
+    prompt, pixels = torch.tensor([[7, 5, 17, 33, 3]]).repeat(3, 1), zoo.photos(reference, 3)
+    for beams in (1, 4):
+        expected = reference.generate(pixels, input_ids=prompt.clone(), num_beams=beams, max_length=12).numpy()
+        given = prompt[:, 1:-1].numpy()
+        found = model.generate(pixels.numpy(), decoder_input_ids=given, num_beams=beams, max_length=12).sequences
+        np.testing.assert_array_equal(found, expected)
