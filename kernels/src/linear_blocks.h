@@ -19,6 +19,11 @@
 namespace fuseline {
 namespace {
 
+// How far ahead weights are asked for, in bytes: the CPU's own prefetching stops at every page of 4 kB. On a CPU with VNNI
+// a step of ViT-GPT2 with 4 beams takes 6.9 ms in 8 bits with it and 8.1 without, 5.4 and 7.2 in 4 bits
+// (benchmarks/decoder_step.py).
+constexpr int64_t kAhead = 4096;
+
 inline Vector activate(Vector x, int32_t activation) {
   switch (activation) {
     case FUSELINE_RELU: return x < 0 ? Vector{} : x;
@@ -48,7 +53,10 @@ inline void int8_tile(const fuseline_linear& l, const Prepared& x, int64_t row, 
     for (int b = 0; b < B; ++b) sums[r][b] = Simd::start(x.sums[row + r]);
   for (int64_t q = 0; q < quads; ++q) {
     typename Simd::Weights weights[B];
-    for (int b = 0; b < B; ++b) weights[b] = Simd::load(w + b * size + q * 64);
+    for (int b = 0; b < B; ++b) {
+      weights[b] = Simd::load(w + b * size + q * 64);
+      __builtin_prefetch(w + b * size + q * 64 + kAhead);
+    }
     for (int r = 0; r < R; ++r) {
       const auto inputs = Simd::inputs(a + r * x.padded + q * 4);
       for (int b = 0; b < B; ++b) sums[r][b] = Simd::dot(sums[r][b], weights[b], inputs);
@@ -72,7 +80,10 @@ inline void int4_tile(const fuseline_linear& l, const Prepared& x, int64_t row, 
     for (int64_t g = 0; g < x.groups; ++g) {
       typename Simd::Sums sums[R];
       for (int r = 0; r < R; ++r) sums[r] = Simd::splat(-8 * x.sums[(row + r) * x.groups + g]);
-      for (int64_t i = 0; i < group; i += 32, w += 256, a += 32) Simd::template dot4<R>(sums, w, a, x.padded);
+      for (int64_t i = 0; i < group; i += 32, w += 256, a += 32) {
+        for (int line = 0; line < 256; line += 64) __builtin_prefetch(w + line + kAhead);
+        Simd::template dot4<R>(sums, w, a, x.padded);
+      }
       const Vector s = load_half(scale + g * kBlockOutputs);
       for (int r = 0; r < R; ++r) y[r] += Simd::to_float(sums[r]) * s;
     }
@@ -91,7 +102,11 @@ inline void float_tile(const fuseline_linear& l, int64_t row, int64_t block) {
   Vector y[R][B] = {};
   for (int64_t i = 0; i < l.inputs; ++i) {
     Vector weights[B];
-    for (int b = 0; b < B; ++b) weights[b] = load_weights(w + b * size + i * kBlockOutputs);
+    for (int b = 0; b < B; ++b) {
+      const Weight* here = w + b * size + i * kBlockOutputs;
+      weights[b] = load_weights(here);
+      __builtin_prefetch(reinterpret_cast<const char*>(here) + kAhead);
+    }
     for (int r = 0; r < R; ++r) {
       const Vector input = splat(x[r * l.inputs + i]);
       for (int b = 0; b < B; ++b) y[r][b] += input * weights[b];
