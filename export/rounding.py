@@ -15,7 +15,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 LOWEST, HIGHEST = -8, 7
 # Narrower than the largest weight asks for, and a little wider. 6% less error than the largest weight alone.
-_FACTORS = np.linspace(0.6, 1.1, 26)
+_FACTORS = np.linspace(0.6, 1.1, 11)
 
 
 def search_scales(weight_IO: Array, group: int) -> npt.NDArray[np.float32]:
