@@ -292,7 +292,7 @@ def test_pillows_own_limit_does_not_count(monkeypatch: pytest.MonkeyPatch) -> No
 WHERE = "some/preprocessor_config.json"
 BAD_CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("image_processor_type", {"image_processor_type": None}),
-    ("DonutImageProcessor", {"image_processor_type": "DonutImageProcessor"}),
+    ("NougatImageProcessor", {"image_processor_type": "DonutImageProcessor"}),
     ("image_processor_type", {"image_processor_type": 5}),
     ("image_processor_type", {"image_processor_type": ["ViTImageProcessor"]}),
     ("size", {"size": "224"}),
@@ -359,8 +359,8 @@ def test_bad_configurations(named: str, config: dict[str, Any]) -> None:
 
 
 def test_a_refusal_says_what_is_supported() -> None:
-    with pytest.raises(FolderError, match=r"DonutImageProcessor.*ViTImageProcessor, DeiTImageProcessor.*CLIP"):
-        ImageProcessor.from_config({"image_processor_type": "DonutImageProcessor"}, WHERE)
+    with pytest.raises(FolderError, match=r"NougatImageProcessor.*ViTImageProcessor, DeiTImageProcessor.*CLIP"):
+        ImageProcessor.from_config({"image_processor_type": "NougatImageProcessor"}, WHERE)
     with pytest.raises(FolderError, match=r"resample is 99; .*0 \(NEAREST\).*5 \(HAMMING\)"):
         ImageProcessor.from_config({"image_processor_type": "ViTImageProcessor", "resample": 99}, WHERE)
 
