@@ -292,7 +292,7 @@ def test_pillows_own_limit_does_not_count(monkeypatch: pytest.MonkeyPatch) -> No
 WHERE = "some/preprocessor_config.json"
 BAD_CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("image_processor_type", {"image_processor_type": None}),
-    ("NougatImageProcessor", {"image_processor_type": "DonutImageProcessor"}),
+    ("NougatImageProcessor", {"image_processor_type": "NougatImageProcessor"}),
     ("image_processor_type", {"image_processor_type": 5}),
     ("image_processor_type", {"image_processor_type": ["ViTImageProcessor"]}),
     ("size", {"size": "224"}),
