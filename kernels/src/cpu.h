@@ -4,8 +4,8 @@
 namespace fuseline {
 
 struct Cpu {
-  bool avx2;          // AVX2 and FMA
-  bool avx512;        // AVX-512 F, BW, VL and DQ
+  bool avx2;          // AVX2, FMA and F16C
+  bool avx512;        // AVX-512 F, BW, VL, DQ and VNNI
   char features[256];  // all that is worth reporting, with spaces between
 };
 
