@@ -33,8 +33,9 @@ from tests import tiny
 VOCAB_SIZE = 97
 # Token ids that every model but BLIP has: pad is not 0, so that a rule about it shows.
 START, PAD, END = 0, 1, 2
-# Found by trying: 20 photos give at least 12 different texts.
-MATRIX_SCALE, TABLE_SCALE, POSITION_SCALE = 18.0, 4.0, 25.0
+# Found by trying: 20 photos give 16 or more different texts, and float32 is within 5e-5 of float64 (at 18 it was 6e-4, and
+# rounding decided between texts).
+MATRIX_SCALE, TABLE_SCALE, POSITION_SCALE = 10.0, 4.0, 25.0
 
 
 def _vit(width: int = 24, **fields: Any) -> PretrainedConfig:
