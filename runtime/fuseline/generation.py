@@ -60,8 +60,22 @@ class Generation:
     """float32[B x num_return_sequences]: sum of the log-probabilities of the generated tokens (the end token counts)
     divided by their number to the power of length_penalty. transformers gives no score for greedy search; here it is
     the same one"""
+    token_logprobs: npt.NDArray[np.float32]
+    """float32[B x num_return_sequences, T - prompt]: the log-probability of every generated token, after all that
+    changed it, as transformers' compute_transition_scores gives it; 0 after the end"""
+    finish_reasons: tuple[str, ...]
+    """why each sequence ended: "eos_token", "max_length", "max_time", "stop_strings", "stopping_criteria"; in a partial
+    result "cancelled" or "interrupted"; "no sequence" where the options left none and the prompt stands alone"""
     timings: Timings
     num_return_sequences: int = 1
+    beam_indices: npt.NDArray[np.int64] | None = None
+    """int64[B x num_return_sequences, T - prompt]: the row, of B x num_beams, that each generated token continued, -1
+    after the end; None without beams"""
+    scores: tuple[npt.NDArray[np.float32], ...] | None = None
+    """with output_scores, of every step: what the tokens were chosen by, float32[R, V]: logits, with beams
+    log-probabilities, after all that changed them"""
+    logits: tuple[npt.NDArray[np.float32], ...] | None = None
+    """with output_logits, of every step: the decoder's logits, float32[R, V]"""
 
 
 @dataclass(frozen=True, init=False)
@@ -87,7 +101,9 @@ class GenerationConfig:
     min_new_tokens: int | None = None
     """no end token before so many generated tokens; wins over min_length"""
     max_time: float | None = None
-    """seconds after which no further token is begun, the encoder's not counted"""
+    """seconds after which no further token is begun, the encoder's not counted; what is there then is the result"""
+    stop_strings: Sequence[str] | None = None
+    """texts that end a sequence, together with the token in which they end"""
     stopping_criteria: Sequence[Callable[[npt.NDArray[np.int64], None], Any]] | None = None
     """functions of the sequences int64[N, T], and of None, that say which of them stop: a bool or bool[N]"""
     repetition_penalty: float = 1.0
@@ -136,6 +152,12 @@ class GenerationConfig:
     """the same, less where the next token is uncertain"""
     seed: int | np.random.Generator | None = None
     """of the random numbers, those of each photo; a Generator serves all photos; None for other ones at every call"""
+    output_scores: bool = False
+    """whether Generation.scores is kept"""
+    output_logits: bool | None = None
+    """whether Generation.logits is kept"""
+    return_dict_in_generate: bool = False
+    """of no effect: the result is always a Generation"""
     # transformers reads a max_length of 20 as "not set", unless the call gives it.
     _length_given: bool = field(default=False, repr=False, compare=False)
     _vocab_size: int | None = field(default=None, repr=False, compare=False)
