@@ -16,6 +16,7 @@ Array = npt.NDArray[Any]
 LOWEST, HIGHEST = -8, 7
 # Narrower than the largest weight asks for, and a little wider. 6% less error than the largest weight alone.
 _FACTORS = np.linspace(0.6, 1.1, 11)
+_TOGETHER = 128  # inputs whose rounding errors are passed on at once
 
 
 def search_scales(weight_IO: Array, group: int) -> npt.NDArray[np.float32]:
@@ -42,21 +43,31 @@ def nearest(weight_IO: Array, scales: Array, group: int) -> npt.NDArray[np.uint8
 def gptq(weight_IO: Array, scales: Array, group: int, moments_II: Array) -> npt.NDArray[np.uint8]:
     """uint8[I, O] codes in 0..15, rounded so that the layer's output changes little on inputs like those seen.
 
-    Input by input, what rounding one changes is made up for by those that are still to come. moments: float64[I, I],
-    the mean of x x' over the inputs seen. Source: Frantar et al., "GPTQ", arXiv:2210.17323, with scales that are given.
+    Input by input, what rounding one changes is made up for by those that are still to come. moments: float[I, I], the
+    mean of x x' over the inputs seen. Source: Frantar et al., "GPTQ", arXiv:2210.17323, with scales that are given.
     """
-    damped = moments_II.astype(np.float64)
-    diagonal = np.diagonal(damped).mean() or 1.0
-    damped = damped + np.eye(len(damped)) * (0.01 * diagonal)
-    upper = np.linalg.cholesky(np.linalg.inv(damped)).T
+    upper = _inverse_factor(moments_II.astype(np.float64))
     left, spread = weight_IO.astype(np.float64), np.repeat(scales, group, axis=0).astype(np.float64)
     codes = np.empty(weight_IO.shape, np.uint8)
-    for index in range(len(left)):
-        found = _codes(left[index], spread[index])
-        codes[index] = found - LOWEST
-        error = (left[index] - found * spread[index]) / upper[index, index]
-        left[index + 1 :] -= np.outer(upper[index, index + 1 :], error)
+    for first in range(0, len(left), _TOGETHER):  # what a block changes behind it is one product, as in the paper
+        block = slice(first, min(first + _TOGETHER, len(left)))
+        errors = np.empty_like(left[block])
+        for index in range(block.start, block.stop):
+            found = _codes(left[index], spread[index])
+            codes[index] = found - LOWEST
+            error = (left[index] - found * spread[index]) / upper[index, index]
+            left[index + 1 : block.stop] -= np.outer(upper[index, index + 1 : block.stop], error)
+            errors[index - first] = error
+        left[block.stop :] -= upper[block, block.stop :].T @ errors
     return codes
+
+
+def _inverse_factor(moments_II: Array) -> Array:
+    """The upper triangle U with U' U = inverse of the moments, damped by 1% so that it exists."""
+    damping = 0.01 * (np.diagonal(moments_II).mean() or 1.0)
+    inverse = np.linalg.inv(moments_II + np.eye(len(moments_II)) * damping)
+    result: Array = np.linalg.cholesky(inverse).T
+    return result
 
 
 def _codes(weights: Array, scales: Array) -> Array:

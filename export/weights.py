@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .rounding import nearest, search_scales
+from .rounding import gptq, nearest, search_scales
 
 Array = npt.NDArray[Any]
 Scheme = Literal["fp32", "fp16", "int8", "int4"]  # how weights are stored; all arithmetic results are float32
@@ -34,13 +34,16 @@ class Stored:
     scale: Array | None
 
 
-def store(weight_IO: Array, scheme: Scheme) -> Stored:
-    """A float32[I, O] matrix in the layout of the scheme."""
+def store(weight_IO: Array, scheme: Scheme, moments_II: Array | None = None) -> Stored:
+    """A float32[I, O] matrix in the layout of the scheme.
+
+    moments: float[I, I], the mean of x x' over inputs seen, by which 4 bits are rounded so that errors cancel.
+    """
     if scheme == "int8":
         codes_IO, scale_O = quantize_columns(weight_IO)
         return Stored(_blocks(codes_IO, 4, 128), scale_O)
     if scheme == "int4":
-        return _store_int4(weight_IO, GROUP if len(weight_IO) >= LARGE_INPUTS else SMALL_GROUP)
+        return _store_int4(weight_IO, GROUP if len(weight_IO) >= LARGE_INPUTS else SMALL_GROUP, moments_II)
     kind = np.float16 if scheme == "fp16" else np.float32
     padded_IO = _padded(weight_IO.astype(kind), 1, 0)
     return Stored(padded_IO.reshape(len(padded_IO), -1, BLOCK).transpose(1, 0, 2), None)
@@ -57,18 +60,41 @@ def quantize_columns(weight_IO: Array) -> tuple[npt.NDArray[np.uint8], npt.NDArr
     return (np.rint(weight_IO / scale_O) + 128).astype(np.uint8), scale_O
 
 
-def quantize_groups(weight_IO: Array, group: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
+def quantize_groups(
+    weight_IO: Array, group: int, moments_II: Array | None = None
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
     """4 bits with a scale for every `group` inputs of an output: uint8[I', O] codes, float16[I' / group, O] scales.
 
-    weight = (code - 8) * scale; I' is I rounded up to whole groups. export/rounding.py finds the scales.
+    weight = (code - 8) * scale; I' is I rounded up to whole groups. export/rounding.py finds scales and codes.
     """
-    whole_IO = np.pad(weight_IO, ((0, -len(weight_IO) % group), (0, 0)))
+    missing = -len(weight_IO) % group
+    whole_IO = np.pad(weight_IO, ((0, missing), (0, 0)))
     scales = search_scales(whole_IO, group)
-    return nearest(whole_IO, scales, group), scales.astype(np.float16)
+    if moments_II is None:
+        codes = nearest(whole_IO, scales, group)
+    else:
+        codes = gptq(whole_IO, scales, group, np.pad(moments_II, ((0, missing), (0, missing))))
+    return codes, scales.astype(np.float16)
 
 
-def _store_int4(weight_IO: Array, group: int) -> Stored:
-    codes_IO, scale_GO = quantize_groups(weight_IO, group)
+def restore(weight: Array, scale: Array | None, inputs: int, outputs: int) -> npt.NDArray[np.float32]:
+    """The float32[I, O] matrix that blocks of any scheme stand for; what `store` rounded stays rounded."""
+    if weight.dtype != np.uint8:
+        return _unblocked(weight[..., None])[:inputs, :outputs].astype(np.float32)
+    assert scale is not None, "codes have scales"
+    if scale.ndim == 1:
+        codes_IO = _unblocked(weight)[:inputs, :outputs].astype(np.float32)
+        return (codes_IO - 128) * scale[:outputs]
+    pairs = np.stack([weight & 15, weight >> 4], axis=2)  # [K, I' / 8, 2, 16, 4]
+    blocks = pairs.reshape(len(weight), -1, BLOCK, 4)
+    scale_GO = _unblocked(scale[..., None]).astype(np.float32)
+    codes_IO = _unblocked(blocks).astype(np.float32) - 8
+    spread_IO = np.repeat(scale_GO, len(codes_IO) // len(scale_GO), axis=0)
+    return (codes_IO * spread_IO)[:inputs, :outputs]
+
+
+def _store_int4(weight_IO: Array, group: int, moments_II: Array | None) -> Stored:
+    codes_IO, scale_GO = quantize_groups(weight_IO, group, moments_II)
     codes_IO = _padded(codes_IO, 1, 8)
     pairs = codes_IO.reshape(-1, 2, 4, codes_IO.shape[1])
     bytes_IO = (pairs[:, 0] | pairs[:, 1] << 4).reshape(-1, codes_IO.shape[1])
@@ -80,6 +106,12 @@ def _blocks(codes_IO: Array, inputs: int, zero: int) -> Array:
     """[I, O] -> [K, I / inputs, 16, inputs], what is missing filled with `zero`."""
     codes_IO = _padded(codes_IO, inputs, zero)
     return codes_IO.reshape(len(codes_IO) // inputs, inputs, -1, BLOCK).transpose(2, 0, 3, 1)
+
+
+def _unblocked(blocks: Array) -> Array:
+    """[K, I / inputs, 16, inputs] -> [I, O], padding included."""
+    inputs = blocks.shape[1] * blocks.shape[3]
+    return blocks.transpose(1, 3, 0, 2).reshape(inputs, -1)
 
 
 def _padded(matrix_IO: Array, inputs: int, zero: int) -> Array:
