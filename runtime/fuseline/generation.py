@@ -88,6 +88,10 @@ class GenerationConfig:
     """most tokens to generate, prompt not included; wins over max_length"""
     num_beams: int = 1
     num_return_sequences: int = 1
+    num_beam_groups: int = 1
+    """groups that a photo's beams are divided into, each kept from saying what others say; as in transformers 4.50"""
+    diversity_penalty: float = 0.0
+    """with groups: what a token costs for each time that earlier groups of the photo have taken it in the same step"""
     length_penalty: float = 1.0
     """a score is divided by the number of generated tokens to this power: > 0 favours longer, < 0 shorter text"""
     early_stopping: bool | str = False
@@ -294,12 +298,30 @@ def _check_together(values: Mapping[str, Any], vocab_size: int | None) -> None:
         raise InputError(
             f"num_return_sequences={returned} is more than num_beams={beams}; there is one sequence a beam at most"
         )
+    if values["num_beam_groups"] > 1 or values["diversity_penalty"] != 0:
+        _check_groups(values)
     if vocab_size is None:
         return
     for name, tokens in _all_tokens(values).items():
         for token in tokens:
             if token >= vocab_size:
                 raise InputError(f"{name}={token} is outside the vocabulary, whose ids are 0 to {vocab_size - 1}")
+
+
+def _check_groups(values: Mapping[str, Any]) -> None:
+    """What groups of beams need, and what does not go together with them."""
+    beams, groups = values["num_beams"], values["num_beam_groups"]
+    if groups == 1:
+        raise InputError("diversity_penalty keeps groups of beams apart; give num_beam_groups too, or leave it at 0.0")
+    if beams % groups:
+        raise InputError(f"num_beams={beams} cannot be divided into num_beam_groups={groups} of equal size")
+    if values["diversity_penalty"] <= 0:
+        raise InputError(
+            f"with num_beam_groups={groups} the groups would all be the same; give a diversity_penalty above 0"
+        )
+    for name in ("do_sample", "stop_strings", "stopping_criteria"):
+        if values[name]:
+            raise InputError(f"{name} does not go together with num_beam_groups; leave one of them out")
 
 
 def _all_tokens(values: Mapping[str, Any]) -> dict[str, list[int]]:

@@ -19,8 +19,6 @@ from .errors import InputError
 # Options of transformers that fuseline accepts at transformers' default only (None, which means "not set", passes too).
 UNSUPPORTED: Mapping[str, Any] = {
     # strategy
-    "num_beam_groups": 1,
-    "diversity_penalty": 0.0,
     "penalty_alpha": None,
     "dola_layers": None,
     "constraints": None,
@@ -72,8 +70,6 @@ _REASONS: Mapping[str, str] = {
     "encoder_no_repeat_ngram_size": _PIXELS_ARE_NO_TOKENS,
     "penalty_alpha": "contrastive search needs the decoder's hidden states, which its graph does not return",
     "dola_layers": "DoLa needs the logits of the decoder's inner layers, which its graph does not return",
-    "num_beam_groups": _REMOVED,
-    "diversity_penalty": _REMOVED,
     "constraints": _REMOVED,
     "force_words_ids": _REMOVED,
     "assistant_model": _ONE_MODEL,
@@ -251,6 +247,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_new_tokens": whole_or_none,
     "num_beams": _whole,
     "num_return_sequences": _whole,
+    "num_beam_groups": _whole,
+    "diversity_penalty": _penalty,
     "length_penalty": _penalty,
     "early_stopping": _early_stopping,
     "decoder_start_token_id": _token,

@@ -11,7 +11,7 @@ it is given are its own, to write into. Dimensions: `R` rows, `T` tokens so far,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,25 @@ class SequenceBias:
             elif len(tokens) <= sequences.shape[1]:
                 bias[(sequences[:, -len(before) :] == np.array(before)).all(axis=1), last] += np.float32(value)
         return scores + bias
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """Subtract a penalty for each time that earlier groups have taken the token in this step.
+
+    HammingDiversityLogitsProcessor of transformers 4.50; https://arxiv.org/abs/1610.02424.
+    """
+
+    penalty: float
+    taken: Sequence[Int64]  # by each earlier group, int64[B, beams of a group]
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        for tokens in self.taken:
+            photos = np.repeat(np.arange(len(tokens)), tokens.shape[1])
+            counts = np.zeros((len(tokens), scores.shape[1]), np.float32)
+            np.add.at(counts, (photos, tokens.ravel()), np.float32(self.penalty))
+            scores -= np.repeat(counts, len(scores) // len(tokens), axis=0)
+        return scores
 
 
 @dataclass(frozen=True)
@@ -191,10 +210,14 @@ def renormalize(sequences: Int64, scores: Float32) -> Float32:
 
 @dataclass(frozen=True)
 class Lengths:
-    """What a processor may depend on beside the options: tokens of the prompt, and of the longest sequence."""
+    """What a processor may depend on beside the options: tokens of the prompt, and of the longest sequence.
+
+    taken: the tokens that earlier groups of beams have chosen in this step, int64[B, beams of a group] each.
+    """
 
     prompt: int
     longest: int
+    taken: Sequence[Int64] = field(default_factory=list)
 
 
 def _bad_words(config: GenerationConfig) -> SequenceBias:
@@ -234,12 +257,17 @@ _Make = Callable[[Any, "GenerationConfig", Lengths], Processor]
 # processor is made. It is made where the value of the option is not that of the third column.
 PROCESSORS: tuple[tuple[str, _Make, Any], ...] = (
     ("sequence_bias", lambda value, config, lengths: SequenceBias(value), None),
+    ("diversity_penalty", lambda value, config, lengths: Diversity(value, lengths.taken), 0.0),
     ("repetition_penalty", lambda value, config, lengths: RepetitionPenalty(value), 1.0),
     ("no_repeat_ngram_size", lambda value, config, lengths: NoRepeatNgrams(value), 0),
     ("bad_words_ids", lambda value, config, lengths: _bad_words(config), None),
     ("min_length", lambda value, config, lengths: MinLength(value, config.ends), 0),
     ("min_new_tokens", lambda value, config, lengths: MinLength(lengths.prompt + value, config.ends), None),
-    ("prefix_allowed_tokens_fn", lambda value, config, lengths: AllowedTokens(value, config.num_beams), None),
+    (
+        "prefix_allowed_tokens_fn",
+        lambda value, config, lengths: AllowedTokens(value, config.num_beams // config.num_beam_groups),
+        None,
+    ),
     ("forced_bos_token_id", lambda value, config, lengths: ForcedTokens((value,), 1), None),
     (
         "forced_eos_token_id",

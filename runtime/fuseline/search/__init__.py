@@ -20,6 +20,7 @@ from ..scores import Float32
 from .beam import BeamSearch
 from .endings import Endings
 from .greedy import GreedySearch
+from .groups import GroupSearch
 from .steps import Hypothesis, Prefix, Steps, Task
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Search:
             each = max(config.num_beams, config.num_return_sequences)
             self._steps = Steps(decoder, encoded, each, longest, keep_logits=bool(config.output_logits))
             task = Task(self._steps, prompt, config, longest, Endings(config, longest, text_of))
-            self._strategy: _Strategy = (GreedySearch if config.num_beams == 1 else BeamSearch)(task)
+            beams = GroupSearch if config.num_beam_groups > 1 else BeamSearch
+            self._strategy: _Strategy = (GreedySearch if config.num_beams == 1 else beams)(task)
 
     def step(self) -> bool:
         """One token more; False once there is nothing left to do.
@@ -153,9 +155,10 @@ def search(
 def _arrays(found: list[Hypothesis], start: int, config: GenerationConfig) -> dict[str, Any]:
     """The fields of a Generation that are made of the sequences, padded to the longest of them."""
     longest = max(len(each.tokens) for each in found)
-    # With beams transformers takes a pad token of 0 for none and pads with the first end token instead. Without end
-    # tokens all sequences have the same length.
-    pad = config.pad if config.num_beams == 1 else (config.pad or config.ends[0]) if config.ends else None
+    # With beams transformers takes a pad token of 0 for none and pads with the first end token instead; not with
+    # groups. Without end tokens all sequences have the same length.
+    zero_is_none = config.num_beams > 1 and config.num_beam_groups == 1
+    pad = config.pad if not zero_is_none else (config.pad or config.ends[0]) if config.ends else None
     sequences = np.full((len(found), longest), -1 if pad is None else pad, np.int64)
     logprobs = np.zeros((len(found), longest - start), np.float32)
     rows = np.full((len(found), longest - start), -1, np.int64)
