@@ -48,6 +48,13 @@ class Decoder(Protocol):
         """
         ...
 
+    def narrow(self, state: State, photos: Int64) -> State:
+        """A state that goes on with some of the photos only, int64[b], ascending; the given one is not used again.
+
+        A search does without where there is no such method, and all rows cost to the end.
+        """
+        ...
+
 
 class State:
     """One hypothesis set in progress: which rows, how far, and the memory it lives in. A search only passes it on."""
@@ -119,17 +126,32 @@ class CachedDecoder:
         state.position += length
         return logits
 
+    def narrow(self, state: State, photos: Int64) -> State:
+        """See Decoder.narrow. Copies what is in the caches, and the photos' cross-attention K/V."""
+        encoded, beams = state._buffers.narrowed(photos)
+        narrow = self.start(encoded, beams, state.capacity)
+        narrow._buffers.go_on(state._buffers, rows_of(photos, beams), state.position)
+        narrow.position = state.position
+        return narrow
+
     def _take(self, shape: _Shape) -> _Buffers | None:
         """Idle memory of this shape, the most recently used first."""
         with self._lock:
             while not self._returned.empty():
-                self._idle.append(self._returned.get())
+                buffers = self._returned.get()
+                if not buffers.stepping:  # or a step was broken off, and who knows what still writes there
+                    self._idle.append(buffers)
             del self._idle[: -self._IDLE]
             for buffers in reversed(self._idle):
                 if buffers.shape == shape:
                     self._idle.remove(buffers)
                     return buffers
         return None
+
+
+def rows_of(photos: Int64, num_beams: int) -> Int64:
+    """The rows of these photos, int64[b x num_beams]."""
+    return (photos[:, None] * num_beams + np.arange(num_beams)).ravel()
 
 
 class _Buffers:
@@ -141,6 +163,7 @@ class _Buffers:
 
     def __init__(self, session: InferenceSession, shape: _Shape, layers: int, width: int, vocab_size: int) -> None:
         self.shape = shape
+        self.stepping = False  # from the beginning of a step until it returns
         self._session = session
         self._binding = session.io_binding()
         self._own_rows = np.arange(shape.rows, dtype=np.int64)[:, None]
@@ -169,8 +192,25 @@ class _Buffers:
         for name, value in encoded.values.items():
             self._binding.bind_ortvalue_input(name, value)
 
+    def narrowed(self, photos: Int64) -> tuple[Encoded, int]:
+        """What the decoder reads of these photos, and rows a photo."""
+        from onnxruntime import OrtValue
+
+        assert self._encoded is not None  # since begin
+        values = self._encoded.values
+        kept = {name: OrtValue.ortvalue_from_numpy(value.numpy()[photos]) for name, value in values.items()}
+        return Encoded(len(photos), kept), self.shape.rows // self._encoded.batch
+
+    def go_on(self, other: _Buffers, rows: Int64, position: int) -> None:
+        """Take over the first positions of another's rows, int64[R]."""
+        for mine, theirs in zip(self._caches, other._caches, strict=True):
+            mine[:position] = theirs[:position, rows]
+        # A hypothesis lies in rows of its own photo, and these are all here.
+        self._table[:, :position] = np.searchsorted(rows, other._table[rows, :position])
+
     def run(self, position: int, tokens: Int64, parents: Int64 | None) -> Float32:
         """One step. tokens: int64[R, T], parents: int64[R] or None. Returns the bound logits, float32[R, V]."""
+        self.stepping = True
         if tokens.shape[1] != self._tokens.shape[1]:
             self._tokens = np.zeros(tokens.shape, np.int64)
             self._bind_input("input_ids", self._tokens)
@@ -180,6 +220,7 @@ class _Buffers:
             # Columns from position on stay the rows themselves: that is where this step's tokens are written.
             self._table[:, :position] = self._table[parents, :position]
         self._session.run_with_iobinding(self._binding)
+        self.stepping = False
         return self._logits
 
     def _bind_input(self, name: str, array: npt.NDArray[np.generic]) -> None:

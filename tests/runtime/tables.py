@@ -86,7 +86,12 @@ class TablesDecoder:
         self.rows = 0  # of all steps together
 
     def start(self, encoded: Any, num_beams: int, max_length: int) -> Any:
-        return SimpleNamespace(photos=encoded.repeat_interleave(num_beams, dim=0), ids=None)
+        return SimpleNamespace(photos=encoded.repeat_interleave(num_beams, dim=0), ids=None, beams=num_beams)
+
+    def narrow(self, state: Any, photos: np.ndarray) -> Any:
+        rows = torch.from_numpy((photos[:, None] * state.beams + np.arange(state.beams)).ravel())
+        assert len(rows) < len(state.ids)
+        return SimpleNamespace(photos=state.photos[rows], ids=state.ids[rows], beams=state.beams)
 
     def step(self, state: Any, tokens: np.ndarray, parents: np.ndarray | None) -> np.ndarray:
         new = torch.from_numpy(tokens)

@@ -6,6 +6,7 @@ again from its first token the order of additions differs: 2e-4 on logits of siz
 
 from __future__ import annotations
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from fuseline.decoder import CachedDecoder, Encoded, State
+from fuseline.decoder import CachedDecoder, Encoded, State, rows_of
 from fuseline.errors import InputError
 from fuseline.folder import Folder
+from fuseline.foreign.decoder import ForeignDecoder, ForeignState
 from fuseline.session import open_session
 from tests import tiny
 
@@ -219,3 +221,67 @@ def test_a_state_of_no_rows_or_positions_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="must be at least 1"):
         decoder.start(encoded(cross_arrays(folder, 1)), beams, length)
+
+
+def test_a_narrowed_state_goes_on_as_the_whole_one_does(decoder: CachedDecoder, folder: Folder) -> None:
+    """Photos 0 and 2 of 4, with beams that have crossed. 1e-4: the number of rows decides how a product is made."""
+    cross, kept = cross_arrays(folder, 4), np.array([0, 2])
+    rows = rows_of(kept, 3)
+    assert rows.tolist() == [0, 1, 2, 6, 7, 8]
+    whole, other = (decoder.start(encoded(cross), 3, CAPACITY) for _ in range(2))
+    for state in (whole, other):
+        rng = np.random.default_rng(0)
+        decoder.step(state, np.ones((12, 1), np.int64), None)
+        for _ in range(3):
+            parents = (np.arange(12) // 3 * 3 + rng.integers(0, 3, 12)).astype(np.int64)
+            decoder.step(state, rng.integers(3, 90, (12, 1)), parents)
+    narrow = decoder.narrow(other, kept)
+    for _ in range(3):
+        parents = (np.arange(12) // 3 * 3 + rng.integers(0, 3, 12)).astype(np.int64)
+        tokens = rng.integers(3, 90, (12, 1))
+        expected = decoder.step(whole, tokens, parents)[rows]
+        found = decoder.step(narrow, tokens[rows], np.searchsorted(rows, parents[rows]))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_memory_of_a_step_that_did_not_return_is_not_used_again(
+    decoder: CachedDecoder, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cross = encoded(cross_arrays(folder, 1))
+    for broken in (False, True):
+        state = decoder.start(cross, 5, CAPACITY)
+        buffers = weakref.ref(state._buffers)
+        if broken:
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(state._buffers, "_session", Interrupted())
+                decoder.step(state, np.ones((5, 1), np.int64), None)
+        else:
+            decoder.step(state, np.ones((5, 1), np.int64), None)
+        del state
+        again = decoder.start(cross, 5, CAPACITY)
+        assert (buffers() is again._buffers) == (not broken)
+
+
+class Interrupted:
+    """A session that Ctrl-C reaches."""
+
+    def run_with_iobinding(self, binding: object) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("hidden_rows", [4, 12])
+def test_a_state_over_graphs_of_other_tools_narrows_to_its_photos(folder: Folder, hidden_rows: int) -> None:
+    """Whether the later steps read the hidden states, which are then those of rows, or only the caches."""
+    nothing: Any = None
+    foreign, random = ForeignDecoder(nothing, None, folder.decoder), np.random.default_rng(0)
+    state = ForeignState(random.normal(size=(4, 5, 8)), 3, CAPACITY)
+    state.hidden = state.hidden.repeat(hidden_rows // 4, axis=0)
+    state.position, state.tokens = 2, random.integers(0, 9, (12, 2))
+    cache = random.normal(size=(12, 2, 2, 4)).astype(np.float32)
+    state.caches = {"past_key_values.0.key": onnxruntime.OrtValue.ortvalue_from_numpy(cache)}
+    narrow = foreign.narrow(state, np.array([1, 3]))
+    rows = rows_of(np.array([1, 3]), 3)
+    assert (narrow.rows, narrow.position, narrow.capacity, narrow.num_beams) == (6, 2, CAPACITY, 3)
+    np.testing.assert_array_equal(narrow.tokens, state.tokens[rows])
+    np.testing.assert_array_equal(narrow.hidden, state.hidden[[1, 3] if hidden_rows == 4 else rows])
+    np.testing.assert_array_equal(narrow.caches["past_key_values.0.key"].numpy(), cache[rows])

@@ -14,6 +14,7 @@ import pytest
 
 from fuseline.errors import FolderError, InputError
 from fuseline.generation import UNSUPPORTED, GenerationConfig
+from fuseline.options import CHECKS
 
 FIELDS = {f.name for f in dataclasses.fields(GenerationConfig) if not f.name.startswith("_")}
 ARGUMENTS = {"logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"}  # of generate itself in transformers
@@ -375,3 +376,10 @@ def test_a_sequence_fits_the_positions_of_the_decoder() -> None:
     for options in ({"max_length": 18}, {"max_new_tokens": 17}):
         with pytest.raises(InputError, match="decoder has 16 positions, so a sequence can have 17 tokens, not 18"):
             GenerationConfig(**options).total_length(1, max_positions=16)
+
+
+def test_the_page_of_options_has_them_all() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "options.md").read_text(encoding="utf-8")
+    supported, refused = page.split("## Refused")
+    assert [name for name in CHECKS if f"`{name}`" not in supported] == []
+    assert [name for name in UNSUPPORTED if f"`{name}`" not in refused] == []

@@ -73,6 +73,11 @@ class TorchDecoder:
         self.buffer[:] = out.logits[:, -1].numpy()  # one buffer for all steps: a search must not keep the last one
         return self.buffer
 
+    def narrow(self, state: TorchState, photos: np.ndarray) -> TorchState:
+        rows = (photos[:, None] * state.beams + np.arange(state.beams)).ravel()
+        assert state.history is not None and len(rows) < len(state.history)
+        return TorchState(state.history[rows], state.encoded[torch.from_numpy(rows)], state.beams)
+
 
 def tiny_model(seed: int) -> Any:
     """A 1-layer ViT and a 1-layer GPT-2 with cross-attention; random weights, scaled up so that captions vary."""
@@ -423,6 +428,9 @@ class TableDecoder:
     def step(self, state: None, tokens: np.ndarray, parents: np.ndarray | None) -> np.ndarray:
         self.seen.append((tokens.copy(), None if parents is None else parents.copy()))
         return np.take(self.table, tokens[:, -1], axis=0)
+
+    def narrow(self, state: None, photos: np.ndarray) -> None:
+        pass
 
 
 def test_of_equal_tokens_the_lowest_is_taken() -> None:

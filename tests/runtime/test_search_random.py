@@ -239,4 +239,32 @@ def test_random_cases_equal_transformers() -> None:
     assert found["tie"] <= found.total() / 200
 
 
+@pytest.mark.parametrize("num_beams", [1, 4])
+@pytest.mark.parametrize("sample", [False, True])
+def test_a_batch_is_its_photos_one_by_one_in_any_order(num_beams: int, sample: bool) -> None:
+    """To the bit, whenever each finishes; and what has finished is computed no more."""
+    options: dict[str, Any] = {"num_beams": num_beams, "max_length": 20, "eos_token_id": [3, 8], "pad_token_id": 0}
+    options |= {"do_sample": True, "seed": 7} if sample else {}
+    config = GenerationConfig(**options)
+    saved, spread = 0, set()
+    for seed in range(12):
+        tables = Tables.of(seed, 40)
+        photos, rng = tables.photos(8), np.random.default_rng(seed)
+        alone = []
+        for row in range(8):
+            single: Any = TablesDecoder(tables)
+            alone.append(search(single, photos[row : row + 1], np.full((1, 1), START), config))
+            spread.add(alone[-1].timings.steps)
+        for order in (np.arange(8), rng.permutation(8), rng.integers(0, 8, 5)):
+            decoder: Any = TablesDecoder(tables)
+            found = search(decoder, photos[torch.from_numpy(order)], np.full((len(order), 1), START), config)
+            for row, photo in enumerate(order):
+                length = alone[photo].sequences.shape[1]
+                np.testing.assert_array_equal(found.sequences[row, :length], alone[photo].sequences[0])
+                assert found.sequences_scores[row] == alone[photo].sequences_scores[0]
+                assert found.finish_reasons[row] == alone[photo].finish_reasons[0]
+            saved += found.timings.steps * len(order) * num_beams - decoder.rows
+    assert saved > 0 and len(spread) > 2
+
+
 assert LONGEST >= 4 + 14 + 1

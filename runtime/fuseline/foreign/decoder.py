@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..decoder import Encoded, Float32, Int64, State
+from ..decoder import Encoded, Float32, Int64, State, rows_of
 from ..errors import FolderError, InputError
 from ..folder import DecoderSizes, Tensor
 
@@ -86,6 +86,15 @@ class ForeignDecoder:
         logits = self._began(state, tokens) if state.position == 0 else self._continued(state, tokens, parents)
         state.position += length
         return logits
+
+    def narrow(self, state: State, photos: Int64) -> ForeignState:
+        """See Decoder.narrow."""
+        assert isinstance(state, ForeignState)
+        rows, beams = rows_of(photos, state.num_beams), state.num_beams
+        kept = ForeignState(state.hidden[photos if len(state.hidden) < state.rows else rows], beams, state.capacity)
+        kept.rows, kept.position, kept.tokens = len(rows), state.position, state.tokens[rows]
+        kept.caches = {name: _value(cache.numpy()[rows]) for name, cache in state.caches.items()}
+        return kept
 
     def _began(self, state: ForeignState, tokens: Int64) -> Float32:
         """The first step; with one row a photo where its beams begin alike. Their caches are repeated afterwards."""

@@ -79,7 +79,7 @@ class Search:
             longest = config.total_length(prompt.shape[1], max_positions)
             # More sequences than beams only where they are sampled.
             each = max(config.num_beams, config.num_return_sequences)
-            self._steps = Steps(decoder, encoded, each, longest, keep_logits=bool(config.output_logits))
+            self._steps = Steps(decoder, encoded, len(prompt), each, longest, config)
             task = Task(self._steps, prompt, config, longest, Endings(config, longest, text_of))
             beams = GroupSearch if config.num_beam_groups > 1 else BeamSearch
             self._strategy: _Strategy = (GreedySearch if config.num_beams == 1 else beams)(task)

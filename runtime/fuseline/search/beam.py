@@ -78,6 +78,11 @@ class Beams:
         at = self.open
         return at.history[:, : at.length] if at.parents is None else at.history[:, at.length - 1 : at.length]
 
+    @property
+    def closed(self) -> Bool:
+        """bool[B]: the photos for which nothing better is awaited."""
+        return np.array([pool.closed for pool in self.pools])
+
     def extend(self, candidates: Candidates, ranked: bool = True) -> bool:
         """Go on with the best candidates and pool those that end; whether there is something to go on with.
 
@@ -89,8 +94,9 @@ class Beams:
         if any_ending:
             self._collect(candidates, why)
         chosen = _still_open(candidates, why != 0 if any_ending or not ranked else None, self._size)
-        self._close(self._hope(chosen, candidates))
-        if all(pool.closed for pool in self.pools) or (any_ending and why.all()):
+        self._close(chosen.scores[:, 0])
+        closed = self.closed
+        if closed.all() or (any_ending and why[~closed].all()):
             return False
         self.open = self._gone_on(chosen)
         return True
@@ -129,10 +135,6 @@ class Beams:
                     )
                 )
             pool.add(finished)
-
-    def _hope(self, chosen: Candidates, candidates: Candidates) -> Float32:
-        """float32[B]: the sum of log-probabilities that finished hypotheses are measured against."""
-        return chosen.scores[:, 0]
 
     def _close(self, best: Float32) -> None:
         """Close the pools that hypotheses of these scores, float32[B], may not improve.
@@ -180,7 +182,7 @@ class BeamSearch:
     def advance(self) -> bool:
         """One token more for every hypothesis; whether there is something to go on with."""
         beams = self._beams
-        logits = self._task.steps(beams.last, beams.open.parents)
+        logits = self._task.steps(beams.last, beams.open.parents, ~beams.closed)
         self._over = not beams.extend(self._candidates(logits), ranked=self._sampler is None)
         return not self._over
 

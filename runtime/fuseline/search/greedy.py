@@ -45,15 +45,15 @@ class GreedySearch:
     def advance(self) -> bool:
         """One token more for every sequence; whether one goes on."""
         length = self._length
-        logits = self._task.steps(self._tokens, None)
+        # Without end tokens transformers pads nothing, and a photo that a criterion has stopped goes on until all have.
+        live = self._why == 0 if self._task.config.ends else np.ones(len(self._why), np.bool_)
+        logits = self._task.steps(self._tokens, None, np.asarray(live.reshape(-1, self._each).any(axis=1)))
         if self._process is not None:
             logits = self._process(read_only(self._history[:, :length]), logits.copy())
         if self.scores is not None:
             self.scores.append(logits.copy())
         best, logprobs = self._chosen(logits)
-        # A finished photo keeps its row; what it is fed and what comes of it change nothing any more. Without end
-        # tokens transformers pads nothing, and a photo that a criterion has stopped goes on until all have.
-        live = self._why == 0 if self._task.config.ends else np.ones(len(best), np.bool_)
+        # A finished photo keeps its row here; what comes of it changes nothing any more.
         chosen = np.where(live, best, self._pad)
         self._history[:, length] = chosen
         self._logprobs[:, length - self._task.start] = np.where(live, logprobs, np.float32(0))

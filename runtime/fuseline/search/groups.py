@@ -15,7 +15,7 @@ import numpy as np
 from fuseline.kernels import top_candidates
 
 from ..processors import Lengths, processors
-from ..scores import Bool, Float32, Int64
+from ..scores import Float32, Int64
 from .beam import Beams, Candidates, continuations, processed
 from .endings import REASONS
 from .pool import shared_prefix
@@ -30,11 +30,6 @@ class Group(Beams):
         self.cut = ""  # why what is open ends, once it does
         for pool in self.pools:
             pool.least = -np.inf
-
-    @property
-    def closed(self) -> Bool:
-        """bool[B]: the photos for which this group awaits nothing better."""
-        return np.array([pool.closed for pool in self.pools])
 
     def extend(self, candidates: Candidates, ranked: bool = True) -> bool:
         """Go on with the best candidates that are no end tokens and pool the others; whether to go on."""
@@ -72,7 +67,8 @@ class GroupSearch:
         opened = [group.open for group in self._groups]
         parents = None if opened[0].parents is None else self._rows([each.parents for each in opened])
         tokens = np.stack([self._by_photo(group.last) for group in self._groups], axis=1)
-        logits = self._task.steps(tokens.reshape(-1, tokens.shape[-1]), parents)
+        live = ~np.all([group.closed for group in self._groups], axis=0)
+        logits = self._task.steps(tokens.reshape(-1, tokens.shape[-1]), parents, live)
         by_group = logits.reshape(len(self._task.prompt), len(self._groups), self._size, -1)
         found = [self._step(group, by_group[:, index]) for index, group in enumerate(self._groups)]
         self._taken.clear()

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..scores import Float32, Int64
+from ..scores import Bool, Float32, Int64
 
 if TYPE_CHECKING:
     from ..decoder import Decoder, Encoded
     from ..generation import GenerationConfig
     from .endings import Endings
+
+
+MOST_LEFT = 0.5  # the share of a batch that goes on at which its rows are made fewer (benchmarks/compaction.py)
 
 
 @dataclass(frozen=True)
@@ -59,24 +62,56 @@ class Steps:
     milliseconds: time in the decoder so far; count: steps so far; logits: those of all steps, where they are kept.
     """
 
-    def __init__(self, decoder: Decoder, encoded: Encoded, each: int, max_length: int, keep_logits: bool) -> None:
+    def __init__(
+        self, decoder: Decoder, encoded: Encoded, photos: int, each: int, max_length: int, config: GenerationConfig
+    ) -> None:
         """each: rows a photo; max_length: of the longest sequence, in tokens."""
         began = perf_counter()
+        self._each, self._photos = each, np.arange(photos)  # those that the state still has
+        self._narrows = hasattr(decoder, "narrow") and not (config.output_scores or config.output_logits)
+        self._all = np.zeros((0, 0), np.float32)  # logits of all rows, once the state has fewer
         self._decoder = decoder
         self._state = decoder.start(encoded, each, max_length)
-        self.logits: list[Float32] | None = [] if keep_logits else None
+        self.logits: list[Float32] | None = [] if config.output_logits else None
         self.milliseconds = (perf_counter() - began) * 1000
         self.count = 0
 
-    def __call__(self, tokens: Int64, parents: Int64 | None) -> Float32:
-        """Logits float32[R, V], valid until the next call; tokens: int64[R, T], parents: int64[R], rows continued."""
+    def __call__(self, tokens: Int64, parents: Int64 | None, live: Bool) -> Float32:
+        """Logits float32[R, V], valid until the next call; tokens: int64[R, T], parents: int64[R], rows continued.
+
+        live: bool[B], the photos whose logits count; those of others may be 0.
+        """
         began = perf_counter()
-        logits = self._decoder.step(self._state, tokens, parents)
+        self._narrow(live)
+        if len(self._photos) == len(live):
+            logits = self._decoder.step(self._state, tokens, parents)
+        else:
+            logits = self._step_of_some(tokens, parents)
         self.milliseconds += (perf_counter() - began) * 1000
         self.count += 1
         if self.logits is not None:
             self.logits.append(logits.copy())
         return logits
+
+    def _narrow(self, live: Bool) -> None:
+        """Give up the photos that are finished, once they are half of those that the decoder still computes.
+
+        What is kept is copied, so all narrowings together copy less than what all photos have.
+        """
+        going_on = self._photos[live[self._photos]]
+        if self._narrows and 0 < len(going_on) <= len(self._photos) * MOST_LEFT:
+            self._state = self._decoder.narrow(self._state, np.searchsorted(self._photos, going_on))
+            self._photos = going_on
+
+    def _step_of_some(self, tokens: Int64, parents: Int64 | None) -> Float32:
+        """Logits of all rows, float32[R, V], of which the decoder still computes some."""
+        rows = (self._photos[:, None] * self._each + np.arange(self._each)).ravel()
+        mine = None if parents is None else np.searchsorted(rows, parents[rows])
+        logits = self._decoder.step(self._state, tokens[rows], mine)
+        if not self._all.size:
+            self._all = np.zeros((len(tokens), logits.shape[1]), np.float32)
+        self._all[rows] = logits
+        return self._all
 
 
 def length_divisors(max_new_tokens: int, length_penalty: float) -> Float32:
