@@ -1,4 +1,5 @@
-"""The command line: `fuseline caption`, `fuseline export`, `fuseline evaluate`, `fuseline info`, `fuseline --version`.
+"""The command line: `fuseline caption`, `fuseline export`, `fuseline quantize`, `fuseline evaluate`,
+`fuseline info`, `fuseline --version`.
 
 Results go to standard output, everything else to standard error. What only one command needs is imported there, since
 the time until the first caption is part of the product.
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, cli_quality
+from . import __version__, cli_quality, cli_quantize
 from .errors import Error, ExportError, InputError
 
 if TYPE_CHECKING:
@@ -89,6 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.set_defaults(command=_export)
     _add_export_options(export)
+    quantize = commands.add_parser(
+        "quantize",
+        help="add smaller variants to a model, each with its price",
+        description=cli_quantize.QUANTIZE_HELP,
+        epilog=cli_quantize.QUANTIZE_EXAMPLE,
+        formatter_class=raw,
+    )
+    quantize.set_defaults(command=lambda options: cli_quantize.run_quantize(options, _steps))
+    cli_quantize.add_quantize_options(quantize)
     evaluate = commands.add_parser(
         "evaluate",
         help="measure how good the variants of a model are",
