@@ -29,14 +29,16 @@ _AT_ONCE = 8
 Moments = Mapping[str, Array]
 
 
-def calibration_photos(folder: Path, most: int = MOST_PHOTOS) -> list[Path]:
-    """The first photos of a folder by name, spread evenly over it. Raises InputError for too few."""
+def calibration_photos(folder: Path, most: int | None = MOST_PHOTOS) -> list[Path]:
+    """So many photos of a folder, spread evenly over their names; None: all. Raises InputError for too few."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder of photos to calibrate with")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
     if len(found) < LEAST_PHOTOS:
         raise InputError(f"{folder} has {len(found)} photos, and calibrating takes at least {LEAST_PHOTOS}")
-    return [found[index * len(found) // most] for index in range(most)] if len(found) > most else found
+    if most is None or len(found) <= most:
+        return found
+    return [found[index * len(found) // most] for index in range(most)]
 
 
 def pixel_batches(model: Model, photos: Sequence[Path]) -> list[Array]:

@@ -29,7 +29,7 @@ from .weights import Array, Scheme
 
 SCHEMES: tuple[Scheme, ...] = ("fp16", "int8", "int4")
 SOURCES = ("fp32", "fp16")  # what a variant can be made of, the better first
-GENERATED = 32
+JUDGES = 32  # photos, at most
 
 Progress = Callable[[int, int, str], None]
 
@@ -78,6 +78,7 @@ def quantize(
     limit: int | None = None,
     max_loss: float | None = None,
     half: int = 0,
+    static: bool = False,
     default: str | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -85,24 +86,30 @@ def quantize(
     """Add variants to a fuseline folder that holds one of floats, and say what each costs.
 
     variants: some of fp16, int8 and int4; those that are there already are made anew. calibrate: a folder of 8
-    photos or more, by which 4 bits are rounded so that errors cancel (GPTQ) and convolutions get 8-bit activations.
+    photos or more, by which 4 bits are rounded so that errors cancel (GPTQ).
     data, split, limit: a data set as for evaluate, which then tells the loss of CIDEr; else the loss is one of next
     tokens, on photos that were not calibrated with. max_loss: the share that a variant may lose (0.005 is 0.5%); one
     that loses more is not written. half: so many matrices, those with the largest rounding errors, stay in half
-    precision. default: a new default variant. threads: for what is run (default: one a physical core).
+    precision. static: convolutions multiply in 8 bits, with the ranges of the calibration photos (default: weights of
+    8 bits, arithmetic of float32, which was the faster one on every CPU tried). default: a new default variant.
+    threads: for what is run (default: one a physical core).
     Raises ExportError for a variant that loses too much (the others are written) and for what cannot be quantized,
     FolderError for the folder, InputError for photos and data. The folder is complete or as it was.
     """
     opened = Folder.open(Path(folder))
     source = _source(opened, variants, max_loss, half)
+    if static and calibrate is None:
+        raise InputError("static convolutions need photos to calibrate with; name a folder of them")
     if data is not None:
         read_data(data, split, None, limit)
     tell = progress or (lambda *_: None)
     model = Model(opened.using(source, source), threads=threads)
     tell(0, 3, "reading the graphs")
-    work = _Work(opened, model, source, calibrate, tell)
-    made = {name: work.variant(name, half) for name in variants}  # type: ignore[arg-type]
-    gate = _Gate(work, {name: each.half for name, each in made.items()}, data, split, limit, max_loss, threads)
+    photos = [] if calibrate is None else calibration_photos(Path(calibrate))
+    work = FloatGraphs(opened, model, source, photos, tell)
+    made = {name: work.variant(name, half, static) for name in variants}  # type: ignore[arg-type]
+    judges = _judges(model, None if calibrate is None else Path(calibrate), photos)
+    gate = _Gate(work, judges, {name: each.half for name, each in made.items()}, data, split, limit, max_loss, threads)
     try:
         add_variants(
             opened.path, {name: each.graphs for name, each in made.items()}, default_variant=default, check=gate
@@ -138,40 +145,38 @@ def _source(folder: Folder, variants: Sequence[str], max_loss: float | None, hal
 
 
 @dataclass(frozen=True)
-class _Made:
+class Made:
+    """The graphs of a variant, and of its matrices what Quantized says."""
+
     graphs: Mapping[str, onnx.ModelProto]
     errors: Mapping[str, float]
     half: Sequence[str]
 
 
-class _Work:
+class FloatGraphs:
     """The graphs of floats, and what calibration photos showed of them."""
 
-    def __init__(self, folder: Folder, model: Model, source: str, calibrate: str | Path | None, tell: Progress) -> None:
+    def __init__(self, folder: Folder, model: Model, source: str, photos: Sequence[Path], tell: Progress) -> None:
+        """model: the folder's variant `source`, which is one of floats; photos: to calibrate with, or none."""
         self.model, self.source, self.tell = model, source, tell
         files = folder.variants[source]
         scheme: Scheme = "fp16" if source == "fp16" else "fp32"
         encoder = onnx.load(folder.path / files.encoder)
         self._parts = {"encoder": fuse_linears(encoder, scheme), "decoder": onnx.load(folder.path / files.decoder)}
         self._moments: dict[str, Moments] = {"encoder": {}, "decoder": {}}
-        self._seen: list[Array] = []
-        self.judged_by = _generated_batches(model)
-        if calibrate is not None:
-            self._calibrate(calibration_photos(Path(calibrate)), Path(calibrate))
+        self._seen = pixel_batches(model, photos)
+        if photos:
+            self._calibrate()
 
-    def _calibrate(self, photos: Sequence[Path], folder: Path) -> None:
-        self.tell(1, 3, f"calibrating with {len(photos)} photos")
-        self._seen = pixel_batches(self.model, photos)
-        others = [path for path in calibration_photos(folder, 10**9) if path not in set(photos)]
-        if len(others) >= LEAST_PHOTOS:
-            self.judged_by = pixel_batches(self.model, others[:: max(1, len(others) // GENERATED)][:GENERATED])
+    def _calibrate(self) -> None:
+        self.tell(1, 3, "calibrating")
         calibration = Calibration(self.model, self._parts["encoder"], self._parts["decoder"])
         for batch in self._seen:
             calibration.see(batch)
         self._moments = {part: calibration.moments(part) for part in self._parts}
 
-    def variant(self, scheme: Scheme, half: int) -> _Made:
-        """Its graphs. half: how many of the worst matrices to store again, in half precision."""
+    def variant(self, scheme: Scheme, half: int = 0, static: bool = False) -> Made:
+        """Its graphs. half, static: as for quantize."""
         self.tell(1, 3, f"making {scheme}")
         graphs, wrong = {}, dict[str, float]()
         for part, model in self._parts.items():
@@ -184,16 +189,17 @@ class _Work:
             graphs = {part: recode(model, scheme, self._moments[part], halves) for part, model in self._parts.items()}
         if scheme != "fp16" and is_convolutional(graphs["encoder"]):
             encoder = graphs["encoder"]
-            graphs["encoder"] = (
-                calibrate_convolutions(encoder, self._seen) if self._seen else store_convolutions(encoder)
-            )
-        return _Made(graphs, wrong, left)
+            graphs["encoder"] = calibrate_convolutions(encoder, self._seen) if static else store_convolutions(encoder)
+        return Made(graphs, wrong, left)
 
 
-def _generated_batches(model: Model) -> list[Array]:
-    """pixel_values of photos made here, a few together."""
-    photos = generated_photos(GENERATED)
-    return [model.image_processor(photos[at : at + 8]) for at in range(0, GENERATED, 8)]
+def _judges(model: Model, folder: Path | None, seen: Sequence[Path]) -> list[Array]:
+    """pixel_values of photos to compare on: of the folder's those not calibrated with, else generated ones."""
+    others = [] if folder is None else [path for path in calibration_photos(folder, None) if path not in set(seen)]
+    if len(others) >= LEAST_PHOTOS:
+        return pixel_batches(model, others[:: -(-len(others) // JUDGES)])
+    photos = generated_photos(JUDGES)
+    return [model.image_processor(photos[at : at + 8]) for at in range(0, JUDGES, 8)]
 
 
 class _TooMuch(ExportError):
@@ -205,7 +211,8 @@ class _Gate:
 
     def __init__(
         self,
-        work: _Work,
+        work: FloatGraphs,
+        judges: Sequence[Array],
         half: Mapping[str, Sequence[str]],
         data: str | Path | None,
         split: str | None,
@@ -214,7 +221,7 @@ class _Gate:
         threads: int | None,
     ) -> None:
         self._threads = threads
-        self._work, self._half = work, half
+        self._work, self._judges, self._half = work, judges, half
         self._data: dict[str, Any] = {"data": data, "split": split, "limit": limit}
         self._max_loss = max_loss
         self.refused: dict[str, str] = {}
@@ -226,7 +233,7 @@ class _Gate:
         work, names = self._work, list(self._half)
         work.tell(2, 3, "comparing with the floats")
         others = [Model(Folder.open(folder, name), threads=self._threads) for name in names]
-        self._agreement = dict(zip(names, next_tokens(work.model, others, work.judged_by), strict=True))
+        self._agreement = dict(zip(names, next_tokens(work.model, others, self._judges), strict=True))
         if self._data["data"] is not None:
             chosen = list(dict.fromkeys([work.source, *names]))
             self._evaluation = evaluate(

@@ -32,6 +32,7 @@ def add_quantize_options(quantize: argparse.ArgumentParser) -> None:
     add("--limit", type=int, metavar="N", help="only the first N photos of the data")
     add("--max-loss", type=share, metavar="SHARE", help="what a variant may lose, such as 0.5%% (default: anything)")
     add("--half", type=int, default=0, metavar="N", help="leave the N worst matrices in half precision (default: 0)")
+    add("--static", action="store_true", help="convolutions multiply in 8 bits too (with --calibrate; rarely faster)")
     add("--default", metavar="NAME", help="a new default variant")
     add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
     add("--json", action="store_true", help="print one object")
@@ -63,6 +64,7 @@ def run_quantize(options: argparse.Namespace, steps: Steps) -> int:
             limit=options.limit,
             max_loss=options.max_loss,
             half=options.half,
+            static=options.static,
             default=options.default,
             threads=options.threads,
             progress=progress,

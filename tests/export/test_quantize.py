@@ -180,6 +180,7 @@ def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
         ({"variants": ["int8", "int8"]}, ExportError, "variants are int8, int8 and must be some of"),
         ({"variants": []}, ExportError, "variants are none and must be some of"),
         ({"max_loss": 1.5}, InputError, "max_loss 1.5 must be a share from 0 to below 1"),
+        ({"static": True}, InputError, "static convolutions need photos to calibrate with"),
         ({"half": -1}, InputError, "half -1 must be a number of matrices"),
         ({"calibrate": "few"}, InputError, "has 1 photos, and calibrating takes at least 8"),
         ({"calibrate": "nowhere"}, InputError, "is not a folder of photos to calibrate with"),
