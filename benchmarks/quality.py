@@ -1,7 +1,8 @@
 """What each variant of a captioner costs, on photos with captions: `python -m benchmarks quality`.
 
-It makes docs/results/quality.md. Every row is a variant of one folder, and the variants take turns photo by photo: scores, their differences to the
-floats with intervals, size, and time. onnxruntime's own schemes stand beside ours, made of the same floats.
+It makes docs/results/quality.md. Every row is a variant of one folder, and the variants take turns photo by photo:
+scores, their differences to the floats with intervals, size, and time. onnxruntime's own schemes stand beside ours,
+made of the same floats.
 """
 
 from __future__ import annotations
@@ -177,9 +178,9 @@ class Page:
             "",
             f"## The captioner that ships, {about['dataset']}",
             "",
-            f"{about['photos']} photos, beam {about['num_beams']}, tokenizer {about['tokenizer']}. Milliseconds (median)",
-            "are from a photo's file to its text, the variants taking turns. In brackets: the difference to fp32 with its",
-            "95% interval (paired bootstrap over the photos).",
+            f"{about['photos']} photos, beam {about['num_beams']}, tokenizer {about['tokenizer']}. Milliseconds",
+            "(median) are from a photo's file to its text, the variants taking turns. In brackets: the difference to",
+            "fp32 with its 95% interval (paired bootstrap over the photos).",
             "",
             *([self.note, ""] if self.note else []),
             "![CIDEr and size of every variant](quality.svg)",
@@ -211,9 +212,9 @@ def _large(found: Mapping[str, tuple[NextTokens, int]]) -> list[str]:
     lines = [
         "## ViT-GPT2, full size",
         "",
-        f"239 M random weights that say varied things (`python -m benchmarks.checkpoints`), {first.photos} photos made",
-        f"for it, {first.positions} positions. One token that differs changes all that follow, so texts agree less than",
-        "tokens; random weights leave no margin between words as training does.",
+        "239 M random weights that say varied things (`python -m benchmarks.checkpoints`), on",
+        f"{first.photos} photos made for it, {first.positions} positions. One token that differs changes all that",
+        "follow, so texts agree less than tokens; random weights leave no margin between words as training does.",
         "",
         "| variant | MB | of fp32 | next tokens as fp32 | divergence, nats | whole texts as fp32 |",
         "| --- | --- | --- | --- | --- | --- |",

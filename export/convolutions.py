@@ -61,8 +61,9 @@ def store_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
 def calibrate_convolutions(model: onnx.ModelProto, batches: Iterable[Array]) -> onnx.ModelProto:
     """The model with its convolutions as QDQ: activations in the ranges that the batches of pixel_values show.
 
-    By onnxruntime's quantize_static: a scale for every output channel, and weights of 7 bits, since CPUs without VNNI
-    add products of 8 and 8 bits in 16, which overflow.
+    By onnxruntime's quantize_static, a scale for every output channel. Weights are unsigned: CPUs without VNNI multiply
+    those exactly, where products of unsigned and signed bytes overflow. Clip and Relu are quantized with the
+    convolution before them, or its range would be that of numbers that are then cut off.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -90,11 +91,11 @@ def calibrate_convolutions(model: onnx.ModelProto, batches: Iterable[Array]) -> 
             out,
             Reader(),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
+            op_types_to_quantize=["Conv", "Clip", "Relu"],
             per_channel=True,
-            reduce_range=True,
+            reduce_range=False,
             activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            weight_type=QuantType.QUInt8,
             calibrate_method=CalibrationMethod.MinMax,
             extra_options=options,
         )
