@@ -89,7 +89,12 @@ def _sequences(model: Model, reference: Any, pixels: Array, beams: int, max_leng
     """Expected and got, int64[B, T] each, of one width."""
     import torch
 
-    options = {"num_beams": beams, "max_length": max_length, "max_new_tokens": None, "num_return_sequences": 1}
+    options: dict[str, Any] = {
+        "num_beams": beams,
+        "max_length": max_length,
+        "max_new_tokens": None,
+        "num_return_sequences": 1,
+    }
     with torch.inference_mode():
         expected = reference.generate(torch.from_numpy(pixels), **options).numpy()
     got = model.generate(pixels, **options).sequences
