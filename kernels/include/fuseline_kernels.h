@@ -31,8 +31,8 @@ typedef enum fuseline_status {
 /* FUSELINE_KERNELS_ABI of the library that was loaded, to be compared with that of the header. */
 FUSELINE_EXPORT int32_t fuseline_abi(void);
 
-/* The instruction set in use: "scalar", "avx2" (with FMA and F16C) or "avx512" (F, BW, VL, DQ and VNNI). The library begins
- * with the widest that the CPU and its operating system offer. */
+/* The instruction set in use: "scalar", "avx2" (with FMA and F16C), "avx512" (F, BW, VL, DQ and VNNI) or "neon" (with dot
+ * product). The library begins with the widest that the CPU and its operating system offer. */
 FUSELINE_EXPORT const char* fuseline_isa(void);
 
 /* The instruction sets that can be used here, widest last, with a space between them: "scalar avx2". */
@@ -41,7 +41,8 @@ FUSELINE_EXPORT const char* fuseline_available_isas(void);
 /* Uses another instruction set from now on, in the whole process. */
 FUSELINE_EXPORT fuseline_status fuseline_use_isa(const char* name);
 
-/* What the CPU has and the operating system lets programs use, with a space between: "avx2 fma avx512f avx512vnni".
+/* What the CPU has and the operating system lets programs use, with a space between: "avx2 fma avx512f avx512vnni",
+ * or "asimd asimddp" on ARM.
  * More than an instruction set of this library needs may be named, less never. */
 FUSELINE_EXPORT const char* fuseline_cpu_features(void);
 

@@ -31,6 +31,10 @@ const Isa kIsas[] = {
     {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, self_attention_avx512,
      cross_attention_avx512},
 #endif
+#ifdef FUSELINE_ARM
+    {"neon", [] { return cpu().neon; }, top_candidates_neon, quantize_rows_neon, linear_blocks_neon, self_attention_neon,
+     cross_attention_neon},
+#endif
 };
 
 const Isa* widest() {
