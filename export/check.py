@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,7 @@ from fuseline.errors import ExportError
 from fuseline.model import Model
 
 from .adapters import model_adapter
-
-if TYPE_CHECKING:
-    from PIL import Image
+from .generated import generated_photos
 
 PHOTOS, MAX_LENGTH, BEAMS = 8, 16, 4
 # Log-probabilities this close are a tie, which rounding decides: float32 logits of the two engines differ by some 1e-5,
@@ -87,24 +85,16 @@ def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> A
     )
 
 
-def generated_photos(count: int, edge: int = 256) -> list[Image.Image]:
-    """Photos of coloured fields, each of its own coarseness and contrast; always the same ones."""
-    from PIL import Image
-
-    random = np.random.default_rng(0)
-    made = []
-    for index in range(count):
-        cells = 2 + index % 7
-        colours = random.normal(128, random.uniform(20, 120), (cells, cells, 3)).clip(0, 255).astype(np.uint8)
-        made.append(Image.fromarray(colours).resize((edge, edge), Image.Resampling.BICUBIC))
-    return made
-
-
 def _sequences(model: Model, reference: Any, pixels: Array, beams: int, max_length: int) -> tuple[Array, Array]:
     """Expected and got, int64[B, T] each, of one width."""
     import torch
 
-    options = {"num_beams": beams, "max_length": max_length, "max_new_tokens": None, "num_return_sequences": 1}
+    options: dict[str, Any] = {
+        "num_beams": beams,
+        "max_length": max_length,
+        "max_new_tokens": None,
+        "num_return_sequences": 1,
+    }
     with torch.inference_mode():
         expected = reference.generate(torch.from_numpy(pixels), **options).numpy()
     got = model.generate(pixels, **options).sequences

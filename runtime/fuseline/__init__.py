@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .errors import DeviceError, Error, ExportError, FolderError, InputError
+    from .errors import Cancelled, DeviceError, Error, ExportError, FolderError, InputError
     from .generation import Generation, GenerationConfig
     from .model import Model
     from .pipelines import pipeline
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Cancelled",
     "DeviceError",
     "Error",
     "ExportError",

@@ -1,4 +1,5 @@
-"""The command line: `fuseline caption`, `fuseline export`, `fuseline evaluate`, `fuseline info`, `fuseline --version`.
+"""The command line: `fuseline caption`, `fuseline export`, `fuseline quantize`, `fuseline evaluate`,
+`fuseline info`, `fuseline --version`.
 
 Results go to standard output, everything else to standard error. What only one command needs is imported there, since
 the time until the first caption is part of the product.
@@ -16,10 +17,13 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, cli_quality
+from . import __version__, cli_quality, cli_quantize
 from .errors import Error, ExportError, InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from fuseline.export import ExportReport
 
     from .folder import Folder
@@ -89,6 +93,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.set_defaults(command=_export)
     _add_export_options(export)
+    quantize = commands.add_parser(
+        "quantize",
+        help="add smaller variants to a model, each with its price",
+        description=cli_quantize.QUANTIZE_HELP,
+        epilog=cli_quantize.QUANTIZE_EXAMPLE,
+        formatter_class=raw,
+    )
+    quantize.set_defaults(command=lambda options: cli_quantize.run_quantize(options, _steps))
+    cli_quantize.add_quantize_options(quantize)
     evaluate = commands.add_parser(
         "evaluate",
         help="measure how good the variants of a model are",
@@ -121,7 +134,9 @@ def _add_caption_options(caption: argparse.ArgumentParser) -> None:
     )
     add("--device", default="cpu", help="cpu, cuda, or a provider of onnxruntime (default: cpu)")
     add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
-    add("--json", action="store_true", help="print an object a photo: file, text, score, milliseconds")
+    how = caption.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print an object a photo: file, text, score, milliseconds")
+    how.add_argument("--stream", action="store_true", help="print words as they become certain")
 
 
 def _add_export_options(export: argparse.ArgumentParser) -> None:
@@ -160,24 +175,36 @@ def _caption(options: argparse.Namespace) -> int:
     alone = len(options.photos) == 1 and not os.path.isdir(options.photos[0])
     write = _write_json if options.json else _write_text if alone else _write_line
     failed = False
-    with _progress(found) as photos:
+    with _progress(found, show=not options.stream) as photos:
         for photo in photos:
             try:
                 if isinstance(photo, InputError):
                     raise photo
-                write(_captioned(model, photo, fields))
+                if options.stream:
+                    _show_live(model, photo, fields, "" if alone else f"{photo}: ")
+                else:
+                    write(_captioned(model, photo, fields))
             except InputError as error:
                 _complain(error)
                 failed = True
     return FAILED if failed else 0
 
 
-def _captioned(model: Model, photo: str, fields: dict[str, Any]) -> _Caption:
+def _pixels(model: Model, photo: str) -> npt.NDArray[np.float32]:
     from .images import load_image
 
+    return model.image_processor([load_image(sys.stdin.buffer if photo == "-" else photo)])
+
+
+def _show_live(model: Model, photo: str, fields: dict[str, Any], before: str) -> None:
+    from .live import show
+
+    show(model.stream(_pixels(model, photo), **fields), sys.stdout, before)
+
+
+def _captioned(model: Model, photo: str, fields: dict[str, Any]) -> _Caption:
     began = perf_counter()
-    image = load_image(sys.stdin.buffer if photo == "-" else photo)
-    generation = model.generate(model.image_processor([image]), **fields)
+    generation = model.generate(_pixels(model, photo), **fields)
     text = model.decode(generation.sequences[:1])[0]
     return _Caption(photo, text, float(generation.sequences_scores[0]), round((perf_counter() - began) * 1000, 1))
 
@@ -223,9 +250,9 @@ def _below(folder: str, errors: list[OSError]) -> Iterator[str]:
 
 
 @contextmanager
-def _progress(photos: Sequence[str | InputError]) -> Iterator[Iterable[str | InputError]]:
+def _progress(photos: Sequence[str | InputError], show: bool) -> Iterator[Iterable[str | InputError]]:
     """The photos, with a bar on standard error meanwhile if there are several and standard error is a terminal."""
-    if len(photos) < 2 or not sys.stderr.isatty():
+    if not show or len(photos) < 2 or not sys.stderr.isatty():
         yield photos
         return
     from tqdm import tqdm

@@ -19,3 +19,7 @@ class ExportError(Error):
 
 class DeviceError(Error):
     """The requested device or execution provider is not available here."""
+
+
+class Cancelled(Error):
+    """A caption was given up because its cancel token was set."""

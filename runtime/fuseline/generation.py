@@ -60,8 +60,22 @@ class Generation:
     """float32[B x num_return_sequences]: sum of the log-probabilities of the generated tokens (the end token counts)
     divided by their number to the power of length_penalty. transformers gives no score for greedy search; here it is
     the same one"""
+    token_logprobs: npt.NDArray[np.float32]
+    """float32[B x num_return_sequences, T - prompt]: the log-probability of every generated token, after all that
+    changed it, as transformers' compute_transition_scores gives it; 0 after the end"""
+    finish_reasons: tuple[str, ...]
+    """why each sequence ended: "eos_token", "max_length", "max_time", "stop_strings", "stopping_criteria"; in a partial
+    result "cancelled" or "interrupted"; "no sequence" where the options left none and the prompt stands alone"""
     timings: Timings
     num_return_sequences: int = 1
+    beam_indices: npt.NDArray[np.int64] | None = None
+    """int64[B x num_return_sequences, T - prompt]: the row, of B x num_beams, that each generated token continued, -1
+    after the end; None without beams"""
+    scores: tuple[npt.NDArray[np.float32], ...] | None = None
+    """with output_scores, of every step: what the tokens were chosen by, float32[R, V]: logits, with beams
+    log-probabilities, after all that changed them"""
+    logits: tuple[npt.NDArray[np.float32], ...] | None = None
+    """with output_logits, of every step: the decoder's logits, float32[R, V]"""
 
 
 @dataclass(frozen=True, init=False)
@@ -74,6 +88,10 @@ class GenerationConfig:
     """most tokens to generate, prompt not included; wins over max_length"""
     num_beams: int = 1
     num_return_sequences: int = 1
+    num_beam_groups: int = 1
+    """groups that a photo's beams are divided into, each kept from saying what others say; as in transformers 4.50"""
+    diversity_penalty: float = 0.0
+    """with groups: what a token costs for each time that earlier groups of the photo have taken it in the same step"""
     length_penalty: float = 1.0
     """a score is divided by the number of generated tokens to this power: > 0 favours longer, < 0 shorter text"""
     early_stopping: bool | str = False
@@ -87,7 +105,9 @@ class GenerationConfig:
     min_new_tokens: int | None = None
     """no end token before so many generated tokens; wins over min_length"""
     max_time: float | None = None
-    """seconds after which no further token is begun, the encoder's not counted"""
+    """seconds after which no further token is begun, the encoder's not counted; what is there then is the result"""
+    stop_strings: Sequence[str] | None = None
+    """texts that end a sequence, together with the token in which they end"""
     stopping_criteria: Sequence[Callable[[npt.NDArray[np.int64], None], Any]] | None = None
     """functions of the sequences int64[N, T], and of None, that say which of them stop: a bool or bool[N]"""
     repetition_penalty: float = 1.0
@@ -136,6 +156,12 @@ class GenerationConfig:
     """the same, less where the next token is uncertain"""
     seed: int | np.random.Generator | None = None
     """of the random numbers, those of each photo; a Generator serves all photos; None for other ones at every call"""
+    output_scores: bool = False
+    """whether Generation.scores is kept"""
+    output_logits: bool | None = None
+    """whether Generation.logits is kept"""
+    return_dict_in_generate: bool = False
+    """of no effect: the result is always a Generation"""
     # transformers reads a max_length of 20 as "not set", unless the call gives it.
     _length_given: bool = field(default=False, repr=False, compare=False)
     _vocab_size: int | None = field(default=None, repr=False, compare=False)
@@ -272,12 +298,30 @@ def _check_together(values: Mapping[str, Any], vocab_size: int | None) -> None:
         raise InputError(
             f"num_return_sequences={returned} is more than num_beams={beams}; there is one sequence a beam at most"
         )
+    if values["num_beam_groups"] > 1 or values["diversity_penalty"] != 0:
+        _check_groups(values)
     if vocab_size is None:
         return
     for name, tokens in _all_tokens(values).items():
         for token in tokens:
             if token >= vocab_size:
                 raise InputError(f"{name}={token} is outside the vocabulary, whose ids are 0 to {vocab_size - 1}")
+
+
+def _check_groups(values: Mapping[str, Any]) -> None:
+    """What groups of beams need, and what does not go together with them."""
+    beams, groups = values["num_beams"], values["num_beam_groups"]
+    if groups == 1:
+        raise InputError("diversity_penalty keeps groups of beams apart; give num_beam_groups too, or leave it at 0.0")
+    if beams % groups:
+        raise InputError(f"num_beams={beams} cannot be divided into num_beam_groups={groups} of equal size")
+    if values["diversity_penalty"] <= 0:
+        raise InputError(
+            f"with num_beam_groups={groups} the groups would all be the same; give a diversity_penalty above 0"
+        )
+    for name in ("do_sample", "stop_strings", "stopping_criteria"):
+        if values[name]:
+            raise InputError(f"{name} does not go together with num_beam_groups; leave one of them out")
 
 
 def _all_tokens(values: Mapping[str, Any]) -> dict[str, list[int]]:

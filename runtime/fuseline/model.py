@@ -5,7 +5,8 @@ Dimensions: `B` photos, `T` tokens, `S` encoder positions, `E` width of the deco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,11 @@ from .folder import AUTO, Folder, Signature, mismatches
 from .foreign import ForeignFolder, open_graphs
 from .generation import Generation, GenerationConfig
 from .images import ImageProcessor
-from .search import search
+from .scoring import Score, padded_labels, score
+from .search import CancelToken, Search
 from .session import open_session, signature
+from .streaming import Event, events
+from .text import text_of_token
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -95,22 +99,92 @@ class Model:
         return cls(opened, device, threads)
 
     def generate(
-        self, pixel_values: npt.ArrayLike, decoder_input_ids: npt.ArrayLike | None = None, **fields: Any
+        self,
+        pixel_values: npt.ArrayLike,
+        decoder_input_ids: npt.ArrayLike | None = None,
+        *,
+        cancel: CancelToken | None = None,
+        partial: bool = False,
+        **fields: Any,
     ) -> Generation:
         """The most probable text for every photo, as tokens.
 
         pixel_values: float32[B, 3, height, width]. decoder_input_ids: int64[B, T], what the texts begin with; as in
         transformers the start token goes before it if no row begins with it already (Donut's prompts stay as they are:
         they name a task). fields: those of GenerationConfig,
-        over the model's own. Raises InputError for an option or an array that cannot be used.
+        over the model's own; max_time is the deadline. cancel: looked at before every step, a threading.Event or
+        anything else with is_set(). partial: whether a call that is cancelled, or interrupted by Ctrl-C between two
+        steps, returns the best sequences so far.
+        Raises InputError for an option or an array that cannot be used; without partial, Cancelled, KeyboardInterrupt.
         """
+        search = self._search(pixel_values, decoder_input_ids, cancel, partial, fields)
+        while search.step():
+            pass
+        return search.generation()
+
+    def stream(
+        self,
+        pixel_values: npt.ArrayLike,
+        decoder_input_ids: npt.ArrayLike | None = None,
+        *,
+        cancel: CancelToken | None = None,
+        partial: bool = False,
+        **fields: Any,
+    ) -> Iterator[Event]:
+        """The same, watched: events as tokens become certain, the last of them with the Generation.
+
+        With beams a token is certain once all hypotheses that may still win have it. The encoder has run when this
+        returns; closing the iterator, or dropping it, gives up the rest. Raises as generate does, and InputError for
+        num_return_sequences other than 1.
+        """
+        if fields.setdefault("num_return_sequences", 1) != 1:
+            raise InputError("a stream follows one sequence a photo, so num_return_sequences must be 1 or left out")
+        return events(self._search(pixel_values, decoder_input_ids, cancel, partial, fields), self._text)
+
+    def _search(
+        self,
+        pixel_values: npt.ArrayLike,
+        decoder_input_ids: npt.ArrayLike | None,
+        cancel: CancelToken | None,
+        partial: bool,
+        fields: dict[str, Any],
+    ) -> Search:
+        """A search for these photos, the encoder done."""
         config = self.generation_config.override(**fields)
         began = perf_counter()
         encoded = self.encode(pixel_values)
         encoder_ms = (perf_counter() - began) * 1000
-        prompt = self._prompt(decoder_input_ids, encoded.batch, config)
-        positions = self.folder.decoder.max_positions
-        return search(self._decoder, encoded, prompt, config, max_positions=positions, encoder_ms=encoder_ms)
+        return Search(
+            self._decoder,
+            encoded,
+            self._prompt(decoder_input_ids, encoded.batch, config),
+            config,
+            max_positions=self.folder.decoder.max_positions,
+            encoder_ms=encoder_ms,
+            text_of=self._text_of_token,
+            cancel=cancel,
+            partial=partial,
+        )
+
+    def score(self, pixel_values: npt.ArrayLike, text: str | Sequence[str]) -> Score:
+        """How probable given texts are: the cross-entropy of each token, and of the end token after the last.
+
+        pixel_values: float32[B, 3, height, width]; text: one a photo, or as many for each, those of a photo together.
+        The mean over the tokens is the cross-entropy of transformers' logits against the same labels. (Its own `loss`
+        in 4.57 shifts the labels of these models twice.) Raises InputError.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        if not all(isinstance(each, str) for each in texts):
+            raise InputError("text must be a text or a list of texts")
+        encoded = self.encode(pixel_values)
+        if not texts or len(texts) % encoded.batch:
+            raise InputError(
+                f"there must be as many texts for each of the {encoded.batch} photos, not {len(texts)} in all"
+            )
+        config = self.generation_config
+        tokens = [self.tokenizer.encode(each, add_special_tokens=False).ids for each in texts]
+        labels = padded_labels(tokens, next(iter(config.ends), None), self.folder.decoder.max_positions)
+        return score(self._decoder, encoded, labels, int(config.prompt(1)[0, 0]))
 
     def encode(self, pixel_values: npt.ArrayLike) -> Encoded:
         """Run the encoder: float32[B, 3, height, width] -> cross-attention K/V of all layers, float32[B, S, E] each.
@@ -127,6 +201,14 @@ class Model:
     def decode(self, sequences: npt.NDArray[np.int64], skip_special_tokens: bool = True) -> list[str]:
         """The text of every sequence, int64[N, T]."""
         return [self.tokenizer.decode(row, skip_special_tokens=skip_special_tokens) for row in sequences.tolist()]
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        return text
+
+    @cached_property
+    def _text_of_token(self) -> Callable[[int], str]:
+        return text_of_token(self.tokenizer)
 
     def _checked(self, pixel_values: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """pixel_values as the encoder reads them. Raises InputError for another type or shape, NaN or infinity."""

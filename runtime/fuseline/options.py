@@ -18,11 +18,7 @@ from .errors import InputError
 
 # Options of transformers that fuseline accepts at transformers' default only (None, which means "not set", passes too).
 UNSUPPORTED: Mapping[str, Any] = {
-    # length and stopping
-    "stop_strings": None,
     # strategy
-    "num_beam_groups": 1,
-    "diversity_penalty": 0.0,
     "penalty_alpha": None,
     "dola_layers": None,
     "constraints": None,
@@ -45,9 +41,6 @@ UNSUPPORTED: Mapping[str, Any] = {
     # what is returned
     "output_attentions": False,
     "output_hidden_states": False,
-    "output_scores": False,
-    "output_logits": None,
-    "return_dict_in_generate": False,
     # assisted decoding
     "is_assistant": False,
     "num_assistant_tokens": 20,
@@ -77,13 +70,13 @@ _REASONS: Mapping[str, str] = {
     "encoder_no_repeat_ngram_size": _PIXELS_ARE_NO_TOKENS,
     "penalty_alpha": "contrastive search needs the decoder's hidden states, which its graph does not return",
     "dola_layers": "DoLa needs the logits of the decoder's inner layers, which its graph does not return",
-    "num_beam_groups": _REMOVED,
-    "diversity_penalty": _REMOVED,
     "constraints": _REMOVED,
     "force_words_ids": _REMOVED,
     "assistant_model": _ONE_MODEL,
     "prompt_lookup_num_tokens": _ONE_MODEL,
     "assistant_early_exit": _ONE_MODEL,
+    "output_attentions": "the decoder's graph does not return its attention weights",
+    "output_hidden_states": "the decoder's graph does not return its hidden states",
 }
 
 
@@ -183,6 +176,16 @@ def _cutoff(name: str, value: Any) -> float:
     return number
 
 
+def _strings(name: str, value: Any) -> tuple[str, ...] | None:
+    """A string or a list of strings, none of them empty."""
+    if value is None:
+        return None
+    strings = [value] if isinstance(value, str) else value
+    if not isinstance(strings, list | tuple) or not all(isinstance(each, str) and each for each in strings):
+        raise InputError(f"{name} must be a string or a list of strings, none of them empty, not {reprlib.repr(value)}")
+    return tuple(strings) or None
+
+
 def _seed(name: str, value: Any) -> int | np.random.Generator | None:
     return value if isinstance(value, np.random.Generator) else _token(name, value)
 
@@ -244,6 +247,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_new_tokens": whole_or_none,
     "num_beams": _whole,
     "num_return_sequences": _whole,
+    "num_beam_groups": _whole,
+    "diversity_penalty": _penalty,
     "length_penalty": _penalty,
     "early_stopping": _early_stopping,
     "decoder_start_token_id": _token,
@@ -253,6 +258,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "min_length": _count,
     "min_new_tokens": lambda name, value: None if value is None else _count(name, value),
     "max_time": _seconds,
+    "stop_strings": _strings,
     "stopping_criteria": _functions,
     "repetition_penalty": _factor,
     "no_repeat_ngram_size": _count,
@@ -276,4 +282,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "epsilon_cutoff": _cutoff,
     "eta_cutoff": _cutoff,
     "seed": _seed,
+    "output_scores": _flag,
+    "output_logits": lambda name, value: None if value is None else _flag(name, value),
+    "return_dict_in_generate": _flag,
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,12 @@ class _Options(TypedDict, total=False):
     batch_size: int | None
 
 
+class _Streaming(_Options):
+    """The same, for text in pieces."""
+
+    stream: Literal[True]
+
+
 def pipeline(
     task: str = "image-to-text",
     model: Model | str | Path | None = None,
@@ -43,32 +49,40 @@ def pipeline(
     batch_size: int = 1,
     max_new_tokens: int | None = None,
     generate_kwargs: Mapping[str, Any] | None = None,
+    stream: bool = False,
 ) -> ImageToText:
     """A callable that captions photos.
 
     model: a Model, or the path of a folder; None for the captioner that ships. variant, device, threads: see
     Model.from_pretrained. batch_size: photos that go through the model together. max_new_tokens, generate_kwargs: the
-    GenerationConfig fields of every call that does not give its own.
+    GenerationConfig fields of every call that does not give its own. stream: whether calls that do not say give the
+    text of one photo in pieces.
     Raises InputError for an unknown task or a wrong option, FolderError and DeviceError as Model.from_pretrained.
     """
     if task not in TASKS:
         raise InputError(f"there is no task {task!r}; there is {', '.join(TASKS)}")
     if not isinstance(model, Model):
         model = Model.from_pretrained(model, variant, device, threads)
-    return ImageToText(model, batch_size, _fields(max_new_tokens, generate_kwargs))
+    return ImageToText(model, batch_size, _fields(max_new_tokens, generate_kwargs), stream)
 
 
 class ImageToText:
     """Captions photos with one model. A photo is a path, the bytes of a file, a PIL image or an array of pixels."""
 
-    def __init__(self, model: Model, batch_size: int = 1, fields: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, model: Model, batch_size: int = 1, fields: Mapping[str, Any] | None = None, stream: bool = False
+    ) -> None:
         """fields: GenerationConfig fields over the model's own, checked here and not at the first photo."""
         self.model = model
+        self._in_pieces = stream
         self._batch_size = _checked_batch_size(batch_size)
         self._fields = dict(fields or {})
         model.generation_config.override(**self._fields)
 
     # A text is a sequence of texts, too; the first signature that fits is meant.
+    @overload
+    def __call__(self, inputs: Photo, **options: Unpack[_Streaming]) -> Iterator[str]: ...
+
     @overload
     def __call__(self, inputs: Photo, **options: Unpack[_Options]) -> Captions: ...  # type: ignore[overload-overlap]
 
@@ -85,22 +99,29 @@ class ImageToText:
         max_new_tokens: int | None = None,
         generate_kwargs: Mapping[str, Any] | None = None,
         batch_size: int | None = None,
-    ) -> Captions | list[Captions] | Iterator[Captions]:
+        stream: bool | None = None,
+    ) -> Captions | list[Captions] | Iterator[Captions] | Iterator[str]:
         """Caption one photo, a list of them, or a stream.
 
         One photo gives [{"generated_text": text}], num_return_sequences dicts in all; a list or another sequence gives
         a list of such lists; an iterator gives an iterator, which reads batch_size photos ahead and yields as it goes.
+        With stream one photo gives an iterator over pieces of its text, which joined are the text; a word comes when it
+        is certain that it stays.
         Raises InputError, for a list or a stream with the place of the photo in it.
         """
         fields = self._fields | _fields(max_new_tokens, generate_kwargs)
         size = self._batch_size if batch_size is None else _checked_batch_size(batch_size)
-        if isinstance(inputs, Iterator):
-            return self._stream(inputs, size, fields)
-        if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes):
-            return list(self._stream(inputs, size, fields))
+        in_pieces = self._in_pieces if stream is None else stream
+        if isinstance(inputs, Iterator) or (isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes)):
+            if in_pieces:
+                raise InputError("stream=True gives the text of one photo in pieces; call it for each photo")
+            captions = self._captions(inputs, size, fields)
+            return captions if isinstance(inputs, Iterator) else list(captions)
+        if in_pieces:
+            return (event.text for event in self.model.stream(self._prepared(inputs), **fields) if event.text)
         return self._caption([self._prepared(inputs)], fields)[0]
 
-    def _stream(self, photos: Iterable[Photo], size: int, fields: Mapping[str, Any]) -> Iterator[Captions]:
+    def _captions(self, photos: Iterable[Photo], size: int, fields: Mapping[str, Any]) -> Iterator[Captions]:
         numbered = enumerate(photos, start=1)
         while batch := list(islice(numbered, size)):
             yield from self._caption([self._prepared_or_named(photo, number) for number, photo in batch], fields)

@@ -10,33 +10,18 @@ it is given are its own, to write into. Dimensions: `R` rows, `T` tokens so far,
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-
-from fuseline.kernels import top_candidates
 
 from .errors import InputError
+from .scores import NEVER, Float32, Int64, Processor, log_softmax
+from .warpers import EpsilonCutoff, EtaCutoff, MinP, Temperature, TopK, TopP, TypicalP
 
 if TYPE_CHECKING:
     from .generation import GenerationConfig
-
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
-Processor = Callable[[Int64, Float32], Float32]
-
-_NEVER = np.float32(-np.inf)
-
-
-def log_softmax(scores: Float32) -> Float32:
-    """The logarithm of the softmax of each row, float32[R, V]; a row of nothing but -inf stays as it is."""
-    logsumexp = top_candidates(scores, 1)[2]
-    return scores - np.where(np.isfinite(logsumexp), logsumexp, np.float32(0))[:, None]
 
 
 @dataclass(frozen=True)
@@ -54,6 +39,25 @@ class SequenceBias:
             elif len(tokens) <= sequences.shape[1]:
                 bias[(sequences[:, -len(before) :] == np.array(before)).all(axis=1), last] += np.float32(value)
         return scores + bias
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """Subtract a penalty for each time that earlier groups have taken the token in this step.
+
+    HammingDiversityLogitsProcessor of transformers 4.50; https://arxiv.org/abs/1610.02424.
+    """
+
+    penalty: float
+    taken: Sequence[Int64]  # by each earlier group, int64[B, beams of a group]
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        for tokens in self.taken:
+            photos = np.repeat(np.arange(len(tokens)), tokens.shape[1])
+            counts = np.zeros((len(tokens), scores.shape[1]), np.float32)
+            np.add.at(counts, (photos, tokens.ravel()), np.float32(self.penalty))
+            scores -= np.repeat(counts, len(scores) // len(tokens), axis=0)
+        return scores
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class NoRepeatNgrams:
         ngrams = np.lib.stride_tricks.sliding_window_view(sequences, self.size, axis=1)
         last = sequences[:, None, length + 1 - self.size :]
         rows, places = np.nonzero((ngrams[:, :, :-1] == last).all(axis=2))
-        scores[rows, ngrams[rows, places, -1]] = _NEVER
+        scores[rows, ngrams[rows, places, -1]] = NEVER
         return scores
 
 
@@ -98,7 +102,7 @@ class MinLength:
 
     def __call__(self, sequences: Int64, scores: Float32) -> Float32:
         if sequences.shape[1] < self.length:
-            scores[:, list(self.ends)] = _NEVER
+            scores[:, list(self.ends)] = NEVER
         return scores
 
 
@@ -113,7 +117,7 @@ class AllowedTokens:
     num_beams: int
 
     def __call__(self, sequences: Int64, scores: Float32) -> Float32:
-        kept = np.full_like(scores, _NEVER)
+        kept = np.full_like(scores, NEVER)
         for row, sequence in enumerate(sequences):
             tokens = np.asarray(self.allowed(row // self.num_beams, sequence))
             if not tokens.size:
@@ -138,7 +142,7 @@ class ForcedTokens:
 
     def __call__(self, sequences: Int64, scores: Float32) -> Float32:
         if sequences.shape[1] == self.after:
-            scores[:] = _NEVER
+            scores[:] = NEVER
             scores[:, list(self.tokens)] = 0
         return scores
 
@@ -179,7 +183,7 @@ class SuppressTokens:
 
     def __call__(self, sequences: Int64, scores: Float32) -> Float32:
         if self.after is None or sequences.shape[1] == self.after:
-            scores[:, list(self.tokens)] = _NEVER
+            scores[:, list(self.tokens)] = NEVER
         return scores
 
 
@@ -199,147 +203,6 @@ class Own:
         return result.astype(np.float32, copy=False)
 
 
-@dataclass(frozen=True)
-class Temperature:
-    """Divide the scores (TemperatureLogitsWarper)."""
-
-    temperature: float
-
-    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
-        return scores / np.float32(self.temperature)
-
-
-@dataclass(frozen=True)
-class TopK:
-    """Only the k best, and what equals the last of them (TopKLogitsWarper)."""
-
-    k: int
-
-    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
-        scores[scores < _kth_best(scores, self.k)] = _NEVER
-        return scores
-
-
-@dataclass(frozen=True)
-class TopP:
-    """Only the most probable that together have probability p (TopPLogitsWarper; https://arxiv.org/abs/1904.09751)."""
-
-    p: float
-    keep: int
-
-    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
-        worst_first = np.argsort(scores, axis=1, kind="stable")
-        out = _cumulated(np.take_along_axis(_softmax(scores), worst_first, axis=1)) <= np.float32(1 - self.p)
-        out[:, -self.keep :] = False
-        return _without(scores, out, worst_first)
-
-
-@dataclass(frozen=True)
-class MinP:
-    """Only what has this share of the greatest probability (MinPLogitsWarper; https://arxiv.org/abs/2407.01082)."""
-
-    share: float
-    keep: int
-
-    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
-        probabilities = _softmax(scores)
-        best_first = np.argsort(-scores, axis=1, kind="stable")
-        low = probabilities < np.float32(self.share) * probabilities.max(axis=1, keepdims=True)
-        out = np.take_along_axis(low, best_first, axis=1)
-        out[:, : self.keep] = False
-        return _without(scores, out, best_first)
-
-
-@dataclass(frozen=True)
-class TypicalP:
-    """Only the tokens nearest to the expected information that together have probability p.
-
-    TypicalLogitsWarper; https://arxiv.org/abs/2202.00666.
-    """
-
-    p: float
-    keep: int
-
-    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
-        probabilities = _softmax(scores)
-        distances = np.abs(-log_softmax(scores) - _entropy(scores))
-        nearest = np.argsort(distances, axis=1, kind="stable")
-        sorted_distances = np.take_along_axis(distances, nearest, axis=1)
-        cumulated = _cumulated(np.take_along_axis(probabilities, nearest, axis=1))
-        last = np.minimum((cumulated < np.float32(self.p)).sum(axis=1), scores.shape[1] - 1)
-        out = sorted_distances > np.take_along_axis(sorted_distances, last[:, None], axis=1)
-        out[:, : self.keep] = False
-        return _without(scores, out, nearest)
-
-
-@dataclass(frozen=True)
-class EpsilonCutoff:
-    """Only tokens of at least this probability (EpsilonLogitsWarper; https://arxiv.org/abs/2210.15191)."""
-
-    epsilon: float
-    keep: int
-
-    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
-        low = _softmax(scores) < np.float32(self.epsilon)
-        scores[low & (scores < _kth_best(scores, self.keep))] = _NEVER
-        return scores
-
-
-@dataclass(frozen=True)
-class EtaCutoff:
-    """Only tokens of probability min(epsilon, sqrt(epsilon) exp(-entropy)) or more.
-
-    EtaLogitsWarper; https://arxiv.org/abs/2210.15191.
-    """
-
-    epsilon: float
-    keep: int
-
-    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
-        epsilon = np.float32(self.epsilon)
-        low = _softmax(scores) < np.minimum(epsilon, np.sqrt(epsilon) * np.exp(-_entropy(scores)))
-        scores[low & (scores < _kth_best(scores, self.keep))] = _NEVER
-        return scores
-
-
-def _kth_best(scores: Float32, k: int) -> Float32:
-    """float32[R, 1]: the k-th largest score of each row, or the smallest where there are fewer."""
-    place = max(scores.shape[1] - k, 0)
-    kth: Float32 = np.partition(scores, place, axis=1)[:, place : place + 1]
-    return kth
-
-
-def _softmax(scores: Float32) -> Float32:
-    return np.exp(log_softmax(scores))
-
-
-def _entropy(scores: Float32) -> Float32:
-    """float32[R, 1], in nats; a token with probability 0 adds nothing."""
-    logarithms = log_softmax(scores)
-    products = np.where(
-        np.isneginf(logarithms), 0, np.exp(logarithms) * np.where(np.isneginf(logarithms), 0, logarithms)
-    )
-    entropy: Float32 = -products.sum(axis=1, keepdims=True, dtype=np.float32)
-    return entropy
-
-
-def _cumulated(probabilities: Float32) -> Float32:
-    """Summed in float64 and rounded, as torch does it."""
-    return np.cumsum(probabilities, axis=1, dtype=np.float64).astype(np.float32)
-
-
-def _without(scores: Float32, out: Bool, order: Int64) -> Float32:
-    """The scores with -inf where `out`, bool[R, V], is true; its columns are in `order`, int64[R, V]."""
-    rows, places = np.nonzero(out)
-    scores[rows, order[rows, places]] = _NEVER
-    return scores
-
-
-def _keep(config: GenerationConfig) -> int:
-    """How many tokens sampling leaves at least; beams need one that goes on."""
-    return 1 if config.num_beams == 1 else max(len(config.ends), 1) + 1
-
-
 def renormalize(sequences: Int64, scores: Float32) -> Float32:
     """Scores as log-probabilities (LogitNormalization)."""
     return log_softmax(scores)
@@ -347,10 +210,14 @@ def renormalize(sequences: Int64, scores: Float32) -> Float32:
 
 @dataclass(frozen=True)
 class Lengths:
-    """What a processor may depend on beside the options: tokens of the prompt, and of the longest sequence."""
+    """What a processor may depend on beside the options: tokens of the prompt, and of the longest sequence.
+
+    taken: the tokens that earlier groups of beams have chosen in this step, int64[B, beams of a group] each.
+    """
 
     prompt: int
     longest: int
+    taken: Sequence[Int64] = field(default_factory=list)
 
 
 def _bad_words(config: GenerationConfig) -> SequenceBias:
@@ -379,18 +246,28 @@ def _begin(config: GenerationConfig, lengths: Lengths) -> int:
     return lengths.prompt + (lengths.prompt == 1 and config.forced_bos_token_id is not None)
 
 
+def _keep(config: GenerationConfig) -> int:
+    """How many tokens sampling leaves at least; beams need one that goes on."""
+    return 1 if config.num_beams == 1 else max(len(config.ends), 1) + 1
+
+
 _Make = Callable[[Any, "GenerationConfig", Lengths], Processor]
 
 # Every option that changes scores, in transformers' order (generation/utils.py, `_get_logits_processor`), and how its
 # processor is made. It is made where the value of the option is not that of the third column.
 PROCESSORS: tuple[tuple[str, _Make, Any], ...] = (
     ("sequence_bias", lambda value, config, lengths: SequenceBias(value), None),
+    ("diversity_penalty", lambda value, config, lengths: Diversity(value, lengths.taken), 0.0),
     ("repetition_penalty", lambda value, config, lengths: RepetitionPenalty(value), 1.0),
     ("no_repeat_ngram_size", lambda value, config, lengths: NoRepeatNgrams(value), 0),
     ("bad_words_ids", lambda value, config, lengths: _bad_words(config), None),
     ("min_length", lambda value, config, lengths: MinLength(value, config.ends), 0),
     ("min_new_tokens", lambda value, config, lengths: MinLength(lengths.prompt + value, config.ends), None),
-    ("prefix_allowed_tokens_fn", lambda value, config, lengths: AllowedTokens(value, config.num_beams), None),
+    (
+        "prefix_allowed_tokens_fn",
+        lambda value, config, lengths: AllowedTokens(value, config.num_beams // config.num_beam_groups),
+        None,
+    ),
     ("forced_bos_token_id", lambda value, config, lengths: ForcedTokens((value,), 1), None),
     (
         "forced_eos_token_id",
@@ -443,44 +320,3 @@ def _in_turn(steps: Sequence[Processor]) -> Processor:
         return scores
 
     return apply
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """Whether sequences stop though no end token is there: max_time and the caller's stopping_criteria.
-
-    A criterion is called with sequences int64[N, T] and None, transformers' scores without output_scores, and returns
-    a bool for all or bool[N]. Raises InputError where it returns anything else.
-    """
-
-    criteria: Sequence[Callable[[Int64, None], Any]]
-    max_time: float | None
-    began: float = field(default_factory=time.monotonic)
-
-    def __call__(self, sequences: Int64) -> Bool:
-        """bool[N]: which of the sequences int64[N, T] stop."""
-        late = self.max_time is not None and time.monotonic() - self.began > self.max_time
-        stopped = np.full(len(sequences), late)
-        for criterion in self.criteria:
-            result = np.asarray(criterion(sequences, None))
-            if result.dtype != np.bool_ or result.shape not in ((), stopped.shape):
-                raise InputError(
-                    f"a stopping criterion must return a bool or bool[{len(sequences)}], "
-                    f"not {result.dtype}{list(result.shape)}"
-                )
-            stopped |= result
-        return stopped
-
-
-def stopping(config: GenerationConfig) -> Stopping | None:
-    """The criteria that the options ask for, the clock started; None where they ask for none."""
-    if config.max_time is None and not config.stopping_criteria:
-        return None
-    return Stopping(config.stopping_criteria or (), config.max_time)
-
-
-def read_only(sequences: Int64) -> Int64:
-    """The same numbers, which a caller's function cannot change."""
-    view = sequences.view()
-    view.flags.writeable = False
-    return view

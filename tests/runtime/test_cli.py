@@ -22,6 +22,8 @@ from PIL import Image
 
 from fuseline import Model, __version__, cli, pipeline
 from fuseline.kernels import LibraryInfo, library_info
+from fuseline.live import show
+from fuseline.streaming import Event
 from tests import tiny
 
 Run = Callable[..., tuple[int, str, str]]
@@ -116,6 +118,29 @@ def test_options_reach_the_search(run: Run, folder: Path, photos: Path) -> None:
         if "int8" not in arguments:
             assert out.strip() == expected(folder, photo, **fields)
     assert len(run("--max-length", "5", photo)[1].split()) == 4
+
+
+def test_streaming_prints_the_same(run: Run, folder: Path, photos: Path) -> None:
+    photo = photos / "b.jpg"
+    assert run("--stream", photo) == run(photo)
+    assert run("--stream", photos, "--num-beams", "2") == run(photos, "--num-beams", "2")
+    with pytest.raises(SystemExit):
+        run("--stream", "--json", photo)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_shown_what_is_tentative_and_then_the_text() -> None:
+    told = [("", "a dog"), ("a", " dog runs"), (" cat", ""), (" sits\n", "")]
+    terminal = Terminal()
+    show([Event(0, (), text, tentative, None) for text, tentative in told], terminal, "x: ")
+    dim = re.findall("\x1b\\[2m(.*?)\x1b", terminal.getvalue())
+    assert dim == ["a dog", " dog runs"]
+    left = re.sub("\x1b\\[2m.*?\x1b\\[0m\x1b\\[\\d+D|\x1b\\[K", "", terminal.getvalue())
+    assert left == "x: a cat sits\n"
 
 
 def test_max_length_replaces_a_models_max_new_tokens(folder: Path, photos: Path, tmp_path: Path, run: Run) -> None:

@@ -22,7 +22,6 @@ VISION = {"model_type": "vision-encoder-decoder", "encoder": {"model_type": "vit
 
 # Another value for every option that is refused.
 OTHERS: dict[str, Any] = {
-    "stop_strings": "end",
     "cache_implementation": "static",
     "num_assistant_tokens_schedule": "heuristic",
 }

@@ -6,50 +6,170 @@ of one photo together), `T` tokens of this step, `V` vocabulary, `K` candidates 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..generation import Generation, GenerationConfig, Timings
-from .beam import beam_search
-from .greedy import greedy_search
-from .steps import Found, Steps
+from ..scores import Float32
+from .beam import BeamSearch
+from .endings import Endings
+from .greedy import GreedySearch
+from .groups import GroupSearch
+from .steps import Hypothesis, Prefix, Steps, Task
 
 if TYPE_CHECKING:
     from ..decoder import Decoder, Encoded
 
-__all__ = ["Found", "Steps", "beam_search", "greedy_search", "search"]
+__all__ = ["CancelToken", "Prefix", "Search", "search"]
+
+
+class CancelToken(Protocol):
+    """What says that a search is to stop: a threading.Event, or anything else with is_set()."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        ...
+
+
+class _Strategy(Protocol):
+    """How a search goes on. scores: float32[R, V] of every step as they were chosen from, where they are kept."""
+
+    scores: list[Float32] | None
+
+    def advance(self) -> bool: ...
+
+    def prefix(self, photo: int) -> Prefix: ...
+
+    def found(self, reason: str) -> list[Hypothesis]: ...
+
+
+class Search:
+    """One search in progress: steps while there is something to do, then its result."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        encoded: Encoded,
+        prompt: npt.NDArray[np.int64],
+        config: GenerationConfig,
+        *,
+        max_positions: int | None = None,
+        encoder_ms: float = 0.0,
+        text_of: Callable[[int], str] | None = None,
+        cancel: CancelToken | None = None,
+        partial: bool = False,
+    ) -> None:
+        """See `search`."""
+        self._encoder_ms, self._ms = encoder_ms, 0.0
+        self._cancel, self._partial, self._stopped = cancel, partial, ""
+        self._config, self._prompt = config, prompt
+        self._found: list[Hypothesis] | None = None  # once it is over
+        with self._timed():
+            if prompt.ndim != 2 or 0 in prompt.shape or prompt.dtype != np.int64:
+                raise InputError(
+                    f"the decoder's prompt must be int64 of shape [photos, tokens], "
+                    f"not {prompt.dtype} of shape {list(prompt.shape)}"
+                )
+            longest = config.total_length(prompt.shape[1], max_positions)
+            # More sequences than beams only where they are sampled.
+            each = max(config.num_beams, config.num_return_sequences)
+            self._steps = Steps(decoder, encoded, each, longest, keep_logits=bool(config.output_logits))
+            task = Task(self._steps, prompt, config, longest, Endings(config, longest, text_of))
+            beams = GroupSearch if config.num_beam_groups > 1 else BeamSearch
+            self._strategy: _Strategy = (GreedySearch if config.num_beams == 1 else beams)(task)
+
+    def step(self) -> bool:
+        """One token more; False once there is nothing left to do.
+
+        Raises Cancelled where the cancel token is set and KeyboardInterrupt as it comes; with `partial` neither, and
+        the search ends here.
+        """
+        try:
+            if self._cancel is not None and self._cancel.is_set():
+                return self._stop("cancelled")
+            with self._timed():
+                return self._strategy.advance()
+        except KeyboardInterrupt:
+            if not self._partial:
+                raise
+            return self._stop("interrupted")
+
+    def prefixes(self) -> list[Prefix]:
+        """What is known of the first sequence of each photo."""
+        if self._found is not None:
+            first = self._found[:: self._config.num_return_sequences]
+            return [Prefix(each.tokens, each.tokens[:0], each.reason) for each in first]
+        return [self._strategy.prefix(photo) for photo in range(len(self._prompt))]
+
+    def generation(self) -> Generation:
+        """The result, once step has returned False."""
+        with self._timed():
+            self._found = self._strategy.found(self._stopped)
+            arrays = _arrays(self._found, self._prompt.shape[1], self._config)
+        steps, scores = self._steps, self._strategy.scores
+        total = self._encoder_ms + self._ms
+        return Generation(
+            **arrays,
+            timings=Timings(self._encoder_ms, steps.milliseconds, self._ms - steps.milliseconds, total, steps.count),
+            num_return_sequences=self._config.num_return_sequences,
+            scores=None if scores is None else tuple(scores),
+            logits=None if steps.logits is None else tuple(steps.logits),
+        )
+
+    def _stop(self, reason: str) -> bool:
+        self._stopped = reason
+        if not self._partial:
+            raise Cancelled("the search was cancelled; with partial=True it returns what it has")
+        return False
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = perf_counter()
+        yield
+        self._ms += (perf_counter() - began) * 1000
 
 
 def search(
-    decoder: Decoder,
-    encoded: Encoded,
-    prompt: npt.NDArray[np.int64],
-    config: GenerationConfig,
-    *,
-    max_positions: int | None = None,
-    encoder_ms: float = 0.0,
+    decoder: Decoder, encoded: Encoded, prompt: npt.NDArray[np.int64], config: GenerationConfig, **more: Any
 ) -> Generation:
     """The best sequences for every photo, as transformers' generate gives them for the same options.
 
-    prompt: int64[B, T], one row a photo, T >= 1 (config.prompt(B) is the usual one). max_positions: how many positions
-    the decoder can tell apart, if known. encoder_ms: milliseconds that the encoder took, to be reported.
-    Raises InputError for a prompt of another form, and where it leaves no room for a token.
+    prompt: int64[B, T], one row a photo, T >= 1 (config.prompt(B) is the usual one). more, by name: max_positions, how
+    many positions the decoder can tell apart, if known; encoder_ms, milliseconds that the encoder took, to be reported;
+    text_of, the text of a token inside a text, which stop_strings needs; cancel, a CancelToken; partial, whether a
+    search that is cancelled or interrupted returns what it has.
+    Raises InputError for a prompt of another form, and where it leaves no room for a token; Cancelled.
     """
-    began = perf_counter()
-    if prompt.ndim != 2 or 0 in prompt.shape or prompt.dtype != np.int64:
-        raise InputError(
-            f"the decoder's prompt must be int64 of shape [photos, tokens], "
-            f"not {prompt.dtype} of shape {list(prompt.shape)}"
-        )
-    max_length = config.total_length(prompt.shape[1], max_positions)
-    each = max(config.num_beams, config.num_return_sequences)  # more sequences than beams only where they are sampled
-    steps = Steps(decoder, encoded, each, max_length)
-    find = greedy_search if config.num_beams == 1 else beam_search
-    found = find(steps, prompt, config, max_length)
-    total = (perf_counter() - began) * 1000
-    timings = Timings(encoder_ms, steps.milliseconds, total - steps.milliseconds, encoder_ms + total, steps.count)
-    return Generation(found.sequences, found.scores, timings, config.num_return_sequences)
+    running = Search(decoder, encoded, prompt, config, **more)
+    while running.step():
+        pass
+    return running.generation()
+
+
+def _arrays(found: list[Hypothesis], start: int, config: GenerationConfig) -> dict[str, Any]:
+    """The fields of a Generation that are made of the sequences, padded to the longest of them."""
+    longest = max(len(each.tokens) for each in found)
+    # With beams transformers takes a pad token of 0 for none and pads with the first end token instead; not with
+    # groups. Without end tokens all sequences have the same length.
+    zero_is_none = config.num_beams > 1 and config.num_beam_groups == 1
+    pad = config.pad if not zero_is_none else (config.pad or config.ends[0]) if config.ends else None
+    sequences = np.full((len(found), longest), -1 if pad is None else pad, np.int64)
+    logprobs = np.zeros((len(found), longest - start), np.float32)
+    rows = np.full((len(found), longest - start), -1, np.int64)
+    for index, each in enumerate(found):
+        sequences[index, : len(each.tokens)] = each.tokens
+        logprobs[index, : len(each.logprobs)] = each.logprobs
+        rows[index, : len(each.rows)] = each.rows
+    return {
+        "sequences": sequences,
+        "sequences_scores": np.array([each.score for each in found], np.float32),
+        "token_logprobs": logprobs,
+        "beam_indices": None if config.num_beams == 1 else rows,
+        "finish_reasons": tuple(each.reason for each in found),
+    }

@@ -8,119 +8,236 @@ Photos share nothing but the decoder's steps.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fuseline.kernels import top_candidates
 
-from ..processors import Lengths, Processor, log_softmax, processors, read_only, stopping
+from ..processors import Lengths, processors
+from ..scores import Bool, Float32, Int64, Processor, log_softmax, read_only
+from .endings import REASONS, Int8
+from .pool import OUT_OF_REACH, Pool, shared_prefix
 from .sample import Sampler
-from .steps import Bool, Float32, Found, Int64, Steps, end_table, length_divisors
-
-if TYPE_CHECKING:
-    from ..generation import GenerationConfig
-
-# The beams of a photo all begin with the same prompt, so all but the first begin out of reach.
-_OUT_OF_REACH = np.float32(-1e9)
+from .steps import Hypothesis, Prefix, Task, length_divisors
 
 
-class _Candidates(NamedTuple):
+class Candidates(NamedTuple):
     """Continuations of each photo's hypotheses, best first, or in the order in which they were drawn."""
 
     scores: Float32  # float32[B, K], sums of log-probabilities
+    logprobs: Float32  # float32[B, K], of the last token
     tokens: Int64  # int64[B, K]
     rows: Int64  # int64[B, K], the row of the hypothesis that is continued
 
+    def picked(self, places: Int64) -> Candidates:
+        """Those in these places, int64[B, k], of each photo."""
+        return Candidates(
+            np.take_along_axis(self.scores, places, axis=1),
+            np.take_along_axis(self.logprobs, places, axis=1),
+            np.take_along_axis(self.tokens, places, axis=1),
+            np.take_along_axis(self.rows, places, axis=1),
+        )
 
-class _Pool:
-    """The finished hypotheses of one photo, best first; closed once nothing better is awaited."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.closed = False
-        self.entries: list[tuple[float, Int64]] = []  # score and tokens
+class Open(NamedTuple):
+    """The open hypotheses of B photos, rows of one photo together, as far as they go. N new tokens at most."""
+
+    history: Int64  # int64[R, longest], of which `length` tokens are there
+    logprobs: Float32  # float32[R, N]
+    origins: Int64  # int64[R, N], the row that was continued with each token
+    scores: Float32  # float32[B, beams], sums of the log-probabilities
+    parents: Int64 | None  # int64[R], the row of the last step that each continues
+    length: int
+
+
+class Beams:
+    """`size` hypotheses of each photo and the pools of the finished ones, without the decoder."""
+
+    def __init__(self, task: Task, size: int) -> None:
+        self._task, self._size, self._config = task, size, task.config
+        photos, new = len(task.prompt), task.longest - task.start
+        self._divisors = length_divisors(new, task.config.length_penalty)
+        history = np.empty((photos * size, task.longest), np.int64)
+        history[:, : task.start] = np.repeat(task.prompt, size, axis=0)
+        # The beams of a photo all begin with the same prompt, so all but the first begin out of reach.
+        scores = np.full((photos, size), OUT_OF_REACH)
+        scores[:, 0] = 0
+        empty = np.zeros((photos * size, new), np.float32), np.zeros((photos * size, new), np.int64)
+        self.open = Open(history, *empty, scores, None, task.start)
+        self.pools = [Pool(size) for _ in range(photos)]
 
     @property
-    def full(self) -> bool:
-        return len(self.entries) == self.size
+    def sequences(self) -> Int64:
+        """int64[R, tokens so far]."""
+        return self.open.history[:, : self.open.length]
 
-    def add(self, finished: list[tuple[float, Int64]]) -> None:
-        """Keep the best that are within reach; of equal ones the older."""
-        reached = self.entries + [entry for entry in finished if entry[0] >= _OUT_OF_REACH]
-        self.entries = sorted(reached, key=lambda entry: -entry[0])[: self.size]
+    @property
+    def last(self) -> Int64:
+        """What the decoder is to see next, int64[R, T]: the prompt, or the last token of each row."""
+        at = self.open
+        return at.history[:, : at.length] if at.parents is None else at.history[:, at.length - 1 : at.length]
 
-    def close_if_settled(self, best_possible: float, early_stopping: bool | str) -> None:
-        """Close when no open hypothesis may beat the worst finished one; with True as soon as full.
+    def extend(self, candidates: Candidates, ranked: bool = True) -> bool:
+        """Go on with the best candidates and pool those that end; whether there is something to go on with.
 
-        As long as there are too few finished ones, any within reach beats the missing.
+        ranked: whether the candidates are in the order of their scores.
         """
-        worst = self.entries[-1][0] if self.full else float(_OUT_OF_REACH)
-        if (self.full and early_stopping is True) or not best_possible > worst:
-            self.closed = True
-
-
-def beam_search(steps: Steps, prompt: Int64, config: GenerationConfig, max_length: int) -> Found:
-    """The num_return_sequences best sequences of each photo, best first.
-
-    prompt: int64[B, T]; max_length: longest sequence in tokens, prompt included, > T.
-    """
-    photos, start = prompt.shape
-    beams = config.num_beams
-    divisors = length_divisors(max_length - start, config.length_penalty)
-    process, stops = processors(config, Lengths(start, max_length)), stopping(config)
-    sampler = Sampler(config.seed, photos) if config.do_sample else None
-    pools = [_Pool(beams) for _ in range(photos)]
-    history = np.empty((photos * beams, max_length), np.int64)
-    scores = np.full((photos, beams), _OUT_OF_REACH)
-    scores[:, 0] = 0
-    tokens, parents, ends = np.repeat(prompt, beams, axis=0), None, None
-    history[:, :start] = tokens
-    for length in range(start + 1, max_length + 1):
-        logits = steps(tokens, parents)
-        if ends is None:
-            ends = end_table(config.ends, logits.shape[1])
-        keep = max(2, 1 + len(config.ends)) * beams
-        if sampler is None:
-            candidates = _continuations(_offers(logits, keep, process, history[:, : length - 1]), scores, keep)
-        else:
-            candidates = _drawn(_processed(logits, process, history[:, : length - 1]), scores, keep, sampler)
-        ending = ends[candidates.tokens] if length < max_length else np.ones(candidates.tokens.shape, np.bool_)
-        if stops is not None:
-            ending |= stops(_continued(candidates, history[:, : length - 1])).reshape(ending.shape)
-        any_ending = bool(ending.any())
+        length = self.open.length + 1
+        why = self._task.endings(candidates.tokens, length, lambda: self._continued(candidates))
+        any_ending = bool(why.any())
         if any_ending:
-            _collect(pools, candidates, ending, history[:, : length - 1], divisors[length - start])
-        scores, chosen, parents = _still_open(candidates, ending if any_ending or sampler else None, beams)
-        _close(pools, scores[:, 0], divisors, length - start, config)
-        if all(pool.closed for pool in pools) or (any_ending and ending.all()):
-            break
-        history = history[parents]
-        history[:, length - 1] = chosen
-        tokens = chosen[:, None]
-    return _best_of(pools, prompt, config)
+            self._collect(candidates, why)
+        chosen = _still_open(candidates, why != 0 if any_ending or not ranked else None, self._size)
+        self._close(self._hope(chosen, candidates))
+        if all(pool.closed for pool in self.pools) or (any_ending and why.all()):
+            return False
+        self.open = self._gone_on(chosen)
+        return True
+
+    def _continued(self, candidates: Candidates) -> Int64:
+        """The sequences that the candidates make, int64[B x K, T + 1]."""
+        return read_only(np.column_stack([self.sequences[candidates.rows.ravel()], candidates.tokens.ravel()]))
+
+    def _gone_on(self, chosen: Candidates) -> Open:
+        """The open hypotheses with the chosen candidates, float32[B, beams] ..., as their last tokens."""
+        at, parents = self.open, chosen.rows.ravel()
+        history, logprobs, origins = at.history[parents], at.logprobs[parents], at.origins[parents]
+        place = at.length - self._task.start
+        history[:, at.length] = chosen.tokens.ravel()
+        logprobs[:, place] = chosen.logprobs.ravel()
+        origins[:, place] = parents
+        return Open(history, logprobs, origins, chosen.scores, parents, at.length + 1)
+
+    def _collect(self, candidates: Candidates, why: Int8) -> None:
+        """Put what ends among the best candidates of a photo into its pool. why: int8[B, K], reasons, 0 for none."""
+        at, place = self.open, self.open.length - self._task.start
+        divisor = self._divisors[place + 1]
+        for photo, pool in enumerate(self.pools):
+            if pool.closed:
+                continue
+            finished = []
+            for rank in np.flatnonzero(why[photo, : self._size]).tolist():
+                scores, logprobs, tokens, rows = (each[photo, rank] for each in candidates)
+                finished.append(
+                    Hypothesis(
+                        np.append(at.history[rows, : at.length], tokens),
+                        np.append(at.logprobs[rows, :place], logprobs),
+                        np.append(at.origins[rows, :place], rows),
+                        float(scores / divisor),
+                        REASONS[why[photo, rank]],
+                    )
+                )
+            pool.add(finished)
+
+    def _hope(self, chosen: Candidates, candidates: Candidates) -> Float32:
+        """float32[B]: the sum of log-probabilities that finished hypotheses are measured against."""
+        return chosen.scores[:, 0]
+
+    def _close(self, best: Float32) -> None:
+        """Close the pools that hypotheses of these scores, float32[B], may not improve.
+
+        What may still come is judged at the present length, the approximation that early_stopping=False stands for;
+        "never" takes the longest length instead where length_penalty favours longer sequences.
+        """
+        if not any(pool.full for pool in self.pools) and best.min() > OUT_OF_REACH:
+            return
+        hopeful = self._config.early_stopping == "never" and self._config.length_penalty > 0
+        possible = best / self._divisors[-1 if hopeful else self.open.length + 1 - self._task.start]
+        for pool, best_possible in zip(self.pools, possible.tolist(), strict=True):
+            pool.close_if_settled(best_possible, self._config.early_stopping)
+
+    def hypotheses(self, photo: int) -> list[Hypothesis]:
+        """The open hypotheses of a photo that are possible at all, best first; none once its pool is closed."""
+        if self.pools[photo].closed:
+            return []
+        at, place = self.open, self.open.length - self._task.start
+        return [
+            Hypothesis(
+                at.history[row, : at.length],
+                at.logprobs[row, :place],
+                at.origins[row, :place],
+                float(at.scores[photo, beam] / self._divisors[place]),
+                "",
+            )
+            for beam, row in enumerate(range(photo * self._size, (photo + 1) * self._size))
+            if at.scores[photo, beam] > -np.inf
+        ]
 
 
-def _offers(logits: Float32, keep: int, process: Processor | None, history: Int64) -> tuple[Float32, Int64]:
-    """The `keep` best next tokens of each row, or all: log-probabilities float32[R, K] and tokens int64[R, K].
+class BeamSearch:
+    """The num_return_sequences best sequences of each photo, best first."""
 
-    logits: float32[R, V]; history: int64[R, tokens so far]. Of equal tokens the lower first.
-    """
-    offered = min(keep, logits.shape[1])
-    if process is None:
-        values, indices, logsumexp = top_candidates(logits, offered)
-        return values - logsumexp[:, None], indices
-    values, indices, _ = top_candidates(_processed(logits, process, history), offered)
-    return values, indices
+    def __init__(self, task: Task) -> None:
+        config = task.config
+        self._task, self._beams = task, Beams(task, config.num_beams)
+        self._process = processors(config, Lengths(task.start, task.longest))
+        self._sampler = Sampler(config.seed, len(task.prompt)) if config.do_sample else None
+        self._keep = max(2, 1 + len(config.ends)) * config.num_beams
+        self._over = False
+        self.scores: list[Float32] | None = [] if config.output_scores else None
+
+    def advance(self) -> bool:
+        """One token more for every hypothesis; whether there is something to go on with."""
+        beams = self._beams
+        logits = self._task.steps(beams.last, beams.open.parents)
+        self._over = not beams.extend(self._candidates(logits), ranked=self._sampler is None)
+        return not self._over
+
+    def _candidates(self, logits: Float32) -> Candidates:
+        """What may come next of each photo. logits: float32[R, V]."""
+        at = self._beams.open
+        if self._process is None and self._sampler is None and self.scores is None:
+            values, indices, logsumexp = top_candidates(logits, min(self._keep, logits.shape[1]))
+            return continuations(values - logsumexp[:, None], indices, at.scores, self._keep)
+        scores = processed(logits, self._process, self._beams.sequences)
+        if self.scores is not None:
+            self.scores.append(scores.copy())
+        if self._sampler is not None:
+            return _drawn(scores, at.scores, self._keep, self._sampler)
+        values, indices, _ = top_candidates(scores, min(self._keep, scores.shape[1]))
+        return continuations(values, indices, at.scores, self._keep)
+
+    def prefix(self, photo: int) -> Prefix:
+        """What is known of a photo's best sequence: what all hypotheses share that may become it."""
+        pool, prompt = self._beams.pools[photo], self._task.prompt[photo]
+        if self._over or pool.closed:
+            [best] = pool.best(1, prompt)
+            return Prefix(best.tokens, prompt[:0], best.reason)
+        return shared_prefix(pool.entries[:1] + self._beams.hypotheses(photo), prompt)
+
+    def found(self, reason: str) -> list[Hypothesis]:
+        """The sequences, those of a photo together. reason: why those that are open end here."""
+        found = []
+        for photo, pool in enumerate(self._beams.pools):
+            if not self._over:
+                pool.add([each._replace(reason=reason) for each in self._beams.hypotheses(photo)])
+            found += pool.best(self._task.config.num_return_sequences, self._task.prompt[photo])
+        return found
 
 
-def _processed(logits: Float32, process: Processor | None, history: Int64) -> Float32:
-    """Log-probabilities float32[R, V], processed where there is something to do. history: int64[R, tokens so far]."""
+def processed(logits: Float32, process: Processor | None, sequences: Int64) -> Float32:
+    """Log-probabilities float32[R, V], processed where there is something to do. sequences: int64[R, tokens so far]."""
     scores = log_softmax(logits)
-    return scores if process is None else process(read_only(history), scores)
+    return scores if process is None else process(read_only(sequences), scores)
 
 
-def _drawn(log_probabilities: Float32, scores: Float32, keep: int, sampler: Sampler) -> _Candidates:
+def continuations(values: Float32, indices: Int64, scores: Float32, keep: int) -> Candidates:
+    """The `keep` best continuations of each photo.
+
+    values, indices: float32[R, K] and int64[R, K], log-probabilities and tokens that each row offers, best first; all
+    may continue one row, so K is `keep` or V. scores: float32[B, beams] so far. Of equal ones the lower row first, then
+    the lower token.
+    """
+    (photos, beams), offered = scores.shape, values.shape[1]
+    with np.errstate(over="ignore"):  # a replaced -inf is the lowest float32 already
+        sums = values + scores.reshape(-1, 1)
+    order = np.argsort(-sums.reshape(photos, beams * offered), axis=1, kind="stable")[:, :keep]
+    picked = order + (np.arange(photos) * (beams * offered))[:, None]
+    return Candidates(sums.ravel()[picked], values.ravel()[picked], indices.ravel()[picked], picked // offered)
+
+
+def _drawn(log_probabilities: Float32, scores: Float32, keep: int, sampler: Sampler) -> Candidates:
     """`keep` continuations of each photo, drawn without replacement by the softmax of their scores, in that order.
 
     log_probabilities: float32[R, V]; scores: float32[B, num_beams] so far.
@@ -130,84 +247,18 @@ def _drawn(log_probabilities: Float32, scores: Float32, keep: int, sampler: Samp
         sums = (log_probabilities + scores.reshape(-1, 1)).reshape(photos, beams * vocab_size)
     places = sampler.several(sums, min(keep, sums.shape[1]))
     rows = places // vocab_size + (np.arange(photos) * beams)[:, None]
-    return _Candidates(np.take_along_axis(sums, places, axis=1), places % vocab_size, rows)
+    tokens = places % vocab_size
+    return Candidates(np.take_along_axis(sums, places, axis=1), log_probabilities[rows, tokens], tokens, rows)
 
 
-def _continuations(offers: tuple[Float32, Int64], scores: Float32, keep: int) -> _Candidates:
-    """The `keep` best continuations of each photo. offers: those of each row; scores: float32[B, num_beams] so far.
-
-    All of them may continue one row, so each row offers as many. Equal ones: the lower row first, then the lower token.
-    """
-    (values, indices), (photos, beams) = offers, scores.shape
-    offered = values.shape[1]
-    with np.errstate(over="ignore"):  # a replaced -inf is the lowest float32 already
-        sums = values + scores.reshape(-1, 1)
-    order = np.argsort(-sums.reshape(photos, beams * offered), axis=1, kind="stable")[:, :keep]
-    picked = order + (np.arange(photos) * (beams * offered))[:, None]
-    return _Candidates(sums.ravel()[picked], indices.ravel()[picked], picked // offered)
-
-
-def _continued(candidates: _Candidates, history: Int64) -> Int64:
-    """The sequences that the candidates make, int64[B x K, T + 1]; history: int64[R, T]."""
-    return read_only(np.column_stack([history[candidates.rows.ravel()], candidates.tokens.ravel()]))
-
-
-def _still_open(candidates: _Candidates, ending: Bool | None, beams: int) -> tuple[Float32, Int64, Int64]:
+def _still_open(candidates: Candidates, ending: Bool | None, beams: int) -> Candidates:
     """The best `beams` candidates of each photo, those that end out of reach: they stay only for want of others.
 
-    Returns scores float32[B, num_beams], tokens int64[R] and the rows they continue, int64[R].
     ending: bool[B, K], None where no candidate ends and the best are first.
     """
     if ending is None:
-        first = candidates.scores[:, :beams], candidates.tokens[:, :beams], candidates.rows[:, :beams]
-    else:
-        reachable = candidates.scores + np.where(ending, _OUT_OF_REACH, np.float32(0))
-        best = np.argsort(-reachable, axis=1, kind="stable")[:, :beams]
-        first = (
-            np.take_along_axis(reachable, best, axis=1),
-            np.take_along_axis(candidates.tokens, best, axis=1),
-            np.take_along_axis(candidates.rows, best, axis=1),
-        )
-    scores, tokens, rows = first
-    return scores, tokens.ravel(), rows.ravel()
-
-
-def _collect(pools: list[_Pool], candidates: _Candidates, ending: Bool, history: Int64, divisor: np.float32) -> None:
-    """Put what ends among the best num_beams candidates of a photo into its pool. history: int64[R, tokens so far]."""
-    for photo, pool in enumerate(pools):
-        ranks = np.flatnonzero(ending[photo, : pool.size])
-        if pool.closed or not ranks.size:
-            continue
-        scores = (candidates.scores[photo, ranks] / divisor).tolist()
-        rows = candidates.rows[photo, ranks].tolist()
-        tokens = candidates.tokens[photo, ranks].tolist()
-        pool.add([(scores[i], np.append(history[rows[i]], tokens[i])) for i in range(len(scores))])
-
-
-def _close(pools: list[_Pool], best: Float32, divisors: Float32, generated: int, config: GenerationConfig) -> None:
-    """Close the pools that no open hypothesis may improve. best: float32[B], the best open score of each photo.
-
-    What may still come is judged at the present length, the approximation that early_stopping=False stands for; "never"
-    takes the longest length instead where length_penalty favours longer sequences.
-    """
-    if not any(pool.full for pool in pools) and best.min() > _OUT_OF_REACH:
-        return
-    hopeful = config.early_stopping == "never" and config.length_penalty > 0
-    possible = best / divisors[-1 if hopeful else generated]
-    for pool, best_possible in zip(pools, possible.tolist(), strict=True):
-        pool.close_if_settled(best_possible, config.early_stopping)
-
-
-def _best_of(pools: list[_Pool], prompt: Int64, config: GenerationConfig) -> Found:
-    """The sequences to return, padded to the longest of them; for a missing one its prompt alone, out of reach."""
-    wanted = config.num_return_sequences
-    entries = []
-    for pool, begun in zip(pools, prompt, strict=True):
-        entries += (pool.entries + [(float(_OUT_OF_REACH), begun)] * wanted)[:wanted]
-    # transformers takes a pad token of 0 for none here and pads with the first end token instead. Without end tokens
-    # all sequences have the same length.
-    fill = (config.pad or config.ends[0]) if config.ends else -1
-    sequences = np.full((len(entries), max(len(tokens) for _, tokens in entries)), fill, np.int64)
-    for row, (_, tokens) in zip(sequences, entries, strict=True):
-        row[: len(tokens)] = tokens
-    return Found(sequences, np.array([score for score, _ in entries], np.float32))
+        scores, logprobs, tokens, rows = candidates
+        return Candidates(scores[:, :beams], logprobs[:, :beams], tokens[:, :beams], rows[:, :beams])
+    reachable = candidates.scores + np.where(ending, OUT_OF_REACH, np.float32(0))
+    best = np.argsort(-reachable, axis=1, kind="stable")[:, :beams]
+    return candidates._replace(scores=reachable).picked(best)

@@ -5,67 +5,89 @@ The answer of transformers' generate with num_beams=1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from fuseline.kernels import top_candidates
 
-from ..processors import Lengths, processors, read_only, stopping
+from ..processors import Lengths, processors
+from ..scores import Float32, Int64, read_only
+from .endings import REASONS
 from .sample import Sampler
-from .steps import Float32, Found, Int64, Steps, end_table, length_divisors
-
-if TYPE_CHECKING:
-    from ..generation import GenerationConfig
+from .steps import Hypothesis, Prefix, Task, length_divisors
 
 
-def greedy_search(steps: Steps, prompt: Int64, config: GenerationConfig, max_length: int) -> Found:
+class GreedySearch:
     """One sequence a photo, or num_return_sequences drawn ones.
 
-    prompt: int64[B, T]; max_length: longest sequence in tokens, prompt included, > T.
     The score is the one that beam search gives the same sequence; with processors it is made of the log-probabilities
     after them, those of transformers' compute_transition_scores with normalize_logits.
     """
-    sampler = Sampler(config.seed, len(prompt)) if config.do_sample else None
-    prompt = np.repeat(prompt, config.num_return_sequences, axis=0)
-    rows, start = prompt.shape
-    divisors = length_divisors(max_length - start, config.length_penalty)
-    pad = -1 if config.pad is None else config.pad  # without end tokens nothing is ever padded
-    process, stops = processors(config, Lengths(start, max_length)), stopping(config)
-    history = np.full((rows, max_length), pad, np.int64)
-    history[:, :start] = prompt
-    totals = np.zeros(rows, np.float32)
-    lengths = np.zeros(rows, np.int64)
-    open_ = np.ones(rows, np.bool_)
-    ends = None
-    tokens = prompt
-    for position in range(start, max_length):
-        logits = steps(tokens, None)
-        if ends is None:
-            ends = end_table(config.ends, logits.shape[1])
-        if process is not None:
-            logits = process(read_only(history[:, :position]), logits.copy())
-        values, indices, logsumexp = top_candidates(logits, 1)
-        best, best_logits = indices[:, 0], values[:, 0]
-        if sampler is not None:
-            best = sampler.one_each(logits)
-            best_logits = np.take_along_axis(logits, best[:, None], axis=1)[:, 0]
+
+    def __init__(self, task: Task) -> None:
+        config = task.config
+        self._task = task
+        self._each = config.num_return_sequences
+        self._sampler = Sampler(config.seed, len(task.prompt)) if config.do_sample else None
+        self._process = processors(config, Lengths(task.start, task.longest))
+        self._divisors = length_divisors(task.longest - task.start, config.length_penalty)
+        self._pad = -1 if config.pad is None else config.pad  # without end tokens nothing is ever padded
+        prompt = np.repeat(task.prompt, self._each, axis=0)
+        self._history = np.full((len(prompt), task.longest), self._pad, np.int64)
+        self._history[:, : task.start] = prompt
+        self._logprobs = np.zeros((len(prompt), task.longest - task.start), np.float32)
+        self._tokens = prompt
+        # What follows says how much of the above counts: a step that is broken off has changed none of it.
+        self._length = task.start
+        self._lengths = np.full(len(prompt), task.start)
+        self._why = np.zeros(len(prompt), np.int8)
+        self.scores: list[Float32] | None = [] if config.output_scores else None
+
+    def advance(self) -> bool:
+        """One token more for every sequence; whether one goes on."""
+        length = self._length
+        logits = self._task.steps(self._tokens, None)
+        if self._process is not None:
+            logits = self._process(read_only(self._history[:, :length]), logits.copy())
+        if self.scores is not None:
+            self.scores.append(logits.copy())
+        best, logprobs = self._chosen(logits)
         # A finished photo keeps its row; what it is fed and what comes of it change nothing any more. Without end
         # tokens transformers pads nothing, and a photo that a criterion has stopped goes on until all have.
-        live = open_ if config.ends else np.ones_like(open_)
-        chosen = np.where(live, best, pad)
-        history[:, position] = chosen
-        totals += np.where(live, _log_probabilities(best_logits, logsumexp), np.float32(0))
-        lengths += live
-        open_ &= ~ends[best]
-        if stops is not None:
-            open_ &= ~stops(read_only(history[:, : position + 1]))
-        if not open_.any():
-            break
-        tokens = chosen[:, None]
-    return Found(history[:, : start + int(lengths.max())].copy(), totals / divisors[lengths])
+        live = self._why == 0 if self._task.config.ends else np.ones(len(best), np.bool_)
+        chosen = np.where(live, best, self._pad)
+        self._history[:, length] = chosen
+        self._logprobs[:, length - self._task.start] = np.where(live, logprobs, np.float32(0))
+        ending = self._task.endings(best, length + 1, lambda: read_only(self._history[:, : length + 1]))
+        why, lengths = np.where(self._why == 0, ending, self._why), self._lengths + live
+        self._tokens = chosen[:, None]
+        self._length, self._lengths, self._why = length + 1, lengths, why
+        return not why.all()
 
+    def _chosen(self, logits: Float32) -> tuple[Int64, Float32]:
+        """A token for every row and its log-probability; -inf where every logit of the row is."""
+        values, indices, logsumexp = top_candidates(logits, 1)
+        best, best_logits = indices[:, 0], values[:, 0]
+        if self._sampler is not None:
+            best = self._sampler.one_each(logits)
+            best_logits = np.take_along_axis(logits, best[:, None], axis=1)[:, 0]
+        finite = np.where(np.isfinite(logsumexp), logsumexp, np.float32(0))
+        return best, np.where(np.isneginf(best_logits), best_logits, best_logits - finite)
 
-def _log_probabilities(values: Float32, logsumexp: Float32) -> Float32:
-    """float32[R]: of tokens with these logits, float32[R]; -inf where every logit of the row is."""
-    return np.where(np.isneginf(values), values, values - np.where(np.isfinite(logsumexp), logsumexp, np.float32(0)))
+    def prefix(self, photo: int) -> Prefix:
+        """What is known of a photo's first sequence: without beams every token is certain."""
+        found = self._hypothesis(photo * self._each, "")
+        over = self._task.config.ends or self._why.all()
+        return Prefix(found.tokens, found.tokens[:0], found.reason if over else "")
+
+    def found(self, reason: str) -> list[Hypothesis]:
+        """The sequences, those of a photo together. reason: why those that go on end here."""
+        return [self._hypothesis(row, reason) for row in range(len(self._history))]
+
+    def _hypothesis(self, row: int, reason: str) -> Hypothesis:
+        length, start = self._lengths[row], self._task.start
+        logprobs = self._logprobs[row, : length - start]
+        score = logprobs.sum() / self._divisors[length - start]
+        tokens = self._history[row, :length]
+        return Hypothesis(
+            tokens, logprobs, np.full(len(logprobs), row), float(score), REASONS[self._why[row]] or reason
+        )

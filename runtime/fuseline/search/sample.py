@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .steps import Float32, Int64
+from ..scores import Float32, Int64
 
 Float64 = npt.NDArray[np.float64]
 

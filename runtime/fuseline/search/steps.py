@@ -1,43 +1,70 @@
-"""What greedy and beam search share: the timed steps of a decoder, the end tokens, the length penalty, the result."""
+"""What all searches share: what they are asked, the timed steps of a decoder, the length penalty, what they find."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import InputError
+from ..scores import Float32, Int64
 
 if TYPE_CHECKING:
     from ..decoder import Decoder, Encoded
-
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
+    from ..generation import GenerationConfig
+    from .endings import Endings
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search found: sequences int64[N, T], padded, and their scores float32[N]; N = B x num_return_sequences."""
+class Task:
+    """What a search is asked. prompt: int64[B, T]; longest: tokens of the longest sequence, prompt included, > T."""
 
-    sequences: Int64
-    scores: Float32
+    steps: Steps
+    prompt: Int64
+    config: GenerationConfig
+    longest: int
+    endings: Endings
+
+    @property
+    def start(self) -> int:
+        """How many tokens the prompt has."""
+        return int(self.prompt.shape[1])
+
+
+class Hypothesis(NamedTuple):
+    """A sequence with the log-probabilities of its generated tokens, and the rows whose scores these were."""
+
+    tokens: Int64  # int64[T], prompt included
+    logprobs: Float32  # float32[T - prompt]
+    rows: Int64  # int64[T - prompt]
+    score: float
+    reason: str  # why it ended, "" if it has not
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What is known of a photo's best sequence. certain: int64[T], prompt included; tentative: what else the likeliest
+    hypothesis has, int64[t]; reason: why the sequence ended, "" while it may go on."""
+
+    certain: Int64
+    tentative: Int64
+    reason: str
 
 
 class Steps:
     """The steps of one search: decoder, state and clock. A search waits for the decoder here and nowhere else.
 
-    milliseconds: time in the decoder so far; count: steps so far.
+    milliseconds: time in the decoder so far; count: steps so far; logits: those of all steps, where they are kept.
     """
 
-    def __init__(self, decoder: Decoder, encoded: Encoded, num_beams: int, max_length: int) -> None:
+    def __init__(self, decoder: Decoder, encoded: Encoded, each: int, max_length: int, keep_logits: bool) -> None:
+        """each: rows a photo; max_length: of the longest sequence, in tokens."""
         began = perf_counter()
         self._decoder = decoder
-        self._state = decoder.start(encoded, num_beams, max_length)
+        self._state = decoder.start(encoded, each, max_length)
+        self.logits: list[Float32] | None = [] if keep_logits else None
         self.milliseconds = (perf_counter() - began) * 1000
         self.count = 0
 
@@ -47,14 +74,9 @@ class Steps:
         logits = self._decoder.step(self._state, tokens, parents)
         self.milliseconds += (perf_counter() - began) * 1000
         self.count += 1
+        if self.logits is not None:
+            self.logits.append(logits.copy())
         return logits
-
-
-def end_table(ends: Sequence[int], vocab_size: int) -> Bool:
-    """bool[>= V]: whether a token ends a sequence; a look-up costs a fraction of np.isin for a few tokens."""
-    table = np.zeros(max(vocab_size, *ends, 0) + 1, np.bool_)
-    table[list(ends)] = True
-    return table
 
 
 def length_divisors(max_new_tokens: int, length_penalty: float) -> Float32:

@@ -1,0 +1,33 @@
+"""Scores of next tokens: their types, what excludes a token, and the logarithm of the softmax.
+
+Dimensions: `R` rows, `T` tokens so far, prompt included, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from fuseline.kernels import top_candidates
+
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+Processor = Callable[[Int64, Float32], Float32]
+
+NEVER = np.float32(-np.inf)
+
+
+def log_softmax(scores: Float32) -> Float32:
+    """The logarithm of the softmax of each row, float32[R, V]; a row of nothing but -inf stays as it is."""
+    logsumexp = top_candidates(scores, 1)[2]
+    return scores - np.where(np.isfinite(logsumexp), logsumexp, np.float32(0))[:, None]
+
+
+def read_only(sequences: Int64) -> Int64:
+    """The same numbers, which a caller's function cannot change."""
+    view = sequences.view()
+    view.flags.writeable = False
+    return view

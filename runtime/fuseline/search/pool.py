@@ -1,0 +1,62 @@
+"""The finished hypotheses of one photo, and what hypotheses have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..scores import Int64
+from .steps import Hypothesis, Prefix
+
+OUT_OF_REACH = np.float32(-1e9)
+NOTHING = "no sequence"  # the reason where the options leave none
+
+
+class Pool:
+    """The finished hypotheses of one photo, best first; closed once nothing better is awaited."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.least = float(OUT_OF_REACH)  # of a score within reach
+        self.closed = False
+        self.entries: list[Hypothesis] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many as there may be."""
+        return len(self.entries) == self.size
+
+    def add(self, finished: list[Hypothesis]) -> None:
+        """Keep the best that are within reach; of equal ones the older."""
+        reached = self.entries + [entry for entry in finished if entry.score >= self.least]
+        self.entries = sorted(reached, key=lambda entry: -entry.score)[: self.size]
+
+    def close_if_settled(self, best_possible: float, early_stopping: bool | str) -> None:
+        """Close when no open hypothesis may beat the worst finished one; with True as soon as full.
+
+        As long as there are too few finished ones, any within reach beats the missing.
+        """
+        worst = self.entries[-1].score if self.full else float(OUT_OF_REACH)
+        if (self.full and early_stopping is True) or not best_possible > worst:
+            self.closed = True
+
+    def best(self, count: int, prompt: Int64) -> list[Hypothesis]:
+        """The `count` best; for a missing one the prompt alone, int64[T], out of reach."""
+        none = Hypothesis(prompt, np.zeros(0, np.float32), prompt[:0], float(OUT_OF_REACH), NOTHING)
+        return (self.entries + [none] * count)[:count]
+
+
+def shared_prefix(hypotheses: Sequence[Hypothesis], prompt: Int64) -> Prefix:
+    """What all of them begin with is certain, the rest of the one with the best score tentative.
+
+    prompt: int64[T], which they begin with, for want of hypotheses.
+    """
+    if not hypotheses:
+        return Prefix(prompt, prompt[:0], "")
+    best = max(hypotheses, key=lambda each: each.score)
+    shared = min(len(each.tokens) for each in hypotheses)
+    for other in hypotheses:
+        differing = np.flatnonzero(other.tokens[:shared] != best.tokens[:shared])
+        shared = int(differing[0]) if len(differing) else shared
+    return Prefix(best.tokens[:shared], best.tokens[shared:], "")
