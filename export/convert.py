@@ -22,6 +22,7 @@ from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
 from .encoder import ENCODERS, HIDDEN_STATES, export_encoder, photo_size
 from .folder import Model, check_out, write_folder
 from .graph import Array, Scheme
+from .via_optimum import prepared, write_via_optimum
 
 # The names of the whole model in config.json.
 ARCHITECTURES = ("VisionEncoderDecoderModel", "vision-encoder-decoder")
@@ -56,6 +57,7 @@ def export(
     variants: Sequence[str] = ("fp32",),
     max_length: int | None = None,
     *,
+    via: str | None = None,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write the fuseline folder `out` of a VisionEncoderDecoderModel, and compare it with transformers.
@@ -65,9 +67,13 @@ def export(
     positions reach), positions beyond it are left out; progress: is called with the step, the number of
     steps and what is done in it. Everything but the graphs comes from the checkpoint as it is, except a longer
     max_length in generation_config.json. `out` is complete at the end, or as it was if anything fails.
+    via: "optimum" exports with optimum-onnx, what no adapter here knows, see via_optimum.py; then there is one variant,
+    fp32, of full length, and no fuseline.json.
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """
+    if via is not None:
+        return _via_optimum(source, Path(out), variants, max_length, via, progress)
     out, steps = Path(out), 3 + len(variants)
 
     def tell(step: int, what: str) -> None:
@@ -84,6 +90,28 @@ def export(
         agreement = _write(plan, out, reference, tell)
     tell(steps, "done")
     return ExportReport(out, _sizes(out), agreement)
+
+
+def _via_optimum(
+    source: str | Path, out: Path, variants: Sequence[str], max_length: int | None, via: str, progress: Progress | None
+) -> ExportReport:
+    """As export, by optimum-onnx."""
+    if via != "optimum":
+        raise ExportError(f"via is {via!r}, and optimum is the only other exporter that is known")
+    if list(variants) != ["fp32"] or max_length is not None:
+        raise ExportError("optimum exports fp32 in full length; leave variants and max_length as they are")
+    steps = ("reading the checkpoint", "loading the weights", "exporting via optimum, and comparing with transformers")
+    tell = progress or (lambda step, steps, what: None)
+    tell(0, len(steps), steps[0])
+    check_out(out)
+    checkpoint, preprocessor = prepared(source)
+    with _quiet():
+        tell(1, len(steps), steps[1])
+        reference = load_model(checkpoint)
+        tell(2, len(steps), steps[2])
+        agreement = write_via_optimum(checkpoint, preprocessor, out, reference)
+    tell(len(steps), len(steps), "done")
+    return ExportReport(out, _sizes(out), {"fp32": agreement})
 
 
 def _write(plan: _Plan, out: Path, reference: Any, tell: Callable[[int, str], None]) -> dict[str, Agreement]:

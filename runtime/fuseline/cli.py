@@ -116,6 +116,7 @@ def _add_export_options(export: argparse.ArgumentParser) -> None:
     add("out", metavar="OUT", help="the folder to write; an older fuseline folder is replaced")
     add("--variants", default="fp32", metavar="NAMES", help="fp32, int8 or both; the first is the default one")
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
+    add("--via", choices=["optimum"], help="let optimum-onnx export, what fuseline does not know itself")
     add("--json", action="store_true", help="print one object: path, files, agreement")
 
 
@@ -245,7 +246,7 @@ def _export(options: argparse.Namespace) -> int:
         raise ExportError(f"exporting needs {error.name}, which is missing; pip install 'fuseline[export]'") from error
     variants = [name.strip() for name in options.variants.split(",")]
     with _steps() as progress:
-        report = export(options.model, options.out, variants, options.max_length, progress=progress)
+        report = export(options.model, options.out, variants, options.max_length, via=options.via, progress=progress)
     _show_export(report, options.json)
     return 0
 
