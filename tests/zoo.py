@@ -33,8 +33,8 @@ from tests import tiny
 VOCAB_SIZE = 97
 # Token ids that every model but BLIP has: pad is not 0, so that a rule about it shows.
 START, PAD, END = 0, 1, 2
-# Found by trying: 20 photos give 16 or more different texts, and float32 is within 5e-5 of float64 (at 18 it was 6e-4, and
-# rounding decided between texts).
+# Found by trying: 20 photos give 16 or more different texts, and float32 is within 5e-5 of float64 (at 18 it was 6e-4,
+# and rounding decided between texts).
 MATRIX_SCALE, TABLE_SCALE, POSITION_SCALE = 10.0, 4.0, 25.0
 
 
