@@ -56,7 +56,9 @@ def test_every_layout_says_what_transformers_says(made: Made, tmp_path: Path, na
             for first in range(0, 20 if batch == 3 else 5, batch):
                 photos = PIXELS[first : first + batch]
                 got = model.generate(photos, num_beams=beams, max_length=16).sequences
-                assert [ended(row) for row in got] == expected[first : first + batch], f"{beams} beams, from {first}"
+                assert [tiny.ended(row, tiny.END) for row in got] == expected[first : first + batch], (
+                    f"{beams} beams, from {first}"
+                )
 
 
 @cache
@@ -64,13 +66,7 @@ def texts(reference: Any, beams: int) -> list[tuple[int, ...]]:
     """What the reference says of PIXELS, without the padding; the same for all layouts of its folder."""
     with torch.inference_mode():
         rows = reference.generate(torch.from_numpy(PIXELS), num_beams=beams, max_length=16)
-    return [ended(row) for row in rows.numpy()]
-
-
-def ended(row: Any) -> tuple[int, ...]:
-    """A text up to its end."""
-    tokens = row.tolist()
-    return tuple(tokens[: tokens.index(tiny.END) + 1] if tiny.END in tokens else tokens)
+    return [tiny.ended(row, tiny.END) for row in rows.numpy()]
 
 
 def test_roberta_without_a_cache_places_pads_as_transformers_does_without_one(tmp_path: Path) -> None:
