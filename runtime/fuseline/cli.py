@@ -143,9 +143,10 @@ def _add_export_options(export: argparse.ArgumentParser) -> None:
     add = export.add_argument
     add("model", metavar="MODEL", help="a local folder, or a name on the hub such as org/name")
     add("out", metavar="OUT", help="the folder to write")
-    add("--variants", default="fp32", metavar="NAMES", help="fp32, int8 or both; the first is the default one")
+    add("--variants", default="fp32", metavar="NAMES", help="some of fp32, fp16, int8, int4; the first is the default")
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
     add("--force", action="store_true", help="replace an older fuseline folder at OUT")
+    add("--via", choices=["optimum"], help="let optimum-onnx export, what fuseline does not know itself")
     add("--json", action="store_true", help="print one object: path, files, agreement")
 
 
@@ -288,7 +289,13 @@ def _export(options: argparse.Namespace) -> int:
     variants = [name.strip() for name in options.variants.split(",")]
     with _steps() as progress:
         report = export(
-            options.model, options.out, variants, options.max_length, force=options.force, progress=progress
+            options.model,
+            options.out,
+            variants,
+            options.max_length,
+            force=options.force,
+            via=options.via,
+            progress=progress,
         )
     _show_export(report, options.json)
     return 0
