@@ -41,6 +41,8 @@ class Agreement:
     """share of equal sequences with 4 beams"""
     logits: float
     """largest difference of a logit along the reference's greedy sequences"""
+    tokens: float
+    """share of the positions along them where both would say the same token next"""
     first_difference: str | None
     """a sentence about a difference that is no tie, or else about the first tie; None where all sequences are equal"""
     tie: bool
@@ -69,7 +71,7 @@ def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> A
         differences += _differences(model, reference, pixels, expected, got, beams)
         texts = {row.tobytes() for row in expected}
         if beams == 1:
-            logits = _largest_difference(model, reference, pixels, expected[:, :-1])
+            logits, tokens = _along(model, reference, pixels, expected[:, :-1])
     first = next((each for each in differences if not each.tie), differences[0] if differences else None)
     if variant == "fp32" and first is not None and not first.tie:
         raise ExportError(f"the exported model does not say what transformers says: {first.sentence}")
@@ -80,6 +82,7 @@ def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> A
         greedy=shares[1],
         beam=shares[BEAMS],
         logits=logits,
+        tokens=tokens,
         first_difference=first.sentence if first else None,
         tie=all(each.tie for each in differences),
     )
@@ -157,13 +160,14 @@ def _reference_logits(reference: Any, pixels: Array, tokens: Array) -> Array:
     return logits
 
 
-def _largest_difference(model: Model, reference: Any, pixels: Array, tokens: Array) -> float:
-    """Between our logits and the reference's after every token of int64[B, T]."""
+def _along(model: Model, reference: Any, pixels: Array, tokens: Array) -> tuple[float, float]:
+    """After every token of int64[B, T]: the largest difference of logits, and the share of equal likeliest tokens."""
     expected = _reference_logits(reference, pixels, tokens)
     decoder = model._decoder  # the step contract, which no public call of Model shows
     state = decoder.start(model.encode(pixels), 1, tokens.shape[1])
-    worst = 0.0
+    worst, same = 0.0, 0
     for position in range(tokens.shape[1]):
         logits = decoder.step(state, np.ascontiguousarray(tokens[:, position : position + 1]), None)
         worst = max(worst, float(np.abs(logits - expected[:, position]).max()))
-    return worst
+        same += int((logits.argmax(-1) == expected[:, position].argmax(-1)).sum())
+    return worst, same / tokens.size

@@ -54,6 +54,7 @@ def test_token_ids_equal_those_of_transformers(name: str, seed: int, tmp_path: P
     agreement = report.agreement["fp32"]
     assert (agreement.greedy, agreement.beam, agreement.first_difference) == (1.0, 1.0, None)
     assert agreement.logits < 2e-4
+    assert agreement.tokens == 1.0
     texts = compare(reference, Model.from_pretrained(tmp_path / "out", threads=1), 20, seed)
     assert len(texts) > 10, "the photos should be told apart, or the test shows nothing"
 
