@@ -107,7 +107,42 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="for the picture, the table and the trace (default: profile)",
     )
+
+    option = add(
+        "quality",
+        _quality,
+        "make docs/results/quality.md: what each variant costs in captions",
+        "quality --data flickr8k/captions.jsonl",
+    )
+    option("--data", type=Path, required=True, metavar="FILE", help="captions.jsonl with the splits train and val")
+    option("--limit", type=int, metavar="N", help="only the first N photos of val")
+    option("--folder", type=Path, metavar="FOLDER", help="a fuseline folder (default: the captioner that ships)")
+    option("--large", type=Path, metavar="FOLDER", help="ViT-GPT2 exported with all variants, for its agreement")
+    option("--note", default="", metavar="TEXT", help="what to say of the floats")
+    option("--out", type=Path, default=RESULTS, metavar="FOLDER", help="where to write (default: docs/results)")
     return parser
+
+
+def _quality(options: argparse.Namespace) -> int:
+    from fuseline.export import evaluate
+    from fuseline.export.quality.data import read_data
+    from fuseline.folder import Folder
+
+    from . import quality
+    from .machine import machine
+
+    source = Folder.open(options.folder).path
+    seen = [photo.path for photo in read_data(options.data, "train", None, quality.CALIBRATION).photos]
+    folder = environments.cache() / "quality" / source.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _progress(1) as tell:
+        quality.all_variants(source, folder, seen, lambda step, steps, what: tell(what))
+    found = evaluate(folder, options.data, split="val", limit=options.limit, name="flickr8k val", write=False)
+    large = quality.agreement(options.large, 16) if options.large else {}
+    features = ", ".join(machine()["features"])
+    page = quality.Page(found, large, f"{machine()['cpu']} ({features}), {machine()['cores']} cores", options.note)
+    print(page.write(options.out))
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -8,16 +8,19 @@ from .check import Agreement
 from .convert import ExportReport, export
 from .folder import add_variants, write_folder
 from .quality import Evaluation, evaluate
+from .quantize import QuantizeReport, quantize
 
 __all__ = [
     "Agreement",
     "Evaluation",
     "ExportReport",
+    "QuantizeReport",
     "add_variants",
     "append_cross_kv",
     "build_decoder",
     "decoder_info",
     "evaluate",
     "export",
+    "quantize",
     "write_folder",
 ]

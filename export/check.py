@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,7 @@ from fuseline.errors import ExportError
 from fuseline.model import Model
 
 from .adapters import model_adapter
-
-if TYPE_CHECKING:
-    from PIL import Image
+from .generated import generated_photos
 
 PHOTOS, MAX_LENGTH, BEAMS = 8, 16, 4
 # Log-probabilities this close are a tie, which rounding decides: float32 logits of the two engines differ by some 1e-5,
@@ -43,6 +41,8 @@ class Agreement:
     """share of equal sequences with 4 beams"""
     logits: float
     """largest difference of a logit along the reference's greedy sequences"""
+    tokens: float
+    """share of the positions along them where both would say the same token next"""
     first_difference: str | None
     """a sentence about a difference that is no tie, or else about the first tie; None where all sequences are equal"""
     tie: bool
@@ -71,7 +71,7 @@ def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> A
         differences += _differences(model, reference, pixels, expected, got, beams)
         texts = {row.tobytes() for row in expected}
         if beams == 1:
-            logits = _largest_difference(model, reference, pixels, expected[:, :-1])
+            logits, tokens = _along(model, reference, pixels, expected[:, :-1])
     first = next((each for each in differences if not each.tie), differences[0] if differences else None)
     if variant == "fp32" and first is not None and not first.tie:
         raise ExportError(f"the exported model does not say what transformers says: {first.sentence}")
@@ -82,22 +82,10 @@ def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> A
         greedy=shares[1],
         beam=shares[BEAMS],
         logits=logits,
+        tokens=tokens,
         first_difference=first.sentence if first else None,
         tie=all(each.tie for each in differences),
     )
-
-
-def generated_photos(count: int, edge: int = 256) -> list[Image.Image]:
-    """Photos of coloured fields, each of its own coarseness and contrast; always the same ones."""
-    from PIL import Image
-
-    random = np.random.default_rng(0)
-    made = []
-    for index in range(count):
-        cells = 2 + index % 7
-        colours = random.normal(128, random.uniform(20, 120), (cells, cells, 3)).clip(0, 255).astype(np.uint8)
-        made.append(Image.fromarray(colours).resize((edge, edge), Image.Resampling.BICUBIC))
-    return made
 
 
 def _sequences(model: Model, reference: Any, pixels: Array, beams: int, max_length: int) -> tuple[Array, Array]:
@@ -172,13 +160,14 @@ def _reference_logits(reference: Any, pixels: Array, tokens: Array) -> Array:
     return logits
 
 
-def _largest_difference(model: Model, reference: Any, pixels: Array, tokens: Array) -> float:
-    """Between our logits and the reference's after every token of int64[B, T]."""
+def _along(model: Model, reference: Any, pixels: Array, tokens: Array) -> tuple[float, float]:
+    """After every token of int64[B, T]: the largest difference of logits, and the share of equal likeliest tokens."""
     expected = _reference_logits(reference, pixels, tokens)
     decoder = model._decoder  # the step contract, which no public call of Model shows
     state = decoder.start(model.encode(pixels), 1, tokens.shape[1])
-    worst = 0.0
+    worst, same = 0.0, 0
     for position in range(tokens.shape[1]):
         logits = decoder.step(state, np.ascontiguousarray(tokens[:, position : position + 1]), None)
         worst = max(worst, float(np.abs(logits - expected[:, position]).max()))
-    return worst
+        same += int((logits.argmax(-1) == expected[:, position].argmax(-1)).sum())
+    return worst, same / tokens.size

@@ -22,6 +22,7 @@ from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
 from .encoder import HIDDEN_STATES, export_encoder
 from .folder import Model, check_out, write_folder
 from .linears import fuse_linears
+from .via_optimum import prepared, write_via_optimum
 from .weights import Array, Scheme
 
 SCHEMES: Mapping[str, Scheme] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "int4": "int4"}
@@ -57,19 +58,25 @@ def export(
     max_length: int | None = None,
     *,
     force: bool = False,
+    via: str | None = None,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write the fuseline folder `out` of an encoder/decoder checkpoint, and compare it with transformers.
 
     source: a local folder or a hub id; variants: some of fp32, fp16, int8 and int4, the first is the default;
     max_length: the longest text in tokens (default: as long as the model's positions reach), positions beyond it are
-    left out; force: replace an older fuseline folder at `out`; progress: is called with the step, the number of steps
-    and what is done in it. Everything but the graphs comes from the checkpoint as it is, except a longer max_length in
-    generation_config.json and what a model's own generate says instead of that file (BLIP's). `out` is complete at the
-    end, or as it was if anything fails.
+    left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
+    here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); progress: is called with
+    the step, the number of steps and what is done in it. Everything but the graphs comes from the checkpoint as it is,
+    except a longer max_length in generation_config.json and what a model's own generate says instead of that file
+    (BLIP's). `out` is complete at the end, or as it was if anything fails.
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """
+    if via is not None:
+        _check_via(via, variants, max_length)
+        check_out(Path(out), replace=force)
+        return _via_optimum(source, Path(out), progress)
     out, steps = Path(out), 3 + len(variants)
 
     def tell(step: int, what: str) -> None:
@@ -86,6 +93,28 @@ def export(
         agreement = _write(plan, out, reference, tell)
     tell(steps, "done")
     return ExportReport(out, _sizes(out), agreement)
+
+
+def _check_via(via: str, variants: Sequence[str], max_length: int | None) -> None:
+    if via != "optimum":
+        raise ExportError(f"via is {via!r}, and optimum is the only other exporter that is known")
+    if list(variants) != ["fp32"] or max_length is not None:
+        raise ExportError("optimum exports fp32 in full length; leave variants and max_length as they are")
+
+
+def _via_optimum(source: str | Path, out: Path, progress: Progress | None) -> ExportReport:
+    """As export, by optimum-onnx."""
+    steps = ("reading the checkpoint", "loading the weights", "exporting via optimum, and comparing with transformers")
+    tell = progress or (lambda step, steps, what: None)
+    tell(0, len(steps), steps[0])
+    checkpoint, loader, preprocessor = prepared(source)
+    with _quiet():
+        tell(1, len(steps), steps[1])
+        reference = load_model(checkpoint, loader)
+        tell(2, len(steps), steps[2])
+        agreement = write_via_optimum(checkpoint, preprocessor, out, reference)
+    tell(len(steps), len(steps), "done")
+    return ExportReport(out, _sizes(out), {"fp32": agreement})
 
 
 def _write(plan: _Plan, out: Path, reference: Any, tell: Callable[[int, str], None]) -> dict[str, Agreement]:

@@ -181,7 +181,7 @@ def _write_graphs(
             path = _unused(folder, f"onnx/{part}_model_{variant}")
             graphs[variant][part] = written.setdefault(_hash(model), path)
             if graphs[variant][part] == path:
-                _write_graph(model, folder / path)
+                _write_checked(model, folder / path)
     _check_fit(tensors, decoder_info)
     return graphs, tensors
 
@@ -203,12 +203,17 @@ def _hash(model: onnx.ModelProto) -> bytes:
     return digest.digest()
 
 
-def _write_graph(model: onnx.ModelProto, path: Path) -> None:
+def save_graph(model: onnx.ModelProto, path: Path) -> None:
+    """Write one graph; weights that are large go into a file beside it."""
     path.parent.mkdir(exist_ok=True)
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > EXTERNAL_OVER:
         _write_outside(model, path)
     else:
         path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _write_checked(model: onnx.ModelProto, path: Path) -> None:
+    save_graph(model, path)
     try:
         onnx.checker.check_model(path)
     except onnx.checker.ValidationError as error:

@@ -21,8 +21,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, PretrainedConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
 from fuseline.export import append_cross_kv, build_decoder, decoder_info, write_folder
-from fuseline.export.encoder import export_encoder
 from fuseline.export.weights import Scheme
+from tests.encoders import export_encoder
 
 PHOTO = 32  # pixels a side
 START, END, PAD = 1, 2, 0  # token ids
@@ -111,6 +111,12 @@ def _make_end_likely(model: Any) -> None:
     with torch.no_grad():
         for rows in {model.decoder.transformer.wte.weight, model.decoder.lm_head.weight}:
             rows[[END, word]] = rows[[word, END]]
+
+
+def ended(row: np.ndarray[Any, Any], *ends: int) -> tuple[int, ...]:
+    """A text, int64[T], up to one of its ends, so that texts of batches that are padded differently can be compared."""
+    found = np.flatnonzero(np.isin(row[1:], ends))  # the first token is the start, which may be the end's
+    return tuple(row[: found[0] + 2].tolist() if len(found) else row.tolist())
 
 
 def state_dict_of(model: torch.nn.Module) -> dict[str, np.ndarray[Any, Any]]:

@@ -26,6 +26,7 @@ from transformers import (
     VisionEncoderDecoderConfig,
     VisionEncoderDecoderModel,
     ViTConfig,
+    XGLMConfig,
 )
 
 from tests import tiny
@@ -33,8 +34,8 @@ from tests import tiny
 VOCAB_SIZE = 97
 # Token ids that every model but BLIP has: pad is not 0, so that a rule about it shows.
 START, PAD, END = 0, 1, 2
-# Found by trying: 20 photos give 16 or more different texts, and float32 is within 5e-5 of float64 (at 18 it was 6e-4,
-# and rounding decided between texts).
+# Found by trying: 20 photos give 16 or more different texts, and float32 is within 5e-5 of float64. Matrices scaled by
+# 18 made that 6e-4, and rounding decided between texts.
 MATRIX_SCALE, TABLE_SCALE, POSITION_SCALE = 10.0, 4.0, 25.0
 
 
@@ -81,6 +82,13 @@ def _bart_like(kind: Callable[..., PretrainedConfig], **fields: Any) -> Pretrain
     return kind(**sizes | _tokens() | fields)
 
 
+def _xglm(**fields: Any) -> PretrainedConfig:
+    names = {"decoder_layers": "num_layers", "decoder_attention_heads": "attention_heads", "decoder_ffn_dim": "ffn_dim"}
+    return _bart_like(
+        lambda **sizes: XGLMConfig(**{names.get(name, name): size for name, size in sizes.items()}), **fields
+    )
+
+
 def _tokens() -> dict[str, int]:
     return {"bos_token_id": START, "pad_token_id": PAD, "eos_token_id": END, "decoder_start_token_id": START}
 
@@ -109,6 +117,8 @@ MODELS: Mapping[str, Callable[[], tuple[PretrainedConfig, PretrainedConfig]]] = 
         _bart_like(TrOCRConfig, use_learned_position_embeddings=False, layernorm_embedding=False),
     ),
     "donut": lambda: (_donut_swin(), _bart_like(MBartConfig, scale_embedding=True)),
+    "xglm": lambda: (_vit(), _xglm(scale_embedding=True)),
+    "xglm, pad row": lambda: (_vit(), _xglm(scale_embedding=False, activation_function="relu", pad_token_id=7)),
 }
 
 

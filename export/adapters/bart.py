@@ -15,8 +15,8 @@ from .registry import register
 from .tensors import Tensors
 from .text_decoder import Inputs, Layer, Pen, TextDecoder, place
 
-_BODY = "model.decoder"
-_OFFSET = 2  # learned positions begin at this row of their table
+BODY = "model.decoder"
+OFFSET = 2  # learned positions begin at this row of their table
 
 
 class BartLike(TextDecoder):
@@ -41,7 +41,7 @@ class BartLike(TextDecoder):
         "scale_embedding": False,
         "pad_token_id": 1,
     }
-    tokens = f"{_BODY}.embed_tokens"
+    tokens = f"{BODY}.embed_tokens"
     head = "lm_head"
     norm_first: ClassVar[bool] = False
     """whether a part's norm comes before it, and a last one after all layers"""
@@ -52,20 +52,20 @@ class BartLike(TextDecoder):
 
     def position_tensors(self) -> dict[str, tuple[int, ...]]:
         """The tensors that positions are made of."""
-        return {f"{_BODY}.embed_positions.weight": (self.sizes.positions + _OFFSET, self.sizes.width)}
+        return {f"{BODY}.embed_positions.weight": (self.sizes.positions + OFFSET, self.sizes.width)}
 
     def positions_of(self, pen: Pen, inputs: Inputs, positions: int) -> tuple[str, Array]:
         """Rows, int64[T] or int64[R, T], and the table float32[P, E] they are of."""
-        table_PE = pen.weights[f"{_BODY}.embed_positions.weight"][_OFFSET : _OFFSET + positions]
+        table_PE = pen.weights[f"{BODY}.embed_positions.weight"][OFFSET : OFFSET + positions]
         return inputs.step.positions_T, table_PE
 
     def tensors(self) -> Tensors:
         width, inner = self.sizes.width, self.sizes.inner
         wanted = Tensors(others=self.position_tensors())
         if self.normalizes_embedding():
-            wanted.norms[f"{_BODY}.layernorm_embedding"] = width
+            wanted.norms[f"{BODY}.layernorm_embedding"] = width
         if self.norm_first:
-            wanted.norms[f"{_BODY}.layer_norm"] = width
+            wanted.norms[f"{BODY}.layer_norm"] = width
         linears = {"fc1": (width, inner), "fc2": (inner, width)}
         for attention, inputs in (("self_attn", width), ("encoder_attn", self.crossing())):
             linears |= {f"{attention}.{name}": (width, width) for name in ("q_proj", "out_proj")}
@@ -81,8 +81,8 @@ class BartLike(TextDecoder):
         if self.of["scale_embedding"]:  # the table itself is not scaled: the head may be the same one
             embedded_RTE = pen.g.op("Mul", embedded_RTE, pen.g.scalar(float(self.sizes.width**0.5), np.float32))
         rows, table_PE = self.positions_of(pen, inputs, positions)
-        placed_RTE = place(pen, embedded_RTE, rows, table_PE, f"{_BODY}.embed_positions.weight")
-        return pen.norm(placed_RTE, f"{_BODY}.layernorm_embedding") if self.normalizes_embedding() else placed_RTE
+        placed_RTE = place(pen, embedded_RTE, rows, table_PE, f"{BODY}.embed_positions.weight")
+        return pen.norm(placed_RTE, f"{BODY}.layernorm_embedding") if self.normalizes_embedding() else placed_RTE
 
     def layer(self, pen: Layer, hidden_NE: str) -> str:
         at, scale = _at(pen.index), float(self.sizes.head_size**-0.5)
@@ -106,7 +106,7 @@ class BartLike(TextDecoder):
         return after(pen.linear(inner_NI, f"{at}.fc2", residual=hidden_NE), "final_layer_norm")
 
     def finish(self, pen: Pen, hidden_RE: str) -> str:
-        return pen.norm(hidden_RE, f"{_BODY}.layer_norm") if self.norm_first else hidden_RE
+        return pen.norm(hidden_RE, f"{BODY}.layer_norm") if self.norm_first else hidden_RE
 
     def cross_kv(self, weights: Mapping[str, Array], layer: int) -> dict[str, tuple[str, Array, Array]]:
         names = {part: f"{_at(layer)}.encoder_attn.{part[0]}_proj" for part in ("key", "value")}
@@ -114,7 +114,7 @@ class BartLike(TextDecoder):
 
 
 def _at(layer: int) -> str:
-    return f"{_BODY}.layers.{layer}"
+    return f"{BODY}.layers.{layer}"
 
 
 @register("BartForCausalLM", "bart")

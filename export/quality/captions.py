@@ -28,14 +28,15 @@ class Text:
 
 
 def captions(
-    models: Mapping[str, Model], data: DataSet, fields: Mapping[str, Any], partial: Path, progress: Progress
+    models: Mapping[str, Model], data: DataSet, fields: Mapping[str, Any], partial: Path | None, progress: Progress
 ) -> dict[str, list[Text]]:
     """One text a photo by every variant, in the photos' order.
 
     The variants take turns photo by photo, so that a machine that is busy for a while slows all of them. partial: the
-    file that keeps what was said so far; read first if it is there, removed at the end, left by a run that is stopped.
+    file that keeps what was said so far (None: no file does); read first if it is there, removed at the end, left by a
+    run that is stopped.
     """
-    said = _read(partial)
+    said = _read(partial) if partial else {}
     with _appending(partial) as keep:
         for number, photo in enumerate(data.photos):
             progress(number, len(data.photos), "captioning")
@@ -43,7 +44,8 @@ def captions(
             for name, text in _texts(models, left, photo.path, fields):
                 said[name, photo.name] = text
                 keep({"variant": name, "photo": photo.name, "text": text.text, "milliseconds": text.milliseconds})
-    partial.unlink(missing_ok=True)
+    if partial:
+        partial.unlink(missing_ok=True)
     return {name: [said[name, photo.name] for photo in data.photos] for name in models}
 
 
@@ -85,10 +87,12 @@ def _read(partial: Path) -> dict[tuple[str, str], Text]:
 
 
 @contextmanager
-def _appending(partial: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def _appending(partial: Path | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A function that appends an object to the file at once. Where no file can be made, nothing is kept."""
     file: IO[str] | None = None
     try:
+        if partial is None:
+            raise OSError("nothing is to be kept")
         # In a new line, whatever the run before left.
         cut = partial.exists() and not partial.read_bytes().endswith(b"\n")
         file = partial.open("a", encoding="utf-8")

@@ -96,6 +96,7 @@ def evaluate(
     num_beams: int | None = None,
     threads: int | None = None,
     write: bool = True,
+    resume: bool = True,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Caption a data set with variants of a folder, and say how good each is and how far from fp32.
@@ -105,7 +106,7 @@ def evaluate(
     compared with it. task: "caption" (BLEU, ROUGE-L, CIDEr) or "ocr" (error rates of words and characters).
     tokenizer: "words" (lower case, no punctuation; the same everywhere) or "ptb" (COCO's own and METEOR; needs Java).
     num_beams, threads: default the model's and the machine's. write: into fuseline.json and MODEL_CARD.md.
-    Run again after an interrupt with the same options, it goes on where it was.
+    resume: keep texts in a file beside the folder, so that a run after an interrupt goes on where it was.
     Raises InputError for data or options that cannot be used, FolderError for the folder.
     """
     opened = Folder.open(folder)
@@ -116,7 +117,8 @@ def evaluate(
     first = next(iter(models.values()))
     config = first.generation_config.override(**({} if num_beams is None else {"num_beams": num_beams}))
     settings = _Settings(task, tokenizer, {"num_beams": config.num_beams, "num_return_sequences": 1})
-    said = captions(models, read, settings.fields, _partial(opened, read, settings), progress or (lambda *_: None))
+    partial = _partial(opened, read, settings) if resume else None
+    said = captions(models, read, settings.fields, partial, progress or (lambda *_: None))
     evaluation = Evaluation(
         path=opened.path,
         conditions=_conditions(read, name or _name(data, read), settings),

@@ -25,14 +25,15 @@ typedef enum fuseline_status {
   FUSELINE_UNKNOWN_ISA = 2,  /* no instruction set of this name is compiled into the library */
   FUSELINE_ABSENT_ISA = 3,   /* this CPU, or its operating system, does not offer the instruction set */
   FUSELINE_OVERRUN = 4,      /* more positions than the cache has room for */
-  FUSELINE_OUT_OF_RANGE = 5  /* a beam table that points to a row that is not there */
+  FUSELINE_OUT_OF_RANGE = 5, /* a beam table that points to a row that is not there */
+  FUSELINE_BAD_SCALE = 6     /* a weight's scale that is zero or not finite */
 } fuseline_status;
 
 /* FUSELINE_KERNELS_ABI of the library that was loaded, to be compared with that of the header. */
 FUSELINE_EXPORT int32_t fuseline_abi(void);
 
-/* The instruction set in use: "scalar", "avx2" (with FMA and F16C) or "avx512" (F, BW, VL, DQ and VNNI). The library begins
- * with the widest that the CPU and its operating system offer. */
+/* The instruction set in use: "scalar", "avx2" (with FMA and F16C), "avx512" (F, BW, VL, DQ and VNNI) or "neon" (with dot
+ * product). The library begins with the widest that the CPU and its operating system offer. */
 FUSELINE_EXPORT const char* fuseline_isa(void);
 
 /* The instruction sets that can be used here, widest last, with a space between them: "scalar avx2". */
@@ -41,7 +42,8 @@ FUSELINE_EXPORT const char* fuseline_available_isas(void);
 /* Uses another instruction set from now on, in the whole process. */
 FUSELINE_EXPORT fuseline_status fuseline_use_isa(const char* name);
 
-/* What the CPU has and the operating system lets programs use, with a space between: "avx2 fma avx512f avx512vnni".
+/* What the CPU has and the operating system lets programs use, with a space between: "avx2 fma avx512f avx512vnni",
+ * or "asimd asimddp" on ARM.
  * More than an instruction set of this library needs may be named, less never. */
 FUSELINE_EXPORT const char* fuseline_cpu_features(void);
 
@@ -97,7 +99,10 @@ typedef struct fuseline_linear {
 FUSELINE_EXPORT int64_t fuseline_linear_blocks(const fuseline_linear* layer);
 /* Bytes of scratch memory that a call needs, aligned for int64. */
 FUSELINE_EXPORT int64_t fuseline_linear_scratch(const fuseline_linear* layer);
-/* Checks the sizes and prepares x in scratch. */
+/* Checks the scales of 8 and 4 bits, which are read for it; their sizes must go together. To be asked once for weights that
+ * do not change: what the functions below compute with bad scales is of no use, but does no harm. */
+FUSELINE_EXPORT fuseline_status fuseline_linear_scales(const fuseline_linear* layer);
+/* Checks sizes and pointers and prepares x in scratch. */
 FUSELINE_EXPORT fuseline_status fuseline_linear_begin(const fuseline_linear* layer, void* scratch);
 /* Computes the outputs of the blocks [first, last), after fuseline_linear_begin. */
 FUSELINE_EXPORT void fuseline_linear_part(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last);
@@ -116,7 +121,7 @@ typedef struct fuseline_self_attention {
   float* mixed; /* [rows * tokens, heads * head_size] */
 } fuseline_self_attention;
 
-/* Checks the sizes and the table, and writes keys and values of the step into the cache. */
+/* Checks sizes, pointers and the table, and writes keys and values of the step into the cache. */
 FUSELINE_EXPORT fuseline_status fuseline_self_attention_begin(const fuseline_self_attention* attention);
 /* The queries [first, last) of rows * tokens. scratch: float32[position + tokens] of the calling thread's own. */
 FUSELINE_EXPORT void fuseline_self_attention_part(const fuseline_self_attention* attention, int64_t first, int64_t last,
@@ -132,7 +137,7 @@ typedef struct fuseline_cross_attention {
   float* mixed; /* as query */
 } fuseline_cross_attention;
 
-/* Checks the sizes. */
+/* Checks sizes and pointers. */
 FUSELINE_EXPORT fuseline_status fuseline_cross_attention_begin(const fuseline_cross_attention* attention);
 /* The jobs [first, last) of photos * heads. scratch: float32[positions] of the calling thread's own. */
 FUSELINE_EXPORT void fuseline_cross_attention_part(const fuseline_cross_attention* attention, int64_t first,

@@ -9,7 +9,7 @@ namespace fuseline {
 typedef void SelfAttention(const fuseline_self_attention& a, int64_t first, int64_t last, float* scratch);
 typedef void CrossAttention(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch);
 
-SelfAttention self_attention_scalar, self_attention_avx2, self_attention_avx512;
-CrossAttention cross_attention_scalar, cross_attention_avx2, cross_attention_avx512;
+SelfAttention self_attention_scalar, self_attention_avx2, self_attention_avx512, self_attention_neon;
+CrossAttention cross_attention_scalar, cross_attention_avx2, cross_attention_avx512, cross_attention_neon;
 
 }  // namespace fuseline

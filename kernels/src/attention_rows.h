@@ -19,14 +19,12 @@ inline float dot(const float* a, const float* b, int64_t n) {
 inline void softmax(float* scores, int64_t n) {
   float largest = scores[0];
   for (int64_t i = 1; i < n; ++i) largest = scores[i] > largest ? scores[i] : largest;
-  float total = 0;
+  Vector totals{};
   for (int64_t i = 0; i < n; i += kLanes) {
-    const int64_t here = n - i < kLanes ? n - i : kLanes;
-    const Vector weights = exponential(load(scores + i, here) - largest);
-    for (int64_t lane = 0; lane < here; ++lane) total += weights[lane];
-    store(scores + i, weights, here);
+    store(scores + i, exponential(load(scores + i, n - i) - largest), n - i);
+    totals += load(scores + i, n - i);
   }
-  const float inverse = 1.0f / total;
+  const float inverse = 1.0f / sum(totals);
   for (int64_t i = 0; i < n; i += kLanes) store(scores + i, load(scores + i, n - i) * inverse, n - i);
 }
 

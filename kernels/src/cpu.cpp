@@ -1,16 +1,35 @@
-// Asks the CPU what it offers: cpuid for the instructions, xgetbv for whether the operating system saves their
-// registers.
+// Asks what the CPU offers: on x86 the CPU itself, cpuid for the instructions and xgetbv for whether the operating system
+// saves their registers; on ARM Linux, since programs may not ask the CPU there.
 #include "cpu.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 #ifdef FUSELINE_X86
 #include <cpuid.h>
+#elif defined(FUSELINE_ARM) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace fuseline {
 namespace {
+
+struct Feature {
+  const char* name;
+  bool present;
+};
+
+// Writes the names of those that are present.
+template <size_t N>
+void list(const Feature (&all)[N], Cpu& into) {
+  for (const Feature& feature : all) {
+    if (!feature.present) continue;
+    if (into.features[0] != '\0') std::strcat(into.features, " ");
+    std::strcat(into.features, feature.name);
+  }
+}
 
 #ifdef FUSELINE_X86
 
@@ -31,11 +50,6 @@ uint64_t saved_state() {
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (static_cast<uint64_t>(high) << 32) | low;
 }
-
-struct Feature {
-  const char* name;
-  bool present;
-};
 
 // Intel, Software Developer's Manual, volume 2, CPUID; volume 1, 14.3 and 15.2 for the state bits.
 Cpu ask() {
@@ -69,21 +83,29 @@ Cpu ask() {
   found.avx2 = has("avx2") && has("fma") && has("f16c");
   found.avx512 = found.avx2 && has("avx512f") && has("avx512dq") && has("avx512bw") && has("avx512vl") &&
                  has("avx512vnni");
-  for (const Feature& feature : all) {
-    if (!feature.present) continue;
-    if (found.features[0] != '\0') std::strcat(found.features, " ");
-    std::strcat(found.features, feature.name);
-  }
+  list(all, found);
   return found;
 }
 
-#elif defined(__aarch64__)
+#elif defined(FUSELINE_ARM) && defined(__linux__)
 
-Cpu ask() { return {false, false, "neon"}; }  // every 64-bit ARM has it
+// Linux, Documentation/arch/arm64/elf_hwcaps.rst; the names are those of /proc/cpuinfo.
+Cpu ask() {
+  const unsigned long has = getauxval(AT_HWCAP), more = getauxval(AT_HWCAP2);
+  const Feature all[] = {
+      {"asimd", (has & HWCAP_ASIMD) != 0},      {"asimdhp", (has & HWCAP_ASIMDHP) != 0},
+      {"asimddp", (has & HWCAP_ASIMDDP) != 0},  {"sve", (has & HWCAP_SVE) != 0},
+      {"i8mm", (more & HWCAP2_I8MM) != 0},      {"bf16", (more & HWCAP2_BF16) != 0},
+  };
+  Cpu found{};
+  found.neon = (has & HWCAP_ASIMD) != 0 && (has & HWCAP_ASIMDDP) != 0;
+  list(all, found);
+  return found;
+}
 
 #else
 
-Cpu ask() { return {false, false, ""}; }
+Cpu ask() { return {}; }
 
 #endif
 

@@ -4,8 +4,9 @@
 namespace fuseline {
 
 struct Cpu {
-  bool avx2;          // AVX2, FMA and F16C
-  bool avx512;        // AVX-512 F, BW, VL, DQ and VNNI
+  bool avx2;           // AVX2, FMA and F16C
+  bool avx512;         // AVX-512 F, BW, VL, DQ and VNNI
+  bool neon;           // NEON with dot product
   char features[256];  // all that is worth reporting, with spaces between
 };
 

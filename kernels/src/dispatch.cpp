@@ -31,6 +31,10 @@ const Isa kIsas[] = {
     {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, self_attention_avx512,
      cross_attention_avx512},
 #endif
+#ifdef FUSELINE_ARM
+    {"neon", [] { return cpu().neon; }, top_candidates_neon, quantize_rows_neon, linear_blocks_neon, self_attention_neon,
+     cross_attention_neon},
+#endif
 };
 
 const Isa* widest() {
@@ -71,11 +75,20 @@ Prepared prepared(const fuseline_linear& l, void* scratch) {
 
 bool fits(const fuseline_linear& l) {
   if (l.rows < 0 || l.inputs < 1 || l.outputs < 1 || l.groups < 1) return false;
+  if (l.activation < FUSELINE_NO_ACTIVATION || l.activation > FUSELINE_QUICK_GELU) return false;
   if (l.format == FUSELINE_INT8) return l.groups == 1 && l.padded == (l.inputs + 3) / 4 * 4;
   if (l.format == FUSELINE_INT4)
     return l.padded % (32 * l.groups) == 0 && l.padded >= l.inputs && l.padded - l.inputs < l.padded / l.groups;
   return l.format == FUSELINE_FLOAT || l.format == FUSELINE_HALF;
 }
+
+bool present(const fuseline_linear& l) {
+  return l.x != nullptr && l.weight != nullptr && l.bias != nullptr && l.y != nullptr && (l.scale != nullptr || !quantized(l));
+}
+
+// A float16 or float32 that is finite and not zero, by its bits.
+bool usable(uint16_t half) { return (half & 0x7fff) != 0 && (half & 0x7c00) != 0x7c00; }
+bool usable(float scale) { return scale != 0 && scale - scale == 0; }
 
 }  // namespace
 }  // namespace fuseline
@@ -120,8 +133,24 @@ int64_t fuseline_linear_scratch(const fuseline_linear* layer) {
   return quantized(*layer) ? layer->rows * (4 + 4 * layer->groups + layer->padded) : 0;
 }
 
+fuseline_status fuseline_linear_scales(const fuseline_linear* layer) {
+  if (!fits(*layer)) return FUSELINE_BAD_ARGUMENT;
+  if (!quantized(*layer)) return FUSELINE_OK;
+  if (layer->scale == nullptr) return FUSELINE_BAD_ARGUMENT;
+  for (int64_t o = 0; o < layer->outputs; ++o)
+    for (int64_t g = 0; g < layer->groups; ++g) {
+      const int64_t at = (o / kBlockOutputs * layer->groups + g) * kBlockOutputs + o % kBlockOutputs;
+      const bool good = layer->format == FUSELINE_INT8 ? usable(static_cast<const float*>(layer->scale)[o])
+                                                       : usable(static_cast<const uint16_t*>(layer->scale)[at]);
+      if (!good) return FUSELINE_BAD_SCALE;
+    }
+  return FUSELINE_OK;
+}
+
 fuseline_status fuseline_linear_begin(const fuseline_linear* layer, void* scratch) {
   if (!fits(*layer)) return FUSELINE_BAD_ARGUMENT;
+  if (layer->rows == 0) return FUSELINE_OK;
+  if (!present(*layer)) return FUSELINE_BAD_ARGUMENT;
   if (quantized(*layer)) in_use().load()->quantize_rows(*layer, prepared(*layer, scratch));
   return FUSELINE_OK;
 }
@@ -131,8 +160,12 @@ void fuseline_linear_part(const fuseline_linear* layer, void* scratch, int64_t f
 }
 
 fuseline_status fuseline_self_attention_begin(const fuseline_self_attention* a) {
-  if (a->rows < 0 || a->tokens < 1 || a->heads < 1 || a->head_size < 1 || a->position < 0) return FUSELINE_BAD_ARGUMENT;
-  if (a->position + a->tokens > a->capacity) return FUSELINE_OVERRUN;
+  if (a->rows < 0 || a->tokens < 1 || a->heads < 1 || a->head_size < 1 || a->capacity < 0 || a->position < 0)
+    return FUSELINE_BAD_ARGUMENT;
+  if (a->position > a->capacity - a->tokens) return FUSELINE_OVERRUN;
+  if (a->rows == 0) return FUSELINE_OK;
+  if (a->qkv == nullptr || a->beam_table == nullptr || a->key == nullptr || a->value == nullptr || a->mixed == nullptr)
+    return FUSELINE_BAD_ARGUMENT;
   const int64_t width = a->heads * a->head_size;
   for (int64_t r = 0; r < a->rows; ++r)
     for (int64_t p = 0; p < a->position + a->tokens; ++p) {
@@ -155,9 +188,12 @@ void fuseline_self_attention_part(const fuseline_self_attention* a, int64_t firs
 
 fuseline_status fuseline_cross_attention_begin(const fuseline_cross_attention* a) {
   const bool sizes = a->photos >= 0 && a->queries >= 0 && a->positions >= 1 && a->heads >= 1 && a->head_size >= 1;
-  return sizes && (a->photos == 0 ? a->queries == 0 : a->queries % a->photos == 0) ? FUSELINE_OK : FUSELINE_BAD_ARGUMENT;
+  if (!sizes || (a->photos == 0 ? a->queries != 0 : a->queries % a->photos != 0)) return FUSELINE_BAD_ARGUMENT;
+  if (a->queries == 0) return FUSELINE_OK;
+  const bool there = a->query != nullptr && a->key != nullptr && a->value != nullptr && a->mixed != nullptr;
+  return there ? FUSELINE_OK : FUSELINE_BAD_ARGUMENT;
 }
 
 void fuseline_cross_attention_part(const fuseline_cross_attention* a, int64_t first, int64_t last, float* scratch) {
-  in_use().load()->cross_attention(*a, first, last, scratch);
+  if (first < last) in_use().load()->cross_attention(*a, first, last, scratch);
 }

@@ -20,7 +20,7 @@ typedef void QuantizeRows(const fuseline_linear& layer, const Prepared& into);
 // The outputs of the blocks [first, last) for all rows.
 typedef void LinearBlocks(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last);
 
-QuantizeRows quantize_rows_scalar, quantize_rows_avx2, quantize_rows_avx512;
-LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512;
+QuantizeRows quantize_rows_scalar, quantize_rows_avx2, quantize_rows_avx512, quantize_rows_neon;
+LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512, linear_blocks_neon;
 
 }  // namespace fuseline

@@ -21,10 +21,7 @@ struct Avx2 {
   static Sums splat(int32_t n) { return {_mm256_set1_epi32(n), _mm256_set1_epi32(n)}; }
   static Sums start(int32_t) { return splat(0); }
   static Vector to_float(Sums sums) {
-    const __m256 parts[2] = {_mm256_cvtepi32_ps(sums.low), _mm256_cvtepi32_ps(sums.high)};
-    Vector v;
-    memcpy(&v, parts, sizeof v);
-    return v;
+    return {_mm256_cvtepi32_ps(sums.low), _mm256_cvtepi32_ps(sums.high)};
   }
   static __m256i bytes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
   static Weights load(const uint8_t* p) {
@@ -54,21 +51,21 @@ struct Avx2 {
     const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
     for (int half = 0; half < 2; ++half) {
       __m256i narrow[R];
-      for (int r = 0; r < R; ++r) narrow[r] = _mm256_setzero_si256();
+      repeat<R>([&](int r) { narrow[r] = _mm256_setzero_si256(); });
       for (int pair = 0; pair < 4; ++pair) {
         const __m256i both = bytes(w + 64 * pair + 32 * half);
         const __m256i first = _mm256_and_si256(both, mask);
         const __m256i second = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
-        for (int r = 0; r < R; ++r) {
+        repeat<R>([&](int r) {
           const int8_t* quads = a + r * stride + 8 * pair;
           narrow[r] = _mm256_add_epi16(narrow[r], _mm256_maddubs_epi16(first, four(quads)));
           narrow[r] = _mm256_add_epi16(narrow[r], _mm256_maddubs_epi16(second, four(quads + 4)));
-        }
+        });
       }
-      for (int r = 0; r < R; ++r) {
+      repeat<R>([&](int r) {
         __m256i& into = half == 0 ? sums[r].low : sums[r].high;
         into = _mm256_add_epi32(into, _mm256_madd_epi16(narrow[r], ones));
-      }
+      });
     }
   }
 };

@@ -26,15 +26,15 @@ struct Avx512 {
   template <int R>
   static void dot4(Sums* sums, const uint8_t* w, const int8_t* a, int64_t stride) {
     const __m512i mask = _mm512_set1_epi8(15);
-    for (int pair = 0; pair < 4; ++pair) {
+    repeat<4>([&](int pair) {
       const __m512i both = load(w + 64 * pair);
       const __m512i first = _mm512_and_si512(both, mask);
       const __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
-      for (int r = 0; r < R; ++r) {
+      repeat<R>([&](int r) {
         const int8_t* quads = a + r * stride + 8 * pair;
         sums[r] = dot(dot(sums[r], first, inputs(quads)), second, inputs(quads + 4));
-      }
-    }
+      });
+    });
   }
 };
 

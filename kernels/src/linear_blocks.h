@@ -26,7 +26,7 @@ constexpr int64_t kAhead = 4096;
 
 inline Vector activate(Vector x, int32_t activation) {
   switch (activation) {
-    case FUSELINE_RELU: return x < 0 ? Vector{} : x;
+    case FUSELINE_RELU: return select(x < Vector{}, Vector{}, x);
     case FUSELINE_GELU: return 0.5f * x * (1.0f + error_function(x * 0.707106781f));
     case FUSELINE_GELU_TANH: return x * sigmoid(1.59576912f * (x + 0.044715f * x * x * x));
     case FUSELINE_QUICK_GELU: return x * sigmoid(1.702f * x);
@@ -49,24 +49,23 @@ inline void int8_tile(const fuseline_linear& l, const Prepared& x, int64_t row, 
   const uint8_t* w = static_cast<const uint8_t*>(l.weight) + block * size;
   const int8_t* a = x.codes + row * x.padded;
   typename Simd::Sums sums[R][B];
-  for (int r = 0; r < R; ++r)
-    for (int b = 0; b < B; ++b) sums[r][b] = Simd::start(x.sums[row + r]);
+  repeat<R>([&](int r) { repeat<B>([&](int b) { sums[r][b] = Simd::start(x.sums[row + r]); }); });
   for (int64_t q = 0; q < quads; ++q) {
     typename Simd::Weights weights[B];
-    for (int b = 0; b < B; ++b) {
+    repeat<B>([&](int b) {
       weights[b] = Simd::load(w + b * size + q * 64);
       __builtin_prefetch(w + b * size + q * 64 + kAhead);
-    }
-    for (int r = 0; r < R; ++r) {
+    });
+    repeat<R>([&](int r) {
       const auto inputs = Simd::inputs(a + r * x.padded + q * 4);
-      for (int b = 0; b < B; ++b) sums[r][b] = Simd::dot(sums[r][b], weights[b], inputs);
-    }
+      repeat<B>([&](int b) { sums[r][b] = Simd::dot(sums[r][b], weights[b], inputs); });
+    });
   }
-  for (int b = 0; b < B; ++b) {
+  repeat<B>([&](int b) {
     const int64_t first = (block + b) * kBlockOutputs;
     const Vector scale = load(static_cast<const float*>(l.scale) + first, l.outputs - first);
-    for (int r = 0; r < R; ++r) finish(l, row + r, block + b, Simd::to_float(sums[r][b]) * x.scales[row + r] * scale);
-  }
+    repeat<R>([&](int r) { finish(l, row + r, block + b, Simd::to_float(sums[r][b]) * x.scales[row + r] * scale); });
+  });
 }
 
 template <class Simd, int R, int B>
@@ -79,15 +78,15 @@ inline void int4_tile(const fuseline_linear& l, const Prepared& x, int64_t row, 
     Vector y[R] = {};
     for (int64_t g = 0; g < x.groups; ++g) {
       typename Simd::Sums sums[R];
-      for (int r = 0; r < R; ++r) sums[r] = Simd::splat(-8 * x.sums[(row + r) * x.groups + g]);
+      repeat<R>([&](int r) { sums[r] = Simd::splat(-8 * x.sums[(row + r) * x.groups + g]); });
       for (int64_t i = 0; i < group; i += 32, w += 256, a += 32) {
         for (int line = 0; line < 256; line += 64) __builtin_prefetch(w + line + kAhead);
         Simd::template dot4<R>(sums, w, a, x.padded);
       }
       const Vector s = load_half(scale + g * kBlockOutputs);
-      for (int r = 0; r < R; ++r) y[r] += Simd::to_float(sums[r]) * s;
+      repeat<R>([&](int r) { y[r] += Simd::to_float(sums[r]) * s; });
     }
-    for (int r = 0; r < R; ++r) finish(l, row + r, block + b, y[r] * x.scales[row + r]);
+    repeat<R>([&](int r) { finish(l, row + r, block + b, y[r] * x.scales[row + r]); });
   }
 }
 
@@ -102,18 +101,17 @@ inline void float_tile(const fuseline_linear& l, int64_t row, int64_t block) {
   Vector y[R][B] = {};
   for (int64_t i = 0; i < l.inputs; ++i) {
     Vector weights[B];
-    for (int b = 0; b < B; ++b) {
+    repeat<B>([&](int b) {
       const Weight* here = w + b * size + i * kBlockOutputs;
       weights[b] = load_weights(here);
       __builtin_prefetch(reinterpret_cast<const char*>(here) + kAhead);
-    }
-    for (int r = 0; r < R; ++r) {
+    });
+    repeat<R>([&](int r) {
       const Vector input = splat(x[r * l.inputs + i]);
-      for (int b = 0; b < B; ++b) y[r][b] += input * weights[b];
-    }
+      repeat<B>([&](int b) { y[r][b] += input * weights[b]; });
+    });
   }
-  for (int r = 0; r < R; ++r)
-    for (int b = 0; b < B; ++b) finish(l, row + r, block + b, y[r][b]);
+  repeat<R>([&](int r) { repeat<B>([&](int b) { finish(l, row + r, block + b, y[r][b]); }); });
 }
 
 template <class Simd, int R, int B>
@@ -144,24 +142,26 @@ inline void all_blocks(const fuseline_linear& l, const Prepared& x, int64_t firs
 // One row as kernels/bodies.py defines it: symmetric, 127 steps, halves to even; a row with NaN or infinity has the
 // scale NaN, which its outputs inherit.
 inline void quantize_row(const float* x, int64_t inputs, int8_t* codes, float* scale) {
-  float largest = 0, broken = 0;
+  Vector sizes{}, broken{};
   for (int64_t i = 0; i < inputs; i += kLanes) {
-    const Vector v = load(x + i, inputs - i);
-    const Vector size = v < 0 ? -v : v;
-    for (int lane = 0; lane < kLanes; ++lane) largest = size[lane] > largest ? size[lane] : largest;
-    broken += sum(v * 0.0f);
+    const Vector v = load(x + i, inputs - i), size = absolute(v);
+    sizes = select(size > sizes, size, sizes);
+    broken += v * 0.0f;
   }
-  float step = largest * (1.0f / 127.0f);
+  float step = largest(sizes) * (1.0f / 127.0f);
   step = step > 1e-30f ? step : 1e-30f;
   const Vector magic = splat(12582912.0f), low = splat(-127.0f), high = splat(127.0f);
   for (int64_t i = 0; i < inputs; i += kLanes) {
     Vector v = load(x + i, inputs - i) / step;
-    v = v > low ? v : low;  // NaN too
-    v = v < high ? v : high;
-    const Integers whole = reinterpret_cast<Integers>(v + magic) - 0x4b400000;
-    for (int64_t lane = 0; lane < kLanes && i + lane < inputs; ++lane) codes[i + lane] = static_cast<int8_t>(whole[lane]);
+    v = select(v > low, v, low);  // NaN too
+    v = select(v < high, v, high);
+    int32_t whole[kLanes];
+    write(whole, bits_of(v + magic) - 0x4b400000);
+    int8_t narrow[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) narrow[lane] = static_cast<int8_t>(whole[lane]);
+    memcpy(codes + i, narrow, static_cast<size_t>(inputs - i < kLanes ? inputs - i : kLanes));
   }
-  *scale = step + broken;
+  *scale = step + sum(broken);
 }
 
 inline void all_rows_quantized(const fuseline_linear& l, const Prepared& into) {

@@ -19,9 +19,9 @@ struct Scalar {
   }
   static Sums start(int32_t) { return splat(0); }
   static Vector to_float(const Sums& sums) {
-    Vector v;
-    for (int o = 0; o < kLanes; ++o) v[o] = static_cast<float>(sums.of[o]);
-    return v;
+    float lanes[kLanes];
+    for (int o = 0; o < kLanes; ++o) lanes[o] = static_cast<float>(sums.of[o]);
+    return fuseline::load(lanes);
   }
   static Weights load(const uint8_t* p) { return p; }
   static Inputs inputs(const int8_t* p) { return p; }

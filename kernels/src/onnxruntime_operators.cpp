@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <atomic>
+#include <new>
+
 #include "fuseline_kernels.h"
 #include "onnxruntime_api.h"
 
@@ -42,6 +45,7 @@ struct Node {
   int64_t heads = 0;
   float scale = 0;
   char name[128] = "";
+  mutable std::atomic<const void*> checked{nullptr};  // the scales that were seen to be good; weights do not change
 };
 
 struct Tensor {
@@ -170,10 +174,14 @@ OrtStatus* compute_linear(const Node& node, OrtKernelContext* context) {
   l.residual = static_cast<const float*>(residual.data);
   l.y = static_cast<float*>(y);
   if (l.rows == 0) return nullptr;
+  if (node.checked.load(std::memory_order_relaxed) != l.scale) {
+    if (fuseline_linear_scales(&l) == FUSELINE_BAD_SCALE) return refuse(node, "a scale of the weights is zero or not finite");
+    node.checked.store(l.scale, std::memory_order_relaxed);
+  }
   const Scratch scratch(fuseline_linear_scratch(&l));
   if (scratch.data == nullptr) return refuse(node, "there is not enough memory");
   if (fuseline_linear_begin(&l, scratch.data) != FUSELINE_OK)
-    return refuse(node, "groups of weights must be whole multiples of 32 inputs");
+    return refuse(node, "weights must have as many groups as x needs, each of a multiple of 32 inputs");
   constexpr int64_t kHalfBytes[] = {8, 4, 2, 1};  // of a weight, doubled
   const int64_t passes = (l.rows + 7) / 8;         // a cached weight read again counts for less
   const int64_t bytes = l.padded * l.outputs * kHalfBytes[l.format] / 2 * passes;
@@ -287,7 +295,7 @@ OrtStatus* create(const OrtCustomOp* op, const OrtApi* table, const OrtKernelInf
   Node* node = static_cast<Node*>(malloc(sizeof(Node)));
   const Api api(table);
   if (node == nullptr) return api.error("there is not enough memory");
-  *node = Node{api, self(op).kind};
+  new (node) Node{api, self(op).kind};
   size_t size = sizeof node->name;
   if (OrtStatus* status = api.node_name(info, node->name, &size)) {  // a longer name than there is room for
     api.release(status);

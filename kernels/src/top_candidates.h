@@ -11,5 +11,6 @@ using TopCandidates = void(const float* logits, int64_t rows, int64_t vocab, int
 TopCandidates top_candidates_scalar;
 TopCandidates top_candidates_avx2;
 TopCandidates top_candidates_avx512;
+TopCandidates top_candidates_neon;
 
 }  // namespace fuseline

@@ -1,5 +1,8 @@
-// Sixteen float32 at once in the compiler's own vector type: it becomes whatever registers an instruction set has, so
-// that what needs no special instruction is written once.
+// Sixteen float32 at once, in as many registers as an instruction set needs for them, so that what needs no special
+// instruction is written once.
+//
+// A compiler's own vector type that is wider than a register lives in memory (GCC 12 moves every sum of a loop to the stack
+// and back), so where registers are narrower it is a pair here, of registers or again of pairs.
 //
 // To be included by one file an instruction set; all is in an unnamed namespace, for the reason given in
 // top_candidates_rows.h.
@@ -9,8 +12,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__F16C__)
+#if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace fuseline {
@@ -18,31 +23,162 @@ namespace {
 
 constexpr int64_t kLanes = 16;
 
-typedef float Vector __attribute__((vector_size(64)));
-typedef int32_t Integers __attribute__((vector_size(64)));
+#if defined(__AVX512F__)
+constexpr int kRegister = 64;  // bytes
+#elif defined(__AVX2__)
+constexpr int kRegister = 32;
+#else
+constexpr int kRegister = 16;
+#endif
+typedef float Floats __attribute__((vector_size(kRegister)));
+typedef int32_t Ints __attribute__((vector_size(kRegister)));
+
+template <class Half>
+struct Pair {
+  Half low, high;
+};
+
+template <class Register, int bytes>
+struct Wide {
+  typedef Pair<typename Wide<Register, bytes / 2>::Type> Type;
+};
+template <class Register>
+struct Wide<Register, kRegister> {
+  typedef Register Type;
+};
+typedef Wide<Floats, 64>::Type Vector;
+typedef Wide<Ints, 64>::Type Integers;
+
+template <class Half>
+inline Pair<Half> pair(Half low, Half high) {
+  return {low, high};
+}
+
+#define FUSELINE_OF_PAIRS(op)                                 \
+  template <class T>                                          \
+  inline auto operator op(Pair<T> a, Pair<T> b) {             \
+    return pair(a.low op b.low, a.high op b.high);            \
+  }                                                           \
+  template <class T, class Number>                            \
+  inline auto operator op(Pair<T> a, Number b) {              \
+    return pair(a.low op b, a.high op b);                     \
+  }                                                           \
+  template <class T>                                          \
+  inline auto operator op(float a, Pair<T> b) {               \
+    return pair(a op b.low, a op b.high);                     \
+  }
+FUSELINE_OF_PAIRS(+)
+FUSELINE_OF_PAIRS(-)
+FUSELINE_OF_PAIRS(*)
+FUSELINE_OF_PAIRS(/)
+FUSELINE_OF_PAIRS(<)
+FUSELINE_OF_PAIRS(>)
+FUSELINE_OF_PAIRS(==)
+FUSELINE_OF_PAIRS(&)
+FUSELINE_OF_PAIRS(|)
+FUSELINE_OF_PAIRS(<<)
+#undef FUSELINE_OF_PAIRS
+
+template <class T>
+inline Pair<T> operator-(Pair<T> a) {
+  return {-a.low, -a.high};
+}
+template <class T>
+inline Pair<T>& operator+=(Pair<T>& a, Pair<T> b) {
+  return a = a + b;
+}
+
+// a where the mask is set, else b.
+inline Floats select(Ints mask, Floats a, Floats b) { return mask ? a : b; }
+template <class M, class T>
+inline Pair<T> select(Pair<M> mask, Pair<T> a, Pair<T> b) {
+  return {select(mask.low, a.low, b.low), select(mask.high, a.high, b.high)};
+}
+
+// The same bits as another type.
+inline Ints bits_of(Floats x) { return reinterpret_cast<Ints>(x); }
+inline Floats floats_of(Ints x) { return reinterpret_cast<Floats>(x); }
+template <class T>
+inline auto bits_of(Pair<T> x) {
+  return pair(bits_of(x.low), bits_of(x.high));
+}
+template <class T>
+inline auto floats_of(Pair<T> x) {
+  return pair(floats_of(x.low), floats_of(x.high));
+}
+
+template <class Register>
+inline void read(const void* p, Register& into) {
+  memcpy(&into, p, sizeof into);
+}
+template <class T>
+inline void read(const void* p, Pair<T>& into) {
+  read(p, into.low);
+  read(static_cast<const char*>(p) + sizeof into.low, into.high);
+}
+template <class Register>
+inline void write(void* p, Register v) {
+  memcpy(p, &v, sizeof v);
+}
+template <class T>
+inline void write(void* p, Pair<T> v) {
+  write(p, v.low);
+  write(static_cast<char*>(p) + sizeof v.low, v.high);
+}
+
+// Calls f(0) to f(n - 1), written out: an array that is only indexed by constants can live in registers.
+template <int n, class F>
+__attribute__((always_inline)) inline void repeat(const F& f) {
+  if constexpr (n > 1) repeat<n - 1>(f);
+  f(n - 1);
+}
 
 inline Vector splat(float x) { return Vector{} + x; }
 
 inline Vector load(const float* p) {
   Vector v;
-  memcpy(&v, p, sizeof v);
+  read(p, v);
   return v;
 }
 
 // The first n elements, the rest zero; nothing is read beyond them.
 inline Vector load(const float* p, int64_t n) {
   if (n >= kLanes) return load(p);
-  Vector v{};
-  memcpy(&v, p, static_cast<size_t>(n) * sizeof(float));
-  return v;
+  float lanes[kLanes] = {};
+  memcpy(lanes, p, static_cast<size_t>(n) * sizeof(float));
+  return load(lanes);
 }
 
-inline void store(float* p, Vector v, int64_t n) { memcpy(p, &v, static_cast<size_t>(n < kLanes ? n : kLanes) * sizeof(float)); }
+inline void store(float* p, Vector v, int64_t n) {
+  if (n >= kLanes) return write(p, v);
+  float lanes[kLanes];
+  write(lanes, v);
+  memcpy(p, lanes, static_cast<size_t>(n) * sizeof(float));
+}
 
-inline float sum(Vector v) {
-  float total = 0;
-  for (int i = 0; i < kLanes; ++i) total += v[i];
-  return total;
+#if defined(__AVX512F__)
+inline float sum(Vector v) { return _mm512_reduce_add_ps(v); }
+#else
+inline float sum(Floats v) {
+  float lanes[kRegister / sizeof(float)];
+  memcpy(lanes, &v, sizeof v);
+  for (int width = kRegister / 8; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+template <class T>
+inline float sum(Pair<T> v) {
+  return sum(v.low + v.high);
+}
+#endif
+
+// The largest; no lane may be NaN.
+inline float largest(Vector v) {
+  float lanes[kLanes];
+  write(lanes, v);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+  return lanes[0];
 }
 
 #if defined(__AVX512F__)
@@ -51,32 +187,35 @@ inline Vector load_half(const uint16_t* p) {
 }
 #elif defined(__F16C__)
 inline Vector load_half(const uint16_t* p) {
-  const __m256 low = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  const __m256 high = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)));
-  Vector v;
-  memcpy(&v, &low, sizeof low);
-  memcpy(reinterpret_cast<char*>(&v) + sizeof low, &high, sizeof high);
-  return v;
+  return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
+}
+#elif defined(__aarch64__)  // which all can convert, though not all can compute with halves
+inline Floats four_halves(const uint16_t* p) {
+  return reinterpret_cast<Floats>(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))));
+}
+inline Vector load_half(const uint16_t* p) {
+  return {{four_halves(p), four_halves(p + 4)}, {four_halves(p + 8), four_halves(p + 12)}};
 }
 #else
 // IEEE 754 half to single: the exponent is moved by a multiplication, which also normalizes what was subnormal.
 inline Vector load_half(const uint16_t* p) {
+  int32_t lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = p[i];
   Integers bits;
-  for (int i = 0; i < kLanes; ++i) bits[i] = p[i];
-  const Integers sign = (bits & 0x8000) << 16;
-  Integers rest = (bits & 0x7fff) << 13;
-  Vector scaled = reinterpret_cast<Vector>(rest) * 0x1p112f;
+  read(lanes, bits);
+  const Integers sign = (bits & 0x8000) << 16, rest = (bits & 0x7fff) << 13;
+  const Integers normal = bits_of(floats_of(rest) * 0x1p112f);
   const Integers special = (bits & 0x7c00) == 0x7c00;  // infinity and NaN keep all ones in the exponent
-  rest = (reinterpret_cast<Integers>(scaled) & ~special) | ((rest | 0x7f800000) & special);
-  return reinterpret_cast<Vector>(rest | sign);
+  return floats_of(normal | (special & 0x7f800000) | sign);
 }
 #endif
 
 // exp(x) within 2 units in the last place of float32 for -87 <= x <= 88, held there outside. NaN stays NaN.
 inline Vector exponential(Vector x) {
   const Vector low = splat(-87.0f), high = splat(88.0f);
-  x = x < low ? low : x;
-  x = x > high ? high : x;
+  x = select(x < low, low, x);
+  x = select(x > high, high, x);
   // x = n ln 2 + r, |r| <= ln 2 / 2; adding 1.5 * 2^23 rounds to a whole number. ln 2 in two parts keeps r exact.
   const Vector magic = splat(12582912.0f);
   const Vector shifted = x * 1.44269504f + magic;
@@ -89,16 +228,17 @@ inline Vector exponential(Vector x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const Integers power = (reinterpret_cast<Integers>(shifted) - 0x4b400000 + 127) << 23;
-  const Vector scaled = p * reinterpret_cast<Vector>(power);
-  return x == x ? scaled : x;
+  const Integers power = (bits_of(shifted) - 0x4b400000 + 127) << 23;
+  return select(x == x, p * floats_of(power), x);
 }
+
+inline Vector absolute(Vector x) { return floats_of(bits_of(x) & 0x7fffffff); }
 
 inline Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
 
 // erf by Abramowitz and Stegun 7.1.26, within 1.5e-7.
 inline Vector error_function(Vector x) {
-  const Vector size = x < 0 ? -x : x;
+  const Vector size = absolute(x);
   const Vector t = 1.0f / (1.0f + 0.3275911f * size);
   Vector p = splat(1.061405429f);
   p = p * t - 1.453152027f;
@@ -106,7 +246,7 @@ inline Vector error_function(Vector x) {
   p = p * t - 0.284496736f;
   p = p * t + 0.254829592f;
   const Vector up = 1.0f - p * t * exponential(-size * size);
-  return x < 0 ? -up : up;
+  return select(x < Vector{}, -up, up);
 }
 
 }  // namespace

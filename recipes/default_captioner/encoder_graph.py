@@ -23,31 +23,23 @@ from .efficientnet import HEAD_CHANNELS, Bottleneck, SameConv, same_padding
 
 FEATURES = "features"
 HIDDEN = "encoder_hidden_states"
-# Smaller weights stay float32: 21 of the 49 convolutions, 0.3 MB more and less to unfold at each start.
-SMALL = 16_000
 
 
 def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().numpy()
 
 
-def conv_model(
-    modules: Iterable[nn.Module], input_name: str, size: int | str, scheme: Scheme = "fp32"
-) -> onnx.ModelProto:
-    """Blocks of EfficientNet in a row: float32[B, 3, size, size] -> `features` float32[B, C, height, width].
-
-    int8 stores the weights in 8 bits with a scale for every output channel and computes in float32: onnxruntime folds
-    them into float32 when it loads the graph. Its convolutions on 8 bits are slower (README.md has the figures).
-    """
+def conv_model(modules: Iterable[nn.Module], input_name: str, size: int | str) -> onnx.ModelProto:
+    """Blocks of EfficientNet in a row: float32[B, 3, size, size] -> `features` float32[B, C, height, width]."""
     g = new_graph("convolutions")
     x = g.input(input_name, TensorProto.FLOAT, ["B", 3, size, size])
     channels = 0
     for index, module in enumerate(modules):
         with g.scope(f"block.{index}"):
             if isinstance(module, Bottleneck):
-                x = _bottleneck(g, x, module, index, scheme)
+                x = _bottleneck(g, x, module, index)
             else:
-                x = _conv(g, x, module, f"block.{index}", scheme)
+                x = _conv(g, x, module, f"block.{index}")
         channels = [conv for conv in module.modules() if isinstance(conv, nn.Conv2d)][-1].out_channels
     g.op("Identity", x, name=FEATURES)
     g.output(FEATURES, TensorProto.FLOAT, ["B", channels, "height", "width"])
@@ -56,19 +48,19 @@ def conv_model(
     return model
 
 
-def _bottleneck(g: Graph, x: str, block: Bottleneck, index: int, scheme: Scheme) -> str:
+def _bottleneck(g: Graph, x: str, block: Bottleneck, index: int) -> str:
     y = x
     for part, module in enumerate(block.convs):
-        y = _conv(g, y, module, f"block.{index}.{part}", scheme)
+        y = _conv(g, y, module, f"block.{index}.{part}")
     return g.op("Add", x, y) if block.skip else y
 
 
-def _conv(g: Graph, x: str, module: nn.Module, name: str, scheme: Scheme) -> str:
+def _conv(g: Graph, x: str, module: nn.Module, name: str) -> str:
     assert isinstance(module, SameConv) and module.conv.bias is not None
     conv = module.conv
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     before, after = same_padding(kernel, stride)
-    weight, bias = _conv_weight(g, array(conv.weight), name, scheme), g.weight(f"{name}.bias", array(conv.bias))
+    weight, bias = g.weight(f"{name}.weight", array(conv.weight)), g.weight(f"{name}.bias", array(conv.bias))
     y = g.op(
         "Conv",
         x,
@@ -80,16 +72,6 @@ def _conv(g: Graph, x: str, module: nn.Module, name: str, scheme: Scheme) -> str
         group=conv.groups,
     )
     return g.op("Clip", y, g.scalar(0.0, np.float32), g.scalar(6.0, np.float32)) if module.act else y
-
-
-def _conv_weight(g: Graph, weight_OIKK: np.ndarray, name: str, scheme: Scheme) -> str:
-    """A convolution's weight float32[O, I, K, K], stored as the scheme says."""
-    if scheme == "fp32" or weight_OIKK.size < SMALL:
-        return g.weight(f"{name}.weight", weight_OIKK)
-    scale_O111 = np.abs(weight_OIKK).max(axis=(1, 2, 3), keepdims=True) / np.float32(127)
-    scale_O111[scale_O111 == 0] = 1  # a channel of zeros: any scale is right
-    stored = g.weight(f"{name}.weight_int8", np.rint(weight_OIKK / scale_O111).astype(np.int8))
-    return g.op("Mul", g.op("Cast", stored, to=TensorProto.FLOAT), g.weight(f"{name}.weight_scale", scale_O111))
 
 
 def append_bridge(convolutions: onnx.ModelProto, captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:

@@ -10,6 +10,7 @@ import onnx
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from fuseline.export.adapters.gpt2 import append_cross_kv, build_decoder, decoder_info
+from fuseline.export.convolutions import store_convolutions
 from fuseline.export.folder import write_folder
 from fuseline.export.quality import evaluate
 from fuseline.export.weights import Scheme
@@ -30,7 +31,9 @@ def build_variants(captioner: Captioner) -> Variants:
     variants: Variants = {}
     schemes: tuple[Scheme, ...] = ("fp32", "int8")
     for scheme in schemes:
-        convolutions = conv_model(modules, "pixel_values", captioner.shape.image_size, scheme)
+        convolutions = conv_model(modules, "pixel_values", captioner.shape.image_size)
+        if scheme == "int8":
+            convolutions = store_convolutions(convolutions)
         encoder = append_cross_kv(append_bridge(convolutions, captioner, scheme), state, config, HIDDEN, scheme)
         variants[scheme] = {"encoder": encoder, "decoder": build_decoder(state, config, scheme)}
     return variants

@@ -1,4 +1,5 @@
-"""The command line: `fuseline caption`, `fuseline export`, `fuseline evaluate`, `fuseline info`, `fuseline --version`.
+"""The command line: `fuseline caption`, `fuseline export`, `fuseline quantize`, `fuseline evaluate`,
+`fuseline info`, `fuseline --version`.
 
 Results go to standard output, everything else to standard error. What only one command needs is imported there, since
 the time until the first caption is part of the product.
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, cli_quality
+from . import __version__, cli_quality, cli_quantize
 from .errors import Error, ExportError, InputError
 
 if TYPE_CHECKING:
@@ -92,6 +93,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.set_defaults(command=_export)
     _add_export_options(export)
+    quantize = commands.add_parser(
+        "quantize",
+        help="add smaller variants to a model, each with its price",
+        description=cli_quantize.QUANTIZE_HELP,
+        epilog=cli_quantize.QUANTIZE_EXAMPLE,
+        formatter_class=raw,
+    )
+    quantize.set_defaults(command=lambda options: cli_quantize.run_quantize(options, _steps))
+    cli_quantize.add_quantize_options(quantize)
     evaluate = commands.add_parser(
         "evaluate",
         help="measure how good the variants of a model are",
@@ -133,9 +143,10 @@ def _add_export_options(export: argparse.ArgumentParser) -> None:
     add = export.add_argument
     add("model", metavar="MODEL", help="a local folder, or a name on the hub such as org/name")
     add("out", metavar="OUT", help="the folder to write")
-    add("--variants", default="fp32", metavar="NAMES", help="fp32, int8 or both; the first is the default one")
+    add("--variants", default="fp32", metavar="NAMES", help="some of fp32, fp16, int8, int4; the first is the default")
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
     add("--force", action="store_true", help="replace an older fuseline folder at OUT")
+    add("--via", choices=["optimum"], help="let optimum-onnx export, what fuseline does not know itself")
     add("--json", action="store_true", help="print one object: path, files, agreement")
 
 
@@ -278,7 +289,13 @@ def _export(options: argparse.Namespace) -> int:
     variants = [name.strip() for name in options.variants.split(",")]
     with _steps() as progress:
         report = export(
-            options.model, options.out, variants, options.max_length, force=options.force, progress=progress
+            options.model,
+            options.out,
+            variants,
+            options.max_length,
+            force=options.force,
+            via=options.via,
+            progress=progress,
         )
     _show_export(report, options.json)
     return 0

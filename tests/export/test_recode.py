@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
 from fuseline.errors import ExportError
 from fuseline.export.adapters import model_adapter
-from fuseline.export.recode import float_matrices, recode
+from fuseline.export.recode import float_matrices, matrices, recode
+from fuseline.export.standard import standard
 from fuseline.export.weights import quantize_columns, quantize_groups, restore, store
 from tests import tiny, zoo
 
@@ -81,3 +83,37 @@ def test_quantized_matrices_and_numbers_that_are_none_are_refused() -> None:
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     with pytest.raises(ExportError, match=r"c_fc\.weight has nan at input 3, output 5: weights must be finite"):
         recode(broken, "int4")
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int4"])
+def test_codes_can_be_taken_for_the_floats_they_stand_for(scheme: str) -> None:
+    """Stored as floats, quantized matrices keep their values; so do they once more in the scheme they had (int8)."""
+    model = graphs(tiny.tiny_model(0), scheme)["decoder"]
+    floats = recode(model, "fp32", anew=True)
+    onnx.checker.check_model(floats)
+    wanted = {matrix.name: matrix.weight_IO for matrix in matrices(model)}
+    for matrix in float_matrices(floats):
+        np.testing.assert_array_equal(matrix.weight_IO, wanted[matrix.name])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_standard_operators_compute_the_same(name: str) -> None:
+    """Tolerance: two orders of float32 additions, logits of size 1 to 10."""
+    model = graphs(MODELS[name](), "fp32")["decoder"]
+    plain = standard(model)
+    onnx.checker.check_model(plain)
+    assert {node.domain for node in plain.graph.node} == {""}
+    assert not plain.functions
+    assert "MatMul" in {node.op_type for node in plain.graph.node}
+    random, feeds = np.random.default_rng(0), {}
+    sizes = {"R": 2, "B": 1, "T": 3, "C": 5, "S": 4}
+    for value in model.graph.input:
+        shape = [sizes[d.dim_param] if d.dim_param else d.dim_value for d in value.type.tensor_type.shape.dim]
+        feeds[value.name] = random.normal(size=shape).astype(np.float32)
+    feeds["input_ids"] = np.array([[3, 5, 7], [4, 6, 8]])
+    feeds["position"] = np.zeros(1, np.int64)
+    feeds["beam_table"] = np.repeat(np.arange(2)[:, None], 5, axis=1)
+    found, expected = (
+        onnxruntime.InferenceSession(each.SerializeToString()).run(["logits"], feeds)[0] for each in (plain, model)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

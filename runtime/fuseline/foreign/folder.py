@@ -23,7 +23,7 @@ _HEADS = ("decoder_attention_heads", "n_head", "num_attention_heads", "num_heads
 _WIDTH = ("d_model", "n_embd", "hidden_size")
 _POSITIONS = ("n_positions", "max_position_embeddings")
 # Their positions begin after the padding token's (transformers' create_position_ids_from_input_ids).
-_SHIFTED = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "xmod")
+SHIFTED = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "xmod")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _positions(section: Mapping[str, Any], where: Path) -> int:
     if not any(name in section for name in _POSITIONS):
         return sys.maxsize
     most = _number(section, _POSITIONS, where)
-    if section.get("model_type") in _SHIFTED:
+    if section.get("model_type") in SHIFTED:
         pad = section.get("pad_token_id")
         most -= (pad if isinstance(pad, int) else 1) + 1
     return most

@@ -1,0 +1,73 @@
+"""A graph of ours as other tools know graphs: matrices that MatMul reads, a Gather for the embedding, no own operators.
+
+For comparing: onnxruntime.quantization finds here what it quantizes, and any runtime can run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import inliner
+
+from .graph import Array, Graph
+from .recode import Matrix, embed_anew, float_matrices, form_of, pickers
+
+_ENDINGS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "": ("Identity", {}),
+    "Relu": ("Relu", {}),
+    "Gelu": ("Gelu", {}),
+    "GeluTanh": ("Gelu", {"approximate": "tanh"}),
+}
+
+
+def standard(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a graph of floats in standard operators; it computes the same.
+
+    Raises ExportError where a layer is quantized already.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    matrices = {matrix.name: matrix for matrix in float_matrices(model)}
+    for picker in pickers(made):
+        matrix = matrices[picker.input[0]]
+        table_VE = np.ascontiguousarray(matrix.weight_IO.T)
+        scope = picker.name.rpartition("/")[0] + "/"
+
+        def embed(g: Graph, ids: str, table_VE: Array = table_VE, name: str = matrix.name) -> str:
+            with g.scope("embedding"):
+                return g.op("Gather", g.weight(f"{name}.rows", table_VE), ids)
+
+        embed_anew(made, scope, [], embed)
+    nodes = list(made.graph.node)
+    tensors = [tensor for tensor in made.graph.initializer if tensor.name not in matrices]
+    del made.graph.node[:]
+    del made.graph.initializer[:]
+    made.graph.initializer.extend(tensors)
+    g = Graph(made.graph, "standard/")
+    known = set[str]()
+    for node in nodes:
+        if form_of(node) is None:
+            made.graph.node.append(node)
+        else:
+            _write_layer(g, node, matrices[node.input[1]], known)
+    return inliner.inline_local_functions(made)
+
+
+def _write_layer(g: Graph, node: onnx.NodeProto, matrix: Matrix, known: set[str]) -> None:
+    """A fused layer of floats as product, bias and ending."""
+    name, ending = f"{matrix.name}.matrix", node.op_type.partition("Linear")[2]
+    if name not in known:
+        known.add(name)
+        g.weight(name, np.ascontiguousarray(matrix.weight_IO))
+    value = g.op("Add", g.op("MatMul", node.input[0], name), node.input[2])
+    if ending == "Add":
+        g.op("Add", value, node.input[3], name=node.output[0])
+    elif ending == "QuickGelu":
+        steep = g.op("Mul", value, g.scalar(1.702, np.float32))
+        g.op("Mul", value, g.op("Sigmoid", steep), name=node.output[0])
+    else:
+        op_type, attributes = _ENDINGS[ending]
+        g.op(op_type, value, name=node.output[0], **attributes)

@@ -1,0 +1,14 @@
+// Attention for the instruction set neon, which the compiler is told of; the algorithm is in attention_rows.h.
+#include "attention_rows.h"
+
+namespace fuseline {
+
+void self_attention_neon(const fuseline_self_attention& a, int64_t first, int64_t last, float* scratch) {
+  self_attention(a, first, last, scratch);
+}
+
+void cross_attention_neon(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch) {
+  cross_attention(a, first, last, scratch);
+}
+
+}  // namespace fuseline

@@ -1,0 +1,76 @@
+// top_candidates: random rows with ties, infinities, NaN and denormal numbers, from one thread and from two at once.
+#include <algorithm>
+#include <numeric>
+
+#include "fuseline_kernels.h"
+#include "testing.h"
+
+namespace testing {
+namespace {
+
+struct Found {
+  Buffer<float> values, logsumexp;
+  Buffer<int64_t> indices;
+
+  Found(int64_t rows, int64_t k) : values(rows * k), logsumexp(rows), indices(rows * k) {}
+};
+
+void check(const float* row, int64_t vocab, int64_t k, const float* values, const int64_t* indices, float logsumexp) {
+  std::vector<double> clean(row, row + vocab);
+  for (double& each : clean) each = std::isnan(each) ? -INFINITY : each;
+  std::vector<int64_t> order(clean.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto at = [&](int64_t i) { return clean[static_cast<size_t>(i)]; };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return at(a) > at(b); });
+  for (int64_t i = 0; i < k; ++i) {
+    const int64_t wanted = order[static_cast<size_t>(i)];
+    expect(indices[i] == wanted && values[i] == at(wanted), "candidate %ld is [%ld] %.9g, not [%ld] %.9g",
+           static_cast<long>(i), static_cast<long>(indices[i]), values[i], static_cast<long>(wanted), at(wanted));
+  }
+  const double largest = at(order[0]);
+  double sum = 0;
+  for (const double each : clean) sum += std::exp(each - largest);
+  const double exact = std::isfinite(largest) ? largest + std::log(sum) : largest;
+  expect(exact == logsumexp || std::fabs(exact - logsumexp) <= 1e-5 + kUnit * std::fabs(exact), "logsumexp is %.9g, not %.9g",
+         logsumexp, exact);
+}
+
+void test_rows(Random& random) {
+  const int64_t vocab = random.chance(0.1) ? random.whole(500, 2100) : random.whole(1, 90);
+  const int64_t rows = random.whole(0, 4), k = random.whole(1, std::min<int64_t>(vocab, 24)), stride = vocab + random.whole(0, 3);
+  NOW("top_candidates, %ld of %ld in %ld rows", static_cast<long>(k), static_cast<long>(vocab), static_cast<long>(rows));
+  Buffer<float> logits(rows == 0 ? 0 : (rows - 1) * stride + vocab);
+  const bool ties = random.chance(0.3);
+  const double special = random.chance(0.3) ? 0.2 : 0;
+  const uint32_t signalling = 0x7f800001;
+  float broken;
+  std::memcpy(&broken, &signalling, sizeof broken);
+  const float specials[] = {INFINITY, -INFINITY, NAN, 1e-41f, -1e-45f, 0.0f, -0.0f, 3e38f, -3e38f, broken};
+  const int64_t first = random.chance(0.5) ? 1 : 0;  // without the infinity, beside which nothing counts
+  for (float& each : logits) {
+    each = random.normal() * 5;
+    if (ties) each = std::nearbyintf(each);
+    if (random.chance(special)) each = specials[random.whole(first, 9)];
+  }
+  const auto compute = [&](Found& found) {
+    expect(fuseline_top_candidates(logits.data(), rows, vocab, stride, k, found.values.data(), found.indices.data(),
+                                   found.logsumexp.data()) == FUSELINE_OK,
+           "it is refused");
+  };
+  Found one(rows, k), two(rows, k);
+  in_parts(2, 2, [&](int64_t which, int64_t) { compute(which == 0 ? one : two); });
+  for (int64_t r = 0; r < rows; ++r)
+    check(logits.data() + r * stride, vocab, k, one.values.data() + r * k, one.indices.data() + r * k, one.logsumexp[r]);
+  expect(std::equal(one.values.begin(), one.values.end(), two.values.begin()) &&
+             std::equal(one.indices.begin(), one.indices.end(), two.indices.begin()) &&
+             std::equal(one.logsumexp.begin(), one.logsumexp.end(), two.logsumexp.begin()),
+         "two threads find different things");
+}
+
+}  // namespace
+
+void test_top_candidates(Random& random, int cases) {
+  for (int i = 0; i < cases; ++i) test_rows(random);
+}
+
+}  // namespace testing

@@ -1,0 +1,91 @@
+"""The command `fuseline quantize`: its options and how its result is shown. The work is done in fuseline.export."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from .cli_quality import Steps
+from .errors import ExportError
+
+if TYPE_CHECKING:
+    from fuseline.export import QuantizeReport
+
+QUANTIZE_HELP = """\
+Add smaller variants to a folder that holds one of floats, measure what each of them costs in quality, and write that
+into the folder. With --max-loss, a variant that costs more is not written. Needs pip install 'fuseline[evaluate]'."""
+QUANTIZE_EXAMPLE = """\
+example: fuseline quantize ~/models/name --variants int8,int4 --calibrate photos/
+         fuseline quantize ~/models/name --variants int4 --data flickr8k/captions.jsonl --max-loss 2%"""
+_SHOWN = 5
+
+
+def add_quantize_options(quantize: argparse.ArgumentParser) -> None:
+    """Everything that `fuseline quantize` takes."""
+    add = quantize.add_argument
+    add("folder", metavar="FOLDER", help="a model folder with a variant fp32 or fp16")
+    add("--variants", default="int8", metavar="NAMES", help="some of fp16,int8,int4 (default: int8)")
+    add("--calibrate", metavar="PHOTOS", help="a folder of 8 photos or more, like those the model is meant for")
+    add("--data", metavar="FILE", help="captions.jsonl, or COCO's captions JSON: judge by CIDEr, not by next tokens")
+    add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
+    add("--limit", type=int, metavar="N", help="only the first N photos of the data")
+    add("--max-loss", type=share, metavar="SHARE", help="what a variant may lose, such as 0.5%% (default: anything)")
+    add("--half", type=int, default=0, metavar="N", help="leave the N worst matrices in half precision (default: 0)")
+    add("--static", action="store_true", help="convolutions multiply in 8 bits too (with --calibrate; rarely faster)")
+    add("--default", metavar="NAME", help="a new default variant")
+    add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
+    add("--json", action="store_true", help="print one object")
+
+
+def share(text: str) -> float:
+    """A share written as 0.5% or as 0.005."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; write 0.5% or 0.005") from error
+
+
+def run_quantize(options: argparse.Namespace, steps: Steps) -> int:
+    """Quantize with a progress bar on standard error, then show what was written. steps: what makes the bar."""
+    try:
+        from fuseline.export import quantize
+    except ModuleNotFoundError as error:
+        raise ExportError(
+            f"quantizing needs {error.name}, which is missing; pip install 'fuseline[evaluate]'"
+        ) from error
+    with steps() as progress:
+        report = quantize(
+            options.folder,
+            [name.strip() for name in options.variants.split(",")],
+            calibrate=options.calibrate,
+            data=options.data,
+            split=options.split,
+            limit=options.limit,
+            max_loss=options.max_loss,
+            half=options.half,
+            static=options.static,
+            default=options.default,
+            threads=options.threads,
+            progress=progress,
+        )
+    print(json.dumps(report.report(), indent=2) if options.json else _table(report))
+    return 0
+
+
+def _table(report: QuantizeReport) -> str:
+    """What each variant costs, and which of its matrices are the worst."""
+    lines = [f"{report.path}, made of {report.source}"]
+    for name, made in report.variants.items():
+        agreed = made.agreement
+        lines += [
+            "",
+            f"{name}: {made.bytes / 1e6:.2f} MB, loses {made.loss:.2%} of {made.measured}",
+            f"  {agreed.tokens:.2%} of the next tokens and {agreed.beam:.1%} of the texts as {report.source}, "
+            f"divergence {agreed.divergence:.2e} nats",
+        ]
+        worst = list(made.errors.items())[:_SHOWN]
+        lines += [
+            f"  error {wrong:.2%} in {matrix}{' (in half)' if matrix in made.half else ''}" for matrix, wrong in worst
+        ]
+    return "\n".join(lines)
