@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ from fuseline.export.generated import generated_photos
 from fuseline.folder import Folder
 from tests import tiny
 
+# Fewer photos to compare on than users get: the time of these tests is that of captions.
+pytestmark = pytest.mark.usefixtures("few_judges")
 quantize = partial(quantize_with_all_threads, threads=1)
+
+
+@pytest.fixture
+def few_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("fuseline.export.quantize"), "JUDGES", 8)
 
 
 @pytest.fixture(scope="module")
