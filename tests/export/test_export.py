@@ -322,7 +322,7 @@ def test_an_interrupted_export_leaves_what_was_there(
 
 
 def test_adapters_are_found_by_class_name_or_model_type() -> None:
-    classes = ["Bart", "BertLMHead", "BlipTextLMHead", "GPT2LMHead", "MBart", "Roberta", "TrOCR"]
+    classes = ["Bart", "BertLMHead", "BlipTextLMHead", "GPT2LMHead", "MBart", "Roberta", "TrOCR", "XGLM"]
     names = [f"{name}{'Model' if name.endswith('Head') else 'ForCausalLM'}" for name in classes]
     assert [name for name in known_decoders() if name[0].isupper()] == names
     assert known_models() == ["BlipForConditionalGeneration", "VisionEncoderDecoderModel", "vision-encoder-decoder"]
