@@ -16,7 +16,7 @@ from fuseline import Model
 from fuseline.export import convert, export
 from tests import encoders, tiny, zoo
 
-QUICK = ["bert", "roberta", "trocr, learned", "trocr, sinusoidal", "donut"]
+QUICK = ["bert", "roberta", "trocr, sinusoidal"]
 CASES = [
     pytest.param(name, seed, marks=[] if seed == 0 and name in QUICK else pytest.mark.slow, id=f"{name}, seed {seed}")
     for name in zoo.MODELS
@@ -59,7 +59,7 @@ def test_token_ids_equal_those_of_transformers(name: str, seed: int, tmp_path: P
     assert len(texts) > 10, "the photos should be told apart, or the test shows nothing"
 
 
-@pytest.mark.parametrize("name", ["roberta", "trocr, sinusoidal", "donut"])
+@pytest.mark.parametrize("name", ["roberta", "trocr, sinusoidal", pytest.param("donut", marks=pytest.mark.slow)])
 def test_a_prompt_of_several_tokens(name: str, tmp_path: Path) -> None:
     """With a pad token in it, which RoBERTa and sinusoidal positions do not count; Donut gets no start token before."""
     reference = zoo.vision_encoder_decoder(name, 1)

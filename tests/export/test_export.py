@@ -76,7 +76,7 @@ def vision(name: str) -> tuple[PretrainedConfig | None, dict[str, Any]]:
     ("name", "seed", "photos"),
     [
         ("vit", 0, 20),
-        ("swin", 0, 6),
+        pytest.param("swin", 0, 6, marks=pytest.mark.slow),
         pytest.param("vit", 1, 20, marks=pytest.mark.slow),
         pytest.param("vit", 2, 20, marks=pytest.mark.slow),
         pytest.param("deit", 0, 6, marks=pytest.mark.slow),

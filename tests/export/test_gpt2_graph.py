@@ -404,7 +404,7 @@ def test_encoders_that_do_not_fit_are_refused() -> None:
 # The tiny models are worth testing with -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0])
 def test_tiny_models_say_varied_things(seed: int) -> None:
     model: Any = tiny.tiny_vit_gpt2(seed)
     pixel_values = torch.from_numpy(tiny.photos(20))

@@ -13,7 +13,7 @@ from fuseline.export.via_optimum import check_optimum
 from tests import foreign, tiny
 
 
-@pytest.mark.parametrize("name", ["mbart", "bert"])
+@pytest.mark.parametrize("name", [pytest.param("mbart", marks=pytest.mark.slow), "bert"])
 def test_the_folder_opens_and_agrees(tmp_path: Path, name: str) -> None:
     pytest.importorskip("optimum.exporters.onnx")
     source = tiny.write_checkpoint(foreign.captioner(name), tmp_path / "source")

@@ -10,6 +10,7 @@ import pytest
 from fuseline.errors import InputError
 from fuseline.generation import GenerationConfig
 from fuseline.search.endings import REASONS, Endings, StopStrings
+from tests.names import case_name
 
 SEQUENCES = np.array([[1, 5, 6], [1, 6, 7], [1, 4, 9], [1, 6, 99]])
 WORDS = {1: "<s>", 4: "a", 5: " dog", 6: " run", 7: "ning", 9: "!?", 99: ""}
@@ -40,7 +41,7 @@ def reasons(longest: int = 9, **options: Any) -> list[str]:
         ({"max_time": 1000.0}, ["", "", "", ""]),
         ({"max_time": 1e-9, "longest": 3}, ["max_time"] * 4),
     ],
-    ids=str,
+    ids=case_name,
 )
 def test_reasons(options: dict[str, Any], expected: list[str]) -> None:
     assert reasons(**options) == expected

@@ -26,8 +26,12 @@ from tests import foreign, tiny
 
 Made = Callable[[str], tuple[Any, Path]]
 PIXELS = tiny.photos(20)
-CASES = [(model, layout) for model in foreign.WITH_PAST for layout in foreign.LAYOUTS]
-CASES += [(model, "no cache") for model in foreign.WITHOUT_PAST]
+QUICK = ("gpt2", "bert")
+LAYOUTS = [(model, layout) for model in foreign.WITH_PAST for layout in foreign.LAYOUTS]
+CASES = [
+    pytest.param(model, layout, marks=[] if model in QUICK else pytest.mark.slow)
+    for model, layout in [*LAYOUTS, *((model, "no cache") for model in foreign.WITHOUT_PAST)]
+]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +90,9 @@ def test_roberta_without_a_cache_places_pads_as_transformers_does_without_one(tm
 
 
 @pytest.mark.parametrize("layout", foreign.LAYOUTS)
-@pytest.mark.parametrize("name", foreign.WITH_PAST)
+@pytest.mark.parametrize(
+    "name", ["gpt2", *(pytest.param(each, marks=pytest.mark.slow) for each in foreign.WITH_PAST[1:])]
+)
 def test_prompts_of_several_tokens_are_continued(made: Made, tmp_path: Path, name: str, layout: str) -> None:
     reference, export = made(name)
     model = Model.from_pretrained(foreign.laid_out(export, layout, tmp_path / "model"))

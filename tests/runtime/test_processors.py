@@ -10,6 +10,7 @@ import pytest
 from fuseline.errors import InputError
 from fuseline.generation import GenerationConfig
 from fuseline.processors import PROCESSORS, SAMPLING, Lengths, processors
+from tests.names import case_name
 
 VOCAB, ROWS, LONGEST = 12, 4, 9
 
@@ -65,7 +66,7 @@ WITH_BEAMS = [(options | {"num_beams": 3}, *rest) for options, *rest in CASES if
 
 
 @pytest.mark.parametrize(
-    ("options", "name", "arguments"), CASES + WITH_BEAMS, ids=[str(case[0]) for case in CASES + WITH_BEAMS]
+    ("options", "name", "arguments"), CASES + WITH_BEAMS, ids=[case_name(case[0]) for case in CASES + WITH_BEAMS]
 )
 def test_a_processor_does_what_transformers_class_does(options: dict[str, Any], name: str, arguments: Any) -> None:
     torch = pytest.importorskip("torch")

@@ -280,7 +280,7 @@ def random_case(bench: Bench, rng: np.random.Generator) -> tuple[int, np.ndarray
     return count, prompt, options
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_random_options_equal_transformers(bench: Bench, seed: int) -> None:
     """22 draws each, 132 in all; beams must cross, sequences must end at various lengths and searches early."""
     rng = np.random.default_rng(seed)
@@ -354,7 +354,7 @@ def random_processors(bench: Bench, rng: np.random.Generator) -> dict[str, Any]:
     return {name: value for rank, (name, value) in enumerate(options.items()) if rank in chosen}
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_random_processors_equal_transformers(bench: Bench, seed: int) -> None:
     """20 draws each, 80 in all."""
     rng = np.random.default_rng(1000 + seed)

@@ -15,6 +15,7 @@ from fuseline import Cancelled, InputError, Model, pipeline
 from fuseline.pipelines import ImageToText
 from fuseline.streaming import Event
 from tests import tiny
+from tests.names import case_name
 
 # Options under which captions become certain at once, late, or only at the end.
 OPTIONS: list[dict[str, Any]] = [
@@ -34,7 +35,7 @@ def model(tiny_path: Path) -> Model:
     return Model.from_pretrained(tiny_path, threads=1)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=case_name)
 def test_events_add_up_to_what_generate_returns(model: Model, options: dict[str, Any]) -> None:
     photos = tiny.photos(5)
     expected = model.generate(photos, **options)
