@@ -185,7 +185,6 @@ def test_a_stream_can_be_cancelled(model: Model) -> None:
 def test_a_deadline_returns_what_there_is(model: Model) -> None:
     found = model.generate(tiny.photos(2), num_beams=4, max_time=1e-6)
     assert found.finish_reasons == ("max_time", "max_time") and found.timings.steps == 1
-    began = time.monotonic()
     slow = [lambda sequences, scores: time.sleep(0.05) or scores]
     found = model.generate(tiny.photos(2), num_beams=4, max_time=0.12, eos_token_id=None, logits_processor=slow)
-    assert found.timings.steps <= 4 and time.monotonic() - began < 5
+    assert found.timings.steps <= 4
