@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def _write(plan: _Plan, out: Path, reference: Any, tell: Callable[[int, str], No
     agreement: dict[str, Agreement] = {}
 
     def compare(folder: Path) -> dict[str, Any]:
+        graphs.clear()  # they are written, and hold all weights once more
         for number, variant in enumerate(plan.schemes):
             tell(3 + number, f"comparing {variant} with transformers")
             agreement[variant] = check(folder, variant, reference)
@@ -164,21 +166,30 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -
 
 
 def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:
-    """The graphs of every variant by part, and what fuseline.json says of the decoder."""
+    """What makes the graphs of every variant, by part, and what fuseline.json says of the decoder."""
     parts = plan.adapter.parts(reference)
     adapter, config = parts.decoder, parts.decoder_config
     weights: dict[str, Array] = {name: tensor.numpy() for name, tensor in reference.state_dict().items()}
     positions = _positions(plan, parts)
     info = adapter.decoder_info(config, positions)
-    encoder: onnx.ModelProto = export_encoder(parts.encoder, parts.photo)
-    graphs: dict[str, dict[str, Model]] = {}
-    for name, scheme in plan.schemes.items():
+    one = len(plan.schemes) == 1
+    traced: list[onnx.ModelProto] = []  # kept for the next variant
+
+    def encoder(scheme: Scheme) -> onnx.ModelProto:
+        body = traced[0] if traced else export_encoder(parts.encoder, parts.photo)
+        if not one:
+            traced[:] = [body]
         # In float32 onnxruntime's own products are the faster ones for the many rows of an encoder.
-        body = encoder if scheme == "fp32" else fuse_linears(encoder, scheme)
-        graphs[name] = {
-            "encoder": adapter.append_cross_kv(body, weights, config, HIDDEN_STATES, scheme),
-            "decoder": adapter.build_decoder(weights, config, scheme, positions),
-        }
+        fused = body if scheme == "fp32" else fuse_linears(body, scheme)
+        return adapter.append_cross_kv(fused, weights, config, HIDDEN_STATES, scheme)
+
+    def decoder(scheme: Scheme) -> onnx.ModelProto:
+        return adapter.build_decoder(weights, config, scheme, positions)
+
+    graphs: dict[str, dict[str, Model]] = {
+        name: {"encoder": partial(encoder, scheme), "decoder": partial(decoder, scheme)}
+        for name, scheme in plan.schemes.items()
+    }
     return graphs, info
 
 

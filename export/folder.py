@@ -29,7 +29,8 @@ PARTS = ("encoder", "decoder")
 EXTERNAL_OVER = 64 * 2**20
 PAGE = 4096
 
-Model = onnx.ModelProto | Path
+# A graph, the file that holds it, or what makes it: large models are made when they are written, and not kept.
+Model = onnx.ModelProto | Path | Callable[[], onnx.ModelProto]
 Json = Mapping[str, Any] | Path  # a value to write, or a file to copy as it is
 
 
@@ -49,9 +50,9 @@ def write_folder(
     """Write the folder beside `out` and rename it there, so that `out` is complete or as it was.
 
     tokenizer_json: the text itself, or the file that holds it; decoder_info: layers, heads, head_size, vocab_size and
-    max_positions; variants: the "encoder" and "decoder" of each, graphs or files that hold them; check: is called with
-    the complete folder before it takes its place, and what it returns becomes fuseline.json's "agreement"; where it
-    raises, nothing is written. The same inputs give the same bytes.
+    max_positions; variants: the "encoder" and "decoder" of each, graphs, files that hold them or what makes them;
+    check: is called with the complete folder before it takes its place, and what it returns becomes fuseline.json's
+    "agreement"; where it raises, nothing is written. The same inputs give the same bytes.
     Raises ExportError if `out` exists and is not a fuseline folder, or if the graphs do not fit each other or
     decoder_info.
     """
@@ -182,6 +183,7 @@ def _write_graphs(
             graphs[variant][part] = written.setdefault(_hash(model), path)
             if graphs[variant][part] == path:
                 _write_checked(model, folder / path)
+            del model  # before the next one is made
     _check_fit(tensors, decoder_info)
     return graphs, tensors
 
@@ -196,11 +198,22 @@ def _hash(model: onnx.ModelProto) -> bytes:
     digest = hashlib.sha256()
     for tensor in model.graph.initializer:  # one by one: a whole model over 2 GiB cannot be serialized
         digest.update(tensor.SerializeToString(deterministic=True))
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    del bare.graph.initializer[:]
-    digest.update(bare.SerializeToString(deterministic=True))
+    digest.update(_bare(model).SerializeToString(deterministic=True))
     return digest.digest()
+
+
+def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its weights, which are not copied on the way."""
+    bare = onnx.ModelProto()
+    for whole, part in ((model, bare), (model.graph, bare.graph)):
+        for field, value in whole.ListFields():
+            if field.name in ("graph", "initializer"):
+                continue
+            if hasattr(value, "MergeFrom"):  # a message, or several of anything
+                getattr(part, field.name).MergeFrom(value)
+            else:
+                setattr(part, field.name, value)
+    return bare
 
 
 def save_graph(model: onnx.ModelProto, path: Path) -> None:
@@ -222,24 +235,26 @@ def _write_checked(model: onnx.ModelProto, path: Path) -> None:
 
 def _write_outside(model: onnx.ModelProto, path: Path) -> None:
     """Write the graph, and its weights in a file beside it, each from the start of a page so that it can be mapped."""
-    outside = onnx.ModelProto()
-    outside.CopyFrom(model)
+    outside = _bare(model)
     with path.with_name(f"{path.name}_data").open("wb") as data:
-        for tensor in outside.graph.initializer:
+        for tensor in model.graph.initializer:
             if len(tensor.raw_data) < PAGE:
+                outside.graph.initializer.append(tensor)
                 continue
             data.write(bytes(-data.tell() % PAGE))
             place = {"location": Path(data.name).name, "offset": data.tell(), "length": len(tensor.raw_data)}
             data.write(tensor.raw_data)
-            tensor.ClearField("raw_data")
-            tensor.data_location = onnx.TensorProto.EXTERNAL
+            written = outside.graph.initializer.add(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+            written.data_location = onnx.TensorProto.EXTERNAL
             for key, value in place.items():
-                tensor.external_data.add(key=key, value=str(value))
+                written.external_data.add(key=key, value=str(value))
     path.write_bytes(outside.SerializeToString(deterministic=True))
 
 
 def _loaded(model: Model) -> onnx.ModelProto:
-    return model if isinstance(model, onnx.ModelProto) else onnx.load(model)
+    if isinstance(model, Path):
+        return onnx.load(model)
+    return model if isinstance(model, onnx.ModelProto) else model()
 
 
 def _graph_files(folder: Folder) -> set[str]:
