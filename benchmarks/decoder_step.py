@@ -33,14 +33,7 @@ def without_kernels(folder: Folder, threads: int) -> CachedDecoder:
     options.log_severity_level = 3
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(folder.decoder_path), options, providers=["CPUExecutionProvider"])
-    sizes = folder.decoder
-    return CachedDecoder(
-        session,
-        layers=sizes.layers,
-        width=sizes.width,
-        vocab_size=sizes.vocab_size,
-        max_positions=sizes.max_positions,
-    )
+    return CachedDecoder(session, folder.decoder)
 
 
 def step_of(decoder: CachedDecoder, encoded: Encoded, beams: int) -> Callable[[], float]:

@@ -90,6 +90,12 @@ class Graph:
         self.proto.node.append(helper.make_node(op_type, inputs, results, name=results[0], **attributes))
         return results
 
+    def rename(self, value: str, name: str) -> str:
+        """Give the result of a node, which nothing reads yet, exactly this name."""
+        node = next(node for node in reversed(self.proto.node) if value in node.output)
+        node.output[list(node.output).index(value)] = self._take(name)
+        return name
+
     def _constant(self, text: str, array: Array) -> str:
         name = f"constant/{text}"
         return name if name in self._names else self.weight(name, array)

@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto
 
 from fuseline.errors import ExportError
+from fuseline.folder import QUERY
 from fuseline.kernels.bodies import add_bodies
 
 from ..graph import (
@@ -119,8 +120,9 @@ class Layer(Pen):
         return cached_self_attention(self.g, self.step, qkv_N3E, past_CRE, present_CRE, scale)
 
     def cross_attention(self, query_NE: str, scale: float) -> str:
-        """float32[N, E] of the query and the photo's key and value."""
+        """float32[N, E] of the query and the photo's key and value. The query is an output of the graph too."""
         names = kv_names("past_key_values", self.index, "encoder")
+        query_NE = self.g.rename(query_NE, QUERY.format(self.index))
         return cross_attention(self.g, query_NE, *names, self.step.heads, self.step.head_size, scale)
 
 
@@ -217,6 +219,8 @@ class TextDecoder(ABC):
         for index in range(sizes.layers):
             for name in kv_names("present", index, "decoder"):
                 g.output(name, TensorProto.FLOAT, ["C", "R", sizes.width])
+        for index in range(sizes.layers):
+            g.output(QUERY.format(index), TensorProto.FLOAT, ["N", sizes.width])
         return model_of(g)
 
     @classmethod

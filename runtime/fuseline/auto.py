@@ -185,8 +185,7 @@ def _measured(
     def decoder(name: str) -> float:
         sizes, beams = folder.decoder, _beams(folder)
         session = open_session(folder.path / _graph(folder, "decoder", name), device, threads)
-        widths = {"layers": sizes.layers, "width": sizes.width, "vocab_size": sizes.vocab_size}
-        made = CachedDecoder(session, **widths, max_positions=sizes.max_positions)
+        made = CachedDecoder(session, sizes)
         state, tokens = made.start(encoded[0], beams, _STEPS + 1), np.zeros((beams, 1), np.int64)
         return _least(lambda: made.step(state, tokens, None), min(_STEPS, sizes.max_positions) - 1)
 

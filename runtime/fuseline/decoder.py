@@ -17,12 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError
+from .folder import QUERY
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, OrtValue
 
+    from .folder import DecoderSizes
+
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
+
+NO_ATTENTIONS = (
+    "output_attentions needs a decoder graph that gives its cross-attention queries, and this one does not; export the "
+    "model with this version of fuseline"
+)
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,11 @@ class Encoded:
 class Decoder(Protocol):
     """A decoder never sees a score; a search never sees a cache."""
 
-    def start(self, encoded: Encoded, num_beams: int, max_length: int) -> State:
-        """A fresh state of R = encoded.batch x num_beams rows with room for max_length positions."""
+    def start(self, encoded: Encoded, num_beams: int, max_length: int, *, attentions: bool = False) -> State:
+        """A fresh state of R = encoded.batch x num_beams rows with room for max_length positions.
+
+        attentions: whether `attentions` will be asked for; only of decoders that have it.
+        """
         ...
 
     def step(self, state: State, tokens: Int64, parents: Int64 | None) -> Float32:
@@ -46,6 +57,10 @@ class Decoder(Protocol):
         tokens: int64[R, T], T > 1 only for a prompt. parents: int64[R], the row that each row continues (None: itself).
         Returns logits, float32[R, V], of the last token; they are valid until the next step of the same state.
         """
+        ...
+
+    def attentions(self, state: State) -> Float32:
+        """The cross-attention weights of the last step's last tokens, float32[L, R, H, S]."""
         ...
 
     def narrow(self, state: State, photos: Int64) -> State:
@@ -72,6 +87,7 @@ class _Shape:
 
     rows: int
     capacity: int
+    attentions: bool
 
 
 class CachedDecoder:
@@ -86,25 +102,26 @@ class CachedDecoder:
     # A program asks for a handful of shapes; each holds 2 L C R E floats, 5 MB for 12 layers of 768, 16 tokens, beam 4.
     _IDLE = 4
 
-    def __init__(
-        self, session: InferenceSession, *, layers: int, width: int, vocab_size: int, max_positions: int
-    ) -> None:
-        """session: the decoder graph, of L layers, width E and V tokens; max_positions: the most it can tell apart."""
+    def __init__(self, session: InferenceSession, sizes: DecoderSizes) -> None:
+        """session: the decoder graph of these sizes."""
         self._session = session
-        self._layers = layers
-        self._width = width
-        self._vocab_size = vocab_size
-        self._max_positions = max_positions
+        self._sizes = sizes
+        self._max_positions = sizes.max_positions
         self._idle: list[_Buffers] = []
         self._returned: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
         self._lock = threading.Lock()
 
-    def start(self, encoded: Encoded, num_beams: int, max_length: int) -> State:
-        """A fresh state of R = encoded.batch x num_beams rows and C = min(max_length, max_positions) positions."""
+    def start(self, encoded: Encoded, num_beams: int, max_length: int, *, attentions: bool = False) -> State:
+        """A fresh state of R = encoded.batch x num_beams rows and C = min(max_length, max_positions) positions.
+
+        attentions: whether `attentions` will be asked for. Raises InputError where the graph does not give them.
+        """
         if num_beams < 1 or max_length < 1:
             raise InputError(f"num_beams and max_length must be at least 1, not {num_beams} and {max_length}")
-        shape = _Shape(encoded.batch * num_beams, min(max_length, self._max_positions))
-        buffers = self._take(shape) or _Buffers(self._session, shape, self._layers, self._width, self._vocab_size)
+        if attentions and not self._sizes.cross_attention_scales:
+            raise InputError(NO_ATTENTIONS)
+        shape = _Shape(encoded.batch * num_beams, min(max_length, self._max_positions), attentions)
+        buffers = self._take(shape) or _Buffers(self._session, shape, self._sizes)
         buffers.begin(encoded)
         state = State(buffers)
         # The last reference to the state is the search's; when it goes, nobody can step it any more. A finalizer may
@@ -126,10 +143,14 @@ class CachedDecoder:
         state.position += length
         return logits
 
+    def attentions(self, state: State) -> Float32:
+        """See Decoder.attentions. Computed of queries and keys, since the fused operator never writes them down."""
+        return state._buffers.attentions(self._sizes)
+
     def narrow(self, state: State, photos: Int64) -> State:
         """See Decoder.narrow. Copies what is in the caches, and the photos' cross-attention K/V."""
         encoded, beams = state._buffers.narrowed(photos)
-        narrow = self.start(encoded, beams, state.capacity)
+        narrow = self.start(encoded, beams, state.capacity, attentions=state._buffers.shape.attentions)
         narrow._buffers.go_on(state._buffers, rows_of(photos, beams), state.position)
         narrow.position = state.position
         return narrow
@@ -161,7 +182,7 @@ class _Buffers:
     into the arrays and runs; nothing is bound again except the tokens when T changes.
     """
 
-    def __init__(self, session: InferenceSession, shape: _Shape, layers: int, width: int, vocab_size: int) -> None:
+    def __init__(self, session: InferenceSession, shape: _Shape, sizes: DecoderSizes) -> None:
         self.shape = shape
         self.stepping = False  # from the beginning of a step until it returns
         self._session = session
@@ -169,18 +190,18 @@ class _Buffers:
         self._own_rows = np.arange(shape.rows, dtype=np.int64)[:, None]
         self._position = np.zeros(1, np.int64)  # int64[1]
         self._table = np.zeros((shape.rows, shape.capacity), np.int64)  # int64[R, C]
-        self._tokens = np.zeros((shape.rows, 1), np.int64)  # int64[R, T]
-        self._logits = np.zeros((shape.rows, vocab_size), np.float32)  # float32[R, V]
+        self._logits = np.zeros((shape.rows, sizes.vocab_size), np.float32)  # float32[R, V]
+        self._queries = np.zeros((sizes.layers if shape.attentions else 0, 0, sizes.width), np.float32)  # [L, R x T, E]
         self._caches: list[Float32] = []  # 2 L of float32[C, R, E]; the binding does not keep them alive
         self._encoded: Encoded | None = None
         self._bind_input("position", self._position)
         self._bind_input("beam_table", self._table)
-        self._bind_input("input_ids", self._tokens)
+        self._bind_tokens(1)
         self._bind_output("logits", self._logits)
-        for layer in range(layers):
+        for layer in range(sizes.layers):
             for part in ("key", "value"):
                 # Zeros, not empty: memory never written may hold NaN, and NaN x 0 attention is NaN.
-                cache = np.zeros((shape.capacity, shape.rows, width), np.float32)
+                cache = np.zeros((shape.capacity, shape.rows, sizes.width), np.float32)
                 self._caches.append(cache)
                 self._bind_input(f"past_key_values.{layer}.decoder.{part}", cache)
                 self._bind_output(f"present.{layer}.decoder.{part}", cache)
@@ -212,8 +233,7 @@ class _Buffers:
         """One step. tokens: int64[R, T], parents: int64[R] or None. Returns the bound logits, float32[R, V]."""
         self.stepping = True
         if tokens.shape[1] != self._tokens.shape[1]:
-            self._tokens = np.zeros(tokens.shape, np.int64)
-            self._bind_input("input_ids", self._tokens)
+            self._bind_tokens(tokens.shape[1])
         self._tokens[:] = tokens
         self._position[0] = position
         if parents is not None:
@@ -222,6 +242,31 @@ class _Buffers:
         self._session.run_with_iobinding(self._binding)
         self.stepping = False
         return self._logits
+
+    def attentions(self, sizes: DecoderSizes) -> Float32:
+        """float32[L, R, H, S] of the last token of every row."""
+        assert self._encoded is not None  # since begin
+        rows, heads, size = self.shape.rows, sizes.heads, sizes.head_size
+        photos = self._encoded.batch
+        last = self._queries.reshape(sizes.layers, rows, -1, sizes.width)[:, :, -1]
+        weights = []
+        for layer, scale in enumerate(sizes.cross_attention_scales):
+            key_BSE = self._encoded.values[f"past_key_values.{layer}.encoder.key"].numpy()
+            key_BHDS = key_BSE.reshape(photos, -1, heads, size).transpose(0, 2, 3, 1)
+            query_BHGD = last[layer].reshape(photos, -1, heads, size).transpose(0, 2, 1, 3)
+            scores = np.float32(scale) * (query_BHGD @ key_BHDS)
+            raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            weights_BHGS = raised / raised.sum(axis=-1, keepdims=True)
+            weights.append(weights_BHGS.transpose(0, 2, 1, 3).reshape(rows, heads, -1))
+        return np.stack(weights)
+
+    def _bind_tokens(self, length: int) -> None:
+        """Memory for so many tokens a row, and for their queries."""
+        self._tokens = np.zeros((self.shape.rows, length), np.int64)  # int64[R, T]
+        self._bind_input("input_ids", self._tokens)
+        self._queries = np.zeros((len(self._queries), self._tokens.size, self._queries.shape[2]), np.float32)
+        for layer, query in enumerate(self._queries):
+            self._bind_output(QUERY.format(layer), query)
 
     def _bind_input(self, name: str, array: npt.NDArray[np.generic]) -> None:
         self._binding.bind_ortvalue_input(name, _shared(array))

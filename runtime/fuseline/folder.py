@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +19,7 @@ from .hub import downloaded, is_hub_id
 
 FORMAT = 1
 DESCRIPTION = "fuseline.json"
+QUERY = "cross_attention_query.{}"  # a layer's cross-attention query, an output of the decoder graph
 AUTO = "auto"  # in the place of a variant: what fuseline.auto chooses
 DEFAULT_MODEL = "flickr8k-lite0"
 
@@ -63,6 +65,8 @@ class DecoderSizes:
     head_size: int
     vocab_size: int
     max_positions: int
+    cross_attention_scales: tuple[float, ...] = ()
+    """what each layer's cross_attention_query and key are multiplied by; empty where the decoder gives no queries"""
 
     @property
     def width(self) -> int:
@@ -146,13 +150,13 @@ class Folder:
             raise FolderError(f"{root} has no variant {chosen!r}; it has {', '.join(sorted(variants)) or 'none'}")
         sizes = _check_files(root, description, variants)
         _check_external_data(root, variants[chosen], sizes)
-        sizes_of, tensors = description.child("decoder"), description.child("tensors")
+        tensors = description.child("tensors")
         folder = cls(
             path=root,
             variant=chosen,
             default_variant=default,
             variants=variants,
-            decoder=DecoderSizes(**{field.name: sizes_of.size(field.name) for field in fields(DecoderSizes)}),
+            decoder=_decoder(description.child("decoder")),
             encoder_signature=_signature(tensors.child("encoder")),
             decoder_signature=_signature(tensors.child("decoder")),
             sizes=sizes,
@@ -233,6 +237,22 @@ def _check_format(description: _Fields) -> None:
         raise FolderError(f"{description.where} is of format {found} and this fuseline reads format {FORMAT}; {advice}")
 
 
+def _decoder(sizes: _Fields) -> DecoderSizes:
+    scales = sizes.values.get("cross_attention_scales", [])
+    layers = sizes.size("layers")
+    good = isinstance(scales, list) and len(scales) in (0, layers)
+    if not good or not all(type(scale) is float and isfinite(scale) for scale in scales):
+        raise sizes.wrong("cross_attention_scales", "a number for each layer")
+    return DecoderSizes(
+        layers,
+        heads=sizes.size("heads"),
+        head_size=sizes.size("head_size"),
+        vocab_size=sizes.size("vocab_size"),
+        max_positions=sizes.size("max_positions"),
+        cross_attention_scales=tuple(scales),
+    )
+
+
 def _max_loss(description: _Fields) -> float | None:
     value = description.values.get("max_loss")
     if value is None:
@@ -269,8 +289,11 @@ def _contract(sizes: DecoderSizes, photo: tuple[int | str, ...]) -> tuple[Signat
         Tensor("beam_table", "int64", ("R", "C")),
     )
     logits = Tensor("logits", "float32", ("R", sizes.vocab_size))
+    queries = tuple(
+        Tensor(QUERY.format(layer), "float32", ("N", sizes.width)) for layer in range(len(sizes.cross_attention_scales))
+    )
     encoder = Signature((Tensor("pixel_values", "float32", ("B", 3, *photo)),), crossing)
-    return encoder, Signature((*steering, *past, *crossing), (logits, *present))
+    return encoder, Signature((*steering, *past, *crossing), (logits, *present, *queries))
 
 
 def _signature(graph: _Fields) -> Signature:

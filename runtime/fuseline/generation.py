@@ -76,6 +76,10 @@ class Generation:
     log-probabilities, after all that changed them"""
     logits: tuple[npt.NDArray[np.float32], ...] | None = None
     """with output_logits, of every step: the decoder's logits, float32[R, V]"""
+    cross_attentions: npt.NDArray[np.float32] | None = None
+    """with output_attentions: where each generated token looked, float32[B x num_return_sequences, T - prompt, L, H,
+    S], the weights of the decoder's L layers and H heads over the S encoder positions, in the row that it continued; 0
+    after the end"""
 
 
 @dataclass(frozen=True, init=False)
@@ -160,6 +164,8 @@ class GenerationConfig:
     """whether Generation.scores is kept"""
     output_logits: bool | None = None
     """whether Generation.logits is kept"""
+    output_attentions: bool = False
+    """whether Generation.cross_attentions is kept: L H S numbers a row and step"""
     return_dict_in_generate: bool = False
     """of no effect: the result is always a Generation"""
     # transformers reads a max_length of 20 as "not set", unless the call gives it.
@@ -272,6 +278,11 @@ class GenerationConfig:
         """The end tokens: none, one or several."""
         eos = self.eos_token_id
         return () if eos is None else eos if isinstance(eos, tuple) else (eos,)
+
+    @property
+    def keeps_steps(self) -> bool:
+        """Whether something of every row and step is returned."""
+        return self.output_scores or bool(self.output_logits) or self.output_attentions
 
     @property
     def pad(self) -> int | None:

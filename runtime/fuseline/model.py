@@ -56,13 +56,8 @@ class Model:
     def _open(self, folder: Folder, device: str, threads: int | None) -> None:
         """The graphs of a folder that fuseline made."""
         self._encoder = _session(folder.encoder_path, folder.encoder_signature, device, threads)
-        sizes = folder.decoder
         self._decoder: Decoder = CachedDecoder(
-            _session(folder.decoder_path, folder.decoder_signature, device, threads),
-            layers=sizes.layers,
-            width=sizes.width,
-            vocab_size=sizes.vocab_size,
-            max_positions=sizes.max_positions,
+            _session(folder.decoder_path, folder.decoder_signature, device, threads), folder.decoder
         )
         self._pixels = next(tensor for tensor in folder.encoder_signature.inputs if tensor.name == _PIXELS)
         self._crossing = [tensor.name for tensor in folder.encoder_signature.outputs]

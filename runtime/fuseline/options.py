@@ -39,7 +39,6 @@ UNSUPPORTED: Mapping[str, Any] = {
     "guidance_scale": None,
     "watermarking_config": None,
     # what is returned
-    "output_attentions": False,
     "output_hidden_states": False,
     # assisted decoding
     "is_assistant": False,
@@ -75,7 +74,6 @@ _REASONS: Mapping[str, str] = {
     "assistant_model": _ONE_MODEL,
     "prompt_lookup_num_tokens": _ONE_MODEL,
     "assistant_early_exit": _ONE_MODEL,
-    "output_attentions": "the decoder's graph does not return its attention weights",
     "output_hidden_states": "the decoder's graph does not return its hidden states",
 }
 
@@ -283,6 +281,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "eta_cutoff": _cutoff,
     "seed": _seed,
     "output_scores": _flag,
+    "output_attentions": _flag,
     "output_logits": lambda name, value: None if value is None else _flag(name, value),
     "return_dict_in_generate": _flag,
 }

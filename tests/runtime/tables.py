@@ -85,7 +85,7 @@ class TablesDecoder:
         self.tables = tables
         self.rows = 0  # of all steps together
 
-    def start(self, encoded: Any, num_beams: int, max_length: int) -> Any:
+    def start(self, encoded: Any, num_beams: int, max_length: int, *, attentions: bool = False) -> Any:
         return SimpleNamespace(photos=encoded.repeat_interleave(num_beams, dim=0), ids=None, beams=num_beams)
 
     def narrow(self, state: Any, photos: np.ndarray) -> Any:

@@ -38,10 +38,7 @@ def session(folder: Folder) -> onnxruntime.InferenceSession:
 
 @pytest.fixture
 def decoder(folder: Folder, session: onnxruntime.InferenceSession) -> CachedDecoder:
-    sizes = folder.decoder
-    return CachedDecoder(
-        session, layers=sizes.layers, width=sizes.width, vocab_size=sizes.vocab_size, max_positions=sizes.max_positions
-    )
+    return CachedDecoder(session, folder.decoder)
 
 
 def cross_arrays(folder: Folder, batch: int, seed: int = 0) -> dict[str, Array]:

@@ -44,7 +44,7 @@ class TorchDecoder:
         self.crossings = 0  # rows that continued another row, after the step in which all continue the first
         self.steps = 0
 
-    def start(self, encoded: Any, num_beams: int, max_length: int) -> TorchState:
+    def start(self, encoded: Any, num_beams: int, max_length: int, *, attentions: bool = False) -> TorchState:
         self.max_length = max_length
         return TorchState(encoded=encoded.repeat_interleave(num_beams, dim=0), beams=num_beams)
 
@@ -422,7 +422,7 @@ class TableDecoder:
     def __init__(self, table: list[list[float]]) -> None:
         self.table = np.array(table, np.float32)
 
-    def start(self, encoded: int, num_beams: int, max_length: int) -> None:
+    def start(self, encoded: int, num_beams: int, max_length: int, *, attentions: bool = False) -> None:
         self.seen: list[tuple[np.ndarray, np.ndarray | None]] = []
 
     def step(self, state: None, tokens: np.ndarray, parents: np.ndarray | None) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..decoder import Encoded, Float32, Int64, State, rows_of
+from ..decoder import NO_ATTENTIONS, Encoded, Float32, Int64, State, rows_of
 from ..errors import FolderError, InputError
 from ..folder import DecoderSizes, Tensor
 
@@ -64,12 +64,21 @@ class ForeignDecoder:
         self._later = later
         self._sizes = sizes
 
-    def start(self, encoded: Encoded, num_beams: int, max_length: int) -> ForeignState:
-        """See Decoder.start. encoded holds one tensor, the encoder's last hidden state, float[B, S, E]."""
+    def start(self, encoded: Encoded, num_beams: int, max_length: int, *, attentions: bool = False) -> ForeignState:
+        """See Decoder.start; these graphs give no attentions.
+
+        encoded holds one tensor, the encoder's last hidden state, float[B, S, E].
+        """
         if num_beams < 1 or max_length < 1:
             raise InputError(f"num_beams and max_length must be at least 1, not {num_beams} and {max_length}")
+        if attentions:
+            raise InputError(NO_ATTENTIONS)
         (hidden,) = encoded.values.values()
         return ForeignState(hidden.numpy(), num_beams, min(max_length, self._sizes.max_positions))
+
+    def attentions(self, state: State) -> Float32:
+        """See Decoder.attentions; start has refused it."""
+        raise InputError(NO_ATTENTIONS)
 
     def step(self, state: State, tokens: Int64, parents: Int64 | None) -> Float32:
         """See Decoder.step. Raises InputError where there is no room for T more positions."""

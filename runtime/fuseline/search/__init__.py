@@ -120,6 +120,7 @@ class Search:
             num_return_sequences=self._config.num_return_sequences,
             scores=None if scores is None else tuple(scores),
             logits=None if steps.logits is None else tuple(steps.logits),
+            cross_attentions=None if steps.attentions is None else _attentions(self._found, steps.attentions),
         )
 
     def _stop(self, reason: str) -> bool:
@@ -150,6 +151,17 @@ def search(
     while running.step():
         pass
     return running.generation()
+
+
+def _attentions(found: list[Hypothesis], steps: list[Float32]) -> Float32:
+    """float32[N, T, L, H, S] of the rows that the sequences' tokens continued. steps: float32[L, R, H, S] of each."""
+    layers, _, heads, positions = steps[0].shape
+    longest = max(len(each.rows) for each in found)
+    attentions = np.zeros((len(found), longest, layers, heads, positions), np.float32)
+    for index, each in enumerate(found):
+        for place, row in enumerate(each.rows):
+            attentions[index, place] = steps[place][:, row]
+    return attentions
 
 
 def _arrays(found: list[Hypothesis], start: int, config: GenerationConfig) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Prefix:
 class Steps:
     """The steps of one search: decoder, state and clock. A search waits for the decoder here and nowhere else.
 
-    milliseconds: time in the decoder so far; count: steps so far; logits: those of all steps, where they are kept.
+    milliseconds: time in the decoder so far; count: steps so far; logits, attentions: those of all steps, where
+    they are kept.
     """
 
     def __init__(
@@ -68,11 +69,12 @@ class Steps:
         """each: rows a photo; max_length: of the longest sequence, in tokens."""
         began = perf_counter()
         self._each, self._photos = each, np.arange(photos)  # those that the state still has
-        self._narrows = hasattr(decoder, "narrow") and not (config.output_scores or config.output_logits)
+        self._narrows = hasattr(decoder, "narrow") and not config.keeps_steps
         self._all = np.zeros((0, 0), np.float32)  # logits of all rows, once the state has fewer
         self._decoder = decoder
-        self._state = decoder.start(encoded, each, max_length)
+        self._state = decoder.start(encoded, each, max_length, attentions=config.output_attentions)
         self.logits: list[Float32] | None = [] if config.output_logits else None
+        self.attentions: list[Float32] | None = [] if config.output_attentions else None
         self.milliseconds = (perf_counter() - began) * 1000
         self.count = 0
 
@@ -91,6 +93,8 @@ class Steps:
         self.count += 1
         if self.logits is not None:
             self.logits.append(logits.copy())
+        if self.attentions is not None:
+            self.attentions.append(self._decoder.attentions(self._state))
         return logits
 
     def _narrow(self, live: Bool) -> None:
