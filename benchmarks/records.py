@@ -28,6 +28,7 @@ UNITS: Mapping[str, str] = {
     "throughput": "photos/s",
     "agreement": "share",
     "same_again": "share",
+    "search_share": "share",
 }
 
 

@@ -151,6 +151,7 @@ def _other_columns(records: Sequence[Record], model: Model) -> list[Column]:
         column("photo, ms", "photo"),
         column("files mapped, MB", "mapped_memory", 1e-6),
         column("CPU in the second after, ms", "rest_cpu"),
+        column("search, % of a caption", "search_share", 100),
         column("export, s", "export_time", 1e-3),
         column("export peak, MB", "export_memory", 1e-6),
     ]

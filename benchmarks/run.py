@@ -246,6 +246,9 @@ class ModelRun:
         for each in [each for each in contestants if each.label != AGAIN]:
             spent = each.worker.ask("rest", seconds=1.0, **asked)["ms"]
             self.recorder.add(each.label, self.model.name, "rest_cpu", [spent], each.status)
+            shares = each.worker.ask("search_share", runs=self.plan.runs, **asked)["shares"]
+            if shares:
+                self.recorder.add(each.label, self.model.name, "search_share", shares, each.status, **self._main)
 
     def _scale(self, contestants: list[Contestant]) -> None:
         """Batches, beams, lengths and threads; each pass in turns as well, with fewer of them."""

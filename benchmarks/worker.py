@@ -78,6 +78,12 @@ class Session:
         time.sleep(seconds)
         return {"ms": (time.process_time() - began) * 1000}
 
+    def search_share(self, photos: list[str], num_beams: int, max_length: int, runs: int) -> dict[str, Any]:
+        """Of some captions, the share of the time outside encoder and decoder; none where a system cannot tell."""
+        share = getattr(self.system, "search_share", None)
+        pixels = self._pixels(photos)
+        return {"shares": [share(pixels, num_beams, max_length) for _ in range(runs)] if share else []}
+
     def memory(self) -> dict[str, Any]:
         """Bytes: the peak that was resident, and what of it now is pages of files."""
         lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())

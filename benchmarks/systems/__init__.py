@@ -24,7 +24,8 @@ class System(Protocol):
     """An opened model. Its constructor takes (folder: Path, threads: int, **settings).
 
     A system that knows how many steps its last caption took says so in an attribute `steps`; otherwise a caption is
-    taken to have max_length tokens.
+    taken to have max_length tokens. One that can tell how much of a caption passes outside encoder and decoder has a
+    method `search_share`, with the arguments of `generate`, that returns it.
     """
 
     def pixels(self, photos: Sequence[Path]) -> Any:

@@ -38,4 +38,9 @@ class System:
     def generate(self, pixels, num_beams, max_length):
         generation = self.model.generate(pixels, num_beams=num_beams, max_length=max_length)
         self.steps = generation.timings.steps
+        self.timings = generation.timings
         return generation.sequences.tolist()
+
+    def search_share(self, pixels, num_beams, max_length):
+        self.generate(pixels, num_beams, max_length)
+        return self.timings.search / self.timings.total

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 from . import Spec
 
 REQUIREMENTS = "transformers"
@@ -26,6 +28,7 @@ class System:
         kind = blip if "blip" in (folder / "config.json").read_text() else encoder_decoder
         self.model = kind.from_pretrained(folder, dtype=getattr(self.torch, dtype)).eval()
         self.encoder = self.model.vision_model if kind is blip else self.model.encoder
+        self.decoder = self.model.text_decoder if kind is blip else self.model.decoder
 
     def pixels(self, photos):
         from PIL import Image
@@ -40,3 +43,16 @@ class System:
     def generate(self, pixels, num_beams, max_length):
         with self.torch.inference_mode():
             return self.model.generate(pixels, num_beams=num_beams, max_length=max_length).tolist()
+
+    def search_share(self, pixels, num_beams, max_length):
+        entered, inside = [], []
+        hooks = []
+        for part in (self.encoder, self.decoder):
+            hooks.append(part.register_forward_pre_hook(lambda *_: entered.append(perf_counter())))
+            hooks.append(part.register_forward_hook(lambda *_: inside.append(perf_counter() - entered.pop())))
+        began = perf_counter()
+        self.generate(pixels, num_beams, max_length)
+        total = perf_counter() - began
+        for hook in hooks:
+            hook.remove()
+        return 1 - sum(inside) / total

@@ -15,6 +15,7 @@ import torch
 from fuseline import Model
 from fuseline.export import convert, export
 from tests import encoders, tiny, zoo
+from tests.attentions import assert_equal_to_transformers
 
 QUICK = ["bert", "roberta", "trocr, sinusoidal"]
 CASES = [
@@ -57,6 +58,16 @@ def test_token_ids_equal_those_of_transformers(name: str, seed: int, tmp_path: P
     assert agreement.tokens == 1.0
     texts = compare(reference, Model.from_pretrained(tmp_path / "out", threads=1), 20, seed)
     assert len(texts) > 10, "the photos should be told apart, or the test shows nothing"
+
+
+@pytest.mark.parametrize(
+    "name", ["bert", "trocr, sinusoidal", *(pytest.param(name, marks=pytest.mark.slow) for name in ("donut", "xglm"))]
+)
+def test_attentions_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    reference = zoo.vision_encoder_decoder(name, 2)
+    export(zoo.write_checkpoint(reference, tmp_path / "source"), tmp_path / "out")
+    model, pixels = Model.from_pretrained(tmp_path / "out", threads=1), zoo.photos(reference, 3, 2)
+    assert_equal_to_transformers(reference, model, pixels, num_beams=3)
 
 
 @pytest.mark.parametrize("name", ["roberta", "trocr, sinusoidal", pytest.param("donut", marks=pytest.mark.slow)])

@@ -57,7 +57,8 @@ def test_fuseline_json_describes_the_folder(parts: dict[str, Any], tmp_path: Pat
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
     assert (about["format"], about["default_variant"], about["quality"]) == (1, "fp32", quality)
     assert set(about["made_by"]) == {"fuseline", "onnxruntime"}
-    assert about["decoder"] == {"layers": 1, "heads": 4, "head_size": 8, "vocab_size": 97, "max_positions": 40}
+    sizes = {"layers": 1, "heads": 4, "head_size": 8, "vocab_size": 97, "max_positions": 40}
+    assert about["decoder"] == sizes | {"cross_attention_scales": [pytest.approx(8**-0.5)]}
     assert about["variants"] == {
         "fp32": {"encoder": "onnx/encoder_model_fp32.onnx", "decoder": "onnx/decoder_model_fp32.onnx"}
     }

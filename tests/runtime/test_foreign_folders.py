@@ -20,7 +20,7 @@ from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from fuseline import Model
-from fuseline.errors import FolderError
+from fuseline.errors import FolderError, InputError
 from fuseline.folder import Folder
 from tests import foreign, tiny
 
@@ -71,6 +71,12 @@ def texts(reference: Any, beams: int) -> list[tuple[int, ...]]:
     with torch.inference_mode():
         rows = reference.generate(torch.from_numpy(PIXELS), num_beams=beams, max_length=16)
     return [tiny.ended(row, tiny.END) for row in rows.numpy()]
+
+
+def test_their_decoders_give_no_attentions(made: Made) -> None:
+    model = Model.from_pretrained(made("gpt2")[1])
+    with pytest.raises(InputError, match="output_attentions needs a decoder graph that gives"):
+        model.generate(PIXELS[:1], output_attentions=True)
 
 
 def test_roberta_without_a_cache_places_pads_as_transformers_does_without_one(tmp_path: Path) -> None:

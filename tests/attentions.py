@@ -1,0 +1,37 @@
+"""Where the tokens of a text looked, as transformers says it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fuseline import Model
+
+
+def assert_equal_to_transformers(reference: Any, model: Model, pixels: Any, **options: Any) -> npt.NDArray[np.float32]:
+    """Generation.cross_attentions are those that transformers returns, within 1e-4; returned for more questions.
+
+    reference: a VisionEncoderDecoderModel; pixels: float32[B, 3, height, width], a tensor; options: of generate.
+    """
+    asked = {"output_attentions": True, "return_dict_in_generate": True, "output_scores": True}
+    reference.set_attn_implementation("eager")  # the one that returns its weights
+    theirs = reference.generate(pixels, **options, **asked)
+    given = {name: np.asarray(value) if isinstance(value, torch.Tensor) else value for name, value in options.items()}
+    ours = model.generate(pixels.numpy(), **given, output_attentions=True)
+    np.testing.assert_array_equal(ours.sequences, theirs.sequences.numpy())
+    found = ours.cross_attentions
+    assert found is not None
+    assert found.shape[:2] == ours.token_logprobs.shape
+    rows = np.arange(len(found))[:, None].repeat(found.shape[1], 1)
+    rows = rows if ours.beam_indices is None else theirs.beam_indices.numpy()[:, : found.shape[1]]
+    ended = np.cumsum(ours.sequences == reference.generation_config.eos_token_id, axis=1) > 0
+    for place, step in enumerate(theirs.cross_attentions[: found.shape[1]]):
+        layers = np.stack([layer[:, :, -1].numpy() for layer in step])  # [L, R, H, S]
+        for index, row in enumerate(rows[:, place]):
+            over = row < 0 if ours.beam_indices is not None else ended[index, -found.shape[1] + place - 1]
+            expected = np.zeros_like(found[index, place]) if over else layers[:, row]
+            np.testing.assert_allclose(found[index, place], expected, atol=1e-4)
+    return found
