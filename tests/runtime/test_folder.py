@@ -236,7 +236,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         ),
     ),
     "more layers": (
-        changed(lambda d: d["decoder"].update(layers=4)),
+        changed(lambda d: d["decoder"].update(layers=4, cross_attention_scales=[0.5] * 4)),
         ("encoder output past_key_values.3.encoder.key is missing", "output present.3.decoder.value is missing"),
     ),
     "other vocabulary": (
