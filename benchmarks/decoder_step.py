@@ -1,26 +1,32 @@
 """One decoder step of every variant beside the time that reading its weights once takes on this machine.
 
 `python -m benchmarks.decoder_step FOLDER [--beams 1 4 8] [--json]`. All variants take turns, so that a busy moment hits
-each alike; the plain read loop is one of those that take turns. `without kernels` runs the same graph on the bodies.
+each alike; the plain read loop is one of those that take turns. `without kernels` runs the same graph on the bodies;
+`onnxruntime int8` is the graph in standard operators as onnxruntime's own quantize_dynamic makes it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from fuseline.decoder import CachedDecoder, Encoded
+from fuseline.export.standard import standard
 from fuseline.folder import Folder
 from fuseline.kernels import library_info
 from fuseline.model import Model
+from fuseline.session import open_session
 
 from .machine import Floors
+from .quality import quantized_by_onnxruntime
 
 POSITION = 8  # tokens before the step that is timed, about the middle of a caption
 ROUNDS, WARM_UP = 30, 3
@@ -34,6 +40,14 @@ def without_kernels(folder: Folder, threads: int) -> CachedDecoder:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(folder.decoder_path), options, providers=["CPUExecutionProvider"])
     return CachedDecoder(session, folder.decoder)
+
+
+def stock_int8(folder: Folder, threads: int) -> CachedDecoder:
+    """onnxruntime's own 8 bits, made of the fp32 variant."""
+    graph = quantized_by_onnxruntime(standard(onnx.load(folder.path / folder.variants["fp32"].decoder)))
+    with tempfile.TemporaryDirectory() as scratch:
+        onnx.save(graph, Path(scratch) / "stock.onnx")
+        return CachedDecoder(open_session(Path(scratch) / "stock.onnx", "cpu", threads), folder.decoder)
 
 
 def step_of(decoder: CachedDecoder, encoded: Encoded, beams: int) -> Callable[[], float]:
@@ -59,6 +73,7 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bodies", action="store_true", help="also run each variant without the kernels")
+    parser.add_argument("--stock", action="store_true", help="also onnxruntime's own int8; the folder must have fp32")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     cases: dict[tuple[str, int], Callable[[], float]] = {}
@@ -75,6 +90,11 @@ def main() -> None:
             if options.bodies:
                 slow = without_kernels(model.folder, options.threads)
                 cases[f"{name} without kernels", beams] = step_of(slow, encoded, beams)
+    if options.stock:
+        stock = stock_int8(Folder.open(options.folder, "fp32"), options.threads)
+        weights["onnxruntime"] = weights["int8"]
+        for beams in options.beams:
+            cases["onnxruntime int8", beams] = step_of(stock, encoded, beams)
     times: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
     floors, bandwidths = Floors(), []
     for turn in range(WARM_UP + ROUNDS):

@@ -63,7 +63,7 @@ def all_variants(source: Path, out: Path, photos: Sequence[Path], progress: Prog
     made["int8_static"] = seen.variant("int8", static=True).graphs
     made["int4"], made["int4_nearest"] = seen.variant("int4").graphs, alone.variant("int4").graphs
     parts = {part: standard(onnx.load(out / file)) for part, file in asdict(opened.variants["fp32"]).items()}
-    made["ort_int8"] = {part: _quantize_dynamic(graph) for part, graph in parts.items()}
+    made["ort_int8"] = {part: quantized_by_onnxruntime(graph) for part, graph in parts.items()}
     made["ort_int4"] = {part: _quantize_nbits(graph) for part, graph in parts.items()}
     add_variants(out, made, default_variant="fp32")
 
@@ -107,7 +107,7 @@ def _unfolded(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _quantize_dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
+def quantized_by_onnxruntime(model: onnx.ModelProto) -> onnx.ModelProto:
     """onnxruntime's dynamic scheme, at its best: a scale for every output, and unsigned weights."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
