@@ -28,7 +28,9 @@ SPECS = [
 def export(checkpoint, out):
     from optimum.exporters.onnx import main_export
 
-    main_export(checkpoint, output=out, task="image-to-text-with-past", do_validation=False)
+    main_export(
+        checkpoint, output=out, task="image-to-text-with-past", library_name="transformers", do_validation=False
+    )
 
 
 def quantize(source, out):
