@@ -14,13 +14,11 @@ from pathlib import Path
 
 CAPTION = """
 import sys
-from pathlib import Path
-import numpy as np
+from PIL import Image
 import fuseline
 
 model = fuseline.Model.from_pretrained(sys.argv[1] or None, sys.argv[2] or None, threads=1)
-shape = [1 if isinstance(size, str) else size for size in model._pixels.shape]
-model.generate(np.zeros(shape, np.float32), num_beams=4)
+model.generate(model.image_processor([Image.new("RGB", (64, 64))]), num_beams=4)
 print("ready", flush=True)
 sys.stdin.readline()
 """

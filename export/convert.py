@@ -123,7 +123,7 @@ def _write(plan: _Plan, out: Path, reference: Any, tell: Callable[[int, str], No
     agreement: dict[str, Agreement] = {}
 
     def compare(folder: Path) -> dict[str, Any]:
-        graphs.clear()  # they are written, and hold all weights once more
+        graphs.clear()  # they are written, and what makes them holds the traced encoder
         for number, variant in enumerate(plan.schemes):
             tell(3 + number, f"comparing {variant} with transformers")
             agreement[variant] = check(folder, variant, reference)

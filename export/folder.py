@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -69,11 +69,11 @@ def write_folder(
     with _replacing(out) as folder:
         for name, text in texts.items():
             (folder / name).write_bytes(text)
-        graphs, tensors, scales = _write_graphs(folder, variants, decoder_info)
+        graphs, tensors, sizes = _write_graphs(folder, variants, decoder_info)
         about: dict[str, Any] = {
             "format": FORMAT,
             "made_by": {package: _version(package) for package in ("fuseline", "onnxruntime")},
-            "decoder": {**decoder_info, SCALES: scales},
+            "decoder": sizes,
             "default_variant": default_variant,
             "variants": graphs,
             "files": _files(folder),
@@ -161,18 +161,18 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
 def _write_graphs(
     folder: Path,
     variants: Mapping[str, Mapping[str, Model]],
-    decoder_info: Mapping[str, int],
+    decoder_info: Mapping[str, Any],
     described: Mapping[str, Any] | None = None,
     written: Mapping[bytes, str] | None = None,
-) -> tuple[dict[str, dict[str, str]], dict[str, Any], list[float]]:
-    """Write each distinct graph once. Returns fuseline.json's variants (files by part), tensors and scales.
+) -> tuple[dict[str, dict[str, str]], dict[str, Any], dict[str, Any]]:
+    """Write each distinct graph once. Returns fuseline.json's variants (files by part), tensors and decoder.
 
     described: the tensors that the graphs must have (default: those of the first variant); written: what lies in the
     folder already, by its hash.
     """
     graphs: dict[str, dict[str, str]] = {}
     tensors: dict[str, Any] = dict(described or {})
-    scales: list[float] = []
+    info = dict(decoder_info)
     written = dict(written or {})
     for variant, parts in variants.items():
         graphs[variant] = {}
@@ -182,14 +182,15 @@ def _write_graphs(
             if tensors.setdefault(part, found) != found:
                 other = "the folder's" if described else f"that of {next(iter(graphs))!r}"
                 raise ExportError(f"the {part} of variant {variant!r} has other inputs or outputs than {other}")
-            scales = scales or _scales(model)
+            if part == "decoder":
+                info.setdefault(SCALES, _scales(model))
             path = _unused(folder, f"onnx/{part}_model_{variant}")
             graphs[variant][part] = written.setdefault(_hash(model), path)
             if graphs[variant][part] == path:
                 _write_checked(model, folder / path)
             del model  # before the next one is made
-    _check_fit(tensors, decoder_info, scales)
-    return graphs, tensors, scales
+    _check_fit(tensors, info)
+    return graphs, tensors, info
 
 
 def _scales(model: onnx.ModelProto) -> list[float]:
@@ -339,11 +340,12 @@ def _check_variants(
             raise ExportError(f"variant {variant!r} has {', '.join(sorted(parts))} and must have {' and '.join(PARTS)}")
 
 
-def _check_fit(tensors: Mapping[str, Any], info: Mapping[str, Any], scales: Sequence[float]) -> None:
+def _check_fit(tensors: Mapping[str, Any], info: Mapping[str, Any]) -> None:
     """Raises one ExportError with all in which the graphs differ from each other or from decoder_info."""
     wanted = {"layers", "heads", "head_size", "vocab_size", "max_positions"}
-    if set(info) - {SCALES} != wanted:
-        raise ExportError(f"decoder_info has {', '.join(sorted(info))} and must have {', '.join(sorted(wanted))}")
+    given = info.keys() - {SCALES}
+    if given != wanted:
+        raise ExportError(f"decoder_info has {', '.join(sorted(given))} and must have {', '.join(sorted(wanted))}")
     outputs = {tensor["name"]: tensor["shape"] for tensor in tensors["decoder"]["outputs"]}
     cross = {tensor["name"] for tensor in tensors["decoder"]["inputs"] if ".encoder." in tensor["name"]}
     made = {tensor["name"] for tensor in tensors["encoder"]["outputs"]}
@@ -353,7 +355,7 @@ def _check_fit(tensors: Mapping[str, Any], info: Mapping[str, Any], scales: Sequ
     for layer in range(info["layers"]):
         for part in ("key", "value"):
             expected[f"present.{layer}.decoder.{part}"] = ["C", "R", info["heads"] * info["head_size"]]
-    for layer in range(len(scales or info.get(SCALES, ()))):
+    for layer in range(len(info[SCALES])):
         expected[QUERY.format(layer)] = ["N", info["heads"] * info["head_size"]]
     for name in sorted(expected | outputs):
         if expected.get(name) != outputs.get(name):

@@ -25,13 +25,14 @@ def assert_equal_to_transformers(reference: Any, model: Model, pixels: Any, **op
     found = ours.cross_attentions
     assert found is not None
     assert found.shape[:2] == ours.token_logprobs.shape
-    rows = np.arange(len(found))[:, None].repeat(found.shape[1], 1)
-    rows = rows if ours.beam_indices is None else theirs.beam_indices.numpy()[:, : found.shape[1]]
-    ended = np.cumsum(ours.sequences == reference.generation_config.eos_token_id, axis=1) > 0
+    if ours.beam_indices is None:
+        ended = np.cumsum(ours.sequences == reference.generation_config.eos_token_id, axis=1) > 0
+        rows = np.where(ended[:, -found.shape[1] - 1 : -1], -1, np.arange(len(found))[:, None])
+    else:
+        rows = theirs.beam_indices.numpy()[:, : found.shape[1]]
     for place, step in enumerate(theirs.cross_attentions[: found.shape[1]]):
         layers = np.stack([layer[:, :, -1].numpy() for layer in step])  # [L, R, H, S]
         for index, row in enumerate(rows[:, place]):
-            over = row < 0 if ours.beam_indices is not None else ended[index, -found.shape[1] + place - 1]
-            expected = np.zeros_like(found[index, place]) if over else layers[:, row]
+            expected = np.zeros_like(found[index, place]) if row < 0 else layers[:, row]
             np.testing.assert_allclose(found[index, place], expected, atol=1e-4)
     return found

@@ -38,9 +38,8 @@ class System:
     def generate(self, pixels, num_beams, max_length):
         generation = self.model.generate(pixels, num_beams=num_beams, max_length=max_length)
         self.steps = generation.timings.steps
-        self.timings = generation.timings
         return generation.sequences.tolist()
 
     def search_share(self, pixels, num_beams, max_length):
-        self.generate(pixels, num_beams, max_length)
-        return self.timings.search / self.timings.total
+        timings = self.model.generate(pixels, num_beams=num_beams, max_length=max_length).timings
+        return timings.search / timings.total

@@ -18,14 +18,12 @@ import numpy.typing as npt
 
 from .errors import InputError
 from .folder import QUERY
+from .scores import Float32, Int64, log_softmax
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, OrtValue
 
     from .folder import DecoderSizes
-
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
 
 NO_ATTENTIONS = (
     "output_attentions needs a decoder graph that gives its cross-attention queries, and this one does not; export the "
@@ -106,7 +104,6 @@ class CachedDecoder:
         """session: the decoder graph of these sizes."""
         self._session = session
         self._sizes = sizes
-        self._max_positions = sizes.max_positions
         self._idle: list[_Buffers] = []
         self._returned: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -120,7 +117,7 @@ class CachedDecoder:
             raise InputError(f"num_beams and max_length must be at least 1, not {num_beams} and {max_length}")
         if attentions and not self._sizes.cross_attention_scales:
             raise InputError(NO_ATTENTIONS)
-        shape = _Shape(encoded.batch * num_beams, min(max_length, self._max_positions), attentions)
+        shape = _Shape(encoded.batch * num_beams, min(max_length, self._sizes.max_positions), attentions)
         buffers = self._take(shape) or _Buffers(self._session, shape, self._sizes)
         buffers.begin(encoded)
         state = State(buffers)
@@ -137,7 +134,7 @@ class CachedDecoder:
         if state.position + length > state.capacity:
             raise InputError(
                 f"the decoder's cache has room for {state.capacity} positions and {state.position} are taken, so "
-                f"{length} more do not fit; ask for a larger max_length, of at most {self._max_positions}"
+                f"{length} more do not fit; ask for a larger max_length, of at most {self._sizes.max_positions}"
             )
         logits = state._buffers.run(state.position, tokens, parents)
         state.position += length
@@ -145,7 +142,7 @@ class CachedDecoder:
 
     def attentions(self, state: State) -> Float32:
         """See Decoder.attentions. Computed of queries and keys, since the fused operator never writes them down."""
-        return state._buffers.attentions(self._sizes)
+        return state._buffers.attentions()
 
     def narrow(self, state: State, photos: Int64) -> State:
         """See Decoder.narrow. Copies what is in the caches, and the photos' cross-attention K/V."""
@@ -186,12 +183,12 @@ class _Buffers:
         self.shape = shape
         self.stepping = False  # from the beginning of a step until it returns
         self._session = session
+        self._sizes = sizes
         self._binding = session.io_binding()
         self._own_rows = np.arange(shape.rows, dtype=np.int64)[:, None]
         self._position = np.zeros(1, np.int64)  # int64[1]
         self._table = np.zeros((shape.rows, shape.capacity), np.int64)  # int64[R, C]
         self._logits = np.zeros((shape.rows, sizes.vocab_size), np.float32)  # float32[R, V]
-        self._queries = np.zeros((sizes.layers if shape.attentions else 0, 0, sizes.width), np.float32)  # [L, R x T, E]
         self._caches: list[Float32] = []  # 2 L of float32[C, R, E]; the binding does not keep them alive
         self._encoded: Encoded | None = None
         self._bind_input("position", self._position)
@@ -243,10 +240,11 @@ class _Buffers:
         self.stepping = False
         return self._logits
 
-    def attentions(self, sizes: DecoderSizes) -> Float32:
+    def attentions(self) -> Float32:
         """float32[L, R, H, S] of the last token of every row."""
         assert self._encoded is not None  # since begin
-        rows, heads, size = self.shape.rows, sizes.heads, sizes.head_size
+        sizes, rows = self._sizes, self.shape.rows
+        heads, size = sizes.heads, sizes.head_size
         photos = self._encoded.batch
         last = self._queries.reshape(sizes.layers, rows, -1, sizes.width)[:, :, -1]
         weights = []
@@ -254,17 +252,17 @@ class _Buffers:
             key_BSE = self._encoded.values[f"past_key_values.{layer}.encoder.key"].numpy()
             key_BHDS = key_BSE.reshape(photos, -1, heads, size).transpose(0, 2, 3, 1)
             query_BHGD = last[layer].reshape(photos, -1, heads, size).transpose(0, 2, 1, 3)
-            scores = np.float32(scale) * (query_BHGD @ key_BHDS)
-            raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
-            weights_BHGS = raised / raised.sum(axis=-1, keepdims=True)
-            weights.append(weights_BHGS.transpose(0, 2, 1, 3).reshape(rows, heads, -1))
+            scores_BHGS = np.float32(scale) * (query_BHGD @ key_BHDS)
+            scores = scores_BHGS.transpose(0, 2, 1, 3).reshape(rows * heads, -1)
+            weights.append(np.exp(log_softmax(scores)).reshape(rows, heads, -1))
         return np.stack(weights)
 
     def _bind_tokens(self, length: int) -> None:
         """Memory for so many tokens a row, and for their queries."""
         self._tokens = np.zeros((self.shape.rows, length), np.int64)  # int64[R, T]
         self._bind_input("input_ids", self._tokens)
-        self._queries = np.zeros((len(self._queries), self._tokens.size, self._queries.shape[2]), np.float32)
+        watched = self._sizes.layers if self.shape.attentions else 0
+        self._queries = np.zeros((watched, self._tokens.size, self._sizes.width), np.float32)  # float32[L, R x T, E]
         for layer, query in enumerate(self._queries):
             self._bind_output(QUERY.format(layer), query)
 

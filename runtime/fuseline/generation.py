@@ -79,7 +79,7 @@ class Generation:
     cross_attentions: npt.NDArray[np.float32] | None = None
     """with output_attentions: where each generated token looked, float32[B x num_return_sequences, T - prompt, L, H,
     S], the weights of the decoder's L layers and H heads over the S encoder positions, in the row that it continued; 0
-    after the end"""
+    after the end; None where there was no step"""
 
 
 @dataclass(frozen=True, init=False)

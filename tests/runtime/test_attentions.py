@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from fuseline import Model
-from fuseline.errors import FolderError, InputError
+from fuseline.errors import InputError
 from tests import attentions, tiny
 
 
@@ -96,12 +97,8 @@ def test_a_decoder_without_queries_says_the_same_and_refuses_them(model: Model, 
         old.generate(pixels, output_attentions=True)
 
 
-@pytest.mark.parametrize("scales", [[0.5], "0.5", [0.5, None, 0.5], [0.5, float("nan"), 0.5], [True, 1.0, 1.0]])
-def test_scales_that_are_not_a_number_a_layer(folder: Path, tmp_path: Path, scales: Any) -> None:
-    out = Path(shutil.copytree(folder, tmp_path / "bad"))
-    about = json.loads((out / "fuseline.json").read_text())
-    assert about["decoder"]["layers"] == 3
-    about["decoder"]["cross_attention_scales"] = scales
-    (out / "fuseline.json").write_text(json.dumps(about))
-    with pytest.raises(FolderError, match=r"'cross_attention_scales' is wrong; it must be a number for each layer"):
-        Model.from_pretrained(out)
+def test_a_search_that_never_began_has_none(model: Model) -> None:
+    stopped = threading.Event()
+    stopped.set()
+    found = model.generate(tiny.photos(2), output_attentions=True, cancel=stopped, partial=True)
+    assert found.finish_reasons == ("cancelled", "cancelled") and found.cross_attentions is None

@@ -239,6 +239,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         changed(lambda d: d["decoder"].update(layers=4, cross_attention_scales=[0.5] * 4)),
         ("encoder output past_key_values.3.encoder.key is missing", "output present.3.decoder.value is missing"),
     ),
+    **{
+        f"scales {scales}": (
+            changed(lambda d, scales=scales: d["decoder"].update(cross_attention_scales=scales)),
+            ("'cross_attention_scales' is wrong; it must be a number for each layer",),
+        )
+        for scales in ([0.5], "0.5", [0.5, None, 0.5], [0.5, float("nan"), 0.5], [True, 1.0, 1.0])
+    },
     "other vocabulary": (
         changed(lambda d: d["decoder"].update(vocab_size=98)),
         ("decoder output logits is [R, 97] and must be [R, 98]",),

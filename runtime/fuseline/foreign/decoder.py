@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..decoder import NO_ATTENTIONS, Encoded, Float32, Int64, State, rows_of
+from ..decoder import NO_ATTENTIONS, Encoded, State, rows_of
 from ..errors import FolderError, InputError
 from ..folder import DecoderSizes, Tensor
+from ..scores import Float32, Int64
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, OrtValue

@@ -120,7 +120,7 @@ class Search:
             num_return_sequences=self._config.num_return_sequences,
             scores=None if scores is None else tuple(scores),
             logits=None if steps.logits is None else tuple(steps.logits),
-            cross_attentions=None if steps.attentions is None else _attentions(self._found, steps.attentions),
+            cross_attentions=_attentions(self._found, steps.attentions) if steps.attentions else None,
         )
 
     def _stop(self, reason: str) -> bool:
