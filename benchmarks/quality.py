@@ -144,12 +144,10 @@ def agreement(folder: Path, photos: int) -> dict[str, tuple[NextTokens, int]]:
     opened = Folder.open(folder)
     base = Model(Folder.open(folder, "fp32"))
     batches = [base.image_processor([photo]) for photo in generated_photos(photos)]
-    found = {}
-    for name in opened.variants:
-        files = opened.variants[name]
-        size = sum(opened.bytes_of(each) for each in (files.encoder, files.decoder))
-        found[name] = (next_tokens(base, [Model(Folder.open(folder, name))], batches)[0], size)
-    return found
+    agreed = next_tokens(base, [Model(Folder.open(folder, name)) for name in opened.variants], batches)
+    parts = {name: (files.encoder, files.decoder) for name, files in opened.variants.items()}
+    sizes = [sum(opened.bytes_of(file) for file in files) for files in parts.values()]
+    return dict(zip(parts, zip(agreed, sizes, strict=True), strict=True))
 
 
 @dataclass(frozen=True)

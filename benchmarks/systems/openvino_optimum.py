@@ -13,13 +13,15 @@ SPECS = [Spec("openvino-optimum-fp32", reads="optimum-openvino")]
 def export(checkpoint, out):
     from optimum.exporters.openvino import main_export
 
-    main_export(checkpoint, output=out, task="image-to-text-with-past")
+    main_export(checkpoint, output=out, task="image-to-text-with-past", library_name="transformers")
 
 
 def imports():
     import torch
     from optimum.intel import OVModelForVision2Seq
-    from transformers import AutoImageProcessor
+
+    # transformers 5 does not give it out at its top without torchvision, of which the index has no build for CPUs alone.
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     return torch, AutoImageProcessor, OVModelForVision2Seq
 
@@ -28,6 +30,6 @@ class System(onnx.System):
     def __init__(self, folder, threads):
         self.torch, processor, kind = imports()
         self.torch.set_num_threads(threads)
-        self.processor = processor.from_pretrained(folder, use_fast=False)
+        self.processor = processor.from_pretrained(folder, backend="pil")
         settings = {"INFERENCE_NUM_THREADS": str(threads), "INFERENCE_PRECISION_HINT": "f32"}
         self.model = kind.from_pretrained(folder, ov_config=settings, use_cache=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,22 @@ ACTIVATIONS: tuple[Activation, ...] = ("", "relu", "gelu", "gelu_tanh", "quick_g
 ISAS = kernels().available_isas if isinstance(kernels(), Native) else ()  # type: ignore[attr-defined]
 
 
-@pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+@contextmanager
+def using(isa: str) -> Iterator[None]:
     native = kernels()
     assert isinstance(native, Native)
     before = native.info.isa
-    native.use_isa(request.param)
-    yield request.param
-    native.use_isa(before)
+    native.use_isa(isa)
+    try:
+        yield
+    finally:
+        native.use_isa(before)
+
+
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    with using(request.param):
+        yield request.param
 
 
 def run(g: Graph, feed: dict[str, Array], fused: bool, threads: int = 2) -> list[Array]:
@@ -130,19 +139,13 @@ def check_linear(
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_random_layers(data: st.DataObject) -> None:
-    native = kernels()
-    assert isinstance(native, Native)
-    before = native.info.isa
-    native.use_isa(data.draw(st.sampled_from(ISAS)))
-    try:
-        rows, inputs, outputs = (data.draw(st.integers(least, 300)) for least in (0, 1, 1))
-        rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-        weight = rng.normal(size=(inputs, outputs)).astype(np.float32) * np.float32(inputs**-0.5)
-        x = rng.normal(size=(rows, inputs)).astype(np.float32)
-        scheme, activation = data.draw(st.sampled_from(SCHEMES)), data.draw(st.sampled_from(ACTIVATIONS))
+    rows, inputs, outputs = (data.draw(st.integers(least, 300)) for least in (0, 1, 1))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    weight = rng.normal(size=(inputs, outputs)).astype(np.float32) * np.float32(inputs**-0.5)
+    x = rng.normal(size=(rows, inputs)).astype(np.float32)
+    scheme, activation = data.draw(st.sampled_from(SCHEMES)), data.draw(st.sampled_from(ACTIVATIONS))
+    with using(data.draw(st.sampled_from(ISAS))):
         check_linear(x, weight, rng.normal(size=outputs).astype(np.float32), scheme, activation, None)
-    finally:
-        native.use_isa(before)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -218,6 +221,20 @@ def softmax(scores: Array) -> Array:
 
 @pytest.mark.parametrize(("rows", "tokens", "heads", "size", "capacity", "position"), SELF)
 def test_self_attention(isa: str, rows: int, tokens: int, heads: int, size: int, capacity: int, position: int) -> None:
+    check_self_attention(rows, tokens, heads, size, capacity, position)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_random_self_attention(data: st.DataObject) -> None:
+    rows, tokens, heads, size = (data.draw(st.integers(1, most)) for most in (9, 5, 6, 130))
+    position = data.draw(st.integers(0, 70))
+    capacity = position + tokens + data.draw(st.integers(0, 3))
+    with using(data.draw(st.sampled_from(ISAS))):
+        check_self_attention(rows, tokens, heads, size, capacity, position)
+
+
+def check_self_attention(rows: int, tokens: int, heads: int, size: int, capacity: int, position: int) -> None:
     feed = self_feed(rows, tokens, heads, size, capacity, position)
     g = self_graph(heads, size)
     found, of_body = run(g, feed, fused=True), run(g, feed, fused=False)
@@ -256,17 +273,38 @@ def test_bad_input_of_self_attention_is_refused_by_the_node(changes: dict[str, A
         run(self_graph(3, 8), feed, fused=True)
 
 
-@pytest.mark.parametrize(
-    ("photos", "beams", "positions", "heads", "size"), [(1, 4, 197, 2, 64), (3, 2, 5, 3, 7), (2, 1, 1, 1, 80)]
-)
-def test_cross_attention(isa: str, photos: int, beams: int, positions: int, heads: int, size: int) -> None:
+@cache
+def cross_graph(heads: int, size: int) -> Graph:
     g, width = _new_graph("attention"), heads * size
     query = g.input("query", TensorProto.FLOAT, ["N", width])
     key, value = (g.input(name, TensorProto.FLOAT, ["B", "S", width]) for name in ("key", "value"))
     g.output(cross_attention(g, query, key, value, heads, size, 0.3), TensorProto.FLOAT, ["N", width])
-    rng = np.random.default_rng(size)
+    return g
+
+
+def cross_feed(photos: int, beams: int, positions: int, width: int) -> dict[str, Array]:
+    rng = np.random.default_rng(width)
     shapes = {"query": (photos * beams, width), "key": (photos, positions, width), "value": (photos, positions, width)}
-    feed: dict[str, Array] = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("photos", "beams", "positions", "heads", "size"), [(1, 4, 197, 2, 64), (3, 2, 5, 3, 7), (2, 1, 1, 1, 80)]
+)
+def test_cross_attention(isa: str, photos: int, beams: int, positions: int, heads: int, size: int) -> None:
+    check_cross_attention(photos, beams, positions, heads, size)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_random_cross_attention(data: st.DataObject) -> None:
+    sizes = [data.draw(st.integers(1, most)) for most in (4, 9, 300, 6, 130)]
+    with using(data.draw(st.sampled_from(ISAS))):
+        check_cross_attention(*sizes)
+
+
+def check_cross_attention(photos: int, beams: int, positions: int, heads: int, size: int) -> None:
+    g, feed = cross_graph(heads, size), cross_feed(photos, beams, positions, heads * size)
     [found], [of_body] = run(g, feed, fused=True), run(g, feed, fused=False)
     np.testing.assert_allclose(found, of_body, rtol=1e-5, atol=2e-6)
     for n in range(photos * beams):
@@ -275,13 +313,15 @@ def test_cross_attention(isa: str, photos: int, beams: int, positions: int, head
             keys, values = (feed[name][n // beams, :, part].astype(np.float64) for name in ("key", "value"))
             wanted = softmax(keys @ feed["query"][n, part] * 0.3) @ values
             np.testing.assert_allclose(found[n, part], wanted, rtol=1e-5, atol=2e-6)
-    with pytest.raises(Exception, match="as many rows as the others"):
-        run(g, feed | {"query": np.zeros((photos * beams + 1, width), np.float32)} if photos > 1 else bad(feed), True)
 
 
-def bad(feed: dict[str, Array]) -> dict[str, Array]:
-    """No positions to attend to."""
-    return feed | {name: feed[name][:, :0] for name in ("key", "value")}
+def test_bad_input_of_cross_attention_is_refused_by_the_node(isa: str) -> None:
+    feed = cross_feed(3, 2, 5, 21)
+    rows = {"query": np.zeros((7, 21), np.float32)}  # not a multiple of the photos
+    none = {name: feed[name][:, :0] for name in ("key", "value")}
+    for changes in (rows, none):
+        with pytest.raises(Exception, match="the node CrossAttention: .*as many rows as the others"):
+            run(cross_graph(3, 7), feed | changes, fused=True)
 
 
 def test_every_operator_has_a_body_and_no_other_has() -> None:
