@@ -20,7 +20,7 @@ def imports():
     import torch
     from optimum.intel import OVModelForVision2Seq
 
-    # transformers 5 does not give it out at its top without torchvision, of which the index has no build for CPUs alone.
+    # transformers 5 does not give it out at its top without torchvision, which nothing else here needs.
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     return torch, AutoImageProcessor, OVModelForVision2Seq
