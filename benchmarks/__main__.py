@@ -140,7 +140,8 @@ def _quality(options: argparse.Namespace) -> int:
     found = evaluate(folder, options.data, split="val", limit=options.limit, name="flickr8k val", write=False)
     large = quality.agreement(options.large, 16) if options.large else {}
     features = ", ".join(machine()["features"])
-    page = quality.Page(found, large, f"{machine()['cpu']} ({features}), {machine()['cores']} cores", options.note)
+    where = f"{machine()['cpu']} ({features}), {machine()['cores']} cores"
+    page = quality.Page(found, quality.hashes(folder), large, where, options.note)
     print(page.write(options.out))
     return 0
 

@@ -150,11 +150,20 @@ def agreement(folder: Path, photos: int) -> dict[str, tuple[NextTokens, int]]:
     return dict(zip(parts, zip(agreed, sizes, strict=True), strict=True))
 
 
+def hashes(folder: Path) -> dict[str, list[str]]:
+    """sha256 of the encoder's and the decoder's graph of every variant."""
+    opened = Folder.open(folder)
+    return {name: [opened.hashes[file] for file in asdict(files).values()] for name, files in opened.variants.items()}
+
+
 @dataclass(frozen=True)
 class Page:
-    """What quality.md says. large: what agreement found of a full-size model; note: about the floats."""
+    """What quality.md says. hashes: of every variant's graphs; large: what agreement found of a full-size model;
+    note: about the floats.
+    """
 
     evaluation: Evaluation
+    hashes: Mapping[str, Sequence[str]]
     large: Mapping[str, tuple[NextTokens, int]]
     machine: str
     note: str
@@ -184,6 +193,8 @@ class Page:
             "![CIDEr and size of every variant](quality.svg)",
             "",
             *_table(self.evaluation),
+            "",
+            *_hashes(self.hashes),
             *(["", *_large(self.large)] if self.large else []),
         ]
 
@@ -202,6 +213,20 @@ def _table(evaluation: Evaluation) -> list[str]:
         cells.append(f"{1 - scored.scores['CIDEr'] / base:.2%}")
         rows.append(cells)
     return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _hashes(found: Mapping[str, Sequence[str]]) -> list[str]:
+    lines = [
+        f"The same floats and photos give the same bytes; the first {CALIBRATION} photos of `train` calibrate here.",
+        "The first 16 digits of the graphs' sha256, as they came out here:",
+        "",
+        "| variant | encoder | decoder |",
+        "| --- | --- | --- |",
+    ]
+    return [
+        *lines,
+        *(f"| {ROWS[name]} | {encoder[:16]} | {decoder[:16]} |" for name, (encoder, decoder) in found.items()),
+    ]
 
 
 def _large(found: Mapping[str, tuple[NextTokens, int]]) -> list[str]:

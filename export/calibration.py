@@ -78,6 +78,16 @@ class Calibration:
         return self._graphs[part].moments()
 
 
+def products(seen: Array) -> Array:
+    """float64[I, I]: the sum of x x' over the rows x of float32[R, I].
+
+    In float64, since the order of adding is the CPU's: in float32 its last bits decided some of the codes.
+    """
+    exact = seen.astype(np.float64)
+    result: Array = exact.T @ exact
+    return result
+
+
 class _Watched:
     """A graph whose layers' inputs come out beside its results."""
 
@@ -107,7 +117,7 @@ class _Watched:
             seen = value.reshape(-1, value.shape[-1])
             if rows is not None and len(seen) == len(rows):
                 seen = seen[rows]
-            self._sums[name] = self._sums.get(name, 0.0) + (seen.T @ seen).astype(np.float64)
+            self._sums[name] = self._sums.get(name, 0.0) + products(seen)
             self._rows[name] = self._rows.get(name, 0) + len(seen)
         return {name: values[name] for name in self._results}
 

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import report, systems
 from benchmarks.__main__ import main
+from benchmarks.errors import first_sentence
 from benchmarks.profile import GLUE, PYTHON, Span, chrome_trace, table
 from benchmarks.records import median, pick, read
 from benchmarks.run import agreement
@@ -114,6 +115,18 @@ def test_a_mistake_gets_one_sentence(arguments: list[str], said: str, capsys: py
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("one\ntwo", "ValueError: one"),
+        ("", "ValueError: without a message"),
+        ("Exception from a.cpp:2:\nCaught: Exception from b.cpp:7:\nshapes differ\n", "ValueError: shapes differ"),
+    ],
+)
+def test_a_refusal_says_what_was_wrong_and_not_where(message: str, said: str) -> None:
+    assert first_sentence(ValueError(message)) == said
 
 
 def test_every_system_has_what_its_file_promises() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
+from fuseline.export.calibration import products
 from fuseline.export.rounding import gptq, nearest, search_scales
 
 
@@ -59,3 +62,9 @@ def test_gptq_without_moments_is_nearest() -> None:
     scales = search_scales(weight, 32)
     for moments in (np.eye(64), np.zeros((64, 64))):
         np.testing.assert_array_equal(gptq(weight, scales, 32, moments), nearest(weight, scales, 32))
+
+
+def test_what_layers_see_is_summed_so_that_the_order_does_not_count() -> None:
+    seen = np.random.default_rng(0).normal(size=(3000, 7)).astype(np.float32)
+    exact = [[math.fsum(float(a) * float(b) for a, b in zip(x, y, strict=True)) for y in seen.T] for x in seen.T]
+    np.testing.assert_allclose(products(seen), exact, rtol=1e-11)
