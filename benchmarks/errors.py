@@ -12,7 +12,7 @@ class Refused(BenchmarkError):
 def first_sentence(error: BaseException) -> str:
     """The type and the first line of any exception that says more than where it came from, short enough for a table."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not ("Exception from" in line and line.endswith(":"))]  # OpenVINO's way
+    telling = [line for line in lines if not line.endswith(":")]
     said = (telling or lines or ["without a message"])[0]
     name = "" if isinstance(error, BenchmarkError) else f"{type(error).__name__}: "
     return (name + said)[:400]

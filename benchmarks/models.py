@@ -99,7 +99,9 @@ def made_for(spec: systems.Spec, model: Model, threads: int) -> Made:
     """
     if model.shipped:
         if spec.reads != "fuseline":
-            raise Refused("this model is a folder of fuseline, which the system cannot read")
+            raise Refused(
+                "this model is a folder of fuseline, and the system reads a checkpoint or what is made of one"
+            )
         return Made(checkpoint(model))
     return _made(spec.reads, model, threads)
 

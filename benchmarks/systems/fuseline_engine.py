@@ -5,9 +5,11 @@ from __future__ import annotations
 from . import CHECKPOINT, Export, Spec
 
 VARIANTS = ("fp32", "int8", "fp16", "int4")
-EXPORTS = {"fuseline": Export(CHECKPOINT, "export")}
+QUICK_BODIES = ("fp32", "int8")  # the bodies of the others take minutes
+EXPORTS = {"fuseline": Export(CHECKPOINT, "export"), "standard": Export("fuseline", "export_standard")}
 SPECS = [Spec(f"fuseline-{name}", name, "fuseline", {"variant": name}, scaling=True) for name in VARIANTS] + [
-    Spec(f"onnxruntime-{name}", name, "fuseline", {"variant": name}, {"FUSELINE_KERNELS": "off"}) for name in VARIANTS
+    Spec(f"onnxruntime-{name}", name, "fuseline", {"variant": name}, {"FUSELINE_KERNELS": "off"}, name in QUICK_BODIES)
+    for name in VARIANTS
 ]
 
 
@@ -15,6 +17,26 @@ def export(checkpoint, out):
     from fuseline.export.convert import SCHEMES, export
 
     export(checkpoint, out, [name for name in VARIANTS if name in SCHEMES])
+
+
+def export_standard(folder, out):
+    """The float graphs without an operator of ours, for a system that knows no functions of a model."""
+    import json
+    import shutil
+
+    import onnx
+
+    from fuseline.export.folder import save_graph
+    from fuseline.export.standard import standard
+    from fuseline.folder import Folder
+
+    found = Folder.open(folder, "fp32")
+    out.mkdir()
+    for part, path in (("encoder", found.encoder_path), ("decoder", found.decoder_path)):
+        save_graph(standard(onnx.load(path)), out / f"{part}.onnx")
+    for name in ("config.json", "generation_config.json", "preprocessor_config.json"):
+        shutil.copy(folder / name, out)
+    (out / "decoder.json").write_text(json.dumps(vars(found.decoder)))
 
 
 def imports():

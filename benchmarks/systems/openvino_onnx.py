@@ -1,12 +1,35 @@
-"""OpenVINO reading fuseline's own ONNX files, under fuseline's search."""
+"""OpenVINO on fuseline's graphs, under fuseline's search; for int8 NNCF compresses the weights, as its guide says.
+
+It knows no functions of a model, which our operators are to it. So it is given them in standard operators.
+"""
 
 from __future__ import annotations
 
-from . import Spec
+import json
+import shutil
+from pathlib import Path
+
+from . import Export, Spec
 
 REQUIREMENTS = "openvino"
 WITH_FUSELINE = True  # its search and its image processor
-SPECS = [Spec(f"openvino-onnx-{name}", name, "fuseline", {"variant": name}) for name in ("fp32", "int8")]
+EXPORTS = {"openvino-int8": Export("standard", "compress")}
+SPECS = [
+    Spec("openvino-onnx-fp32", "fp32", "standard", {"suffix": "onnx"}),
+    Spec("openvino-onnx-int8", "int8", "openvino-int8", {"suffix": "xml"}),
+]
+
+
+def compress(source, out):
+    import nncf
+    import openvino
+
+    out.mkdir()
+    for part in ("encoder", "decoder"):
+        model = openvino.Core().read_model(source / f"{part}.onnx")
+        openvino.save_model(nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM), out / f"{part}.xml")
+    for path in source.glob("*.json"):
+        shutil.copy(path, out)
 
 
 def imports():
@@ -19,19 +42,22 @@ def imports():
 
 
 class System:
-    def __init__(self, folder, threads, variant):
-        from fuseline.folder import Folder
+    def __init__(self, folder, threads, suffix):
+        from fuseline.folder import DecoderSizes
         from fuseline.generation import GenerationConfig
         from fuseline.images import ImageProcessor, load_image
 
         self.np, openvino, _, search = imports()
-        self.load_image, self.search, found = load_image, search.search, Folder.open(folder, variant)
-        self.config = GenerationConfig.from_folder(found.generation_config, found.config, found.path)
-        self.processor = ImageProcessor.from_config(found.preprocessor_config, "preprocessor_config.json")
+        self.load_image, self.search = load_image, search.search
+        read = {path.stem: json.loads(path.read_text()) for path in Path(folder).glob("*.json")}
+        self.config = GenerationConfig.from_folder(read["generation_config"], read["config"], folder)
+        self.processor = ImageProcessor.from_config(read["preprocessor_config"], "preprocessor_config.json")
         settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
         core = openvino.Core()
-        self.encoder = core.compile_model(found.encoder_path, "CPU", settings)
-        self.decoder = Decoder(self.np, core.compile_model(found.decoder_path, "CPU", settings), found.decoder)
+        self.encoder, decoder = (
+            core.compile_model(Path(folder) / f"{part}.{suffix}", "CPU", settings) for part in ("encoder", "decoder")
+        )
+        self.decoder = Decoder(self.np, decoder, DecoderSizes(**read["decoder"]))
 
     def pixels(self, photos):
         return self.processor([self.load_image(photo) for photo in photos])
@@ -55,7 +81,7 @@ class Decoder:
     def __init__(self, np, compiled, sizes):
         self.np, self.compiled, self.sizes = np, compiled, sizes
 
-    def start(self, encoded, num_beams, max_length):
+    def start(self, encoded, num_beams, max_length, attentions=False):
         rows, sizes, state = encoded.batch * num_beams, self.sizes, type("State", (), {})()
         capacity = min(max_length, sizes.max_positions)
         names = [f"{i}.decoder.{part}" for i in range(sizes.layers) for part in ("key", "value")]

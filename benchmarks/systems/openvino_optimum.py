@@ -11,7 +11,7 @@ from . import optimum_onnx as onnx
 
 REQUIREMENTS = "optimum-intel"
 EXPORTS = {"optimum-openvino": Export(CHECKPOINT, "export")}
-SPECS = [Spec("openvino-optimum-fp32", reads="optimum-openvino")]
+SPECS = [Spec("openvino-optimum-fp32", reads="optimum-openvino", quick=False)]
 
 
 def _without_torchvision():

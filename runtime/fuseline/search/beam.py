@@ -32,12 +32,9 @@ class Candidates(NamedTuple):
 
     def picked(self, places: Int64) -> Candidates:
         """Those in these places, int64[B, k], of each photo."""
-        return Candidates(
-            np.take_along_axis(self.scores, places, axis=1),
-            np.take_along_axis(self.logprobs, places, axis=1),
-            np.take_along_axis(self.tokens, places, axis=1),
-            np.take_along_axis(self.rows, places, axis=1),
-        )
+        photos, offered = self.scores.shape
+        flat = places + np.arange(0, photos * offered, offered)[:, None]
+        return Candidates(*(each.ravel()[flat] for each in self))
 
 
 class Open(NamedTuple):
@@ -124,16 +121,12 @@ class Beams:
                 continue
             finished = []
             for rank in np.flatnonzero(why[photo, : self._size]).tolist():
-                scores, logprobs, tokens, rows = (each[photo, rank] for each in candidates)
-                finished.append(
-                    Hypothesis(
-                        np.append(at.history[rows, : at.length], tokens),
-                        np.append(at.logprobs[rows, :place], logprobs),
-                        np.append(at.origins[rows, :place], rows),
-                        float(scores / divisor),
-                        REASONS[why[photo, rank]],
-                    )
-                )
+                score, logprob, token, row = (each[photo, rank] for each in candidates)
+                sequence = at.history[row, : at.length + 1].copy()
+                logprobs, origins = at.logprobs[row, : place + 1].copy(), at.origins[row, : place + 1].copy()
+                sequence[-1], logprobs[-1], origins[-1] = token, logprob, row
+                reason = REASONS[why[photo, rank]]
+                finished.append(Hypothesis(sequence, logprobs, origins, float(score / divisor), reason))
             pool.add(finished)
 
     def _close(self, best: Float32) -> None:
@@ -235,7 +228,7 @@ def continuations(values: Float32, indices: Int64, scores: Float32, keep: int) -
     with np.errstate(over="ignore"):  # a replaced -inf is the lowest float32 already
         sums = values + scores.reshape(-1, 1)
     order = np.argsort(-sums.reshape(photos, beams * offered), axis=1, kind="stable")[:, :keep]
-    picked = order + (np.arange(photos) * (beams * offered))[:, None]
+    picked = order + np.arange(0, photos * beams * offered, beams * offered)[:, None]
     return Candidates(sums.ravel()[picked], values.ravel()[picked], indices.ravel()[picked], picked // offered)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -102,8 +103,10 @@ class Steps:
 
         What is kept is copied, so all narrowings together copy less than what all photos have.
         """
+        if not self._narrows or len(self._photos) == 1:
+            return
         going_on = self._photos[live[self._photos]]
-        if self._narrows and 0 < len(going_on) <= len(self._photos) * MOST_LEFT:
+        if 0 < len(going_on) <= len(self._photos) * MOST_LEFT:
             self._state = self._decoder.narrow(self._state, np.searchsorted(self._photos, going_on))
             self._photos = going_on
 
@@ -118,6 +121,7 @@ class Steps:
         return self._all
 
 
+@lru_cache(maxsize=64)
 def length_divisors(max_new_tokens: int, length_penalty: float) -> Float32:
     """float32[max_new_tokens + 1]: n ** length_penalty, which divides the score of n generated tokens; 1 for n = 0.
 
@@ -130,4 +134,5 @@ def length_divisors(max_new_tokens: int, length_penalty: float) -> Float32:
         raise InputError(
             f"length_penalty={length_penalty} is too far from 0 for sequences of {max_new_tokens} new tokens"
         )
+    divisors.flags.writeable = False  # the next search reads the same
     return divisors
