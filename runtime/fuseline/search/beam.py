@@ -34,7 +34,8 @@ class Candidates(NamedTuple):
         """Those in these places, int64[B, k], of each photo."""
         photos, offered = self.scores.shape
         flat = places + np.arange(0, photos * offered, offered)[:, None]
-        return Candidates(*(each.ravel()[flat] for each in self))
+        scores, logprobs, tokens, rows = self
+        return Candidates(scores.ravel()[flat], logprobs.ravel()[flat], tokens.ravel()[flat], rows.ravel()[flat])
 
 
 class Open(NamedTuple):
