@@ -8,7 +8,14 @@ VARIANTS = ("fp32", "int8", "fp16", "int4")
 QUICK_BODIES = ("fp32", "int8")  # the bodies of the others take minutes
 EXPORTS = {"fuseline": Export(CHECKPOINT, "export"), "standard": Export("fuseline", "export_standard")}
 SPECS = [Spec(f"fuseline-{name}", name, "fuseline", {"variant": name}, scaling=True) for name in VARIANTS] + [
-    Spec(f"onnxruntime-{name}", name, "fuseline", {"variant": name}, {"FUSELINE_KERNELS": "off"}, name in QUICK_BODIES)
+    Spec(
+        f"onnxruntime-{name}",
+        name,
+        "fuseline",
+        {"variant": name},
+        {"FUSELINE_KERNELS": "off"},
+        quick=name in QUICK_BODIES,
+    )
     for name in VARIANTS
 ]
 

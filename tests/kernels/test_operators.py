@@ -239,7 +239,7 @@ def check_self_attention(rows: int, tokens: int, heads: int, size: int, capacity
     g = self_graph(heads, size)
     found, of_body = run(g, feed, fused=True), run(g, feed, fused=False)
     for each, wanted in zip(found, of_body, strict=True):
-        np.testing.assert_allclose(each, wanted, rtol=1e-5, atol=5e-6)
+        np.testing.assert_allclose(each, wanted, rtol=1e-5, atol=2e-6)
     query, key, value = feed["qkv"].astype(np.float64).reshape(rows, tokens, 3, heads, size).transpose(2, 0, 1, 3, 4)
     for r in range(rows):
         for t in range(tokens):
@@ -253,7 +253,7 @@ def check_self_attention(rows: int, tokens: int, heads: int, size: int, capacity
             for h in range(heads):
                 part = slice(h * size, (h + 1) * size)
                 wanted = softmax(keys[:, part] @ query[r, t, h] * size**-0.5) @ values[:, part]
-                np.testing.assert_allclose(found[0][r * tokens + t, part], wanted, rtol=1e-5, atol=5e-6)
+                np.testing.assert_allclose(found[0][r * tokens + t, part], wanted, rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -306,13 +306,13 @@ def test_random_cross_attention(data: st.DataObject) -> None:
 def check_cross_attention(photos: int, beams: int, positions: int, heads: int, size: int) -> None:
     g, feed = cross_graph(heads, size), cross_feed(photos, beams, positions, heads * size)
     [found], [of_body] = run(g, feed, fused=True), run(g, feed, fused=False)
-    np.testing.assert_allclose(found, of_body, rtol=1e-5, atol=5e-6)
+    np.testing.assert_allclose(found, of_body, rtol=1e-5, atol=2e-6)
     for n in range(photos * beams):
         for h in range(heads):
             part = slice(h * size, (h + 1) * size)
             keys, values = (feed[name][n // beams, :, part].astype(np.float64) for name in ("key", "value"))
             wanted = softmax(keys @ feed["query"][n, part] * size**-0.5) @ values
-            np.testing.assert_allclose(found[n, part], wanted, rtol=1e-5, atol=5e-6)
+            np.testing.assert_allclose(found[n, part], wanted, rtol=1e-5, atol=2e-6)
 
 
 def test_bad_input_of_cross_attention_is_refused_by_the_node(isa: str) -> None:
