@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
-from fuseline.export.calibration import products
+from fuseline.export.calibration import _Watched, products
 from fuseline.export.rounding import gptq, nearest, search_scales
 
 
@@ -68,3 +69,11 @@ def test_what_layers_see_is_summed_so_that_the_order_does_not_count() -> None:
     seen = np.random.default_rng(0).normal(size=(3000, 7)).astype(np.float32)
     exact = [[math.fsum(float(a) * float(b) for a, b in zip(x, y, strict=True)) for y in seen.T] for x in seen.T]
     np.testing.assert_allclose(products(seen), exact, rtol=1e-11)
+
+
+def test_what_layers_see_does_not_depend_on_the_number_of_cores() -> None:
+    nothing = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", nothing[:1], nothing[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    options = _Watched(model)._session.get_session_options()
+    assert options.intra_op_num_threads == 2, "sums cut for another number of threads give other codes"
