@@ -25,8 +25,8 @@ LEAST_PHOTOS = 8
 MOST_PHOTOS = 128  # more changed nothing: 2,000 rows were enough for the layers of the default captioner
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _AT_ONCE = 8
-# However many cores there are: onnxruntime cuts a product's sums by the number of its threads, and the last bits of what
-# layers see decide some of the codes. 16 threads gave other codes than 2.
+# However many cores there are: onnxruntime cuts a product's sums by the number of its threads, and the last bits of
+# what layers see decide some of the codes. 16 threads gave other codes than 2.
 _THREADS = 2
 
 Moments = Mapping[str, Array]
