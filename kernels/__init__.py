@@ -15,7 +15,7 @@ from fuseline.errors import InputError
 from .definitions import Float32, Int64
 from .library import LibraryInfo, kernels
 
-__all__ = ["LibraryInfo", "library_info", "top_candidates"]
+__all__ = ["LibraryInfo", "beam_candidates", "library_info", "top_candidates"]
 
 
 def top_candidates(logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
@@ -26,13 +26,42 @@ def top_candidates(logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
     Of equal logits the lower index comes first. A NaN counts as -inf; a row of nothing but -inf has logsumexp -inf, a
     row with +inf has +inf. Raises InputError for other logits, and unless 1 <= k <= V.
     """
-    if not isinstance(logits, np.ndarray) or logits.dtype != np.float32 or logits.ndim != 2:
-        given = f"{logits.dtype}{list(logits.shape)}" if isinstance(logits, np.ndarray) else type(logits).__name__
-        raise InputError(f"top_candidates takes logits as an array float32[rows, vocabulary], not {given}")
+    _check("top_candidates takes logits as an array float32[rows, vocabulary]", logits)
     k = operator.index(k)
     if not 1 <= k <= logits.shape[1]:
         raise InputError(f"top_candidates finds at least 1 and at most all {logits.shape[1]} logits of a row, not {k}")
     return kernels().top_candidates(logits, k)
+
+
+def beam_candidates(
+    logits: Float32, scores: Float32, keep: int, *, normalized: bool = False
+) -> tuple[Float32, Float32, Int64, Int64]:
+    """The best continuations of each photo's hypotheses: what a step of beam search goes on with.
+
+    logits: float32[R, V], in any memory order, rows of one photo together; normalized: whether they are log-probabilities
+    already. scores: float32[B, beams], the sum of log-probabilities of each hypothesis so far, B x beams = R.
+    Returns of the `keep` best, or all if there are fewer: sums float32[B, K], log-probabilities float32[B, K], tokens
+    int64[B, K] and the rows continued, int64[B, K]. Of equal sums the lower row comes first, then its larger logit, then
+    its lower token; what is NaN comes last. Raises InputError for other arrays, and for keep < 1.
+    """
+    _check("beam_candidates takes logits as an array float32[rows, vocabulary]", logits)
+    _check("beam_candidates takes scores as an array float32[photos, beams]", scores)
+    if scores.size != len(logits) or 0 in scores.shape[1:] or not logits.shape[1]:
+        raise InputError(
+            f"beam_candidates takes a row of logits for each score, not logits of shape {list(logits.shape)} for scores "
+            f"of shape {list(scores.shape)}"
+        )
+    keep = operator.index(keep)
+    if keep < 1:
+        raise InputError(f"beam_candidates finds at least 1 continuation, not {keep}")
+    return kernels().beam_candidates(logits, scores, keep, normalized)
+
+
+def _check(wanted: str, given: object) -> None:
+    """Raises InputError unless it is float32 with two dimensions."""
+    if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.ndim != 2:
+        named = f"{given.dtype}{list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
+        raise InputError(f"{wanted}, not {named}")
 
 
 def library_info() -> LibraryInfo:

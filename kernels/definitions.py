@@ -1,6 +1,6 @@
 """The kernels in numpy: what the library must compute, and what runs where there is no library.
 
-Dimensions: `R` rows, `V` vocabulary, `K` candidates of a row.
+Dimensions: `B` photos, `R` rows, `V` vocabulary, `K` candidates of a row or of a photo.
 """
 
 from __future__ import annotations
@@ -28,6 +28,25 @@ def top_candidates(logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
         found[:] = possible[np.argsort(-row[possible], kind="stable")[:k]]
     values = np.take_along_axis(clean, indices, axis=1)
     return values, indices, _logsumexp(clean, values[:, 0])
+
+
+def beam_candidates(
+    logits: Float32, scores: Float32, keep: int, normalized: bool
+) -> tuple[Float32, Float32, Int64, Int64]:
+    """The best continuations of each photo's hypotheses: their sums, log-probabilities, tokens and rows, each [B, K].
+
+    logits: float32[R, V], rows of one photo together, log-probabilities already where `normalized`. scores:
+    float32[B, beams], the sums so far. All may continue one row, so each offers min(keep, V), and K is at most `keep`.
+    The best come first, of equal ones the lower row, then its larger logit; NaN is worse than any number.
+    """
+    (photos, beams), offered = scores.shape, min(keep, logits.shape[1])
+    values, indices, logsumexp = top_candidates(logits, offered)
+    with np.errstate(over="ignore", invalid="ignore"):  # the lowest float32 stands for -inf; inf - inf is NaN
+        logprobs = values if normalized else values - logsumexp[:, None]
+        sums = logprobs + scores.reshape(-1, 1)
+    order = np.argsort(-sums.reshape(photos, beams * offered), axis=1, kind="stable")[:, :keep]
+    picked = order + np.arange(0, photos * beams * offered, beams * offered)[:, None]
+    return sums.ravel()[picked], logprobs.ravel()[picked], indices.ravel()[picked], picked // offered
 
 
 def _logsumexp(logits: Float32, largest: Float32) -> Float32:

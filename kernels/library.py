@@ -23,7 +23,7 @@ from fuseline.errors import InputError
 from . import definitions
 from .definitions import Float32, Int64
 
-ABI = 2  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
+ABI = 3  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
 FILE = "libfuseline_kernels.so"
 _OK = 0  # FUSELINE_OK
 _ITEM = 4  # bytes of a float32
@@ -53,6 +53,10 @@ class Kernels(Protocol):
 
     def top_candidates(self, logits: Float32, k: int) -> tuple[Float32, Int64, Float32]: ...
 
+    def beam_candidates(
+        self, logits: Float32, scores: Float32, keep: int, normalized: bool
+    ) -> tuple[Float32, Float32, Int64, Int64]: ...
+
 
 class Portable:
     """The definitions in numpy. Says once why they are used, unless somebody asked for `info` before."""
@@ -68,10 +72,19 @@ class Portable:
         return self._info
 
     def top_candidates(self, logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
+        self._say()
+        return definitions.top_candidates(logits, k)
+
+    def beam_candidates(
+        self, logits: Float32, scores: Float32, keep: int, normalized: bool
+    ) -> tuple[Float32, Float32, Int64, Int64]:
+        self._say()
+        return definitions.beam_candidates(logits, scores, keep, normalized)
+
+    def _say(self) -> None:
         if self._first_time():
             reason = f"fuseline runs on the portable operators, which are slower: {self._info.reason}"
-            warnings.warn(reason, RuntimeWarning, stacklevel=3)
-        return definitions.top_candidates(logits, k)
+            warnings.warn(reason, RuntimeWarning, stacklevel=4)
 
     def _first_time(self) -> bool:
         with self._lock:
@@ -89,10 +102,13 @@ class Native:
                 getattr(library, name).restype = ctypes.c_char_p
             library.fuseline_use_isa.argtypes = (ctypes.c_char_p,)
             self._top_candidates = library.fuseline_top_candidates
+            self._beam_candidates = library.fuseline_beam_candidates
         except AttributeError as error:
             raise OSError(str(error)) from error
-        sizes, pointers = (ctypes.c_int64,) * 4, (ctypes.c_void_p,) * 3
-        self._top_candidates.argtypes = (ctypes.c_void_p, *sizes, *pointers)
+        size, pointer = ctypes.c_int64, ctypes.c_void_p
+        self._top_candidates.argtypes = (pointer, *(size,) * 4, *(pointer,) * 3)
+        chosen = (ctypes.c_int32, size, size)
+        self._beam_candidates.argtypes = (pointer, *(size,) * 4, pointer, *chosen, *(pointer,) * 6)
         self._library = library
 
     @property
@@ -115,10 +131,7 @@ class Native:
 
     def top_candidates(self, logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
         rows, vocab = logits.shape
-        row_bytes, step = logits.strides
-        if step != _ITEM or row_bytes % _ITEM or row_bytes < vocab * _ITEM or not logits.flags.aligned:
-            logits = np.require(logits, requirements=("C", "A"))
-            row_bytes = vocab * _ITEM
+        logits, row_stride = _in_rows(logits)
         values = np.empty((rows, k), np.float32)
         indices = np.empty((rows, k), np.int64)
         logsumexp = np.empty(rows, np.float32)
@@ -126,7 +139,7 @@ class Native:
             logits.ctypes.data,
             rows,
             vocab,
-            row_bytes // _ITEM,
+            row_stride,
             k,
             values.ctypes.data,
             indices.ctypes.data,
@@ -135,6 +148,49 @@ class Native:
         if status != _OK:
             raise InputError(f"the kernel library refused to find {k} candidates in float32[{rows}, {vocab}]")
         return values, indices, logsumexp
+
+    def beam_candidates(
+        self, logits: Float32, scores: Float32, keep: int, normalized: bool
+    ) -> tuple[Float32, Float32, Int64, Int64]:
+        (photos, beams), vocab = scores.shape, logits.shape[1]
+        logits, row_stride = _in_rows(logits)
+        scores = np.require(scores, requirements=("C", "A"))
+        k = min(keep, vocab)
+        most = min(keep, beams * k)
+        # Two arrays for all results and the scratch behind them: a step has little time for making arrays.
+        size = photos * most
+        floats, integers = np.empty(2 * size + k, np.float32), np.empty(2 * size + k, np.int64)
+        first_float, first_integer = floats.ctypes.data, integers.ctypes.data
+        status = self._beam_candidates(
+            logits.ctypes.data,
+            photos,
+            beams,
+            vocab,
+            row_stride,
+            scores.ctypes.data,
+            normalized,
+            k,
+            keep,
+            first_float,
+            first_float + 4 * size,
+            first_integer,
+            first_integer + 8 * size,
+            first_float + 8 * size,
+            first_integer + 16 * size,
+        )
+        if status != _OK:
+            raise InputError(f"the kernel library refused to find {keep} continuations of float32[{photos}, {beams}]")
+        sums, logprobs = floats[: 2 * size].reshape(2, photos, most)
+        tokens, rows = integers[: 2 * size].reshape(2, photos, most)
+        return sums, logprobs, tokens, rows
+
+
+def _in_rows(logits: Float32) -> tuple[Float32, int]:
+    """The same float32[R, V] with contiguous rows, and from one row to the next in elements; copied only if need be."""
+    row_bytes, step = logits.strides
+    if step != _ITEM or row_bytes % _ITEM or row_bytes < logits.shape[1] * _ITEM or not logits.flags.aligned:
+        return np.require(logits, requirements=("C", "A")), logits.shape[1]
+    return logits, row_bytes // _ITEM
 
 
 def load(folders: Iterable[str], environment: Mapping[str, str]) -> Kernels:

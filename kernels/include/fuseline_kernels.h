@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 /* Rises whenever a function here changes its meaning or its arguments, and when one is taken away. */
-#define FUSELINE_KERNELS_ABI 2
+#define FUSELINE_KERNELS_ABI 3
 
 #define FUSELINE_EXPORT __attribute__((visibility("default")))
 
@@ -59,6 +59,20 @@ FUSELINE_EXPORT const char* fuseline_cpu_features(void);
 FUSELINE_EXPORT fuseline_status fuseline_top_candidates(const float* logits, int64_t rows, int64_t vocab,
                                                         int64_t row_stride, int64_t k, float* values,
                                                         int64_t* indices, float* logsumexp);
+
+/* The K best continuations of B photos' hypotheses: what a step of beam search goes on with.
+ *
+ * logits: float32[B * beams, V], as in fuseline_top_candidates, the rows of one photo together; the log-probability of a
+ * token is its logit less the row's logsumexp, or where `normalized` is not 0 its logit itself. scores: float32[B, beams],
+ * the sum of each hypothesis so far. A row offers k of its tokens, 1 <= k <= V, and K = min(keep, beams * k), keep >= 1.
+ * sums, logprobs: float32[B, K], tokens, rows: int64[B, K], written whole, contiguous: best sum first, of equal ones the
+ * lower row and in it the larger logit first; a sum that is NaN is worse than any other. best_values: float32[k] and
+ * best_indices: int64[k] are scratch. */
+FUSELINE_EXPORT fuseline_status fuseline_beam_candidates(const float* logits, int64_t photos, int64_t beams,
+                                                         int64_t vocab, int64_t row_stride, const float* scores,
+                                                         int32_t normalized, int64_t k, int64_t keep, float* sums,
+                                                         float* logprobs, int64_t* tokens, int64_t* rows,
+                                                         float* best_values, int64_t* best_indices);
 
 /* --- linear layers ----------------------------------------------------------------------------------------------- */
 

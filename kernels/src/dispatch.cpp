@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "attention.h"
+#include "beam_candidates.h"
 #include "cpu.h"
 #include "fuseline_kernels.h"
 #include "linear.h"
@@ -124,6 +125,33 @@ fuseline_status fuseline_top_candidates(const float* logits, int64_t rows, int64
   if (logits == nullptr || values == nullptr || indices == nullptr || logsumexp == nullptr)
     return FUSELINE_BAD_ARGUMENT;
   in_use().load()->top_candidates(logits, rows, vocab, row_stride, k, values, indices, logsumexp);
+  return FUSELINE_OK;
+}
+
+fuseline_status fuseline_beam_candidates(const float* logits, int64_t photos, int64_t beams, int64_t vocab,
+                                         int64_t row_stride, const float* scores, int32_t normalized, int64_t k,
+                                         int64_t keep, float* sums, float* logprobs, int64_t* tokens, int64_t* rows,
+                                         float* best_values, int64_t* best_indices) {
+  if (photos < 0 || beams < 1 || keep < 1 || k < 1 || vocab < k || (photos * beams > 1 && row_stride < vocab))
+    return FUSELINE_BAD_ARGUMENT;
+  if (photos == 0) return FUSELINE_OK;
+  if (logits == nullptr || scores == nullptr || sums == nullptr || logprobs == nullptr || tokens == nullptr ||
+      rows == nullptr || best_values == nullptr || best_indices == nullptr)
+    return FUSELINE_BAD_ARGUMENT;
+  TopCandidates* top_candidates = in_use().load()->top_candidates;
+  const int64_t most = keep < beams * k ? keep : beams * k;
+  for (int64_t photo = 0; photo < photos; ++photo) {
+    const int64_t first = photo * most;
+    Continuations best{sums + first, logprobs + first, tokens + first, rows + first, most};
+    for (int64_t row = photo * beams; row < (photo + 1) * beams; ++row) {
+      float logsumexp;
+      top_candidates(logits + row * row_stride, 1, vocab, vocab, k, best_values, best_indices, &logsumexp);
+      for (int64_t i = 0; i < k; ++i) {
+        const float logprob = normalized != 0 ? best_values[i] : best_values[i] - logsumexp;
+        best.offer(logprob + scores[row], logprob, best_indices[i], row);
+      }
+    }
+  }
   return FUSELINE_OK;
 }
 

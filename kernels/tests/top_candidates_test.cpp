@@ -1,4 +1,4 @@
-// top_candidates: random rows with ties, infinities, NaN and denormal numbers, from one thread and from two at once.
+// top_candidates and beam_candidates: random rows with ties, infinities, NaN and denormal numbers, from one thread and from two at once.
 #include <algorithm>
 #include <numeric>
 
@@ -35,11 +35,7 @@ void check(const float* row, int64_t vocab, int64_t k, const float* values, cons
          logsumexp, exact);
 }
 
-void test_rows(Random& random) {
-  const int64_t vocab = random.chance(0.1) ? random.whole(500, 2100) : random.whole(1, 90);
-  const int64_t rows = random.whole(0, 4), k = random.whole(1, std::min<int64_t>(vocab, 24)), stride = vocab + random.whole(0, 3);
-  NOW("top_candidates, %ld of %ld in %ld rows", static_cast<long>(k), static_cast<long>(vocab), static_cast<long>(rows));
-  Buffer<float> logits(rows == 0 ? 0 : (rows - 1) * stride + vocab);
+void fill(Random& random, Buffer<float>& logits) {
   const bool ties = random.chance(0.3);
   const double special = random.chance(0.3) ? 0.2 : 0;
   const uint32_t signalling = 0x7f800001;
@@ -52,6 +48,14 @@ void test_rows(Random& random) {
     if (ties) each = std::nearbyintf(each);
     if (random.chance(special)) each = specials[random.whole(first, 9)];
   }
+}
+
+void test_rows(Random& random) {
+  const int64_t vocab = random.chance(0.1) ? random.whole(500, 2100) : random.whole(1, 90);
+  const int64_t rows = random.whole(0, 4), k = random.whole(1, std::min<int64_t>(vocab, 24)), stride = vocab + random.whole(0, 3);
+  NOW("top_candidates, %ld of %ld in %ld rows", static_cast<long>(k), static_cast<long>(vocab), static_cast<long>(rows));
+  Buffer<float> logits(rows == 0 ? 0 : (rows - 1) * stride + vocab);
+  fill(random, logits);
   const auto compute = [&](Found& found) {
     expect(fuseline_top_candidates(logits.data(), rows, vocab, stride, k, found.values.data(), found.indices.data(),
                                    found.logsumexp.data()) == FUSELINE_OK,
@@ -67,10 +71,55 @@ void test_rows(Random& random) {
          "two threads find different things");
 }
 
+// Against all that the rows offer, sorted.
+void test_beams(Random& random) {
+  const int64_t vocab = random.whole(1, 90), photos = random.whole(0, 3), beams = random.whole(1, 5);
+  const int64_t k = random.whole(1, std::min<int64_t>(vocab, 12)), keep = random.whole(1, 14), stride = vocab + random.whole(0, 3);
+  const int64_t most = std::min(keep, beams * k), count = photos * beams;
+  const int32_t normalized = random.chance(0.5) ? 1 : 0;
+  NOW("beam_candidates, %ld of %ld x %ld in %ld photos", static_cast<long>(keep), static_cast<long>(beams),
+      static_cast<long>(vocab), static_cast<long>(photos));
+  Buffer<float> logits(count == 0 ? 0 : (count - 1) * stride + vocab), scores(count);
+  fill(random, logits);
+  for (float& each : scores) each = random.chance(0.1) ? -1e9f : std::nearbyintf(random.normal() * 3);
+  Buffer<float> sums(photos * most), logprobs(photos * most), best_values(k);
+  Buffer<int64_t> tokens(photos * most), rows(photos * most), best_indices(k);
+  expect(fuseline_beam_candidates(logits.data(), photos, beams, vocab, stride, scores.data(), normalized, k, keep, sums.data(),
+                                  logprobs.data(), tokens.data(), rows.data(), best_values.data(),
+                                  best_indices.data()) == FUSELINE_OK,
+         "it is refused");
+  Found found(count, k);
+  expect(fuseline_top_candidates(logits.data(), count, vocab, stride, k, found.values.data(), found.indices.data(),
+                                 found.logsumexp.data()) == FUSELINE_OK,
+         "top_candidates is refused");
+  for (int64_t photo = 0; photo < photos; ++photo) {
+    std::vector<int64_t> order(static_cast<size_t>(beams * k));
+    std::iota(order.begin(), order.end(), photo * beams * k);
+    const auto logprob = [&](int64_t i) { return normalized != 0 ? found.values[i] : found.values[i] - found.logsumexp[i / k]; };
+    const auto sum = [&](int64_t i) { return logprob(i) + scores[i / k]; };
+    const auto rank = [&](int64_t i) { return std::isnan(sum(i)) ? 1 : 0; };
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      return rank(a) != rank(b) ? rank(a) < rank(b) : sum(a) > sum(b);
+    });
+    const auto same = [](float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+    for (int64_t i = 0; i < most; ++i) {
+      const int64_t at = photo * most + i, wanted = order[static_cast<size_t>(i)];
+      expect(same(sums[at], sum(wanted)) && same(logprobs[at], logprob(wanted)) && tokens[at] == found.indices[wanted] &&
+                 rows[at] == wanted / k,
+             "continuation %ld is [%ld] of row %ld with %.9g, not [%ld] of row %ld with %.9g", static_cast<long>(i),
+             static_cast<long>(tokens[at]), static_cast<long>(rows[at]), sums[at], static_cast<long>(found.indices[wanted]),
+             static_cast<long>(wanted / k), sum(wanted));
+    }
+  }
+}
+
 }  // namespace
 
 void test_top_candidates(Random& random, int cases) {
-  for (int i = 0; i < cases; ++i) test_rows(random);
+  for (int i = 0; i < cases; ++i) {
+    test_rows(random);
+    test_beams(random);
+  }
 }
 
 }  // namespace testing

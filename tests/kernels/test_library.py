@@ -110,7 +110,7 @@ def test_a_damaged_library(tmp_path: Path) -> None:
 def test_a_library_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "ABI", 1000)
     reason = portable(library.load(library.folders(), {}))
-    assert "has another interface (2, not 1000)" in reason
+    assert re.search(r"has another interface \(\d+, not 1000\)", reason)
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="a C compiler makes the strange library")

@@ -1,4 +1,4 @@
-"""top_candidates on every instruction set of this machine, and in numpy, against a definition of its own in float64.
+"""top_candidates and beam_candidates on every instruction set of this machine, and in numpy, against a definition of its own in float64.
 
 Values and indices are equal to the bit: they are copied, never computed. logsumexp is within the 1e-5 that is promised,
 beside the half unit in the last place that any float32 is away from its exact value.
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fuseline.errors import InputError
-from fuseline.kernels import definitions, library, top_candidates
+from fuseline.kernels import beam_candidates, definitions, library, top_candidates
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -293,3 +293,67 @@ def test_bad_arguments_in_c(changed: dict[str, int | None], status: int) -> None
         assert (values == 9).all()
         assert (indices == 9).all()
         assert (sums == 9).all()
+
+
+def ranked(logits: Float32, scores: Float32, keep: int, normalized: bool) -> list[list[tuple[float, float, int, int]]]:
+    """All continuations of each photo, one by one, sorted: (sum, log-probability, token, row)."""
+    values, indices, logsumexp = top_candidates(logits, logits.shape[1])
+    beams, best = scores.shape[1], []
+    with np.errstate(all="ignore"):
+        logprobs = values if normalized else values - logsumexp[:, None]
+        sums = logprobs + scores.reshape(-1, 1)
+    for photo in range(len(scores)):
+        rows = range(photo * beams, (photo + 1) * beams)
+        all_of = [
+            (float(sums[row, at]), float(logprobs[row, at]), int(indices[row, at]), row)
+            for row in rows
+            for at in range(min(keep, logits.shape[1]))
+        ]
+        best.append(sorted(all_of, key=lambda each: (np.isnan(each[0]), -each[0]))[:keep])
+    return best
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), photos=st.integers(0, 3), beams=st.integers(1, 5), vocab=st.integers(1, 40))
+def test_continuations_are_the_best_of_all(
+    kernels: library.Kernels, data: st.DataObject, photos: int, beams: int, vocab: int
+) -> None:
+    number = st.sampled_from([*EDGES, -1e9, 2.0, 2.5]) | st.floats(width=32)
+    some = st.sampled_from([1.0, 1.5, -2.0, 0.0])
+    logits = data.draw(hnp.arrays(np.float32, (photos * beams, vocab), elements=number, fill=some))
+    scores = data.draw(hnp.arrays(np.float32, (photos, beams), elements=st.sampled_from([0.0, -1.5, -1e9, -INF])))
+    keep, normalized = data.draw(st.integers(1, 12)), data.draw(st.booleans())
+    found = beam_candidates(logits, scores, keep, normalized=normalized)
+    wanted = ranked(logits, scores, keep, normalized)
+    assert [array.dtype.name for array in found] == ["float32", "float32", "int64", "int64"]
+    most = min(keep, beams * min(keep, vocab))
+    for index, array in enumerate(found):
+        assert array.shape == (photos, most)
+        np.testing.assert_array_equal(array, np.reshape([[each[index] for each in row] for row in wanted], (photos, most)))
+
+
+def test_continuations_of_rows_apart_and_scores_out_of_order(kernels: library.Kernels) -> None:
+    logits, scores = normal(12, 300), normal(4, 3, seed=1)
+    apart = np.full((12, 400), NAN, np.float32)[:, 50:350]
+    apart[:] = logits
+    wanted = beam_candidates(logits, scores, 6)
+    for one, two in zip(beam_candidates(apart, np.asfortranarray(scores), 6), wanted, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("logits", "scores", "keep", "reason"),
+    [
+        (np.zeros((4, 5)), np.zeros((1, 4), np.float32), 8, "logits as an array float32.*, not float64"),
+        (normal(4, 5), np.zeros(4, np.float32), 8, "scores as an array float32.*, not float32.4."),
+        (normal(4, 5), np.zeros((1, 3), np.float32), 8, "a row of logits for each score"),
+        (normal(0, 5), np.zeros((1, 0), np.float32), 8, "a row of logits for each score"),
+        (normal(4, 0), np.zeros((1, 4), np.float32), 8, "a row of logits for each score"),
+        (normal(4, 5), np.zeros((1, 4), np.float32), 0, "at least 1 continuation, not 0"),
+    ],
+)
+def test_what_has_no_continuations(
+    kernels: library.Kernels, logits: Float32, scores: Float32, keep: int, reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        beam_candidates(logits, scores, keep)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fuseline.kernels import top_candidates
+from fuseline.kernels import beam_candidates
 
 from ..processors import Lengths, processors
 from ..scores import Bool, Float32, Int64, Processor, log_softmax, read_only
@@ -184,15 +184,13 @@ class BeamSearch:
         """What may come next of each photo. logits: float32[R, V]."""
         at = self._beams.open
         if self._process is None and self._sampler is None and self.scores is None:
-            values, indices, logsumexp = top_candidates(logits, min(self._keep, logits.shape[1]))
-            return continuations(values - logsumexp[:, None], indices, at.scores, self._keep)
+            return Candidates(*beam_candidates(logits, at.scores, self._keep))
         scores = processed(logits, self._process, self._beams.sequences)
         if self.scores is not None:
             self.scores.append(scores.copy())
         if self._sampler is not None:
             return _drawn(scores, at.scores, self._keep, self._sampler)
-        values, indices, _ = top_candidates(scores, min(self._keep, scores.shape[1]))
-        return continuations(values, indices, at.scores, self._keep)
+        return Candidates(*beam_candidates(scores, at.scores, self._keep, normalized=True))
 
     def prefix(self, photo: int) -> Prefix:
         """What is known of a photo's best sequence: what all hypotheses share that may become it."""
@@ -216,21 +214,6 @@ def processed(logits: Float32, process: Processor | None, sequences: Int64) -> F
     """Log-probabilities float32[R, V], processed where there is something to do. sequences: int64[R, tokens so far]."""
     scores = log_softmax(logits)
     return scores if process is None else process(read_only(sequences), scores)
-
-
-def continuations(values: Float32, indices: Int64, scores: Float32, keep: int) -> Candidates:
-    """The `keep` best continuations of each photo.
-
-    values, indices: float32[R, K] and int64[R, K], log-probabilities and tokens that each row offers, best first; all
-    may continue one row, so K is `keep` or V. scores: float32[B, beams] so far. Of equal ones the lower row first, then
-    the lower token.
-    """
-    (photos, beams), offered = scores.shape, values.shape[1]
-    with np.errstate(over="ignore"):  # a replaced -inf is the lowest float32 already
-        sums = values + scores.reshape(-1, 1)
-    order = np.argsort(-sums.reshape(photos, beams * offered), axis=1, kind="stable")[:, :keep]
-    picked = order + np.arange(0, photos * beams * offered, beams * offered)[:, None]
-    return Candidates(sums.ravel()[picked], values.ravel()[picked], indices.ravel()[picked], picked // offered)
 
 
 def _drawn(log_probabilities: Float32, scores: Float32, keep: int, sampler: Sampler) -> Candidates:

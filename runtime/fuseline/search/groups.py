@@ -12,11 +12,11 @@ from itertools import chain
 
 import numpy as np
 
-from fuseline.kernels import top_candidates
+from fuseline.kernels import beam_candidates
 
 from ..processors import Lengths, processors
 from ..scores import Float32, Int64
-from .beam import Beams, Candidates, continuations, processed
+from .beam import Beams, Candidates, processed
 from .endings import REASONS
 from .pool import shared_prefix
 from .steps import Hypothesis, Prefix, Task
@@ -81,9 +81,8 @@ class GroupSearch:
     def _step(self, group: Group, logits: Float32) -> tuple[bool, Float32]:
         """The group's token, and what it was chosen by, float32[B x size, V]. logits: float32[B, size, V]."""
         scores = processed(logits.reshape(-1, logits.shape[-1]), self._process, group.sequences)
-        values, indices, _ = top_candidates(scores, min(self._keep, scores.shape[1]))
         closed = group.closed
-        more = group.extend(continuations(values, indices, group.open.scores, self._keep))
+        more = group.extend(Candidates(*beam_candidates(scores, group.open.scores, self._keep, normalized=True)))
         # A group that has closed pads, and its pad tokens count against the groups after it.
         pad = 0 if self._task.config.pad is None else self._task.config.pad
         self._taken.append(np.where(closed[:, None], pad, self._by_photo(group.last[:, -1])))
