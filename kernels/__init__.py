@@ -38,18 +38,18 @@ def beam_candidates(
 ) -> tuple[Float32, Float32, Int64, Int64]:
     """The best continuations of each photo's hypotheses: what a step of beam search goes on with.
 
-    logits: float32[R, V], in any memory order, rows of one photo together; normalized: whether they are log-probabilities
-    already. scores: float32[B, beams], the sum of log-probabilities of each hypothesis so far, B x beams = R.
-    Returns of the `keep` best, or all if there are fewer: sums float32[B, K], log-probabilities float32[B, K], tokens
-    int64[B, K] and the rows continued, int64[B, K]. Of equal sums the lower row comes first, then its larger logit, then
-    its lower token; what is NaN comes last. Raises InputError for other arrays, and for keep < 1.
+    logits: float32[R, V], in any memory order, rows of one photo together; normalized: whether they are
+    log-probabilities already. scores: float32[B, beams], the sum of log-probabilities of each hypothesis so far,
+    B x beams = R. Returns of the `keep` best, or all if there are fewer: sums float32[B, K], log-probabilities
+    float32[B, K], tokens int64[B, K] and the rows continued, int64[B, K]. Of equal sums the lower row comes first, then
+    its larger logit, then its lower token; NaN comes last. Raises InputError for other arrays, and for keep < 1.
     """
     _check("beam_candidates takes logits as an array float32[rows, vocabulary]", logits)
     _check("beam_candidates takes scores as an array float32[photos, beams]", scores)
     if scores.size != len(logits) or 0 in scores.shape[1:] or not logits.shape[1]:
         raise InputError(
-            f"beam_candidates takes a row of logits for each score, not logits of shape {list(logits.shape)} for scores "
-            f"of shape {list(scores.shape)}"
+            f"beam_candidates takes a row of logits for each score, not logits of shape {list(logits.shape)} for "
+            f"scores of shape {list(scores.shape)}"
         )
     keep = operator.index(keep)
     if keep < 1:

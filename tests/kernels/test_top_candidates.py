@@ -1,4 +1,4 @@
-"""top_candidates and beam_candidates on every instruction set of this machine, and in numpy, against a definition of its own in float64.
+"""top_candidates and beam_candidates on every instruction set of this machine, and in numpy, against plain definitions.
 
 Values and indices are equal to the bit: they are copied, never computed. logsumexp is within the 1e-5 that is promised,
 beside the half unit in the last place that any float32 is away from its exact value.
@@ -329,7 +329,9 @@ def test_continuations_are_the_best_of_all(
     most = min(keep, beams * min(keep, vocab))
     for index, array in enumerate(found):
         assert array.shape == (photos, most)
-        np.testing.assert_array_equal(array, np.reshape([[each[index] for each in row] for row in wanted], (photos, most)))
+        np.testing.assert_array_equal(
+            array, np.reshape([[each[index] for each in row] for row in wanted], (photos, most))
+        )
 
 
 def test_continuations_of_rows_apart_and_scores_out_of_order(kernels: library.Kernels) -> None:
