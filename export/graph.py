@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fuseline.kernels.bodies import DOMAIN, add_bodies
 
-from .weights import BLOCK, FORMATS, Scheme, store
+from .weights import FORMATS, Scheme, Stored, store
 
 Array = npt.NDArray[Any]
 Attribute = Any  # float, int, str or a list of int: what helper.make_node takes
@@ -147,12 +147,14 @@ def linear(
     weight_IO: float32[I, O], stored as the scheme says under `name`.weight; activation and residual: one of the two, a
     residual is a value of the result's shape; result: the exact name of the result.
     """
-    stored = store(weight_IO, scheme)
-    values = [g.weight(f"{name}.weight", stored.weight)]
-    values += [] if stored.scale is None else [g.weight(f"{name}.weight_scale", stored.scale)]
-    return _linear(
-        g, x, FORMATS[scheme], values, _bias(g, bias_O, name, weight_IO.shape[1]), activation, residual, result
-    )
+    values, bias = _store(g, store(weight_IO, scheme), name), _bias(g, bias_O, name, weight_IO.shape[1])
+    return _linear(g, x, FORMATS[scheme], values, bias, activation, residual, result)
+
+
+def _store(g: Graph, stored: Stored, name: str) -> list[str]:
+    """Weight and, of codes, scale, as an operator reads them."""
+    weight = g.weight(f"{name}.weight", stored.weight)
+    return [weight] if stored.scale is None else [weight, g.weight(f"{name}.weight_scale", stored.scale)]
 
 
 def _linear(
@@ -201,8 +203,7 @@ class Table:
     """One tensor that embeds tokens and, where it is tied, makes logits too: the blocks of a linear layer E -> V."""
 
     form: str
-    weight: str
-    scale: str
+    values: Sequence[str]  # weight and, in 8 bits, scale
     width: int
     vocab_size: int
 
@@ -215,40 +216,22 @@ def table(g: Graph, weight_VE: Array, scheme: Scheme, name: str) -> Table:
     """
     scheme = "int8" if scheme == "int4" else scheme
     stored = store(np.ascontiguousarray(weight_VE.T), scheme)
-    weight = g.weight(f"{name}.weight", stored.weight)
-    scale = "" if stored.scale is None else g.weight(f"{name}.weight_scale", stored.scale)
-    return Table(FORMATS[scheme], weight, scale, weight_VE.shape[1], weight_VE.shape[0])
+    values = _store(g, stored, name)
+    return Table(FORMATS[scheme], values, weight_VE.shape[1], weight_VE.shape[0])
 
 
 def embedding(g: Graph, ids_RT: str, tokens: Table) -> str:
     """int64[R, T] -> float32[R, T, E], the rows of the table, picked out of its blocks as they lie."""
+    attributes: dict[str, Attribute] = {"vocabulary": tokens.vocab_size, "width": tokens.width, "domain": DOMAIN}
     with g.scope("embedding"):
-        together = 4 if tokens.form == "Int8" else 1  # neighbouring inputs of an output
-        pieces = -(-tokens.width // together)
-        ids_RT1 = g.op("Unsqueeze", ids_RT, g.ints(-1))
-        block_RT1 = g.op("Div", ids_RT1, g.scalar(BLOCK, np.int64))
-        within_RT1 = g.op("Mod", ids_RT1, g.scalar(BLOCK, np.int64))
-        shape = g.op("Concat", g.op("Shape", ids_RT), g.ints(pieces), axis=0)
-        piece_RTJ = g.op("Expand", g.weight(f"embedding.pieces.{tokens.weight}", np.arange(pieces)), shape)
-        place = [g.op("Expand", block_RT1, shape), piece_RTJ, g.op("Expand", within_RT1, shape)]
-        index_RTJ3 = g.op("Concat", *(g.op("Unsqueeze", part, g.ints(-1)) for part in place), axis=-1)
-        picked = g.op("GatherND", tokens.weight, index_RTJ3)
-        if tokens.form == "Float":
-            return picked
-        floats = g.op("Cast", picked, to=TensorProto.FLOAT)
-        if tokens.form == "Half":
-            return floats
-        codes_RTE = g.op("Reshape", floats, g.op("Concat", g.op("Shape", ids_RT), g.ints(pieces * together), axis=0))
-        cut_RTE = g.op("Slice", codes_RTE, g.ints(0), g.ints(tokens.width), g.ints(2))
-        scale_RT1 = g.op("Unsqueeze", g.op("Gather", tokens.scale, ids_RT), g.ints(-1))
-        return g.op("Mul", g.op("Sub", cut_RTE, g.scalar(128, np.float32)), scale_RT1)
+        return g.op(f"{tokens.form}Embedding", ids_RT, *tokens.values, **attributes)
 
 
 def lm_head(g: Graph, hidden_RE: str, tokens: Table, result: str, bias_V: Array | None = None) -> str:
     """float32[R, E] -> logits float32[R, V] under the name `result`: hidden @ table transposed + bias."""
     with g.scope("lm_head"):
-        weight = [tokens.weight, *([tokens.scale] if tokens.scale else [])]
-        return _linear(g, hidden_RE, tokens.form, weight, _bias(g, bias_V, "lm_head", tokens.vocab_size), result=result)
+        bias = _bias(g, bias_V, "lm_head", tokens.vocab_size)
+        return _linear(g, hidden_RE, tokens.form, tokens.values, bias, result=result)
 
 
 @dataclass(frozen=True)

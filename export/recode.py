@@ -1,26 +1,27 @@
 """The same graph with its weights stored by another scheme: what `fuseline quantize` makes of an exported float graph.
 
-What is stored anew: fused float layers (FloatLinear..., HalfLinear...) and the tables that tokens are embedded by, as
-fuseline.export.graph writes them. Of an exported fp32 graph comes what the export itself writes in that scheme.
+What is stored anew: fused float layers (FloatLinear..., HalfLinear...) and the tables that tokens are embedded by
+(FloatEmbedding, HalfEmbedding). Of an exported fp32 graph comes what the export itself writes in that scheme.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from fuseline.errors import ExportError
 from fuseline.kernels.bodies import DOMAIN, add_bodies
 
-from .graph import Graph, Table, embedding
 from .weights import FORMATS, Array, Scheme, restore, store
 
 LOGITS = "logits"
 _FLOATS = ("Float", "Half")
+_STORED = re.compile(r"(Float|Half|Int8|Int4)(Linear|Embedding)")
 
 
 @dataclass(frozen=True)
@@ -56,27 +57,28 @@ def float_matrices(model: onnx.ModelProto) -> Iterator[Matrix]:
 
 
 def matrices(model: onnx.ModelProto) -> Iterator[Matrix]:
-    """Every matrix once, in the order of the graph; of quantized ones what codes stand for, padded inputs included.
+    """Every matrix once, in the order of the graph, tables that only embed last; of quantized ones what codes stand
+    for, padded inputs included.
 
-    Raises ExportError for weights that are not finite.
+    Raises ExportError for weights that are not finite, and for graphs from before there were embeddings.
     """
+    _check_embedding(model)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    embedded = [node.input[0] for node in pickers(model)]
+    nodes = [node for node in model.graph.node if form_of(node) is not None]
+    embedded = {node.input[1] for node in nodes if embeds(node)}
     seen = set()
-    for node in model.graph.node:
-        form = form_of(node)
-        if form is None or node.input[1] in seen:
+    for node in sorted(nodes, key=embeds):  # of a tied table the head tells by what it is multiplied
+        name, form = node.input[1], form_of(node)
+        if name in seen:
             continue
-        name = node.input[1]
         seen.add(name)
         scale = None if form in _FLOATS else constants[node.input[2]]
-        bias = constants[node.input[2 if scale is None else 3]]
-        matrix_IO = _matrix(constants[name], scale, bias.dims[0])
-        yield Matrix(name, node.input[0], matrix_IO, name in embedded or LOGITS in node.output)
-    for name in embedded:
-        if name not in seen:
-            scale = constants.get(f"{name}_scale")
-            yield Matrix(name, "", _matrix(constants[name], scale, _vocab_size(model)), True)
+        if embeds(node):
+            yield Matrix(name, "", _matrix(constants[name], scale, _vocabulary(node)), True)
+        else:
+            bias = constants[node.input[2 if scale is None else 3]]
+            matrix_IO = _matrix(constants[name], scale, bias.dims[0])
+            yield Matrix(name, node.input[0], matrix_IO, name in embedded or LOGITS in node.output)
 
 
 def recode(
@@ -97,11 +99,10 @@ def recode(
     made.CopyFrom(model)
     forms: dict[str, str] = {}
     stored: dict[str, list[onnx.TensorProto]] = {}
-    widths: dict[str, int] = {}
     for matrix in matrices(model) if anew else float_matrices(model):
         own = matrix.scheme((others or {}).get(matrix.name, scheme))
         found = store(matrix.weight_IO, own, None if matrix.table else (moments or {}).get(matrix.x))
-        forms[matrix.name], widths[matrix.name] = FORMATS[own], len(matrix.weight_IO)
+        forms[matrix.name] = FORMATS[own]
         stored[matrix.name] = [_tensor(found.weight, matrix.name)]
         if found.scale is not None:
             stored[matrix.name].append(_tensor(found.scale, f"{matrix.name}_scale"))
@@ -116,16 +117,8 @@ def recode(
             node.input.extend(inputs)
     gone = {f"{name}_scale" for name in stored}
     tensors = [tensor for tensor in made.graph.initializer if tensor.name not in gone]
-    _keep(made, [new for tensor in tensors for new in stored.get(tensor.name, [tensor])])
-    for picker in pickers(made):
-        name = picker.input[0]
-        table = Table(forms[name], name, f"{name}_scale", widths[name], _vocab_size(model))
-        scope = picker.name.rpartition("/")[0] + "/"
-
-        def embed(g: Graph, ids: str, table: Table = table) -> str:
-            return embedding(g, ids, table)
-
-        embed_anew(made, scope, [table.weight, table.scale], embed)
+    del made.graph.initializer[:]
+    made.graph.initializer.extend(new for tensor in tensors for new in stored.get(tensor.name, [tensor]))
     functions = [function for function in made.functions if function.domain != DOMAIN]
     del made.functions[:]
     made.functions.extend(functions)
@@ -159,50 +152,31 @@ def _size(weight_IO: Array, moments_II: Array | float) -> float:
     return float((weight_IO.astype(np.float64) * seen_IO).sum())
 
 
-def embed_anew(made: onnx.ModelProto, scope: str, keep: Sequence[str], embed: Callable[[Graph, str], str]) -> None:
-    """Write the nodes of an embedding anew. scope: how their names begin; keep: constants that `embed` reads."""
-    nodes = list(made.graph.node)
-    old = [node for node in nodes if node.name.startswith(scope)]
-    first = nodes.index(old[0])
-    others = [node for node in nodes if not node.name.startswith(scope)]
-    before, after = others[:first], others[first:]
-    results = {name for node in old for name in node.output}
-    read = {name for node in others for name in node.input}
-    constants = {tensor.name for tensor in made.graph.initializer}
-    ids = next(name for node in old for name in node.input if name not in results | constants)
-    (result,) = results & read
-    _keep(made, [tensor for tensor in made.graph.initializer if tensor.name in read | set(keep)])
-    del made.graph.node[:]
-    made.graph.node.extend(before)
-    picked = embed(Graph(made.graph, scope.removesuffix("embedding/")), ids)
-    for node in after:
-        inputs = [picked if name == result else name for name in node.input]
-        del node.input[:]
-        node.input.extend(inputs)
-    made.graph.node.extend(after)
-
-
-def _keep(made: onnx.ModelProto, tensors: list[onnx.TensorProto]) -> None:
-    del made.graph.initializer[:]
-    made.graph.initializer.extend(tensors)
-
-
-def pickers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes that take rows out of tables in blocks; see fuseline.export.graph.embedding."""
-    return [node for node in model.graph.node if node.op_type == "GatherND"]
-
-
 def form_of(node: onnx.NodeProto) -> str | None:
-    """Float, Half, Int8 or Int4 of a fused linear layer; None for another node."""
-    if node.domain != DOMAIN or "Linear" not in node.op_type:
-        return None
-    return node.op_type.partition("Linear")[0]
+    """Float, Half, Int8 or Int4 of a fused linear layer or an embedding; None for another node."""
+    stored = _STORED.match(node.op_type) if node.domain == DOMAIN else None
+    return None if stored is None else stored[1]
 
 
-def _vocab_size(model: onnx.ModelProto) -> int:
-    (logits,) = (value for value in model.graph.output if value.name == LOGITS)
-    size: int = logits.type.tensor_type.shape.dim[-1].dim_value
+def embeds(node: onnx.NodeProto) -> bool:
+    """Whether the node takes rows out of a table in blocks."""
+    return node.domain == DOMAIN and node.op_type.endswith("Embedding")
+
+
+def _vocabulary(embedding: onnx.NodeProto) -> int:
+    size: int = next(helper.get_attribute_value(each) for each in embedding.attribute if each.name == "vocabulary")
     return size
+
+
+def _check_embedding(model: onnx.ModelProto) -> None:
+    """Raises ExportError where tokens are picked out of blocks by standard operators, as they once were: those would
+    go on reading the blocks of the old scheme.
+    """
+    for node in model.graph.node:
+        if node.op_type == "GatherND" and node.name.endswith("embedding/GatherND"):
+            raise ExportError(
+                f"{node.name} embeds tokens as an older fuseline did; export the model anew to change its scheme"
+            )
 
 
 def _matrix(tensor: onnx.TensorProto, scale: onnx.TensorProto | None, outputs: int) -> Array:

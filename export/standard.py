@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import inliner
 
-from .graph import Array, Graph
-from .recode import Matrix, embed_anew, float_matrices, form_of, pickers
+from .graph import Graph
+from .recode import Matrix, embeds, float_matrices, form_of
 
 _ENDINGS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "": ("Identity", {}),
@@ -31,16 +31,6 @@ def standard(model: onnx.ModelProto) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(model)
     matrices = {matrix.name: matrix for matrix in float_matrices(model)}
-    for picker in pickers(made):
-        matrix = matrices[picker.input[0]]
-        table_VE = np.ascontiguousarray(matrix.weight_IO.T)
-        scope = picker.name.rpartition("/")[0] + "/"
-
-        def embed(g: Graph, ids: str, table_VE: Array = table_VE, name: str = matrix.name) -> str:
-            with g.scope("embedding"):
-                return g.op("Gather", g.weight(f"{name}.rows", table_VE), ids)
-
-        embed_anew(made, scope, [], embed)
     nodes = list(made.graph.node)
     tensors = [tensor for tensor in made.graph.initializer if tensor.name not in matrices]
     del made.graph.node[:]
@@ -51,9 +41,17 @@ def standard(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in nodes:
         if form_of(node) is None:
             made.graph.node.append(node)
+        elif embeds(node):
+            _write_rows(g, node, matrices[node.input[1]])
         else:
             _write_layer(g, node, matrices[node.input[1]], known)
     return inliner.inline_local_functions(made)
+
+
+def _write_rows(g: Graph, node: onnx.NodeProto, matrix: Matrix) -> None:
+    """An embedding as a Gather of the table's rows."""
+    rows = g.weight(f"{matrix.name}.rows", np.ascontiguousarray(matrix.weight_IO.T))
+    g.op("Gather", rows, node.input[0], name=node.output[0])
 
 
 def _write_layer(g: Graph, node: onnx.NodeProto, matrix: Matrix, known: set[str]) -> None:

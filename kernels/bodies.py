@@ -4,7 +4,8 @@ A body is definition, fall-back and test oracle in one: a model carries the bodi
 the kernel library is not registered (or on another device) onnxruntime runs them. Needs onnx; the runtime never does.
 
 Dimensions: `R` rows, `T` tokens, N = R x T, `C` cache capacity, P = position + T, `B` photos, `S` encoder positions,
-`H` heads, `D` head size, E = H x D, `I` inputs and `O` outputs of a linear layer, `K` = ceil(O / 16) blocks of outputs.
+`H` heads, `D` head size, E = H x D, `I` inputs and `O` outputs of a linear layer, `K` = ceil(O / 16) blocks of outputs,
+`V` vocabulary.
 """
 
 from __future__ import annotations
@@ -90,6 +91,35 @@ _PRODUCTS: Mapping[str, str] = {
         product = Mul(MatMul(steps, weight_IO), x_scale)""",
 }
 
+# The formats that tables of tokens have.
+TABLES = ("Float", "Half", "Int8")
+
+# A table lies as the weights of a linear layer from its width to its vocabulary, so that one tensor can be both.
+_ROWS = """
+        first = Constant<value = int64[1] {0}>()
+        vocabulary_0 = Constant<value_int: int = @vocabulary>()
+        width_0 = Constant<value_int: int = @width>()
+        ends = Concat<axis = 0>(Unsqueeze(vocabulary_0, first), Unsqueeze(width_0, first))
+        starts = Constant<value = int64[2] {0, 0}>()
+        axes = Constant<value = int64[2] {0, 1}>()
+        table_VE = Slice(table_all, starts, ends, axes)
+        stored = Gather(table_VE, ids)"""
+
+_EMBEDDINGS: Mapping[str, str] = {
+    "Float": f"""
+        table_all = Flatten<axis = 2>(Transpose<perm = [0, 2, 1]>(weight)){_ROWS}
+        embedded = Identity(stored)""",
+    "Half": f"""
+        table_all = Flatten<axis = 2>(Transpose<perm = [0, 2, 1]>(weight)){_ROWS}
+        embedded = Cast<to = 1>(stored)""",
+    "Int8": f"""
+        table_all = Flatten<axis = 2>(Transpose<perm = [0, 2, 1, 3]>(weight)){_ROWS}
+        zero_point = Constant<value = float {{128.0}}>()
+        last = Constant<value = int64[1] {{-1}}>()
+        own_scale = Unsqueeze(Gather(scale, ids), last)
+        embedded = Mul(Sub(Cast<to = 1>(stored), zero_point), own_scale)""",
+}
+
 _SELF_ATTENTION = """
     <domain: "fuseline", opset_import: ["" : 20]>
     CachedSelfAttention<heads, scale>(qkv, past_key, past_value, position, beam_table)
@@ -163,7 +193,8 @@ _CROSS_ATTENTION = """
 def operators() -> tuple[str, ...]:
     """The names of all operators."""
     linears = tuple(f"{form}Linear{ending}" for form in FORMATS for ending in ENDINGS)
-    return (*linears, "CachedSelfAttention", "CrossAttention")
+    embeddings = tuple(f"{form}Embedding" for form in TABLES)
+    return (*linears, *embeddings, "CachedSelfAttention", "CrossAttention")
 
 
 # A call among the arguments of another that has no call among its own.
@@ -194,6 +225,8 @@ def _source(operator: str) -> str:
         return _SELF_ATTENTION
     if operator == "CrossAttention":
         return _CROSS_ATTENTION
+    if operator.endswith("Embedding"):
+        return _embedding(operator.removesuffix("Embedding"))
     form, ending = operator.split("Linear")
     inputs = ["x", "weight", *(["scale"] if form.startswith("Int") else []), "bias"]
     inputs += ["residual"] if ending == "Add" else []
@@ -203,6 +236,15 @@ def _source(operator: str) -> str:
     {{{_PRODUCTS[form]}
         biased = Add(product, bias)
         {ENDINGS[ending].strip()}
+    }}"""
+
+
+def _embedding(form: str) -> str:
+    inputs = ["ids", "weight", *(["scale"] if form == "Int8" else [])]
+    return f"""
+    <domain: "fuseline", opset_import: ["" : 20]>
+    {form}Embedding<vocabulary, width>({", ".join(inputs)}) => (embedded)
+    {{{_EMBEDDINGS[form]}
     }}"""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textwrap import dedent
 
-from .bodies import DOMAIN, ENDINGS, FORMATS, VERSION, operators, text
+from .bodies import DOMAIN, ENDINGS, FORMATS, TABLES, VERSION, operators, text
 
 _INTRODUCTION = f"""\
 # The operators
@@ -13,8 +13,8 @@ Domain `{DOMAIN}`, version {VERSION}. This page is made from `kernels/bodies.py`
 
 Each operator is defined by a body in standard ONNX operators. A model carries the bodies of the operators it uses, so it runs
 everywhere; where the kernel library is registered (CPU sessions of fuseline) the kernels run in their place and give the same
-numbers up to float rounding. A kernel refuses shapes that do not go together, a beam table that points to no row and a cache
-that is full with a sentence that names the node.
+numbers up to float rounding. A kernel refuses shapes that do not go together, a token that the table does not have, a beam table
+that points to no row and a cache that is full with a sentence that names the node.
 
 ## Linear layers
 
@@ -35,8 +35,20 @@ row of x is rounded to 127 steps of its own scale first, so that a row's result 
 """
 
 # The operators shown in full; the other linear layers differ in their last line only.
-_SHOWN = (*(f"{form}Linear" for form in FORMATS), "CachedSelfAttention", "CrossAttention")
+_SHOWN = (
+    *(f"{form}Linear" for form in FORMATS),
+    *(f"{form}Embedding" for form in TABLES),
+    "CachedSelfAttention",
+    "CrossAttention",
+)
+_TABLE = (
+    "ids: int64[...] from 0 to vocabulary - 1; {}, as a linear layer from width to vocabulary has them. "
+    "Attributes: vocabulary, width."
+)
 _ABOUT = {
+    "FloatEmbedding": _TABLE.format("weight: float32[K, width, 16]"),
+    "HalfEmbedding": _TABLE.format("weight: float16[K, width, 16]"),
+    "Int8Embedding": _TABLE.format("weight: uint8[K, width / 4 rounded up, 16, 4]; scale: float32[vocabulary]"),
     "CachedSelfAttention": "qkv: float32[R x T, 3 E]; past and present: float32[C, R, E], one memory where they are bound so; "
     "position: int64[1]; beam_table: int64[R, C]. Attributes: heads, scale. Causal among the T tokens.",
     "CrossAttention": "query: float32[R x T, E]; key, value: float32[B, S, E], shared by the R / B rows of a photo. "

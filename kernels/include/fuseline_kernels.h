@@ -25,7 +25,7 @@ typedef enum fuseline_status {
   FUSELINE_UNKNOWN_ISA = 2,  /* no instruction set of this name is compiled into the library */
   FUSELINE_ABSENT_ISA = 3,   /* this CPU, or its operating system, does not offer the instruction set */
   FUSELINE_OVERRUN = 4,      /* more positions than the cache has room for */
-  FUSELINE_OUT_OF_RANGE = 5, /* a beam table that points to a row that is not there */
+  FUSELINE_OUT_OF_RANGE = 5, /* a beam table that points to a row, or a token to one, that is not there */
   FUSELINE_BAD_SCALE = 6     /* a weight's scale that is zero or not finite */
 } fuseline_status;
 
@@ -120,6 +120,22 @@ FUSELINE_EXPORT fuseline_status fuseline_linear_scales(const fuseline_linear* la
 FUSELINE_EXPORT fuseline_status fuseline_linear_begin(const fuseline_linear* layer, void* scratch);
 /* Computes the outputs of the blocks [first, last), after fuseline_linear_begin. */
 FUSELINE_EXPORT void fuseline_linear_part(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last);
+
+/* --- embeddings -------------------------------------------------------------------------------------------------- */
+
+/* Rows of a table that lies as the weights of a linear layer with `width` inputs and `vocabulary` outputs, so that one
+ * tensor can be the embedding and the head: the row of a token is what the layer multiplies for that output. */
+typedef struct fuseline_embedding {
+  int32_t format; /* FUSELINE_FLOAT, FUSELINE_HALF or FUSELINE_INT8 */
+  int64_t tokens, vocabulary, width;
+  const int64_t* ids; /* [tokens] */
+  const void* weight;
+  const void* scale; /* float32[vocabulary] in 8 bits, else NULL */
+  float* embedded;   /* [tokens, width] */
+} fuseline_embedding;
+
+/* Checks sizes, pointers, tokens and, in 8 bits, their scales, and writes the rows. */
+FUSELINE_EXPORT fuseline_status fuseline_embed(const fuseline_embedding* embedding);
 
 /* --- attention --------------------------------------------------------------------------------------------------- */
 

@@ -87,10 +87,6 @@ bool present(const fuseline_linear& l) {
   return l.x != nullptr && l.weight != nullptr && l.bias != nullptr && l.y != nullptr && (l.scale != nullptr || !quantized(l));
 }
 
-// A float16 or float32 that is finite and not zero, by its bits.
-bool usable(uint16_t half) { return (half & 0x7fff) != 0 && (half & 0x7c00) != 0x7c00; }
-bool usable(float scale) { return scale != 0 && scale - scale == 0; }
-
 }  // namespace
 }  // namespace fuseline
 

@@ -7,6 +7,14 @@ namespace fuseline {
 
 constexpr int64_t kBlockOutputs = 16;  // outputs whose weights lie together
 
+namespace {  // for the reason given in top_candidates_rows.h
+
+// A scale must be finite and not zero; one of float16 is told by its bits.
+inline bool usable(uint16_t half) { return (half & 0x7fff) != 0 && (half & 0x7c00) != 0x7c00; }
+inline bool usable(float scale) { return scale != 0 && scale - scale == 0; }
+
+}  // namespace
+
 // Activations as integers, made once a call in the caller's scratch memory.
 struct Prepared {
   int8_t* codes;      // [rows, padded]

@@ -44,6 +44,7 @@ struct Node {
   int kind;  // see Operator
   int64_t heads = 0;
   float scale = 0;
+  int64_t vocabulary = 0, width = 0;
   char name[128] = "";
   mutable std::atomic<const void*> checked{nullptr};  // the scales that were seen to be good; weights do not change
 };
@@ -121,9 +122,11 @@ constexpr const char* kFormats[] = {"Float", "Half", "Int8", "Int4"};  // in the
 constexpr const char* kEndings[] = {"", "Relu", "Gelu", "GeluTanh", "QuickGelu", "Add"};  // and of fuseline_activation
 constexpr int kEndingCount = 6, kAdd = 5;
 constexpr int kLinears = 4 * kEndingCount;
-constexpr int kSelfAttention = kLinears, kCrossAttention = kLinears + 1, kOperators = kLinears + 2;
+constexpr int kEmbeddings = 3;  // of all formats but the last
+constexpr int kSelfAttention = kLinears + kEmbeddings, kCrossAttention = kSelfAttention + 1, kOperators = kCrossAttention + 1;
 
-int format_of(int kind) { return kind / kEndingCount; }
+bool embeds(int kind) { return kind >= kLinears && kind < kSelfAttention; }
+int format_of(int kind) { return embeds(kind) ? kind - kLinears : kind / kEndingCount; }
 int ending_of(int kind) { return kind % kEndingCount; }
 bool quantized(int kind) { return format_of(kind) == FUSELINE_INT8 || format_of(kind) == FUSELINE_INT4; }
 
@@ -188,6 +191,40 @@ OrtStatus* compute_linear(const Node& node, OrtKernelContext* context) {
   return in_parts(node, context, fuseline_linear_blocks(&l), bytes, [&](int64_t first, int64_t last) {
     if (first < last) fuseline_linear_part(&l, scratch.data, first, last);
   });
+}
+
+// Whether weights and scales are those of a table of the node's size.
+bool is_table(const Node& node, const Shape& weight, const Shape& scale) {
+  const int64_t blocks = (node.vocabulary - 1) / 16 + 1;
+  if (!quantized(node.kind)) return same(weight, {blocks, node.width, 16});
+  return same(weight, {blocks, (node.width - 1) / 4 + 1, 16, 4}) && same(scale, {node.vocabulary});
+}
+
+OrtStatus* compute_embedding(const Node& node, OrtKernelContext* context) {
+  Tensor ids, weight, scale;
+  TRY(take(node, context, 0, &ids));
+  TRY(take(node, context, 1, &weight));
+  if (quantized(node.kind)) TRY(take(node, context, 2, &scale));
+  if (!is_table(node, weight.shape, scale.shape)) return refuse(node, "weights and scales do not fit vocabulary and width");
+  Shape shape = ids.shape;
+  if (shape.rank == kMostDimensions) return refuse(node, "ids has too many dimensions");
+  shape.of[shape.rank++] = node.width;
+  void* embedded = nullptr;
+  TRY(make(node, context, 0, shape, &embedded));
+  fuseline_embedding e{};
+  e.format = format_of(node.kind);
+  e.tokens = ids.shape.elements();
+  e.vocabulary = node.vocabulary;
+  e.width = node.width;
+  e.ids = static_cast<const int64_t*>(ids.data);
+  e.weight = weight.data;
+  e.scale = scale.data;
+  e.embedded = static_cast<float*>(embedded);
+  switch (fuseline_embed(&e)) {
+    case FUSELINE_OK: return nullptr;
+    case FUSELINE_OUT_OF_RANGE: return refuse(node, "ids has a token that is not in the vocabulary");
+    default: return refuse(node, "a scale of the weights is zero or not finite");
+  }
 }
 
 // What binding in place saves: where the caches are not the same memory, all of it is copied.
@@ -281,14 +318,30 @@ const Operator& self(const OrtCustomOp* op) { return *static_cast<const Operator
 size_t inputs_of(int kind) {
   if (kind == kSelfAttention) return 5;
   if (kind == kCrossAttention) return 3;
+  if (embeds(kind)) return quantized(kind) ? 3 : 2;
   return 3 + (quantized(kind) ? 1 : 0) + (ending_of(kind) == kAdd ? 1 : 0);
 }
 
 int type_of_input(int kind, size_t index) {
   if (kind == kSelfAttention) return index >= 3 ? kInt64 : kFloat;
   if (kind == kCrossAttention) return kFloat;
+  if (embeds(kind) && index == 0) return kInt64;
   if (index == 1) return quantized(kind) ? kUint8 : format_of(kind) == FUSELINE_HALF ? kFloat16 : kFloat;
   return index == 2 && format_of(kind) == FUSELINE_INT4 ? kFloat16 : kFloat;
+}
+
+OrtStatus* read_attributes(const OrtKernelInfo* info, Node* node) {
+  if (node->kind < kLinears) return nullptr;
+  if (embeds(node->kind)) {
+    TRY(node->api.attribute(info, "vocabulary", &node->vocabulary));
+    TRY(node->api.attribute(info, "width", &node->width));
+    const bool good = node->vocabulary >= 1 && node->width >= 1;
+    return good ? nullptr : refuse(*node, "vocabulary and width must be at least 1");
+  }
+  TRY(node->api.attribute(info, "heads", &node->heads));
+  TRY(node->api.attribute(info, "scale", &node->scale));
+  const bool good = node->heads >= 1 && fabsf(node->scale) < INFINITY;
+  return good ? nullptr : refuse(*node, "heads must be at least 1 and scale finite");
 }
 
 OrtStatus* create(const OrtCustomOp* op, const OrtApi* table, const OrtKernelInfo* info, void** kernel) {
@@ -302,11 +355,7 @@ OrtStatus* create(const OrtCustomOp* op, const OrtApi* table, const OrtKernelInf
     snprintf(node->name, sizeof node->name, "%s", self(op).name);
   }
   *kernel = node;
-  if (node->kind < kLinears) return nullptr;
-  OrtStatus* status = api.attribute(info, "heads", &node->heads);
-  if (status == nullptr) status = api.attribute(info, "scale", &node->scale);
-  if (status == nullptr && (node->heads < 1 || !(fabsf(node->scale) < INFINITY)))
-    status = refuse(*node, "heads must be at least 1 and scale finite");
+  OrtStatus* status = read_attributes(info, node);
   if (status != nullptr) free(node);
   return status;
 }
@@ -315,6 +364,7 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   const Node& node = *static_cast<const Node*>(kernel);
   if (node.kind == kSelfAttention) return compute_self_attention(node, context);
   if (node.kind == kCrossAttention) return compute_cross_attention(node, context);
+  if (embeds(node.kind)) return compute_embedding(node, context);
   return compute_linear(node, context);
 }
 
@@ -327,6 +377,8 @@ struct Operators {
       op.kind = kind;
       if (kind < kLinears)
         snprintf(op.name, sizeof op.name, "%sLinear%s", kFormats[format_of(kind)], kEndings[ending_of(kind)]);
+      else if (embeds(kind))
+        snprintf(op.name, sizeof op.name, "%sEmbedding", kFormats[format_of(kind)]);
       else
         snprintf(op.name, sizeof op.name, "%s", kind == kSelfAttention ? "CachedSelfAttention" : "CrossAttention");
       op.version = kApiVersion;

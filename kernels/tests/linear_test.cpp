@@ -1,4 +1,5 @@
-// Linear layers: random sizes, formats, activations and rows, extreme ones among them, in one thread and in two.
+// Linear layers, and embeddings out of their weights: random sizes, formats, activations and rows, extreme ones among them, in
+// one thread and in two.
 #include <algorithm>
 
 #include "fuseline_kernels.h"
@@ -289,10 +290,82 @@ void test_scales(Random& random, int32_t format) {
   if (format == FUSELINE_INT4) expect(status(last + 1, 0, 0) == FUSELINE_OK, "padding must have a scale");
 }
 
+fuseline_embedding table_of(Layer& layer, Buffer<int64_t>& ids, Buffer<float>& embedded) {
+  const fuseline_linear& l = layer.l;
+  return {l.format, ids.size(), l.outputs, l.inputs, ids.data(), l.weight, l.scale, embedded.data()};
+}
+
+void test_embedding(Random& random) {
+  fuseline_linear sizes = random_sizes(random);
+  if (sizes.format == FUSELINE_INT4) return;
+  Layer layer(sizes);
+  fill(random, layer);
+  Buffer<int64_t> ids(random.whole(0, 9));
+  for (int64_t& id : ids) id = random.whole(0, sizes.outputs - 1);
+  Buffer<float> embedded(ids.size() * sizes.inputs);
+  NOW("embedding, format %d, %ld of %ld x %ld", sizes.format, static_cast<long>(ids.size()), static_cast<long>(sizes.outputs),
+      static_cast<long>(sizes.inputs));
+  const fuseline_embedding table = table_of(layer, ids, embedded);
+  expect(fuseline_embed(&table) == FUSELINE_OK, "it is refused");
+  for (int64_t t = 0; t < ids.size(); ++t)
+    for (int64_t i = 0; i < sizes.inputs; ++i) {
+      double exact = layer.weight(i, ids[t]);
+      if (sizes.format == FUSELINE_INT8) exact *= layer.scale(0, ids[t]);
+      const float found = embedded[t * sizes.inputs + i];  // one rounding
+      expect(same(found, static_cast<float>(exact)), "[%ld, %ld] is %.9g, not %.9g", static_cast<long>(t), static_cast<long>(i),
+             found, exact);
+    }
+}
+
+void test_embedding_refusals(Random& random) {
+  NOW("embeddings that are none");
+  fuseline_linear sizes{};
+  sizes.format = FUSELINE_INT8;
+  sizes.inputs = 6;
+  sizes.padded = 8;
+  sizes.groups = 1;
+  sizes.outputs = 19;
+  Layer layer(sizes);
+  fill(random, layer);
+  for (float& each : layer.float_scale) each = 0.5f;
+  layer.float_scale[7] = 0;
+  layer.float_scale[8] = NAN;
+  Buffer<int64_t> ids(3);
+  Buffer<float> embedded(3 * 6);
+  const auto refused = [&](fuseline_status reason, auto change) {
+    fuseline_embedding table = table_of(layer, ids, embedded);
+    change(table);
+    const fuseline_status status = fuseline_embed(&table);
+    expect(status == reason, "the status is %d, not %d", status, reason);
+  };
+  for (const int64_t id : {int64_t{19}, int64_t{31}, int64_t{-1}, INT64_MIN, INT64_MAX}) {
+    ids[2] = id;
+    refused(FUSELINE_OUT_OF_RANGE, [](fuseline_embedding&) {});
+  }
+  for (const int64_t id : {7, 8}) {
+    ids[2] = id;
+    refused(FUSELINE_BAD_SCALE, [](fuseline_embedding&) {});
+  }
+  ids[2] = 18;
+  const auto bad = [&](auto change) { refused(FUSELINE_BAD_ARGUMENT, change); };
+  bad([](fuseline_embedding& e) { e.format = FUSELINE_INT4; });
+  bad([](fuseline_embedding& e) { e.format = -1; });
+  bad([](fuseline_embedding& e) { e.tokens = -1; });
+  bad([](fuseline_embedding& e) { e.vocabulary = 0; });
+  bad([](fuseline_embedding& e) { e.width = 0; });
+  bad([](fuseline_embedding& e) { e.ids = nullptr; });
+  bad([](fuseline_embedding& e) { e.weight = nullptr; });
+  bad([](fuseline_embedding& e) { e.scale = nullptr; });
+  bad([](fuseline_embedding& e) { e.embedded = nullptr; });
+  expect(*std::max_element(embedded.begin(), embedded.end()) == 0, "a refusal wrote");
+}
+
 }  // namespace
 
 void test_linear(Random& random, int cases) {
   for (int i = 0; i < cases; ++i) test_layer(random);
+  for (int i = 0; i < cases; ++i) test_embedding(random);
+  test_embedding_refusals(random);
   test_refusals(random);
   test_scales(random, FUSELINE_INT8);
   test_scales(random, FUSELINE_INT4);

@@ -29,7 +29,8 @@ def graphs(reference: Any, scheme: str) -> dict[str, onnx.ModelProto]:
 def inputs(model: onnx.ModelProto) -> list[list[str]]:
     """What every node reads, without the scheme in the names of values."""
     return [
-        [re.sub("(Float|Half|Int8|Int4)Linear", "Linear", name) for name in node.input] for node in model.graph.node
+        [re.sub("(Float|Half|Int8|Int4)(Linear|Embedding)", r"\2", name) for name in node.input]
+        for node in model.graph.node
     ]
 
 
@@ -83,6 +84,15 @@ def test_quantized_matrices_and_numbers_that_are_none_are_refused() -> None:
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     with pytest.raises(ExportError, match=r"c_fc\.weight has nan at input 3, output 5: weights must be finite"):
         recode(broken, "int4")
+
+
+def test_graphs_whose_embedding_is_not_one_operator_are_refused() -> None:
+    """As fuseline once wrote them: their nodes read the table's blocks, which would change under them."""
+    old = graphs(tiny.tiny_model(0), "fp32")["decoder"]
+    name = "embedding/GatherND"
+    old.graph.node.append(onnx.helper.make_node("GatherND", ["wte.weight", "place"], [name], name=name))
+    with pytest.raises(ExportError, match="embeds tokens as an older fuseline did; export the model anew"):
+        recode(old, "int8")
 
 
 @pytest.mark.parametrize("scheme", ["int8", "int4"])

@@ -111,6 +111,64 @@ def test_scales_of_padding_are_not_looked_at() -> None:
     run("Int4LinearAdd", LAYERS["Int4LinearAdd"] | {"scale": with_one(SCALE_INT4, (1, 0, 4), 0)})
 
 
+# Tables of 20 tokens and a width of 6: two blocks, in 8 bits of two times 4 inputs.
+IDS, SIZES = np.array([[0, 19, 3]]), {"vocabulary": 20, "width": 6}
+TABLES: dict[str, dict[str, Array]] = {
+    "FloatEmbedding": {"ids": IDS, "weight": zeros(2, 6, 16)},
+    "HalfEmbedding": {"ids": IDS, "weight": zeros(2, 6, 16).astype(np.float16)},
+    "Int8Embedding": {"ids": IDS, "weight": np.zeros((2, 2, 16, 4), np.uint8), "scale": SCALE_INT8},
+}
+FIT_SIZES = "weights and scales do not fit vocabulary and width"
+
+
+@pytest.mark.parametrize("operator", TABLES)
+def test_good_tables_run(operator: str) -> None:
+    [y] = run(operator, TABLES[operator], **SIZES)
+    assert y.shape == (1, 3, 6)
+
+
+@pytest.mark.parametrize("operator", TABLES)
+@pytest.mark.parametrize("token", [20, 31, 32, -1, -20, 2**63 - 1, -(2**63)])
+def test_tokens_that_are_not_in_the_vocabulary(operator: str, token: int) -> None:
+    ids = np.array([[0, 19], [token, 3]])
+    with pytest.raises(Exception, match=f"the node {NAME}: ids has a token that is not in the vocabulary"):
+        run(operator, TABLES[operator] | {"ids": ids}, **SIZES)
+
+
+@pytest.mark.parametrize(
+    ("operator", "changes", "reason"),
+    [
+        ("FloatEmbedding", {"weight": zeros(1, 6, 16)}, FIT_SIZES),
+        ("FloatEmbedding", {"weight": zeros(2, 5, 16)}, FIT_SIZES),
+        ("FloatEmbedding", {"weight": zeros(20, 6)}, FIT_SIZES),
+        ("HalfEmbedding", {"weight": zeros(2, 6, 8).astype(np.float16)}, FIT_SIZES),
+        ("Int8Embedding", {"weight": np.zeros((2, 1, 16, 4), np.uint8)}, FIT_SIZES),
+        ("Int8Embedding", {"weight": np.zeros((2, 2, 64), np.uint8)}, FIT_SIZES),
+        ("Int8Embedding", {"scale": np.ones(32, np.float32)}, FIT_SIZES),
+        ("Int8Embedding", {"scale": np.ones((20, 1), np.float32)}, FIT_SIZES),
+        ("Int8Embedding", {"scale": with_one(SCALE_INT8, (19,), 0)}, SCALE),
+        ("Int8Embedding", {"scale": with_one(SCALE_INT8, (3,), np.nan)}, SCALE),
+        ("Int8Embedding", {"ids": np.zeros((1,) * 8, np.int64)}, "ids has too many dimensions"),
+    ],
+)
+def test_tables_that_do_not_fit(operator: str, changes: dict[str, Array], reason: str) -> None:
+    with pytest.raises(Exception, match=f"the node {NAME}: {reason}"):
+        run(operator, TABLES[operator] | changes, **SIZES)
+
+
+@pytest.mark.parametrize("sizes", [{"vocabulary": 0}, {"width": 0}, {"vocabulary": -(2**63)}, {"width": -1}])
+def test_sizes_that_are_none(sizes: dict[str, int]) -> None:
+    with pytest.raises(Exception, match=f"the node {NAME}: vocabulary and width must be at least 1"):
+        run("FloatEmbedding", TABLES["FloatEmbedding"], **SIZES | sizes)
+
+
+@pytest.mark.parametrize("sizes", [{"vocabulary": 2**63 - 1}, {"width": 2**63 - 1}])
+def test_sizes_beyond_all_tables(sizes: dict[str, int]) -> None:
+    for operator, feed in TABLES.items():
+        with pytest.raises(Exception, match=f"the node {NAME}: {FIT_SIZES}"):
+            run(operator, feed, **SIZES | sizes)
+
+
 # Two rows of two tokens, 3 heads of 8; 9 positions of the cache, 5 of them in use.
 CACHED: dict[str, Array] = {
     "qkv": zeros(4, 72), "key": zeros(9, 2, 24), "value": zeros(9, 2, 24), "position": np.array([5]),

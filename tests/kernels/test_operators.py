@@ -20,7 +20,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from fuseline.export.graph import Activation, Graph, Step, cached_self_attention, cross_attention, linear, model_of
+from fuseline.export.graph import (
+    Activation,
+    Graph,
+    Step,
+    cached_self_attention,
+    cross_attention,
+    embedding,
+    linear,
+    model_of,
+    table,
+)
 from fuseline.export.graph import new_graph as _new_graph
 from fuseline.export.weights import Scheme, quantize_columns, quantize_groups
 from fuseline.kernels import document, library_info
@@ -178,6 +188,53 @@ def test_one_thread_gives_what_two_give(isa: str) -> None:
     for scheme in SCHEMES:
         g = layer(weight, np.zeros(1000, np.float32), scheme, "gelu_tanh", False)
         np.testing.assert_array_equal(run(g, {"x": x}, True, threads=1)[0], run(g, {"x": x}, True, threads=2)[0])
+
+
+# Embeddings ---------------------------------------------------------------------------------------
+
+TABLES: tuple[Scheme, ...] = ("fp32", "fp16", "int8")
+
+
+def embed(ids: Array, table_VE: Array, scheme: Scheme, fused: bool) -> Array:
+    g = _new_graph("embedding")
+    tokens = g.input("ids", TensorProto.INT64, ["R", "T"])
+    g.output(embedding(g, tokens, table(g, table_VE, scheme, "tokens")), TensorProto.FLOAT, ["R", "T", "E"])
+    [found] = run(g, {"ids": ids}, fused)
+    return found
+
+
+def check_embedding(rows: int, tokens: int, vocabulary: int, width: int, scheme: Scheme, seed: int) -> None:
+    """To the bit: there is one rounding at most."""
+    rng = np.random.default_rng(seed)
+    table_VE = rng.normal(size=(vocabulary, width)).astype(np.float32)
+    ids = rng.integers(0, vocabulary, (rows, tokens))
+    found, of_body = embed(ids, table_VE, scheme, fused=True), embed(ids, table_VE, scheme, fused=False)
+    np.testing.assert_array_equal(found, of_body)
+    np.testing.assert_array_equal(found, stored_values(table_VE.T, scheme).T[ids].astype(np.float32))
+
+
+@pytest.mark.parametrize("scheme", TABLES)
+@pytest.mark.parametrize(
+    ("rows", "tokens", "vocabulary", "width"),
+    [(4, 1, 97, 32), (2, 5, 16, 768), (1, 3, 1, 1), (3, 2, 33, 7), (0, 1, 5, 4)],
+)
+def test_embedding(isa: str, scheme: Scheme, rows: int, tokens: int, vocabulary: int, width: int) -> None:
+    check_embedding(rows, tokens, vocabulary, width, scheme, seed=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_random_embeddings(data: st.DataObject) -> None:
+    rows, tokens, vocabulary, width = (data.draw(st.integers(1, most)) for most in (9, 5, 200, 130))
+    scheme, seed = data.draw(st.sampled_from(TABLES)), data.draw(st.integers(0, 2**32))
+    with using(data.draw(st.sampled_from(ISAS))):
+        check_embedding(rows, tokens, vocabulary, width, scheme, seed)
+
+
+def test_a_token_out_of_range_is_refused_by_the_body_too() -> None:
+    for scheme in TABLES:
+        with pytest.raises(Exception, match="out of data bounds"):
+            embed(np.array([[97]]), np.zeros((97, 8), np.float32), scheme, fused=False)
 
 
 # Attention ----------------------------------------------------------------------------------------
