@@ -21,23 +21,25 @@ class Turns:
     each: float = 0.25
 
 
-SCALING = Turns(captions=3, seconds=6.0, each=0.1)
+SCALING = Turns(captions=3, seconds=3.0, each=0.1)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is to be measured.
 
-    starts, start_seconds: so many, or so much time. memory_bytes: what the processes of one heat may have in memory.
+    starts, start_seconds: so many, or so much time. shares: captions whose share of search is taken. memory_bytes: what
+    the processes of one heat may have in memory.
     """
 
     specs: Sequence[Spec]
     models: Sequence[Model]
     threads: int
     quick: bool = False
-    turns: Turns = Turns(captions=10, seconds=20.0)
+    turns: Turns = Turns(captions=10, seconds=15.0)
     starts: int = 3
     start_seconds: float = 10.0
+    shares: int = 3
     memory_bytes: int = field(default_factory=heats.memory)
 
     @classmethod
@@ -45,7 +47,7 @@ class Plan:
         """The full plan, or the quick one."""
         if not quick:
             return cls(specs, chosen, threads)
-        return cls(specs, chosen, threads, True, Turns(captions=5, seconds=5.0), starts=1)
+        return cls(specs, chosen, threads, True, Turns(captions=5, seconds=5.0), starts=1, shares=1)
 
 
 def in_full_and_brief(specs: Sequence[Spec], chosen: Sequence[Model], threads: int) -> list[Plan]:

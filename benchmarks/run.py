@@ -20,7 +20,7 @@ from .records import Recorder
 from .systems import WEIGHT_BYTES, Spec
 
 NUM_BEAMS, SHORT = 4, 2  # a caption of 2 tokens is the encoder and the first step
-CHECKED_PHOTOS, SHARES = 4, 3  # photos whose tokens are compared, captions whose share of search is taken
+CHECKED_PHOTOS = 4
 AGAIN = "again"  # what the second process of the same system is called while it runs
 
 Tell = Callable[[str], None]
@@ -266,7 +266,7 @@ class ModelRun:
         for each in contestants:
             spent = each.worker.ask("rest", seconds=1.0, **asked)["ms"]
             self.recorder.add(each.label, self.model.name, "rest_cpu", [spent], each.status)
-            shares = each.worker.ask("search_share", runs=SHARES, **asked)["shares"]
+            shares = each.worker.ask("search_share", runs=self.plan.shares, **asked)["shares"]
             if shares:
                 self.recorder.add(each.label, self.model.name, "search_share", shares, each.status, **self._main)
 
