@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -135,7 +136,7 @@ def _quality(options: argparse.Namespace) -> int:
     seen = [photo.path for photo in read_data(options.data, "train", None, quality.CALIBRATION).photos]
     folder = environments.cache() / "quality" / source.name
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _progress(1) as tell:
+    with _progress(1) as (tell, _):
         quality.all_variants(source, folder, seen, lambda step, steps, what: tell(what))
     found = evaluate(folder, options.data, split="val", limit=options.limit, name="flickr8k val", write=False)
     large = quality.agreement(options.large, 16) if options.large else {}
@@ -147,8 +148,9 @@ def _quality(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from .plan import Plan, in_full_and_brief, units
     from .records import Recorder
-    from .run import Plan, run, units
+    from .run import run
 
     chosen = [
         _model(name) for name in options.models or [m.name for m in MODELS.values() if m.quick or not options.quick]
@@ -159,10 +161,14 @@ def _run(options: argparse.Namespace) -> int:
         print("systems: " + ", ".join(spec.name for spec in specs))
         print("models: " + ", ".join(model.name for model in chosen))
         return 0
-    plan = Plan.of(specs, chosen, _threads(options.threads), options.quick)
+    threads = _threads(options.threads)
+    if options.quick or options.models or named:
+        plans = [Plan.of(specs, chosen, threads, options.quick)]
+    else:
+        plans = in_full_and_brief(specs, chosen, threads)
     recorder = Recorder(options.out or _default_results(), options.quick)
-    with _progress(units(plan)) as tell:
-        run(plan, recorder, tell)
+    with _progress(sum(map(units, plans))) as (tell, say):
+        run(plans, recorder, tell, say)
     print(f"{recorder.count} measurements of run {recorder.run} are in {recorder.path}")
     return 0
 
@@ -241,16 +247,30 @@ def _default_results() -> Path:
     return environments.cache() / "results.jsonl"
 
 
+Tell = Callable[[str], None]
+
+
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A bar with what is being done and the time that remains; yields what moves it on."""
+def _progress(total: int) -> Iterator[tuple[Tell, Tell]]:
+    """A bar with what is being done and the time that remains, and above it what is done and after how many seconds.
+
+    Yields what moves the bar on, and what writes above it.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    console, began = Console(stderr=True), time.monotonic()
     columns = (BarColumn(24), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=total)
-        yield lambda what: bar.update(task, advance=1, description=what)
+
+        def tell(what: str) -> None:
+            bar.update(task, advance=1, description=what)
+
+        def say(what: str) -> None:
+            console.print(f"{time.monotonic() - began:5.0f} s  {what}", highlight=False)
+
+        yield tell, say
 
 
 if __name__ == "__main__":

@@ -70,6 +70,14 @@ class Worker:
         """Of the wall clock, since the process was asked for."""
         return time.perf_counter() - self._started
 
+    def resident(self) -> int:
+        """Bytes of the process in memory; of a page that n processes share an n-th (PSS), so that they can be added."""
+        try:
+            lines = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text().splitlines()
+        except ProcessLookupError:  # it has ended, and says so when it is asked next
+            return 0
+        return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
+
     def close(self) -> None:
         """End the process, whatever it does."""
         self._process.kill()

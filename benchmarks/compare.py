@@ -44,12 +44,9 @@ class Change:
 def compare(before: Sequence[Record], after: Sequence[Record]) -> list[Change]:
     """All that is in both runs. A change counts when its whole interval lies beyond what A/A measured as noise."""
     noise = max(_noise(before), _noise(after))
-    places = {_place(record): record for record in before if record["metric"] in WORSE}
-    return [
-        _change(places[_place(record)], record, noise)
-        for record in after
-        if _place(record) in places and _both_measured(places[_place(record)], record)
-    ]
+    ones, twos = _by_place(before), _by_place(after)
+    both = [(ones[place], two) for place, two in twos.items() if place in ones]
+    return [_change(one, two, noise) for one, two in both if one["values"] and two["values"]]
 
 
 def lost(before: Sequence[Record], after: Sequence[Record]) -> Iterator[str]:
@@ -89,7 +86,7 @@ def _change(before: Record, after: Record, noise: float) -> Change:
         after["system"],
         after["model"],
         after["metric"],
-        ", ".join(f"{name} {value}" for name, value in after["conditions"].items() if name != "means"),
+        ", ".join(f"{name} {value}" for name, value in after["conditions"].items() if name not in ("means", "heat")),
         one,
         two,
         two / max(one, 1e-12),
@@ -121,10 +118,12 @@ def _noise(records: Sequence[Record]) -> float:
     return max([LEAST_NOISE, *(record["median"] for record in pick(records, metric="same_again"))])
 
 
-def _place(record: Record) -> tuple[str, ...]:
-    conditions = ",".join(f"{name}={value}" for name, value in sorted(record["conditions"].items()))
-    return record["system"], record["model"], record["metric"], conditions
-
-
-def _both_measured(one: Record, two: Record) -> bool:
-    return bool(one["values"]) and bool(two["values"])
+def _by_place(records: Sequence[Record]) -> dict[tuple[str, ...], Record]:
+    """What can be compared, whatever heat it was in; of the anchor, which runs in every heat, the first."""
+    found: dict[tuple[str, ...], Record] = {}
+    for record in records:
+        named = sorted((name, value) for name, value in record["conditions"].items() if name != "heat")
+        conditions = ",".join(f"{name}={value}" for name, value in named)
+        if record["metric"] in WORSE:
+            found.setdefault((record["system"], record["model"], record["metric"], conditions), record)
+    return found

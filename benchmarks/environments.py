@@ -93,8 +93,9 @@ def python_of(file: str) -> Path:
 
 def variables_of(file: str) -> Mapping[str, str]:
     """What the processes of a file's systems find in their environment beyond the usual."""
+    compiled = {"TORCHINDUCTOR_CACHE_DIR": str(cache() / "compiled")}  # torch.compile takes minutes, the first time
     with_fuseline = getattr(systems.module(file), "WITH_FUSELINE", False)
-    return {"FUSELINE_PATH": str(_fuseline_path())} if with_fuseline else {}
+    return {"FUSELINE_PATH": str(_fuseline_path()), **compiled} if with_fuseline else compiled
 
 
 def start(spec: systems.Spec, threads: int) -> Worker:

@@ -13,7 +13,6 @@ from .models import MODELS, Model
 from .records import Record, median, pick
 
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
-BASE = "transformers-fp32"
 _README_SYSTEMS = 8
 _NOT_SAID = """\
 - The weights of all models but the captioner that ships are random, so these figures say nothing of quality. Only sizes
@@ -82,7 +81,7 @@ def _noise(records: Sequence[Record]) -> str:
 def _model(records: Sequence[Record], model: Model, folder: Path) -> list[str]:
     """The section of one model."""
     rows = _measured(records, model)
-    parts = [f"## {model.title}", _agreed(model)]
+    parts = [f"## {model.title}", _agreed(model), _heats(records, model)]
     if rows:
         drawn = [_bar(record) for record in rows]
         name = f"speed-{model.name}.svg"
@@ -106,11 +105,29 @@ def _agreed(model: Model) -> str:
     )
 
 
+def _heats(records: Sequence[Record], model: Model) -> str:
+    """What is said of a model whose systems did not fit the memory together."""
+    count = max((record["conditions"].get("heat", 1) for record in pick(records, model=model.name)), default=1)
+    if count == 1:
+        return ""
+    wanted = {"system": model.reference, "model": model.name, "metric": "caption"}
+    anchor = [median(records, **wanted, heat=heat) for heat in range(1, count + 1)]
+    said = ", ".join(f"{value:,.0f}" for value in anchor if value)
+    return (
+        f"The systems do not fit this machine's memory together and ran in {count} heats, {model.reference} in each"
+        f"{f' (caption: {said} ms)' * bool(said)}; *times as fast* compares two figures of one heat."
+    )
+
+
 Column = tuple[str, Callable[[Record], str]]
 
 
 def _main_columns(records: Sequence[Record], model: Model) -> list[Column]:
-    base = median(_main_captions(records, model), system=BASE) or _median_of_reference(records, model)
+    def times_as_fast(record: Record) -> str:
+        # The conditions name the heat, so both captions are of one.
+        wanted = {"model": model.name, "metric": "caption", **record["conditions"]}
+        base = median(records, system=model.reference, **wanted)
+        return f"{base / record['median']:.2f}" if base else ""
 
     def value(record: Record, metric: str) -> float | None:
         return median(records, system=record["system"], model=model.name, metric=metric)
@@ -123,7 +140,7 @@ def _main_columns(records: Sequence[Record], model: Model) -> list[Column]:
         ("system", lambda record: record["system"] + (" (wrong tokens)" if record["status"] == "wrong" else "")),
         ("caption, ms", lambda record: f"**{_number(record['median'])}**"),
         ("p95", lambda record: _number(record["p95"])),
-        ("times as fast", lambda record: f"{base / record['median']:.2f}" if base else ""),
+        ("times as fast", times_as_fast),
         ("encoder", lambda record: _number(value(record, "encoder"))),
         ("first step", lambda record: _number(value(record, "first_step"))),
         ("step", lambda record: _number(value(record, "step"))),
@@ -212,12 +229,13 @@ def _panels(records: Sequence[Record], model: Model) -> dict[str, dict[str, list
     if batches:
         panels["photos a second, by batch"] = batches
     for name, title in {"num_beams": "ms by beams", "max_length": "ms by tokens", "threads": "ms by threads"}.items():
-        lines: dict[str, list[tuple[float, float]]] = {}
+        found: dict[str, dict[float, float]] = {}
         for record in captions:
-            others = {key: value for key, value in record["conditions"].items() if key != name}
+            others = {key: value for key, value in record["conditions"].items() if key not in (name, "heat")}
             if all(usual[key] == value for key, value in others.items()):
-                lines.setdefault(record["system"], []).append((record["conditions"][name], record["median"]))
-        lines = {system: points for system, points in lines.items() if len(points) > 1}
+                points = found.setdefault(record["system"], {})
+                points.setdefault(record["conditions"][name], record["median"])  # of several heats, the first
+        lines = {system: list(points.items()) for system, points in found.items() if len(points) > 1}
         if lines:
             panels[title] = lines
     return panels
@@ -230,7 +248,7 @@ def _readme(records: Sequence[Record], folder: Path, root: Path) -> str:
     for model in [model for model in _models(records) if model.quick]:
         rows = [record for record in _measured(records, model) if record["status"] == "ok"]
         ours = [record for record in rows if record["system"].startswith("fuseline")]
-        base = [record for record in rows if record["system"] == BASE]
+        base = [record for record in rows if record["system"] == model.reference]
         kept = ours + base + [record for record in rows if record not in ours + base]
         kept = sorted(kept[:_README_SYSTEMS], key=lambda record: record["median"])
         wanted = ("system", "caption, ms", "times as fast", "encoder", "step", "start, s", "peak, MB", "installed, MB")
@@ -252,10 +270,6 @@ def _main_captions(records: Sequence[Record], model: Model) -> list[Record]:
     for record in pick(records, model=model.name, metric="caption"):
         found.setdefault(record["system"], record)
     return [record for record in found.values() if record["values"]]
-
-
-def _median_of_reference(records: Sequence[Record], model: Model) -> float | None:
-    return median(_main_captions(records, model), system=model.reference)
 
 
 def _models(records: Sequence[Record]) -> list[Model]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,74 +10,54 @@ from typing import Any
 
 import numpy as np
 
-from . import environments, models, photos
+from . import environments, heats, models, photos
 from .client import ROOT, Worker
 from .errors import BenchmarkError
 from .machine import Floors
 from .models import Model
+from .plan import BATCHES, BEAMS, LENGTHS, SCALING, Plan, Turns
 from .records import Recorder
 from .systems import WEIGHT_BYTES, Spec
 
 NUM_BEAMS, SHORT = 4, 2  # a caption of 2 tokens is the encoder and the first step
 CHECKED_PHOTOS = 4
-BATCHES, BEAMS, LENGTHS = (1, 2, 4, 8), (1, 2, 8), (32, 64)
 AGAIN = "again"  # what the second process of the same system is called while it runs
 
 Tell = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be measured. runs, seconds: a system has had enough turns with so many captions, or so much time."""
-
-    specs: Sequence[Spec]
-    models: Sequence[Model]
-    threads: int
-    quick: bool = False
-    runs: int = 10
-    seconds: float = 20.0
-    turn_seconds: float = 0.25
-    starts: int = 3
-
-    @classmethod
-    def of(cls, specs: Sequence[Spec], chosen: Sequence[Model], threads: int, quick: bool) -> Plan:
-        """The full plan, or the quick one."""
-        if not quick:
-            return cls(specs, chosen, threads)
-        return cls(specs, chosen, threads, True, runs=5, seconds=5.0, starts=1)
-
-
 @dataclass
 class Contestant:
-    """A system with a model open in a process of its own, and what its turns have given so far."""
+    """A system with a model open in a process of its own, and what its turns have given so far.
+
+    steps: of one caption. anew: the anchor in a later heat, of which only the turns are missing.
+    """
 
     spec: Spec
     worker: Worker
     label: str
+    steps: int
     status: str = "ok"
-    steps: int = 0
+    anew: bool = False
     found: dict[str, list[float]] = field(default_factory=dict)
 
-    def enough(self, plan: Plan) -> bool:
+    def enough(self, turns: Turns) -> bool:
         """Whether it had its captions or its time."""
         spent = sum(sum(values) for values in self.found.values())
-        return min(map(len, self.found.values()), default=0) >= plan.runs or spent >= plan.seconds * 1000
+        return min(map(len, self.found.values()), default=0) >= turns.captions or spent >= turns.seconds * 1000
 
 
-def run(plan: Plan, recorder: Recorder, tell: Tell) -> None:
-    """Measure everything in the plan. tell: is called with what is being done, once a unit of work."""
+def run(plans: Sequence[Plan], recorder: Recorder, tell: Tell, say: Tell) -> None:
+    """Measure everything in the plans.
+
+    tell: is called with what is being done, once a unit of work. say: with what has been done, once a stage.
+    """
     tell("reading memory and multiplying, as fast as the machine can")
-    _machine(plan, recorder)
-    for model in plan.models:
-        ModelRun(plan, model, recorder, tell).run()
-
-
-def units(plan: Plan) -> int:
-    """How often `run` calls tell at most."""
-    each = 3 + plan.starts + plan.runs
-    scaling = 0 if plan.quick else sum(spec.scaling for spec in plan.specs) * 4
-    scaled = sum(model.quick for model in plan.models)
-    return 1 + len(plan.models) * (len(plan.specs) + 1) * each + scaled * scaling
+    _machine(plans[0], recorder)
+    say("the machine's floors")
+    for plan in plans:
+        for model in plan.models:
+            ModelRun(plan, model, recorder, tell, say).run()
 
 
 def _machine(plan: Plan, recorder: Recorder) -> None:
@@ -92,38 +73,72 @@ def _machine(plan: Plan, recorder: Recorder) -> None:
 class ModelRun:
     """All measurements of one model."""
 
-    def __init__(self, plan: Plan, model: Model, recorder: Recorder, tell: Tell) -> None:
+    def __init__(self, plan: Plan, model: Model, recorder: Recorder, tell: Tell, say: Tell) -> None:
         self.plan, self.model, self.recorder = plan, model, recorder
-        self._tell = tell
+        self._tell, self._say = tell, say
         self._photos = [str(path) for path in photos.photos()]
         self._folders: dict[str, Path] = {}
+        self._right: list[list[int]] | None = None
+        self._heat = 0
         self._main = {"num_beams": NUM_BEAMS, "max_length": model.max_length, "threads": plan.threads, "photos": 1}
 
     def run(self) -> None:
-        """In turns while all processes live, then the starts, each alone."""
+        """In heats, each in turns while all its processes live; then the starts, each alone."""
         try:
             self._facts()
         except BenchmarkError as error:
             for spec in self.plan.specs:
                 self._refuse(spec, str(error))
             return
-        contestants: list[Contestant] = []
-        try:
-            for spec in self.plan.specs:
-                self._enter(spec, contestants)
-            self._check(contestants)
-            contestants += self._again(contestants)
-            self._rounds(contestants, [SHORT, self.model.max_length], NUM_BEAMS, 1)
-            self._record_rounds(contestants)
-            self._rest(contestants)
-            if not self.plan.quick and self.model.quick:
-                self._scale([each for each in contestants if each.spec.scaling and each.label != AGAIN])
-        finally:
-            for each in contestants:
-                each.worker.close()
+        waiting = deque(heats.in_order(self.plan.specs, self.model.reference))
+        while waiting:
+            self._next_heat(waiting)
         for spec in self.plan.specs:
             if spec.name in self._folders:
                 self._starts(spec)
+        self.say("starts")
+
+    def _next_heat(self, waiting: deque[Spec]) -> None:
+        """Measure those of the waiting that fit the memory together."""
+        self._heat += 1
+        self._main["heat"] = self._heat
+        contestants: list[Contestant] = []
+        try:
+            self._fill(contestants, waiting)
+            self._check(contestants)
+            if self._heat == 1:
+                contestants += self._again(contestants)
+            self._rounds(contestants, [SHORT, self.model.max_length], NUM_BEAMS, 1, self.plan.turns)
+            self._record_rounds(contestants)
+            self.say(f"heat {self._heat}, measured")
+            first = [each for each in contestants if each.label != AGAIN and not each.anew]
+            self._rest(first)
+            scaled = [each for each in first if each.spec.scaling and self.model.quick and not self.plan.quick]
+            self._scale(scaled)
+        finally:
+            for each in contestants:
+                each.worker.close()
+        self._one_thread(scaled)
+
+    def _fill(self, contestants: list[Contestant], waiting: deque[Spec]) -> None:
+        """Open the anchor and what waits until one does not fit, which waits on. One beside the anchor always runs."""
+        anchor = models.reference(self.model)
+        if anchor.name in self._folders:
+            waiting.appendleft(anchor)
+        while waiting:
+            each = self._enter(waiting[0])
+            least = 1 + any(other.spec == anchor for other in contestants)
+            if each and len(contestants) >= least and not self._fit([*contestants, each]):
+                each.worker.close()
+                break
+            waiting.popleft()
+            if each:
+                contestants.append(each)
+        gigabytes = heats.resident(each.worker for each in contestants) / 1e9
+        self.say(f"heat {self._heat}, {len(contestants)} systems opened, {gigabytes:.1f} GB")
+
+    def _fit(self, contestants: list[Contestant]) -> bool:
+        return heats.resident(each.worker for each in contestants) <= self.plan.memory_bytes
 
     def _facts(self) -> None:
         """What the floors are made of, and how fast the decoder's weights can be read here."""
@@ -138,26 +153,31 @@ class ModelRun:
             conditions = {"threads": self.plan.threads, "bytes": size}
             self.recorder.add("machine", self.model.name, "read_bandwidth", [speed], **conditions)
 
-    def _enter(self, spec: Spec, contestants: list[Contestant]) -> None:
+    def _enter(self, spec: Spec) -> Contestant | None:
         """Make what the system reads, start it and open the model; or note why that is not possible."""
-        worker = None
+        worker, anew = None, spec.name in self._folders
         try:
-            self.tell("environment and export", spec)
+            self.tell("environment and export", spec, advance=not anew)
             made = models.made_for(spec, self.model, self.plan.threads)
-            self.tell("opening", spec)
+            self.tell("opening", spec, advance=not anew)
             worker = environments.start(spec, self.plan.threads)
             self.recorder.versions[spec.name] = worker.ask("versions")
             worker.ask("load")
             worker.ask("open", folder=str(made.folder), threads=self.plan.threads)
             # Once, so that a system that opens and then fails is refused here, with its sentence.
-            worker.ask("generate", photos=self._photos[:1], num_beams=NUM_BEAMS, max_length=self.model.max_length)
+            said = worker.ask("generate", **self._asked(1))
         except BenchmarkError as error:
             self._refuse(spec, str(error))
             if worker is not None:
                 worker.close()
-            return
-        contestants.append(Contestant(spec, worker, spec.name))
-        self._folders[spec.name] = made.folder
+            return None
+        if not anew:
+            self._folders[spec.name] = made.folder
+            self._record_folder(spec, made)
+        return Contestant(spec, worker, spec.name, said["steps"], anew=anew and spec == models.reference(self.model))
+
+    def _record_folder(self, spec: Spec, made: models.Made) -> None:
+        """What the system needs on disk, and what making it took."""
         size = environments.bytes_below(made.folder)
         self.recorder.add(spec.name, self.model.name, "folder_size", [size])
         if made.milliseconds is not None and made.peak is not None:
@@ -168,31 +188,28 @@ class ModelRun:
 
     def _check(self, contestants: list[Contestant]) -> None:
         """Compare every system's tokens with the reference's; what must be equal and is not is marked wrong."""
-        asked = {"photos": self._photos[:CHECKED_PHOTOS], "num_beams": NUM_BEAMS, "max_length": self.model.max_length}
+        unchecked = [each for each in contestants if not each.anew]
         try:
-            right = self._reference(contestants, asked)
+            self._right = self._right or self._reference(contestants)
         except BenchmarkError as error:
-            for each in contestants:
+            for each in unchecked:
                 reason = f"the reference {self.model.reference} does not run: {error}"
                 self.recorder.refuse(each.label, self.model.name, "agreement", reason)
-            right = None
-        for each in list(contestants):
+        for each in unchecked:
             self.tell("checking", each.spec)
             try:
-                sequences = each.worker.ask("generate", **asked)["sequences"]
-                asked_once = {**asked, "photos": self._photos[:1]}
-                each.steps = each.worker.ask("generate", **asked_once)["steps"]
+                sequences = each.worker.ask("generate", **self._asked(CHECKED_PHOTOS))["sequences"]
             except BenchmarkError as error:
                 self._drop(contestants, each, error)
                 continue
-            if right is not None:
-                share = agreement(right, sequences)
+            if self._right is not None:
+                share = agreement(self._right, sequences)
                 each.status = "wrong" if each.spec.exact and share < 1 else "ok"
                 self.recorder.add(each.label, self.model.name, "agreement", [share], each.status)
 
-    def _reference(self, contestants: list[Contestant], asked: dict[str, Any]) -> list[list[int]]:
+    def _reference(self, contestants: list[Contestant]) -> list[list[int]]:
         """The right tokens, of a process that runs already or of one for this alone."""
-        spec = models.reference(self.model)
+        spec, asked = models.reference(self.model), self._asked(CHECKED_PHOTOS)
         there = next((each.worker for each in contestants if each.spec == spec), None)
         if there is not None:
             return list(there.ask("generate", **asked)["sequences"])
@@ -208,19 +225,22 @@ class ModelRun:
             return []
         worker = environments.start(ours[0].spec, self.plan.threads)
         worker.ask("open", folder=str(self._folders[ours[0].spec.name]), threads=self.plan.threads)
-        return [Contestant(ours[0].spec, worker, AGAIN, ours[0].status, ours[0].steps)]
+        return [Contestant(ours[0].spec, worker, AGAIN, ours[0].steps, ours[0].status)]
 
-    def _rounds(self, contestants: list[Contestant], lengths: list[int], num_beams: int, count: int) -> None:
+    def _rounds(
+        self, contestants: list[Contestant], lengths: list[int], num_beams: int, count: int, turns: Turns
+    ) -> None:
         """Turns in an order that moves on by one each round, until all have enough. The first turn warms up."""
         asked = {"photos": self._photos[:count], "num_beams": num_beams, "lengths": lengths}
         for each in contestants:
             each.found = {}
-        for number in range(self.plan.runs + 1):
-            order = contestants[number % len(contestants) :] + contestants[: number % len(contestants)]
-            for each in [each for each in order if not each.enough(self.plan)]:
-                self.tell("measuring", each.spec, advance=len(lengths) > 1)
+        for number in range(turns.captions + 1):
+            order = deque(contestants)
+            order.rotate(-number)
+            for each in [each for each in order if not each.enough(turns)]:
+                self.tell("measuring", each.spec, advance=len(lengths) > 1 and not each.anew)
                 try:
-                    answer = each.worker.ask("turn", seconds=self.plan.turn_seconds if number else 0.0, **asked)
+                    answer = each.worker.ask("turn", seconds=turns.each if number else 0.0, **asked)
                 except BenchmarkError as error:
                     self._drop(contestants, each, error)
                     continue
@@ -242,35 +262,28 @@ class ModelRun:
             self.recorder.add(first.label, self.model.name, "same_again", [abs(two / one - 1)], **self._main)
 
     def _rest(self, contestants: list[Contestant]) -> None:
-        asked = {"photos": self._photos[:1], "num_beams": NUM_BEAMS, "max_length": self.model.max_length}
-        for each in [each for each in contestants if each.label != AGAIN]:
+        asked = self._asked(1)
+        for each in contestants:
             spent = each.worker.ask("rest", seconds=1.0, **asked)["ms"]
             self.recorder.add(each.label, self.model.name, "rest_cpu", [spent], each.status)
-            shares = each.worker.ask("search_share", runs=self.plan.runs, **asked)["shares"]
+            shares = each.worker.ask("search_share", runs=self.plan.shares, **asked)["shares"]
             if shares:
                 self.recorder.add(each.label, self.model.name, "search_share", shares, each.status, **self._main)
 
     def _scale(self, contestants: list[Contestant]) -> None:
-        """Batches, beams, lengths and threads; each pass in turns as well, with fewer of them."""
-        short, whole = Plan(self.plan.specs, [], self.plan.threads, runs=3, seconds=6.0, turn_seconds=0.1), self.plan
-        self.plan = short
-        try:
-            for count in BATCHES:
-                self._pass(contestants, "throughput", photos=count)
-            for num_beams in BEAMS:
-                self._pass(contestants, "caption", num_beams=num_beams)
-            for length in () if self.model.shipped else LENGTHS:
-                self._pass(contestants, "caption", max_length=length)
-            if whole.threads > 1:
-                self._one_thread(contestants)
-        finally:
-            self.plan = whole
+        """Batches, beams and lengths; each pass in turns as well, with fewer of them."""
+        for count in BATCHES:
+            self._pass(contestants, "throughput", photos=count)
+        for num_beams in BEAMS:
+            self._pass(contestants, "caption", num_beams=num_beams)
+        for length in () if self.model.shipped else LENGTHS:
+            self._pass(contestants, "caption", max_length=length)
 
     def _pass(self, contestants: list[Contestant], metric: str, **changed: int) -> None:
         conditions = {**self._main, **changed}
         length, count = conditions["max_length"], conditions["photos"]
         running = list(contestants)
-        self._rounds(running, [length], conditions["num_beams"], count)
+        self._rounds(running, [length], conditions["num_beams"], count, SCALING)
         for each in running:
             self.tell("measuring", each.spec)
             values = each.found[str(length)]
@@ -278,22 +291,26 @@ class ModelRun:
             self.recorder.add(each.label, self.model.name, metric, values, each.status, **conditions)
 
     def _one_thread(self, contestants: list[Contestant]) -> None:
+        """The same systems in new processes, when those that had all threads are gone: both do not fit the memory."""
+        if self.plan.threads == 1 or not contestants:
+            return
         alone: list[Contestant] = []
         try:
             for each in contestants:
                 worker = environments.start(each.spec, 1)
-                alone.append(Contestant(each.spec, worker, each.label, each.status, each.steps))
+                alone.append(Contestant(each.spec, worker, each.label, each.steps, each.status))
                 worker.ask("open", folder=str(self._folders[each.spec.name]), threads=1)
             self._pass(alone, "caption", threads=1)
         finally:
             for each in alone:
                 each.worker.close()
+        self.say(f"heat {self._heat}, batches, beams, lengths and threads")
 
     def _starts(self, spec: Spec) -> None:
         """From process start to first caption, when all files have been read before; and the memory of that process."""
         found: dict[str, list[float]] = {}
         folder = str(self._folders[spec.name])
-        for _ in range(self.plan.starts):
+        while not self._started_enough(found.get("start", [])):
             self.tell("starting", spec)
             with environments.start(spec, self.plan.threads) as worker:
                 asked = {"photo": self._photos[0], "num_beams": NUM_BEAMS, "max_length": self.model.max_length}
@@ -309,10 +326,21 @@ class ModelRun:
         for metric, values in found.items():
             self.recorder.add(spec.name, self.model.name, metric, values, threads=self.plan.threads)
 
+    def _started_enough(self, milliseconds: list[float]) -> bool:
+        return len(milliseconds) >= self.plan.starts or sum(milliseconds) >= self.plan.start_seconds * 1000
+
+    def _asked(self, count: int) -> dict[str, Any]:
+        """What is asked of a system for the captions of some photos."""
+        return {"photos": self._photos[:count], "num_beams": NUM_BEAMS, "max_length": self.model.max_length}
+
     def tell(self, what: str, spec: Spec | None = None, advance: bool = True) -> None:
         """Say what is being done; advance=False for what is not counted among the units."""
         if advance:
             self._tell(f"{self.model.name}: {what}" + (f" {spec.name}" if spec else ""))
+
+    def say(self, what: str) -> None:
+        """Say what has been done."""
+        self._say(f"{self.model.name}: {what}")
 
     def _drop(self, contestants: list[Contestant], each: Contestant, error: BenchmarkError) -> None:
         contestants.remove(each)
