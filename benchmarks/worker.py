@@ -79,10 +79,13 @@ class Session:
         return {"ms": (time.process_time() - began) * 1000}
 
     def search_share(self, photos: list[str], num_beams: int, max_length: int, runs: int) -> dict[str, Any]:
-        """Of some captions, the share of the time outside encoder and decoder; none where a system cannot tell."""
+        """Of some captions, the share of the time outside encoder and decoder; none where a system cannot tell.
+
+        One more warms up, as in a turn: before it the process has slept.
+        """
         share = getattr(self.system, "search_share", None)
         pixels = self._pixels(photos)
-        return {"shares": [share(pixels, num_beams, max_length) for _ in range(runs)] if share else []}
+        return {"shares": [share(pixels, num_beams, max_length) for _ in range(runs + 1)][1:] if share else []}
 
     def memory(self) -> dict[str, Any]:
         """Bytes: the peak that was resident, and what of it now is pages of files."""
