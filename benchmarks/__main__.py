@@ -71,9 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     option("--out", type=Path, metavar="FILE", help="where results go (default: results.jsonl in the cache folder)")
     option("--list", action="store_true", help="name systems and models, and measure nothing")
 
-    option = add("report", _report, "make docs/results/speed.md of a result file's last run", "report --readme")
+    option = add(
+        "report", _report, "make docs/results/speed.md of each model's last run in a result file", "report --readme"
+    )
     option("results", nargs="?", type=Path, metavar="FILE", help="a result file (default: that of run)")
-    option("--run", metavar="NAME", help="another run of the file")
+    option("--run", metavar="NAME", help="this run alone")
     option("--out", type=Path, default=RESULTS, metavar="FOLDER", help="where to write (default: docs/results)")
     option("--readme", action="store_true", help="put the main table into README.md, too, between its marks")
 
@@ -83,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "tell what changed between two result files; exits 1 where it got worse",
         "compare before.jsonl after.jsonl",
     )
-    option("before", type=Path, metavar="A", help="a result file, of which the last run counts")
+    option("before", type=Path, metavar="A", help="a result file, of which each model's last run counts")
     option("after", type=Path, metavar="B", help="another")
     option("--all", action="store_true", help="show what did not change, too")
 

@@ -101,7 +101,7 @@ class Recorder:
 
 
 def read(path: Path, run: str | None = None) -> list[Record]:
-    """The measurements of one run in a file, by default the last one's.
+    """The measurements of one run in a file, by default of each model's last run on the CPU of the last of all.
 
     Raises BenchmarkError for a file that is not there or a line that the schema does not allow.
     """
@@ -127,10 +127,11 @@ def read(path: Path, run: str | None = None) -> list[Record]:
         records.append(record)
     if not records:
         raise BenchmarkError(f"{path} is empty; `python -m benchmarks run` writes measurements into it")
-    wanted = run or records[-1]["run"]
-    chosen = [record for record in records if record["run"] == wanted]
+    here = [record for record in records if record["machine"]["cpu"] == records[-1]["machine"]["cpu"]]
+    last = {record["model"]: record["run"] for record in here}
+    chosen = [record for record in (records if run else here) if record["run"] == (run or last[record["model"]])]
     if not chosen:
-        raise BenchmarkError(f"{path} has no run {wanted}; it has {', '.join(sorted({r['run'] for r in records}))}")
+        raise BenchmarkError(f"{path} has no run {run}; it has {', '.join(sorted({r['run'] for r in records}))}")
     return chosen
 
 

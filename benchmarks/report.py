@@ -55,17 +55,18 @@ def _page(records: Sequence[Record], folder: Path) -> str:
 
 
 def _head(records: Sequence[Record]) -> str:
-    first, machine = records[0], records[0]["machine"]
+    machine = records[0]["machine"]
+    runs = {record["run"]: record for record in records}.values()
+    made = " and ".join(dict.fromkeys(f"{run['time'][:10]} at commit {run['commit']}" for run in runs))
     cpu = f"{machine['cores']} cores of {machine['cpu']} ({', '.join(machine['features']) or 'no vector features'})"
     where = ", in a virtual machine" if machine.get("hypervisor") else ""
-    kind = "a quick run" if first.get("quick") else "a full run"
     threads = next((record["conditions"]["threads"] for record in pick(records, metric="caption")), 1)
     return (
-        f"Made by `python -m benchmarks report` of {kind} of {first['time'][:10]} at commit {first['commit']}, on {cpu}"
+        f"Made by `python -m benchmarks report` of the last run of each model, of {made}, on {cpu}"
         f"{where}, {machine['memory_bytes'] / 1e9:.0f} GB of memory, governor {machine['governor']}, load "
-        f"{machine.get('load', 0)} when it began. {threads} threads, beam 4, one photo. Every system runs in its own "
-        "process, and they take turns; what stands here are medians. The raw values are in [speed.jsonl](speed.jsonl), "
-        "and [benchmarks/README.md](../../benchmarks/README.md) says how to read them."
+        f"{machine.get('load', 0)} when the first began. {threads} threads, beam 4, one photo. Every system runs in "
+        "its own process, and they take turns; what stands here are medians. The raw values are in "
+        "[speed.jsonl](speed.jsonl), and [benchmarks/README.md](../../benchmarks/README.md) says how to read them."
     )
 
 
@@ -81,7 +82,7 @@ def _noise(records: Sequence[Record]) -> str:
 def _model(records: Sequence[Record], model: Model, folder: Path) -> list[str]:
     """The section of one model."""
     rows = _measured(records, model)
-    parts = [f"## {model.title}", _agreed(model), _heats(records, model)]
+    parts = [f"## {model.title}", _agreed(records, model), _heats(records, model)]
     if rows:
         drawn = [_bar(record) for record in rows]
         name = f"speed-{model.name}.svg"
@@ -98,10 +99,11 @@ def _model(records: Sequence[Record], model: Model, folder: Path) -> list[str]:
     return parts
 
 
-def _agreed(model: Model) -> str:
+def _agreed(records: Sequence[Record], model: Model) -> str:
+    quick = any(record.get("quick") for record in pick(records, model=model.name))
     return (
-        f"At most {model.max_length} tokens. *Equal* is the share of tokens that are those of {model.reference}; "
-        "a system with float32 weights that has another one is marked wrong."
+        f"{'A quick run: few turns. ' * quick}At most {model.max_length} tokens. *Equal* is the share of tokens that "
+        f"are those of {model.reference}; a system with float32 weights that has another one is marked wrong."
     )
 
 
@@ -132,8 +134,12 @@ def _main_columns(records: Sequence[Record], model: Model) -> list[Column]:
     def value(record: Record, metric: str) -> float | None:
         return median(records, system=record["system"], model=model.name, metric=metric)
 
+    def of_step(record: Record, metric: str) -> float | None:
+        # Two tokens took longer than all where each length is compiled anew, and that says nothing of steps.
+        return value(record, metric) if (value(record, "step") or 0) > 0 else None
+
     def over_floor(record: Record) -> str:
-        step, floor = value(record, "step"), step_floor(records, model, record["system"])
+        step, floor = of_step(record, "step"), step_floor(records, model, record["system"])
         return f"{step / floor:.1f}" if step and floor else ""
 
     return [
@@ -142,8 +148,8 @@ def _main_columns(records: Sequence[Record], model: Model) -> list[Column]:
         ("p95", lambda record: _number(record["p95"])),
         ("times as fast", times_as_fast),
         ("encoder", lambda record: _number(value(record, "encoder"))),
-        ("first step", lambda record: _number(value(record, "first_step"))),
-        ("step", lambda record: _number(value(record, "step"))),
+        ("first step", lambda record: _number(of_step(record, "first_step"))),
+        ("step", lambda record: _number(of_step(record, "step"))),
         ("step / floor", over_floor),
         ("equal", lambda record: _share(value(record, "agreement"))),
         ("start, s", lambda record: _number(_scaled(value(record, "start"), 1e-3))),
@@ -180,9 +186,11 @@ def step_floor(records: Sequence[Record], model: Model, system: str) -> float | 
     weights = median(records, system="machine", model=model.name, metric="step_weights")
     if spec is None or weights is None:
         return None
-    size = int(weights * systems.WEIGHT_BYTES[spec.precision])
-    speed = median(records, system="machine", model=model.name, metric="read_bandwidth", bytes=size)
-    return 1000 * size / speed if speed else None
+    size = weights * systems.WEIGHT_BYTES[spec.precision]
+    for read in pick(records, system="machine", model=model.name, metric="read_bandwidth"):
+        if abs(read["conditions"]["bytes"] / size - 1) < 1e-4:  # recorded numbers have six digits
+            return float(1000 * size / read["median"])
+    return None
 
 
 def encoder_floor(records: Sequence[Record], model: Model) -> float | None:
@@ -209,10 +217,12 @@ def _floors(records: Sequence[Record]) -> str:
 
 
 def _refusals(records: Sequence[Record], model: Model) -> str:
-    found = pick(records, model=model.name, status="refused")
-    lines = [f"| {record['system']} | {record['reason'].replace('|', '/')} |" for record in found]
-    head = "What could not be measured, and why:\n\n| system | reason |\n|---|---|\n"
-    return head + "\n".join(dict.fromkeys(lines)) if lines else ""
+    found: dict[str, list[str]] = {}
+    for record in pick(records, model=model.name, status="refused"):
+        found.setdefault(record["reason"].replace("|", "/"), []).append(record["system"])
+    lines = [f"| {', '.join(dict.fromkeys(those))} | {reason} |" for reason, those in found.items()]
+    head = "What could not be measured, and why:\n\n| systems | reason |\n|---|---|\n"
+    return head + "\n".join(lines) if lines else ""
 
 
 def _panels(records: Sequence[Record], model: Model) -> dict[str, dict[str, list[tuple[float, float]]]]:

@@ -41,10 +41,11 @@ class Contestant:
     anew: bool = False
     found: dict[str, list[float]] = field(default_factory=dict)
 
-    def enough(self, turns: Turns) -> bool:
-        """Whether it had its captions or its time."""
+    def enough(self, turns: Turns, had: int) -> bool:
+        """Whether it had its captions in enough turns, of which it had so many, or its time."""
         spent = sum(sum(values) for values in self.found.values())
-        return min(map(len, self.found.values()), default=0) >= turns.captions or spent >= turns.seconds * 1000
+        captions = min(map(len, self.found.values()), default=0)
+        return (captions >= turns.captions and had >= turns.least) or spent >= turns.seconds * 1000
 
 
 def run(plans: Sequence[Plan], recorder: Recorder, tell: Tell, say: Tell) -> None:
@@ -237,7 +238,7 @@ class ModelRun:
         for number in range(turns.captions + 1):
             order = deque(contestants)
             order.rotate(-number)
-            for each in [each for each in order if not each.enough(turns)]:
+            for each in [each for each in order if not each.enough(turns, number - 1)]:
                 self.tell("measuring", each.spec, advance=len(lengths) > 1 and not each.anew)
                 try:
                     answer = each.worker.ask("turn", seconds=turns.each if number else 0.0, **asked)
@@ -251,8 +252,9 @@ class ModelRun:
         long = self.model.max_length
         for each in [each for each in contestants if each.label != AGAIN]:
             whole, short, encoder = (np.array(each.found[name]) for name in (str(long), str(SHORT), "encoder"))
-            metrics = {"caption": whole, "encoder": encoder, "first_step": short - encoder}
-            metrics |= {"step": (whole - short) / max(1, each.steps - 1), "photo": np.array(each.found["photo"])}
+            metrics = {"caption": whole, "encoder": encoder, "photo": np.array(each.found["photo"])}
+            if np.median(short) < np.median(whole):  # not so where each length is compiled anew
+                metrics |= {"first_step": short - encoder, "step": (whole - short) / max(1, each.steps - 1)}
             for metric, values in metrics.items():
                 self.recorder.add(each.label, self.model.name, metric, values.tolist(), each.status, **self._main)
         again = next((each for each in contestants if each.label == AGAIN), None)

@@ -11,9 +11,11 @@ import pytest
 from benchmarks import report, systems
 from benchmarks.__main__ import main
 from benchmarks.errors import first_sentence
+from benchmarks.models import SHIPPED
+from benchmarks.plan import Turns
 from benchmarks.profile import GLUE, PYTHON, Span, chrome_trace, table
-from benchmarks.records import median, pick, read
-from benchmarks.run import agreement
+from benchmarks.records import Recorder, median, pick, read
+from benchmarks.run import Contestant, agreement
 
 pytest.importorskip("skimage", reason="the photos come from scikit-image")
 STORED = Path(__file__).with_name("small_result.jsonl")
@@ -72,6 +74,39 @@ def test_the_report_of_a_stored_result(tmp_path: Path) -> None:
         assert drawn.tag.endswith("svg")
         assert "#ffffff" not in picture.read_text(), "a white ground is glaring in dark mode"
     assert read(tmp_path / "speed.jsonl") == records
+
+
+def test_a_report_takes_each_models_last_run_on_the_same_cpu(tmp_path: Path) -> None:
+    path, runs = tmp_path / "results.jsonl", []
+    for model, caption in (("vit-gpt2", 900.0), ("vit-gpt2", 1000.0), (SHIPPED, 10.0)):
+        recorder = Recorder(path)
+        recorder.add("fuseline-int8", model, "caption", [caption], num_beams=4, max_length=16, threads=2, photos=1)
+        for step in () if model == SHIPPED else (-3.0,):  # compiled anew for each length
+            recorder.add("fuseline-int8", model, "first_step", [5000.0])
+            recorder.add("fuseline-int8", model, "step", [step])
+        for system in ("optimum-a", "optimum-b"):
+            recorder.refuse(system, model, "caption", "the export fails")
+        runs.append(recorder.run)
+    found = read(path)
+    assert [median(found, model=model, metric="caption") for model in ("vit-gpt2", SHIPPED)] == [1000.0, 10.0]
+    assert {record["run"] for record in found} == set(runs[1:])
+    assert median(read(path, runs[0]), metric="caption") == 900.0
+    text = report.write(found, tmp_path / "out").read_text()
+    assert "| optimum-a, optimum-b | the export fails |" in text
+    assert "5,000" not in text
+    last = json.loads(path.read_text().splitlines()[-1])
+    last["machine"]["cpu"] = "another"
+    path.write_text(path.read_text() + json.dumps({**last, "run": "there"}) + "\n")
+    assert {record["run"] for record in read(path)} == {"there"}, "figures of two machines have no common page"
+
+
+def test_a_fast_system_has_more_than_one_turn() -> None:
+    turns = Turns(captions=10, seconds=15.0)
+    fast = Contestant(systems.specs()["fuseline-int8"], None, "fuseline-int8", 22, found={"16": [10.0] * 25})  # type: ignore[arg-type]
+    assert not fast.enough(turns, 1)
+    assert fast.enough(turns, turns.least)
+    fast.found = {"16": [8000.0, 8000.0]}
+    assert fast.enough(turns, 2), "15 s are enough"
 
 
 def test_the_readme_gets_the_main_table_between_its_marks(tmp_path: Path) -> None:
