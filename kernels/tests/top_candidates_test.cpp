@@ -113,9 +113,31 @@ void test_beams(Random& random) {
   }
 }
 
+void test_beams_refused() {
+  NOW("beam_candidates with bad arguments");
+  const auto refused = [](int64_t photos, int64_t beams, int64_t stride, int64_t k, int64_t keep, const float* scores) {
+    const float logits[6] = {};
+    float sums[2] = {9, 9}, logprobs[2], best_values[3];
+    int64_t tokens[2], rows[2], best_indices[3];
+    expect(fuseline_beam_candidates(logits, photos, beams, 3, stride, scores, 0, k, keep, sums, logprobs, tokens, rows,
+                                    best_values, best_indices) == FUSELINE_BAD_ARGUMENT,
+           "it is not refused");
+    expect(sums[0] == 9 && sums[1] == 9, "something was written");
+  };
+  const float scores[2] = {};
+  refused(-1, 2, 3, 2, 2, scores);
+  refused(1, 0, 3, 2, 2, scores);
+  refused(1, 2, 2, 2, 2, scores);  // rows would overlap
+  refused(1, 2, 3, 0, 2, scores);
+  refused(1, 2, 3, 4, 2, scores);  // more than the vocabulary
+  refused(1, 2, 3, 2, 0, scores);
+  refused(1, 2, 3, 2, 2, nullptr);
+}
+
 }  // namespace
 
 void test_top_candidates(Random& random, int cases) {
+  test_beams_refused();
   for (int i = 0; i < cases; ++i) {
     test_rows(random);
     test_beams(random);

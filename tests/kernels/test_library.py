@@ -108,9 +108,10 @@ def test_a_damaged_library(tmp_path: Path) -> None:
 
 @needs_library
 def test_a_library_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = library.ABI
     monkeypatch.setattr(library, "ABI", 1000)
     reason = portable(library.load(library.folders(), {}))
-    assert re.search(r"has another interface \(\d+, not 1000\)", reason)
+    assert f"has another interface ({there}, not 1000)" in reason
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="a C compiler makes the strange library")
