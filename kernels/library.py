@@ -23,7 +23,7 @@ from fuseline.errors import InputError
 from . import definitions
 from .definitions import Float32, Int64
 
-ABI = 3  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
+ABI = 4  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
 FILE = "libfuseline_kernels.so"
 _OK = 0  # FUSELINE_OK
 _ITEM = 4  # bytes of a float32

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 /* Rises whenever a function here changes its meaning or its arguments, and when one is taken away. */
-#define FUSELINE_KERNELS_ABI 3
+#define FUSELINE_KERNELS_ABI 4
 
 #define FUSELINE_EXPORT __attribute__((visibility("default")))
 
@@ -116,9 +116,11 @@ FUSELINE_EXPORT int64_t fuseline_linear_scratch(const fuseline_linear* layer);
 /* Checks the scales of 8 and 4 bits, which are read for it; their sizes must go together. To be asked once for weights that
  * do not change: what the functions below compute with bad scales is of no use, but does no harm. */
 FUSELINE_EXPORT fuseline_status fuseline_linear_scales(const fuseline_linear* layer);
-/* Checks sizes and pointers and prepares x in scratch. */
-FUSELINE_EXPORT fuseline_status fuseline_linear_begin(const fuseline_linear* layer, void* scratch);
-/* Computes the outputs of the blocks [first, last), after fuseline_linear_begin. */
+/* Checks sizes and pointers. */
+FUSELINE_EXPORT fuseline_status fuseline_linear_begin(const fuseline_linear* layer);
+/* Prepares the rows [first, last) of x in scratch, in any order and at once; for floats there is nothing to do. */
+FUSELINE_EXPORT void fuseline_linear_rows(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last);
+/* Computes the outputs of the blocks [first, last), when all rows are prepared. */
 FUSELINE_EXPORT void fuseline_linear_part(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last);
 
 /* --- embeddings -------------------------------------------------------------------------------------------------- */
@@ -153,7 +155,9 @@ typedef struct fuseline_self_attention {
 
 /* Checks sizes, pointers and the table, and writes keys and values of the step into the cache. */
 FUSELINE_EXPORT fuseline_status fuseline_self_attention_begin(const fuseline_self_attention* attention);
-/* The queries [first, last) of rows * tokens. scratch: float32[position + tokens] of the calling thread's own. */
+/* How many float32 of scratch memory a part needs. */
+FUSELINE_EXPORT int64_t fuseline_self_attention_scratch(const fuseline_self_attention* attention);
+/* The queries [first, last) of rows * tokens. scratch: of the calling thread's own. */
 FUSELINE_EXPORT void fuseline_self_attention_part(const fuseline_self_attention* attention, int64_t first, int64_t last,
                                                   float* scratch);
 
@@ -169,7 +173,9 @@ typedef struct fuseline_cross_attention {
 
 /* Checks sizes and pointers. */
 FUSELINE_EXPORT fuseline_status fuseline_cross_attention_begin(const fuseline_cross_attention* attention);
-/* The jobs [first, last) of photos * heads. scratch: float32[positions] of the calling thread's own. */
+/* How many float32 of scratch memory a part needs for each of its jobs. */
+FUSELINE_EXPORT int64_t fuseline_cross_attention_scratch(const fuseline_cross_attention* attention);
+/* The jobs [first, last) of photos * heads. scratch: of the calling thread's own. */
 FUSELINE_EXPORT void fuseline_cross_attention_part(const fuseline_cross_attention* attention, int64_t first,
                                                    int64_t last, float* scratch);
 

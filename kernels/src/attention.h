@@ -5,7 +5,8 @@
 
 namespace fuseline {
 
-// The outputs of the queries [first, last) of all rows x tokens. scratch: `positions` floats of this thread's own.
+// The outputs of the queries [first, last) of all rows x tokens. scratch: of this thread's own, as large as the
+// functions in fuseline_kernels.h say.
 typedef void SelfAttention(const fuseline_self_attention& a, int64_t first, int64_t last, float* scratch);
 typedef void CrossAttention(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch);
 

@@ -1,4 +1,4 @@
-// The algorithm of attention: softmax(q k * scale) v for one query and one head (Vaswani et al., arXiv:1706.03762).
+// The algorithm of attention: softmax(q k * scale) v (Vaswani et al., arXiv:1706.03762).
 // Written once over the compiler's vectors; one file an instruction set includes it.
 #pragma once
 
@@ -8,43 +8,112 @@
 namespace fuseline {
 namespace {
 
-inline float dot(const float* a, const float* b, int64_t n) {
-  Vector total{};
+// Vectors of the values' sums that registers have room for, for four queries.
+#if defined(__AVX512F__)
+constexpr int kSums = 4;
+#else
+constexpr int kSums = 1;
+#endif
+// Positions whose heads are all worked on before the next ones: they come from memory as they lie there, and the values'
+// sums are put down and taken up again once for so many.
+constexpr int64_t kStretch = 8;
+
+// The products of four vectors with another; what lies `ahead` floats on from those in `from` is asked for meanwhile.
+template <int from>
+inline void dots(const float* const (&four)[4], const float* one, int64_t n, float scale, int64_t ahead, float* out) {
+  Vector totals[4] = {};
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) total += load(a + i) * load(b + i);
-  if (i < n) total += load(a + i, n - i) * load(b + i, n - i);
-  return sum(total);
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vector v = load(one + i);
+    if constexpr (from == 1) __builtin_prefetch(one + i + ahead);
+    repeat<4>([&](int k) {
+      if constexpr (from == 4) __builtin_prefetch(four[k] + i + ahead);
+      totals[k] += load(four[k] + i) * v;
+    });
+  }
+  if (i < n) {
+    const Vector v = load(one + i, n - i);
+    repeat<4>([&](int k) { totals[k] += load(four[k] + i, n - i) * v; });
+  }
+  sums(totals, out);
+  for (int k = 0; k < 4; ++k) out[k] *= scale;
 }
 
+// Of R queries whose scores take turns, and which are as many as whole vectors hold: the last ones are filled with -inf.
+template <int R>
 inline void softmax(float* scores, int64_t n) {
-  float largest = scores[0];
-  for (int64_t i = 1; i < n; ++i) largest = scores[i] > largest ? scores[i] : largest;
+  float lanes[kLanes];
+  const auto folded = [&](Vector v, auto both) {  // what all lanes of a query have in common, in each of them
+    write(lanes, v);
+    for (int64_t width = kLanes / 2; width >= R; width /= 2)
+      for (int64_t i = 0; i < width; ++i) lanes[i] = both(lanes[i], lanes[i + width]);
+    for (int64_t i = R; i < kLanes; ++i) lanes[i] = lanes[i - R];
+    return load(lanes);
+  };
+  Vector most = load(scores);
+  for (int64_t i = kLanes; i < n; i += kLanes) {
+    const Vector v = load(scores + i);
+    most = select(v > most, v, most);
+  }
+  most = folded(most, [](float a, float b) { return a > b ? a : b; });
   Vector totals{};
   for (int64_t i = 0; i < n; i += kLanes) {
-    store(scores + i, exponential(load(scores + i, n - i) - largest), n - i);
-    totals += load(scores + i, n - i);
+    const Vector v = exponential(load(scores + i) - most);
+    write(scores + i, v);
+    totals += v;
   }
-  const float inverse = 1.0f / sum(totals);
-  for (int64_t i = 0; i < n; i += kLanes) store(scores + i, load(scores + i, n - i) * inverse, n - i);
+  const Vector inverse = 1.0f / folded(totals, [](float a, float b) { return a + b; });
+  for (int64_t i = 0; i < n; i += kLanes) write(scores + i, load(scores + i) * inverse);
 }
 
+// Adds W vectors of the values of n positions to what R queries have of them, or begins with it. weights[p * R + r].
+template <int R, int W, class Value>
+inline void mix(const float* weights, int64_t n, bool begin, float* mixed, int64_t stride, int64_t size, int64_t ahead,
+                Value value) {
+  Vector totals[R][W] = {};
+  const auto left = [&](int w) { return W > 1 ? kLanes : size - w * kLanes; };  // several are always whole
+  if (!begin) repeat<R>([&](int r) { repeat<W>([&](int w) { totals[r][w] = load(mixed + r * stride + w * kLanes, left(w)); }); });
+  for (int64_t p = 0; p < n; ++p) {
+    const float* v = value(p);
+    repeat<W>([&](int w) {
+      __builtin_prefetch(v + w * kLanes + ahead);
+      const Vector part = load(v + w * kLanes, left(w));
+      repeat<R>([&](int r) { totals[r][w] += weights[p * R + r] * part; });
+    });
+  }
+  repeat<R>([&](int r) { repeat<W>([&](int w) { store(mixed + r * stride + w * kLanes, totals[r][w], left(w)); }); });
+}
+
+// As mix, for a whole head.
+template <int R, class Value>
+inline void mix_head(const float* weights, int64_t n, bool begin, float* mixed, int64_t stride, int64_t size, int64_t ahead,
+                     Value value) {
+  for (int64_t d = 0; d < size;) {
+    const auto at = [&](int64_t p) { return value(p) + d; };
+    const bool several = d + kSums * kLanes <= size;
+    if (several)
+      mix<R, kSums>(weights, n, begin, mixed + d, stride, size - d, ahead, at);
+    else
+      mix<R, 1>(weights, n, begin, mixed + d, stride, size - d, ahead, at);
+    d += several ? kSums * kLanes : kLanes;
+  }
+}
+
+inline void fill(float* scores, int64_t from, int64_t to) {
+  for (; from < to; ++from) scores[from] = -__builtin_inff();
+}
+
+inline int64_t whole(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
 // One query of one head over n positions; key(p) and value(p) say where a position's lie.
-template <class Key, class Value>
-inline void attend(const float* query, int64_t size, int64_t n, float scale, float* scores, float* mixed, Key key,
-                   Value value) {
-  for (int64_t p = 0; p < n; ++p) scores[p] = dot(query, key(p), size) * scale;
-  softmax(scores, n);
-  for (int64_t d = 0; d < size; d += 4 * kLanes) {  // four registers of the head at a time
-    const int64_t left = size - d;
-    Vector total[4] = {};
-    if (left >= 4 * kLanes) {
-      for (int64_t p = 0; p < n; ++p)
-        for (int i = 0; i < 4; ++i) total[i] += scores[p] * load(value(p) + d + i * kLanes);
-    } else {
-      for (int64_t p = 0; p < n; ++p)
-        for (int i = 0; i * kLanes < left; ++i) total[i] += scores[p] * load(value(p) + d + i * kLanes, left - i * kLanes);
-    }
-    for (int i = 0; i < 4 && i * kLanes < left; ++i) store(mixed + d + i * kLanes, total[i], left - i * kLanes);
+template <class Key>
+inline void score(const float* query, int64_t size, int64_t first, int64_t last, float scale, int64_t ahead,
+                  float* scores, Key key) {
+  for (int64_t p = first; p < last; p += 4) {
+    const auto near = [&](int64_t i) { return key(p + i < last ? p + i : last - 1); };
+    float found[4];
+    dots<4>({near(0), near(1), near(2), near(3)}, query, size, scale, ahead, found);
+    for (int64_t i = 0; i < 4 && p + i < last; ++i) scores[p + i] = found[i];
   }
 }
 
@@ -55,24 +124,57 @@ inline void self_attention(const fuseline_self_attention& a, int64_t first, int6
     const int64_t* table = a.beam_table + row * a.capacity;
     for (int64_t h = 0; h < a.heads; ++h) {
       const auto place = [&](int64_t p) { return (p * a.rows + table[p]) * width + h * a.head_size; };
-      attend(
-          a.qkv + n * 3 * width + h * a.head_size, a.head_size, seen, a.scale, scratch,
-          a.mixed + n * width + h * a.head_size, [&](int64_t p) { return a.key + place(p); },
-          [&](int64_t p) { return a.value + place(p); });
+      const float* query = a.qkv + n * 3 * width + h * a.head_size;
+      score(query, a.head_size, 0, seen, a.scale, 0, scratch, [&](int64_t p) { return a.key + place(p); });
+      fill(scratch, seen, whole(seen));
+      softmax<1>(scratch, whole(seen));
+      float* mixed = a.mixed + n * width + h * a.head_size;
+      mix_head<1>(scratch, seen, true, mixed, width, a.head_size, 0, [&](int64_t p) { return a.value + place(p); });
     }
   }
 }
 
+// R queries of one photo, in some of its heads: 4, or 1 where fewer are left.
+template <int R>
+inline void cross_queries(const fuseline_cross_attention& a, const float* query, const float* key, const float* value,
+                          float* mixed, int64_t heads, float* scratch) {
+  const int64_t width = a.heads * a.head_size, room = whole(a.positions * R), ahead = kStretch * width;
+  const auto stretches = [&](auto one) {
+    for (int64_t p = 0; p < a.positions; p += kStretch) {
+      const int64_t end = p + kStretch < a.positions ? p + kStretch : a.positions;
+      for (int64_t h = 0; h < heads; ++h) one(h * a.head_size, scratch + h * room, p, end);
+    }
+  };
+  stretches([&](int64_t at, float* scores, int64_t p, int64_t end) {
+    const float* q = query + at;
+    const float* k = key + at;
+    if constexpr (R == 1) return score(q, a.head_size, p, end, a.scale, ahead, scores, [&](int64_t i) { return k + i * width; });
+    for (; p < end; ++p)
+      dots<1>({q, q + width, q + 2 * width, q + 3 * width}, k + p * width, a.head_size, a.scale, ahead, scores + p * R);
+  });
+  for (int64_t h = 0; h < heads; ++h) {
+    fill(scratch + h * room, a.positions * R, room);
+    softmax<R>(scratch + h * room, room);
+  }
+  stretches([&](int64_t at, const float* scores, int64_t p, int64_t end) {
+    const float* v = value + at + p * width;
+    mix_head<R>(scores + p * R, end - p, p == 0, mixed + at, width, a.head_size, ahead, [&](int64_t i) { return v + i * width; });
+  });
+}
+
 inline void cross_attention(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch) {
   const int64_t width = a.heads * a.head_size, queries = a.queries / a.photos;
-  for (int64_t job = first; job < last; ++job) {  // a head of a photo, for all its queries: keys stay in the cache
-    const int64_t photo = job / a.heads, head = (job % a.heads) * a.head_size;
-    const float* key = a.key + photo * a.positions * width + head;
-    const float* value = a.value + photo * a.positions * width + head;
-    for (int64_t g = photo * queries; g < (photo + 1) * queries; ++g)
-      attend(
-          a.query + g * width + head, a.head_size, a.positions, a.scale, scratch, a.mixed + g * width + head,
-          [&](int64_t p) { return key + p * width; }, [&](int64_t p) { return value + p * width; });
+  while (first < last) {  // heads of one photo after the other
+    const int64_t photo = first / a.heads, begin = first % a.heads, end = last - photo * a.heads;
+    const int64_t heads = (end < a.heads ? end : a.heads) - begin;
+    const int64_t at = photo * a.positions * width + begin * a.head_size;
+    const auto of = [&](auto rows, int64_t q) { return rows + (photo * queries + q) * width + begin * a.head_size; };
+    int64_t q = 0;
+    for (; q + 4 <= queries; q += 4)
+      cross_queries<4>(a, of(a.query, q), a.key + at, a.value + at, of(a.mixed, q), heads, scratch);
+    for (; q < queries; ++q)
+      cross_queries<1>(a, of(a.query, q), a.key + at, a.value + at, of(a.mixed, q), heads, scratch);
+    first += heads;
   }
 }
 

@@ -61,6 +61,8 @@ struct Names {
   }
 };
 
+int64_t whole_vectors(int64_t floats) { return (floats + 15) / 16 * 16; }
+
 bool quantized(const fuseline_linear& l) { return l.format == FUSELINE_INT8 || l.format == FUSELINE_INT4; }
 
 // The parts of scratch memory, widest type first so that all are aligned.
@@ -171,12 +173,14 @@ fuseline_status fuseline_linear_scales(const fuseline_linear* layer) {
   return FUSELINE_OK;
 }
 
-fuseline_status fuseline_linear_begin(const fuseline_linear* layer, void* scratch) {
+fuseline_status fuseline_linear_begin(const fuseline_linear* layer) {
   if (!fits(*layer)) return FUSELINE_BAD_ARGUMENT;
   if (layer->rows == 0) return FUSELINE_OK;
-  if (!present(*layer)) return FUSELINE_BAD_ARGUMENT;
-  if (quantized(*layer)) in_use().load()->quantize_rows(*layer, prepared(*layer, scratch));
-  return FUSELINE_OK;
+  return present(*layer) ? FUSELINE_OK : FUSELINE_BAD_ARGUMENT;
+}
+
+void fuseline_linear_rows(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last) {
+  if (quantized(*layer)) in_use().load()->quantize_rows(*layer, prepared(*layer, scratch), first, last);
 }
 
 void fuseline_linear_part(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last) {
@@ -206,6 +210,8 @@ fuseline_status fuseline_self_attention_begin(const fuseline_self_attention* a) 
   return FUSELINE_OK;
 }
 
+int64_t fuseline_self_attention_scratch(const fuseline_self_attention* a) { return whole_vectors(a->position + a->tokens); }
+
 void fuseline_self_attention_part(const fuseline_self_attention* a, int64_t first, int64_t last, float* scratch) {
   in_use().load()->self_attention(*a, first, last, scratch);
 }
@@ -216,6 +222,10 @@ fuseline_status fuseline_cross_attention_begin(const fuseline_cross_attention* a
   if (a->queries == 0) return FUSELINE_OK;
   const bool there = a->query != nullptr && a->key != nullptr && a->value != nullptr && a->mixed != nullptr;
   return there ? FUSELINE_OK : FUSELINE_BAD_ARGUMENT;
+}
+
+int64_t fuseline_cross_attention_scratch(const fuseline_cross_attention* a) {
+  return whole_vectors(a->positions * (a->queries < 4 * a->photos ? 1 : 4));
 }
 
 void fuseline_cross_attention_part(const fuseline_cross_attention* a, int64_t first, int64_t last, float* scratch) {

@@ -24,7 +24,8 @@ struct Prepared {
   int64_t groups;     // of inputs that share a weight scale; 1 in 8 bits
 };
 
-typedef void QuantizeRows(const fuseline_linear& layer, const Prepared& into);
+// The rows [first, last) of x.
+typedef void QuantizeRows(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last);
 // The outputs of the blocks [first, last) for all rows.
 typedef void LinearBlocks(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last);
 

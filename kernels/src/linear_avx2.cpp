@@ -72,7 +72,9 @@ struct Avx2 {
 
 }  // namespace
 
-void quantize_rows_avx2(const fuseline_linear& layer, const Prepared& into) { all_rows_quantized(layer, into); }
+void quantize_rows_avx2(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
+  rows_quantized(layer, into, first, last);
+}
 
 void linear_blocks_avx2(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Avx2>(layer, x, first, last);

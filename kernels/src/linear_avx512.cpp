@@ -10,7 +10,7 @@ struct Avx512 {
   typedef __m512i Sums;
   typedef __m512i Weights;
   typedef __m512i Inputs;
-  static constexpr int kRows = 4, kBlocks = 2;
+  static constexpr int kRows = 8, kBlocks = 2;
 
   static Sums splat(int32_t n) { return _mm512_set1_epi32(n); }
   // The weights are multiplied as they are, unsigned; this takes their zero point away again.
@@ -40,7 +40,9 @@ struct Avx512 {
 
 }  // namespace
 
-void quantize_rows_avx512(const fuseline_linear& layer, const Prepared& into) { all_rows_quantized(layer, into); }
+void quantize_rows_avx512(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
+  rows_quantized(layer, into, first, last);
+}
 
 void linear_blocks_avx512(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Avx512>(layer, x, first, last);

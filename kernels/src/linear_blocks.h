@@ -24,6 +24,14 @@ namespace {
 // (benchmarks/decoder_step.py).
 constexpr int64_t kAhead = 4096;
 
+// Where, from the start of a block of `size` bytes, to ask for what is kAhead bytes after `at`: B blocks are read side by
+// side, and what comes after the end of one is B blocks on.
+template <int B>
+inline int64_t after(int64_t at, int64_t size) {
+  const int64_t ahead = at + kAhead;
+  return ahead < size ? ahead : ahead + (B - 1) * size;
+}
+
 inline Vector activate(Vector x, int32_t activation) {
   switch (activation) {
     case FUSELINE_RELU: return select(x < Vector{}, Vector{}, x);
@@ -34,13 +42,27 @@ inline Vector activate(Vector x, int32_t activation) {
   }
 }
 
-// Bias, activation and residual of one row of one block, and out with it.
-inline void finish(const fuseline_linear& l, int64_t row, int64_t block, Vector y) {
-  const int64_t first = block * kBlockOutputs, n = l.outputs - first;
-  y = activate(y + load(l.bias + first, n), l.activation);
-  const int64_t at = row * l.outputs + first;
-  if (l.residual != nullptr) y += load(l.residual + at, n);
-  store(l.y + at, y, n);
+// What a tile's products come to. They lie in memory here: as registers handed on, GCC 12 keeps some of them on the stack
+// already while they are summed up, and a step in fp16 with AVX2 takes 1.6 times as long.
+template <int R, int B>
+struct Products {
+  float of[R][B][kLanes];
+};
+
+// Bias, activation and residual of R rows of B blocks, and out with them. On its own, so that no product is contracted
+// with the bias in one size of a tile and not in another: results would depend on the number of threads.
+template <int R, int B>
+__attribute__((noinline)) void finish(const fuseline_linear& l, int64_t row, int64_t block, const Products<R, B>& products) {
+  for (int b = 0; b < B; ++b) {
+    const int64_t first = (block + b) * kBlockOutputs, n = l.outputs - first;
+    const Vector bias = load(l.bias + first, n);
+    for (int r = 0; r < R; ++r) {
+      Vector y = activate(load(products.of[r][b]) + bias, l.activation);
+      const int64_t at = (row + r) * l.outputs + first;
+      if (l.residual != nullptr) y += load(l.residual + at, n);
+      store(l.y + at, y, n);
+    }
+  }
 }
 
 template <class Simd, int R, int B>
@@ -52,20 +74,23 @@ inline void int8_tile(const fuseline_linear& l, const Prepared& x, int64_t row, 
   repeat<R>([&](int r) { repeat<B>([&](int b) { sums[r][b] = Simd::start(x.sums[row + r]); }); });
   for (int64_t q = 0; q < quads; ++q) {
     typename Simd::Weights weights[B];
+    const int64_t ahead = after<B>(q * 64, size);
     repeat<B>([&](int b) {
       weights[b] = Simd::load(w + b * size + q * 64);
-      __builtin_prefetch(w + b * size + q * 64 + kAhead);
+      __builtin_prefetch(w + b * size + ahead);
     });
     repeat<R>([&](int r) {
       const auto inputs = Simd::inputs(a + r * x.padded + q * 4);
       repeat<B>([&](int b) { sums[r][b] = Simd::dot(sums[r][b], weights[b], inputs); });
     });
   }
+  Products<R, B> products;
   repeat<B>([&](int b) {
     const int64_t first = (block + b) * kBlockOutputs;
     const Vector scale = load(static_cast<const float*>(l.scale) + first, l.outputs - first);
-    repeat<R>([&](int r) { finish(l, row + r, block + b, Simd::to_float(sums[r][b]) * x.scales[row + r] * scale); });
+    repeat<R>([&](int r) { write(products.of[r][b], Simd::to_float(sums[r][b]) * x.scales[row + r] * scale); });
   });
+  finish(l, row, block, products);
 }
 
 template <class Simd, int R, int B>
@@ -86,7 +111,9 @@ inline void int4_tile(const fuseline_linear& l, const Prepared& x, int64_t row, 
       const Vector s = load_half(scale + g * kBlockOutputs);
       repeat<R>([&](int r) { y[r] += Simd::to_float(sums[r]) * s; });
     }
-    repeat<R>([&](int r) { finish(l, row + r, block + b, y[r] * x.scales[row + r]); });
+    Products<R, 1> products;
+    repeat<R>([&](int r) { write(products.of[r][0], y[r] * x.scales[row + r]); });
+    finish(l, row, block + b, products);
   }
 }
 
@@ -99,19 +126,23 @@ inline void float_tile(const fuseline_linear& l, int64_t row, int64_t block) {
   const Weight* w = static_cast<const Weight*>(l.weight) + block * size;
   const float* x = l.x + row * l.inputs;
   Vector y[R][B] = {};
+  constexpr int64_t kBytes = sizeof(Weight);
   for (int64_t i = 0; i < l.inputs; ++i) {
     Vector weights[B];
+    const int64_t ahead = after<B>(i * kBlockOutputs * kBytes, size * kBytes);
     repeat<B>([&](int b) {
-      const Weight* here = w + b * size + i * kBlockOutputs;
-      weights[b] = load_weights(here);
-      __builtin_prefetch(reinterpret_cast<const char*>(here) + kAhead);
+      const Weight* block_b = w + b * size;
+      weights[b] = load_weights(block_b + i * kBlockOutputs);
+      __builtin_prefetch(reinterpret_cast<const char*>(block_b) + ahead);
     });
     repeat<R>([&](int r) {
       const Vector input = splat(x[r * l.inputs + i]);
       repeat<B>([&](int b) { y[r][b] += input * weights[b]; });
     });
   }
-  repeat<R>([&](int r) { repeat<B>([&](int b) { finish(l, row + r, block + b, y[r][b]); }); });
+  Products<R, B> products;
+  repeat<R>([&](int r) { repeat<B>([&](int b) { write(products.of[r][b], y[r][b]); }); });
+  finish(l, row, block, products);
 }
 
 template <class Simd, int R, int B>
@@ -124,58 +155,53 @@ inline void tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64
   }
 }
 
-// All rows of B blocks.
-template <class Simd, int B>
-inline void rows_of(const fuseline_linear& l, const Prepared& x, int64_t block) {
-  int64_t row = 0;
-  for (; row + Simd::kRows <= l.rows; row += Simd::kRows) tile<Simd, Simd::kRows, B>(l, x, row, block);
-  for (; row + 2 <= l.rows; row += 2) tile<Simd, 2, B>(l, x, row, block);
-  if (row < l.rows) tile<Simd, 1, B>(l, x, row, block);
+// The rows from `row` on of B blocks, R at a time, and what is left in halves of that.
+template <class Simd, int R, int B>
+inline void rows_of(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
+  for (; row + R <= l.rows; row += R) tile<Simd, R, B>(l, x, row, block);
+  if constexpr (R > 1) rows_of<Simd, R / 2, B>(l, x, row, block);
 }
 
 template <class Simd>
 inline void all_blocks(const fuseline_linear& l, const Prepared& x, int64_t first, int64_t last) {
-  for (; first + Simd::kBlocks <= last; first += Simd::kBlocks) rows_of<Simd, Simd::kBlocks>(l, x, first);
-  for (; first < last; ++first) rows_of<Simd, 1>(l, x, first);
+  for (; first + Simd::kBlocks <= last; first += Simd::kBlocks) rows_of<Simd, Simd::kRows, Simd::kBlocks>(l, x, 0, first);
+  for (; first < last; ++first) rows_of<Simd, Simd::kRows, 1>(l, x, 0, first);
 }
 
 // One row as kernels/bodies.py defines it: symmetric, 127 steps, halves to even; a row with NaN or infinity has the
-// scale NaN, which its outputs inherit.
-inline void quantize_row(const float* x, int64_t inputs, int8_t* codes, float* scale) {
+// scale NaN, which its outputs inherit. Inputs that only the weights have are zeros.
+inline void quantize_row(const float* x, int64_t inputs, int64_t padded, int64_t groups, int8_t* codes, int32_t* sums,
+                         float* scale) {
+  const auto at = [&](int64_t i) { return load(x + i, inputs > i ? inputs - i : 0); };
   Vector sizes{}, broken{};
   for (int64_t i = 0; i < inputs; i += kLanes) {
-    const Vector v = load(x + i, inputs - i), size = absolute(v);
+    const Vector v = at(i), size = absolute(v);
     sizes = select(size > sizes, size, sizes);
     broken += v * 0.0f;
   }
   float step = largest(sizes) * (1.0f / 127.0f);
   step = step > 1e-30f ? step : 1e-30f;
   const Vector magic = splat(12582912.0f), low = splat(-127.0f), high = splat(127.0f);
-  for (int64_t i = 0; i < inputs; i += kLanes) {
-    Vector v = load(x + i, inputs - i) / step;
-    v = select(v > low, v, low);  // NaN too
-    v = select(v < high, v, high);
-    int32_t whole[kLanes];
-    write(whole, bits_of(v + magic) - 0x4b400000);
-    int8_t narrow[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) narrow[lane] = static_cast<int8_t>(whole[lane]);
-    memcpy(codes + i, narrow, static_cast<size_t>(inputs - i < kLanes ? inputs - i : kLanes));
+  const int64_t group = padded / groups;
+  for (int64_t g = 0; g < groups; ++g) {
+    Integers total{};  // here, since bytes just written cannot be read back at once in other widths
+    for (int64_t i = g * group; i < (g + 1) * group; i += kLanes) {
+      Vector v = at(i) / step;
+      v = select(v > low, v, low);  // NaN too
+      v = select(v < high, v, high);
+      const Integers whole = bits_of(v + magic) - 0x4b400000;
+      store_bytes(codes + i, whole, padded - i);
+      total += whole;
+    }
+    sums[g] = sum_of(total);
   }
   *scale = step + sum(broken);
 }
 
-inline void all_rows_quantized(const fuseline_linear& l, const Prepared& into) {
-  const int64_t group = into.padded / into.groups;
-  for (int64_t r = 0; r < l.rows; ++r) {
-    int8_t* codes = into.codes + r * into.padded;
-    quantize_row(l.x + r * l.inputs, l.inputs, codes, into.scales + r);
-    for (int64_t i = l.inputs; i < into.padded; ++i) codes[i] = 0;
-    for (int64_t g = 0; g < into.groups; ++g) {
-      int32_t total = 0;
-      for (int64_t i = g * group; i < (g + 1) * group; ++i) total += codes[i];
-      into.sums[r * into.groups + g] = total;
-    }
-  }
+inline void rows_quantized(const fuseline_linear& l, const Prepared& into, int64_t first, int64_t last) {
+  for (int64_t r = first; r < last; ++r)
+    quantize_row(l.x + r * l.inputs, l.inputs, into.padded, into.groups, into.codes + r * into.padded,
+                 into.sums + r * into.groups, into.scales + r);
 }
 
 }  // namespace

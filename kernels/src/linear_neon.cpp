@@ -67,7 +67,9 @@ struct Neon {
 
 }  // namespace
 
-void quantize_rows_neon(const fuseline_linear& layer, const Prepared& into) { all_rows_quantized(layer, into); }
+void quantize_rows_neon(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
+  rows_quantized(layer, into, first, last);
+}
 
 void linear_blocks_neon(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Neon>(layer, x, first, last);

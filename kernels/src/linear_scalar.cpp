@@ -45,7 +45,9 @@ struct Scalar {
 
 }  // namespace
 
-void quantize_rows_scalar(const fuseline_linear& layer, const Prepared& into) { all_rows_quantized(layer, into); }
+void quantize_rows_scalar(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
+  rows_quantized(layer, into, first, last);
+}
 
 void linear_blocks_scalar(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Scalar>(layer, x, first, last);

@@ -183,8 +183,12 @@ OrtStatus* compute_linear(const Node& node, OrtKernelContext* context) {
   }
   const Scratch scratch(fuseline_linear_scratch(&l));
   if (scratch.data == nullptr) return refuse(node, "there is not enough memory");
-  if (fuseline_linear_begin(&l, scratch.data) != FUSELINE_OK)
+  if (fuseline_linear_begin(&l) != FUSELINE_OK)
     return refuse(node, "weights must have as many groups as x needs, each of a multiple of 32 inputs");
+  // A few rows are one thread's: waking the others takes longer.
+  const int64_t rows_bytes = quantized(node.kind) && l.rows >= 16 ? x.shape.elements() * 4 : 0;
+  TRY(in_parts(node, context, l.rows, rows_bytes,
+               [&](int64_t first, int64_t last) { fuseline_linear_rows(&l, scratch.data, first, last); }));
   constexpr int64_t kHalfBytes[] = {8, 4, 2, 1};  // of a weight, doubled
   const int64_t passes = (l.rows + 7) / 8;         // a cached weight read again counts for less
   const int64_t bytes = l.padded * l.outputs * kHalfBytes[l.format] / 2 * passes;
@@ -273,7 +277,7 @@ OrtStatus* compute_self_attention(const Node& node, OrtKernelContext* context) {
   }
   const int64_t bytes = n * (a.position + a.tokens) * width * 8;
   return in_parts(node, context, n, bytes, [&](int64_t first, int64_t last) {
-    const Scratch scores((a.position + a.tokens) * 4);
+    const Scratch scores(fuseline_self_attention_scratch(&a) * 4);
     if (first < last) fuseline_self_attention_part(&a, first, last, static_cast<float*>(scores.data));
   });
 }
@@ -303,7 +307,7 @@ OrtStatus* compute_cross_attention(const Node& node, OrtKernelContext* context) 
   if (fuseline_cross_attention_begin(&a) != FUSELINE_OK)
     return refuse(node, "every photo must have as many rows as the others, and positions to attend to");
   return in_parts(node, context, a.photos * a.heads, key.shape.elements() * 8, [&](int64_t first, int64_t last) {
-    const Scratch scores(a.positions * 4);
+    const Scratch scores(fuseline_cross_attention_scratch(&a) * (last - first) * 4);
     if (first < last) fuseline_cross_attention_part(&a, first, last, static_cast<float*>(scores.data));
   });
 }

@@ -133,7 +133,14 @@ __attribute__((always_inline)) inline void repeat(const F& f) {
   f(n - 1);
 }
 
-inline Vector splat(float x) { return Vector{} + x; }
+// In every lane. Less zero, since zero plus -0 is 0 and would have to be computed.
+inline Vector splat(float x) {
+  Vector v = x - Vector{};
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(v));  // in a register, or it is loaded again for each product: a step in fp16 takes 1.1 times as long
+#endif
+  return v;
+}
 
 inline Vector load(const float* p) {
   Vector v;
@@ -171,6 +178,75 @@ inline float sum(Pair<T> v) {
   return sum(v.low + v.high);
 }
 #endif
+
+// The sums of four vectors, one after the other.
+#if defined(__AVX512F__)
+inline void sums(const Vector (&v)[4], float* out) {
+  const auto halves = [](Vector a, Vector b) {  // of each, in 128 bits: first + third, second + fourth quarter
+    const __m512 x = reinterpret_cast<__m512>(a), y = reinterpret_cast<__m512>(b);
+    return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xee));
+  };
+  const __m512 a = halves(v[0], v[2]), b = halves(v[1], v[3]);
+  const __m512 all = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  const __m256 pairs = _mm256_hadd_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+  _mm_storeu_ps(out, _mm_hadd_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
+}
+#elif defined(__AVX2__)
+inline void sums(const Vector (&v)[4], float* out) {
+  const auto pairs = [](Vector a, Vector b) {
+    return _mm256_hadd_ps(reinterpret_cast<__m256>(a.low + a.high), reinterpret_cast<__m256>(b.low + b.high));
+  };
+  const __m256 all = _mm256_hadd_ps(pairs(v[0], v[1]), pairs(v[2], v[3]));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+}
+#elif defined(__aarch64__)
+inline void sums(const Vector (&v)[4], float* out) {
+  const auto folded = [](Vector a) {
+    return reinterpret_cast<float32x4_t>((a.low.low + a.high.low) + (a.low.high + a.high.high));
+  };
+  vst1q_f32(out, vpaddq_f32(vpaddq_f32(folded(v[0]), folded(v[1])), vpaddq_f32(folded(v[2]), folded(v[3]))));
+}
+#else
+inline void sums(const Vector (&v)[4], float* out) {
+  for (int i = 0; i < 4; ++i) out[i] = sum(v[i]);
+}
+#endif
+
+inline int32_t sum_of(Integers v) {
+  int32_t lanes[kLanes];
+  write(lanes, v);
+  int32_t total = 0;
+  for (int32_t lane : lanes) total += lane;
+  return total;
+}
+
+// Whole numbers from -128 to 127, as bytes.
+#if defined(__AVX512F__)
+inline void write_bytes(int8_t* p, Integers v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
+}
+#elif defined(__AVX2__)
+inline void write_bytes(int8_t* p, Integers v) {
+  const __m256i mixed = _mm256_packs_epi32(reinterpret_cast<__m256i>(v.low), reinterpret_cast<__m256i>(v.high));
+  const __m256i pairs = _mm256_permute4x64_epi64(mixed, 0xd8);  // packing goes by halves of a register
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_packs_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1)));
+}
+#else
+inline void write_bytes(int8_t* p, Integers v) {
+  int32_t lanes[kLanes];
+  write(lanes, v);
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(lanes[i]);
+}
+#endif
+
+// The first n of them.
+inline void store_bytes(int8_t* p, Integers v, int64_t n) {
+  if (n >= kLanes) return write_bytes(p, v);
+  int8_t lanes[kLanes];
+  write_bytes(lanes, v);
+  memcpy(p, lanes, static_cast<size_t>(n));
+}
 
 // The largest; no lane may be NaN.
 inline float largest(Vector v) {
