@@ -6,6 +6,8 @@ tokens of a sequence, `V` vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fuseline.decoder import Encoded
 from fuseline.errors import ExportError
 from fuseline.model import Model
 
 from .adapters import model_adapter
 from .generated import generated_photos
 
-PHOTOS, MAX_LENGTH, BEAMS = 8, 16, 4
+PHOTOS, MAX_LENGTH, BEAMS = 4, 16, 4
 # Log-probabilities this close are a tie, which rounding decides: float32 logits of the two engines differ by some 1e-5,
 # and the project's bound for them is 2e-4, so that each of two log-probabilities may move by that much.
 TIE = 4e-4
@@ -60,49 +63,103 @@ def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> A
 
     Raises ExportError where fp32 differs by more than a tie, and what Model.from_pretrained raises.
     """
-    model = Model.from_pretrained(folder, variant)
-    pixels = model.image_processor(generated_photos(photos))
-    max_length = min(MAX_LENGTH, model.folder.decoder.max_positions + 1)
-    shares: dict[int, float] = {}
-    differences: list[_Difference] = []
-    for beams in (1, BEAMS):
-        expected, got = _sequences(model, reference, pixels, beams, max_length)
-        shares[beams] = float((expected == got).all(axis=1).mean())
-        differences += _differences(model, reference, pixels, expected, got, beams)
-        texts = {row.tobytes() for row in expected}
-        if beams == 1:
-            logits, tokens = _along(model, reference, pixels, expected[:, :-1])
-    first = next((each for each in differences if not each.tie), differences[0] if differences else None)
-    if variant == "fp32" and first is not None and not first.tie:
-        raise ExportError(f"the exported model does not say what transformers says: {first.sentence}")
-    return Agreement(
-        photos=photos,
-        max_length=max_length,
-        texts=len(texts),
-        greedy=shares[1],
-        beam=shares[BEAMS],
-        logits=logits,
-        tokens=tokens,
-        first_difference=first.sentence if first else None,
-        tie=all(each.tie for each in differences),
-    )
+    return Comparison(reference, photos).of(folder, variant)
 
 
-def _sequences(model: Model, reference: Any, pixels: Array, beams: int, max_length: int) -> tuple[Array, Array]:
-    """Expected and got, int64[B, T] each, of one width."""
-    import torch
+class Comparison:
+    """A model of transformers that several variants of one folder are compared with: each answer is asked once."""
 
-    options: dict[str, Any] = {
-        "num_beams": beams,
-        "max_length": max_length,
-        "max_new_tokens": None,
-        "num_return_sequences": 1,
-    }
-    with torch.inference_mode():
-        expected = reference.generate(torch.from_numpy(pixels), **options).numpy()
-    got = model.generate(pixels, **options).sequences
-    width, pad = max(expected.shape[1], got.shape[1]), model.generation_config.pad or 0
-    return _padded(expected, width, pad), _padded(got, width, pad)
+    def __init__(self, reference: Any, photos: int = PHOTOS) -> None:
+        """reference: as its loader gives it; photos: how many to compare on."""
+        self._reference = reference
+        self._photos = photos
+        self._said: dict[int, Array] = {}
+        self._logits: Array | None = None
+
+    def of(self, folder: Path, variant: str) -> Agreement:
+        """As check."""
+        model = Model.from_pretrained(folder, variant)
+        pixels = model.image_processor(generated_photos(self._photos))
+        with _encoding_once(self._reference):
+            return self._compare(model, variant, pixels)
+
+    def _compare(self, model: Model, variant: str, pixels: Array) -> Agreement:
+        max_length = min(MAX_LENGTH, model.folder.decoder.max_positions + 1)
+        encoded = model.encode(pixels)
+        shares: dict[int, float] = {}
+        differences: list[_Difference] = []
+        for beams in (1, BEAMS):
+            options = _options(beams, max_length)
+            got = model.generate(encoded, **options).sequences
+            said = self._sequences(pixels, options)
+            width, pad = max(said.shape[1], got.shape[1]), model.generation_config.pad or 0
+            expected, got = _padded(said, width, pad), _padded(got, width, pad)
+            shares[beams] = float((expected == got).all(axis=1).mean())
+            differences += _differences(model, self._reference, pixels, expected, got, beams)
+        texts = {row.tobytes() for row in self._said[BEAMS]}
+        logits, tokens = self._along(model, encoded, pixels)
+        first = next((each for each in differences if not each.tie), differences[0] if differences else None)
+        if variant == "fp32" and first is not None and not first.tie:
+            raise ExportError(f"the exported model does not say what transformers says: {first.sentence}")
+        return Agreement(
+            photos=len(pixels),
+            max_length=max_length,
+            texts=len(texts),
+            greedy=shares[1],
+            beam=shares[BEAMS],
+            logits=logits,
+            tokens=tokens,
+            first_difference=first.sentence if first else None,
+            tie=all(each.tie for each in differences),
+        )
+
+    def _sequences(self, pixels: Array, options: Mapping[str, Any]) -> Array:
+        """int64[B, T] of the reference."""
+        import torch
+
+        beams = options["num_beams"]
+        if beams not in self._said:
+            with torch.inference_mode():
+                self._said[beams] = self._reference.generate(torch.from_numpy(pixels), **options).numpy()
+        return self._said[beams]
+
+    def _along(self, model: Model, encoded: Encoded, pixels: Array) -> tuple[float, float]:
+        """Along the reference's greedy texts: the largest difference of logits, and the share of equal best tokens."""
+        tokens = self._said[1][:, :-1]
+        if self._logits is None:
+            self._logits = _reference_logits(self._reference, pixels, tokens)
+        decoder = model._decoder  # the step contract, which no public call of Model shows
+        state = decoder.start(encoded, 1, tokens.shape[1])
+        worst, same = 0.0, 0
+        for position in range(tokens.shape[1]):
+            logits = decoder.step(state, np.ascontiguousarray(tokens[:, position : position + 1]), None)
+            worst = max(worst, float(np.abs(logits - self._logits[:, position]).max()))
+            same += int((logits.argmax(-1) == self._logits[:, position].argmax(-1)).sum())
+        return worst, same / tokens.size
+
+
+def _options(beams: int, max_length: int) -> dict[str, Any]:
+    return {"num_beams": beams, "max_length": max_length, "max_new_tokens": None, "num_return_sequences": 1}
+
+
+@contextmanager
+def _encoding_once(reference: Any) -> Iterator[None]:
+    """The reference's encoder computes each batch of photos once, for all who ask in the same way."""
+    encoder = model_adapter({"architectures": [type(reference).__name__]}).encoder(reference)
+    forward = encoder.forward
+    kept: dict[Any, tuple[Any, Any]] = {}
+
+    def remembered(pixel_values: Any, **options: Any) -> Any:
+        key = (pixel_values.data_ptr(), tuple(pixel_values.shape), repr(sorted(options.items())))
+        if key not in kept:  # with the photos, so that nothing else takes their place in memory
+            kept[key] = pixel_values, forward(pixel_values=pixel_values, **options)
+        return kept[key][1]
+
+    encoder.forward = remembered
+    try:
+        yield
+    finally:
+        del encoder.forward  # the class's own again
 
 
 def _padded(sequences: Array, width: int, pad: int) -> Array:
@@ -158,16 +215,3 @@ def _reference_logits(reference: Any, pixels: Array, tokens: Array) -> Array:
     with torch.inference_mode():
         logits: Array = adapter.logits(reference, torch.from_numpy(pixels), torch.from_numpy(tokens)).numpy()
     return logits
-
-
-def _along(model: Model, reference: Any, pixels: Array, tokens: Array) -> tuple[float, float]:
-    """After every token of int64[B, T]: the largest difference of logits, and the share of equal likeliest tokens."""
-    expected = _reference_logits(reference, pixels, tokens)
-    decoder = model._decoder  # the step contract, which no public call of Model shows
-    state = decoder.start(model.encode(pixels), 1, tokens.shape[1])
-    worst, same = 0.0, 0
-    for position in range(tokens.shape[1]):
-        logits = decoder.step(state, np.ascontiguousarray(tokens[:, position : position + 1]), None)
-        worst = max(worst, float(np.abs(logits - expected[:, position]).max()))
-        same += int((logits.argmax(-1) == expected[:, position].argmax(-1)).sum())
-    return worst, same / tokens.size

@@ -18,7 +18,7 @@ from fuseline.generation import GenerationConfig
 from fuseline.images import ImageProcessor
 
 from .adapters import ModelAdapter, Parts, model_adapter
-from .check import Agreement, check
+from .check import Agreement, Comparison
 from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
 from .encoder import HIDDEN_STATES, export_encoder
 from .folder import Model, check_out, write_folder
@@ -124,9 +124,10 @@ def _write(plan: _Plan, out: Path, reference: Any, tell: Callable[[int, str], No
 
     def compare(folder: Path) -> dict[str, Any]:
         graphs.clear()  # they are written, and what makes them holds the traced encoder
+        comparison = Comparison(reference)
         for number, variant in enumerate(plan.schemes):
             tell(3 + number, f"comparing {variant} with transformers")
-            agreement[variant] = check(folder, variant, reference)
+            agreement[variant] = comparison.of(folder, variant)
         return {variant: asdict(found) for variant, found in agreement.items()}
 
     graphs, info = _graphs(plan, reference)

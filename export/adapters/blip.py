@@ -67,7 +67,11 @@ class Blip:
     def parts(self, model: Any) -> Parts:
         config = model.config.text_config.to_dict()
         config["tie_word_embeddings"] = is_tied(model.text_decoder)
-        return Parts(model.vision_model, photo_size(model.config.vision_config), BlipText, config)
+        return Parts(self.encoder(model), photo_size(model.config.vision_config), BlipText, config)
+
+    def encoder(self, model: Any) -> torch.nn.Module:
+        encoder: torch.nn.Module = model.vision_model
+        return encoder
 
     def logits(self, model: Any, pixel_values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = model(pixel_values=pixel_values, input_ids=tokens).logits

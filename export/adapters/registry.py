@@ -75,6 +75,10 @@ class ModelAdapter(Protocol):
         """The encoder and the decoder of a model that `loader` has loaded."""
         ...
 
+    def encoder(self, model: Any) -> torch.nn.Module:
+        """What of a model computes the hidden states of photos."""
+        ...
+
     def logits(self, model: Any, pixel_values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """float32[B, T, V] after every one of the tokens int64[B, T]."""
         ...

@@ -37,7 +37,11 @@ class VisionEncoderDecoder:
         decoder = model.decoder
         config["tie_word_embeddings"] = is_tied(decoder)
         adapter = decoder_adapter({**config, "architectures": [type(decoder).__name__]})
-        return Parts(model.encoder, photo_size(model.config.encoder), adapter, config)
+        return Parts(self.encoder(model), photo_size(model.config.encoder), adapter, config)
+
+    def encoder(self, model: Any) -> torch.nn.Module:
+        encoder: torch.nn.Module = model.encoder
+        return encoder
 
     def logits(self, model: Any, pixel_values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = model(pixel_values=pixel_values, decoder_input_ids=tokens).logits

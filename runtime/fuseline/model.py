@@ -95,7 +95,7 @@ class Model:
 
     def generate(
         self,
-        pixel_values: npt.ArrayLike,
+        pixel_values: npt.ArrayLike | Encoded,
         decoder_input_ids: npt.ArrayLike | None = None,
         *,
         cancel: CancelToken | None = None,
@@ -104,7 +104,8 @@ class Model:
     ) -> Generation:
         """The most probable text for every photo, as tokens.
 
-        pixel_values: float32[B, 3, height, width]. decoder_input_ids: int64[B, T], what the texts begin with; as in
+        pixel_values: float32[B, 3, height, width], or what `encode` made of them, which several calls may share.
+        decoder_input_ids: int64[B, T], what the texts begin with; as in
         transformers the start token goes before it if no row begins with it already (Donut's prompts stay as they are:
         they name a task). fields: those of GenerationConfig,
         over the model's own; max_time is the deadline. cancel: looked at before every step, a threading.Event or
@@ -119,7 +120,7 @@ class Model:
 
     def stream(
         self,
-        pixel_values: npt.ArrayLike,
+        pixel_values: npt.ArrayLike | Encoded,
         decoder_input_ids: npt.ArrayLike | None = None,
         *,
         cancel: CancelToken | None = None,
@@ -138,7 +139,7 @@ class Model:
 
     def _search(
         self,
-        pixel_values: npt.ArrayLike,
+        pixel_values: npt.ArrayLike | Encoded,
         decoder_input_ids: npt.ArrayLike | None,
         cancel: CancelToken | None,
         partial: bool,
@@ -147,7 +148,7 @@ class Model:
         """A search for these photos, the encoder done."""
         config = self.generation_config.override(**fields)
         began = perf_counter()
-        encoded = self.encode(pixel_values)
+        encoded = pixel_values if isinstance(pixel_values, Encoded) else self.encode(pixel_values)
         encoder_ms = (perf_counter() - began) * 1000
         return Search(
             self._decoder,

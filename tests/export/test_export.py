@@ -23,7 +23,7 @@ from fuseline import Model, cli
 from fuseline.errors import Error, ExportError
 from fuseline.export import convert, export
 from fuseline.export.adapters import decoder_adapter, known_decoders, known_models
-from fuseline.export.check import check
+from fuseline.export.check import Comparison, check
 from fuseline.export.encoder import export_encoder, photo_size
 from tests import encoders, tiny
 
@@ -314,7 +314,7 @@ def test_an_interrupted_export_leaves_what_was_there(
     def fail(*arguments: Any) -> None:
         raise error
 
-    monkeypatch.setattr(convert, "check", fail)
+    monkeypatch.setattr(convert.Comparison, "of", fail)
     expected = ExportError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected, match="cannot be written: No space left" if expected is ExportError else None):
         export(checkpoint, tmp_path / "out")
@@ -361,6 +361,28 @@ def test_a_tie_is_reported_and_no_error(tiny_path: Path, monkeypatch: pytest.Mon
 def test_the_same_model_agrees(tiny_path: Path, tiny_reference: Any) -> None:
     found = check(tiny_path, "fp32", tiny_reference, photos=3)
     assert (found.greedy, found.beam, found.first_difference, found.photos) == (1.0, 1.0, None, 3)
+
+
+def test_a_reference_is_asked_once_for_all_variants(
+    tiny_path: Path, tiny_reference: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    encoded: list[int] = []
+    generate, encode = tiny_reference.generate, type(tiny_reference.encoder).forward
+    monkeypatch.setattr(
+        tiny_reference, "generate", lambda *a, **options: asked.append(options["num_beams"]) or generate(*a, **options)
+    )
+    monkeypatch.setattr(
+        type(tiny_reference.encoder),
+        "forward",
+        lambda *a, **o: encoded.append(len(o["pixel_values"])) or encode(*a, **o),
+    )
+    comparison = Comparison(tiny_reference, photos=3)
+    first, again = (comparison.of(tiny_path, "fp32") for _ in range(2))
+    assert first == again
+    assert asked == [1, 4]
+    assert encoded and set(encoded) == {3} and len(encoded) <= 2  # generate and the logits may ask in two ways
+    assert "forward" not in vars(tiny_reference.encoder)
 
 
 # The command --------------------------------------------------------------------------------------

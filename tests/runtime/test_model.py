@@ -126,6 +126,14 @@ def test_encode_gives_every_layers_keys_and_values(model: Model) -> None:
     assert {tuple(value.shape()) for value in encoded.values.values()} == {(2, 17, 32)}
 
 
+def test_what_is_encoded_serves_several_calls(model: Model) -> None:
+    photos = tiny.photos(2)
+    encoded = model.encode(photos)
+    for num_beams in (1, 4):
+        shared = model.generate(encoded, num_beams=num_beams)
+        assert np.array_equal(shared.sequences, model.generate(photos, num_beams=num_beams).sequences)
+
+
 def test_text_is_that_of_the_tokenizer(model: Model) -> None:
     sequences = np.array([[1, 5, 90, 2, 0], [1, 7, 2, 0, 0]])
     assert model.decode(sequences) == ["word5 word90", "word7"]
