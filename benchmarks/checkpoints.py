@@ -136,20 +136,23 @@ MODELS: Mapping[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 }
 
 
-def build(name: str, folder: Path) -> dict[str, Any]:
-    """Write the checkpoint as a folder of the hub has it, and say what its floors are made of (benchmark.json)."""
+def build(name: str, folder: Path, seed: int = SEED) -> dict[str, Any]:
+    """Write the checkpoint as a folder of the hub has it, and say what its floors are made of (benchmark.json).
+
+    Raises RuntimeError where the seed's weights say nothing varied.
+    """
     make, processor = MODELS[name]
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     model = make().eval()
     size = processor["size"]
     coarse = torch.randn(PHOTOS, 3, 7, 7, generator=torch.Generator().manual_seed(1))
     pixels = nn.functional.interpolate(coarse, (size["height"], size["width"]), mode="bicubic").clamp(-1, 1)
-    gains = _enliven(model, pixels)
+    gains = _enliven(model, pixels, seed)
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     (folder / "tokenizer.json").write_text(_tokenizer(_text(model).config.vocab_size))
     facts = {
-        "seed": SEED,
+        "seed": seed,
         "gains": gains,
         "parameters": sum(tensor.numel() for tensor in model.parameters()),
         "step_weights": step_weights(_text(model)),
@@ -167,23 +170,23 @@ def _vision(model: Any) -> Any:
     return model.vision_model if hasattr(model, "vision_model") else model.encoder
 
 
-def _enliven(model: Any, pixels: torch.Tensor) -> tuple[float, float, float]:
+def _enliven(model: Any, pixels: torch.Tensor, seed: int) -> tuple[float, float, float]:
     """Draw all weights anew with the first gains that give varied captions. Raises RuntimeError if none do."""
     for gains in GAINS:
-        _draw(model, *gains)
+        _draw(model, seed, *gains)
         if (problem := _monotony(model, pixels)) is None:
             return gains
         print(f"gains {gains}: {problem}", file=sys.stderr, flush=True)
     raise RuntimeError("no gains give captions that differ between photos and between beams")
 
 
-def _draw(model: Any, gain: float, logit: float, position: float) -> None:
+def _draw(model: Any, seed: int, gain: float, logit: float, position: float) -> None:
     """Matrices so that an input of variance 1 comes out with the gain; the words' table for logits of that size.
 
     Where the last norm stands before a tied table (GPT-2), words have variance 1 as positions do, and the norm's
     weights take the logits back to their size. Their signs are random, so that a word does not call for itself.
     """
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(seed)
     vocab_size = _text(model).config.vocab_size
     done: set[int] = set()  # a tied tensor has two names
     with torch.no_grad():
