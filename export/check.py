@@ -6,7 +6,7 @@ tokens of a sequence, `V` vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fuseline.decoder import Encoded
 from fuseline.errors import ExportError
+from fuseline.images import ImageProcessor
 from fuseline.model import Model
 
 from .adapters import model_adapter
@@ -58,84 +59,86 @@ class _Difference:
     tie: bool
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a model of transformers says of generated photos; variants are compared with it when the model is gone."""
+
+    pixel_values: Array
+    """float32[B, 3, height, width]"""
+    max_length: int
+    sequences: Mapping[int, Array]
+    """int64[B, T] by num_beams"""
+    logits: Array
+    """float32[B, T - 1, V] along the sequences without beams"""
+
+
+def ask(reference: Any, image_processor: ImageProcessor, max_positions: int, photos: int = PHOTOS) -> Answers:
+    """The answers of a model as its loader gives it. max_positions: how many tokens the exported decoder reads."""
+    import torch
+
+    pixels = image_processor(generated_photos(photos))
+    max_length = min(MAX_LENGTH, max_positions + 1)
+    with _encoding_once(reference), torch.inference_mode():
+        given = torch.from_numpy(pixels)
+        sequences = {beams: reference.generate(given, **_options(beams, max_length)).numpy() for beams in (1, BEAMS)}
+        logits = _reference_logits(reference, pixels, sequences[1][:, :-1])
+    return Answers(pixels, max_length, sequences, logits)
+
+
 def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> Agreement:
     """Compare a variant of the folder with reference, the model of transformers it was made of.
 
     Raises ExportError where fp32 differs by more than a tie, and what Model.from_pretrained raises.
     """
-    return Comparison(reference, photos).of(folder, variant)
+    model = Model.from_pretrained(folder, variant)
+    answers = ask(reference, model.image_processor, model.folder.decoder.max_positions, photos)
+    return _compared(model, variant, answers, lambda: reference)
 
 
-class Comparison:
-    """A model of transformers that several variants of one folder are compared with: each answer is asked once."""
+def compare(folder: Path, variant: str, answers: Answers, reference: Callable[[], Any]) -> Agreement:
+    """As check, with answers that were asked before. reference: loads the model again, if something differs."""
+    return _compared(Model.from_pretrained(folder, variant), variant, answers, reference)
 
-    def __init__(self, reference: Any, photos: int = PHOTOS) -> None:
-        """reference: as its loader gives it; photos: how many to compare on."""
-        self._reference = reference
-        self._photos = photos
-        self._said: dict[int, Array] = {}
-        self._logits: Array | None = None
 
-    def of(self, folder: Path, variant: str) -> Agreement:
-        """As check."""
-        model = Model.from_pretrained(folder, variant)
-        pixels = model.image_processor(generated_photos(self._photos))
-        with _encoding_once(self._reference):
-            return self._compare(model, variant, pixels)
+def _compared(model: Model, variant: str, answers: Answers, reference: Callable[[], Any]) -> Agreement:
+    encoded = model.encode(answers.pixel_values)
+    shares: dict[int, float] = {}
+    differences: list[_Difference] = []
+    for beams, said in answers.sequences.items():
+        got = model.generate(encoded, **_options(beams, answers.max_length)).sequences
+        width, pad = max(said.shape[1], got.shape[1]), model.generation_config.pad or 0
+        expected, got = _padded(said, width, pad), _padded(got, width, pad)
+        shares[beams] = float((expected == got).all(axis=1).mean())
+        if shares[beams] < 1:
+            differences += _differences(model, reference(), answers.pixel_values, expected, got, beams)
+    first = next((each for each in differences if not each.tie), differences[0] if differences else None)
+    if variant == "fp32" and first is not None and not first.tie:
+        raise ExportError(f"the exported model does not say what transformers says: {first.sentence}")
+    logits, tokens = _along(model, encoded, answers)
+    return Agreement(
+        photos=len(answers.pixel_values),
+        max_length=answers.max_length,
+        texts=len({row.tobytes() for row in answers.sequences[BEAMS]}),
+        greedy=shares[1],
+        beam=shares[BEAMS],
+        logits=logits,
+        tokens=tokens,
+        first_difference=first.sentence if first else None,
+        tie=all(each.tie for each in differences),
+    )
 
-    def _compare(self, model: Model, variant: str, pixels: Array) -> Agreement:
-        max_length = min(MAX_LENGTH, model.folder.decoder.max_positions + 1)
-        encoded = model.encode(pixels)
-        shares: dict[int, float] = {}
-        differences: list[_Difference] = []
-        for beams in (1, BEAMS):
-            options = _options(beams, max_length)
-            got = model.generate(encoded, **options).sequences
-            said = self._sequences(pixels, options)
-            width, pad = max(said.shape[1], got.shape[1]), model.generation_config.pad or 0
-            expected, got = _padded(said, width, pad), _padded(got, width, pad)
-            shares[beams] = float((expected == got).all(axis=1).mean())
-            differences += _differences(model, self._reference, pixels, expected, got, beams)
-        texts = {row.tobytes() for row in self._said[BEAMS]}
-        logits, tokens = self._along(model, encoded, pixels)
-        first = next((each for each in differences if not each.tie), differences[0] if differences else None)
-        if variant == "fp32" and first is not None and not first.tie:
-            raise ExportError(f"the exported model does not say what transformers says: {first.sentence}")
-        return Agreement(
-            photos=len(pixels),
-            max_length=max_length,
-            texts=len(texts),
-            greedy=shares[1],
-            beam=shares[BEAMS],
-            logits=logits,
-            tokens=tokens,
-            first_difference=first.sentence if first else None,
-            tie=all(each.tie for each in differences),
-        )
 
-    def _sequences(self, pixels: Array, options: Mapping[str, Any]) -> Array:
-        """int64[B, T] of the reference."""
-        import torch
-
-        beams = options["num_beams"]
-        if beams not in self._said:
-            with torch.inference_mode():
-                self._said[beams] = self._reference.generate(torch.from_numpy(pixels), **options).numpy()
-        return self._said[beams]
-
-    def _along(self, model: Model, encoded: Encoded, pixels: Array) -> tuple[float, float]:
-        """Along the reference's greedy texts: the largest difference of logits, and the share of equal best tokens."""
-        tokens = self._said[1][:, :-1]
-        if self._logits is None:
-            self._logits = _reference_logits(self._reference, pixels, tokens)
-        decoder = model._decoder  # the step contract, which no public call of Model shows
-        state = decoder.start(encoded, 1, tokens.shape[1])
-        worst, same = 0.0, 0
-        for position in range(tokens.shape[1]):
-            logits = decoder.step(state, np.ascontiguousarray(tokens[:, position : position + 1]), None)
-            worst = max(worst, float(np.abs(logits - self._logits[:, position]).max()))
-            same += int((logits.argmax(-1) == self._logits[:, position].argmax(-1)).sum())
-        return worst, same / tokens.size
+def _along(model: Model, encoded: Encoded, answers: Answers) -> tuple[float, float]:
+    """Along the greedy texts: the largest difference of logits, and the share of equal best tokens."""
+    tokens = answers.sequences[1][:, :-1]
+    decoder = model._decoder  # the step contract, which no public call of Model shows
+    state = decoder.start(encoded, 1, tokens.shape[1])
+    worst, same = 0.0, 0
+    for position in range(tokens.shape[1]):
+        logits = decoder.step(state, np.ascontiguousarray(tokens[:, position : position + 1]), None)
+        worst = max(worst, float(np.abs(logits - answers.logits[:, position]).max()))
+        same += int((logits.argmax(-1) == answers.logits[:, position].argmax(-1)).sum())
+    return worst, same / tokens.size
 
 
 def _options(beams: int, max_length: int) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from fuseline.generation import GenerationConfig
 from fuseline.images import ImageProcessor
 
 from .adapters import ModelAdapter, Parts, model_adapter
-from .check import Agreement, Comparison
+from .check import Agreement, Answers, ask, compare
 from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
 from .encoder import HIDDEN_STATES, export_encoder
 from .folder import Model, check_out, write_folder
@@ -47,6 +48,7 @@ class _Plan:
     checkpoint: Checkpoint
     adapter: ModelAdapter
     preprocessor: Path
+    image_processor: ImageProcessor
     generation: dict[str, Any] | None
     schemes: Mapping[str, Scheme]
     max_length: int | None
@@ -78,7 +80,7 @@ def export(
         _check_via(via, variants, max_length)
         check_out(Path(out), replace=force)
         return _via_optimum(source, Path(out), progress)
-    out, steps = Path(out), 3 + len(variants)
+    out, steps = Path(out), 4 + len(variants)
 
     def tell(step: int, what: str) -> None:
         if progress is not None:
@@ -88,10 +90,9 @@ def export(
     check_out(out, replace=force)
     plan = _plan(source, variants, max_length)
     with _quiet():
-        tell(1, "loading the weights")
-        reference = load_model(plan.checkpoint, plan.adapter.loader)
-        tell(2, "making the graphs")
-        agreement = _write(plan, out, reference, tell)
+        made = _made(plan, tell)
+        tell(3, "making the graphs")
+        agreement = _write(plan, out, made, tell)
     tell(steps, "done")
     return ExportReport(out, _sizes(out), agreement)
 
@@ -118,28 +119,51 @@ def _via_optimum(source: str | Path, out: Path, progress: Progress | None) -> Ex
     return ExportReport(out, _sizes(out), {"fp32": agreement})
 
 
-def _write(plan: _Plan, out: Path, reference: Any, tell: Callable[[int, str], None]) -> dict[str, Agreement]:
+@dataclass(frozen=True)
+class _Made:
+    """What is made of the model of transformers, which lives on in `graphs` alone."""
+
+    answers: Answers
+    graphs: dict[str, dict[str, Model]]
+    decoder_info: Mapping[str, int]
+    generation_config: Path | dict[str, Any]
+
+
+def _made(plan: _Plan, tell: Callable[[int, str], None]) -> _Made:
+    tell(1, "loading the weights")
+    reference = load_model(plan.checkpoint, plan.adapter.loader)
+    tell(2, "asking transformers")
+    graphs, info = _graphs(plan, reference)
+    answers = ask(reference, plan.image_processor, info["max_positions"])
+    return _Made(answers, graphs, info, _generation_config(plan, reference))
+
+
+def _write(plan: _Plan, out: Path, made: _Made, tell: Callable[[int, str], None]) -> dict[str, Agreement]:
     """Write the folder and compare every variant before it takes its place. tell: is called before each comparison."""
     agreement: dict[str, Agreement] = {}
 
-    def compare(folder: Path) -> dict[str, Any]:
-        graphs.clear()  # they are written, and what makes them holds the traced encoder
-        comparison = Comparison(reference)
+    @cache
+    def reference() -> Any:
+        return load_model(plan.checkpoint, plan.adapter.loader)
+
+    def compared(folder: Path) -> dict[str, Any]:
+        made.graphs.clear()  # they are written, and what makes them holds the model and the traced encoder
+        gc.collect()
         for number, variant in enumerate(plan.schemes):
-            tell(3 + number, f"comparing {variant} with transformers")
-            agreement[variant] = comparison.of(folder, variant)
+            tell(4 + number, f"comparing {variant} with transformers")
+            agreement[variant] = compare(folder, variant, made.answers, reference)
         return {variant: asdict(found) for variant, found in agreement.items()}
 
-    graphs, info = _graphs(plan, reference)
     own_files: dict[str, Any] = {
         "config": plan.checkpoint.path / "config.json",
-        "generation_config": _generation_config(plan, reference),
+        "generation_config": made.generation_config,
         "preprocessor_config": plan.preprocessor,
         "tokenizer_json": tokenizer_json(plan.checkpoint),
     }
     default = next(iter(plan.schemes))
     try:
-        write_folder(out, **own_files, decoder_info=info, variants=graphs, default_variant=default, check=compare)
+        graphs: dict[str, Any] = {"variants": made.graphs, "decoder_info": made.decoder_info}
+        write_folder(out, **own_files, **graphs, default_variant=default, check=compared)
     except OSError as error:
         raise ExportError(f"{out} cannot be written: {error.strerror or error}") from error
     return agreement
@@ -158,12 +182,12 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -
     preprocessor = checkpoint.file("preprocessor_config.json")
     if preprocessor is None:
         raise ExportError(f"{source} has no preprocessor_config.json, so how photos are to be prepared is not known")
-    ImageProcessor.from_config(checkpoint.json(preprocessor.name) or {}, str(preprocessor))
+    image_processor = ImageProcessor.from_config(checkpoint.json(preprocessor.name) or {}, str(preprocessor))
     generation = adapter.generation_config(checkpoint.config)
     own = checkpoint.json("generation_config.json") or {}
     GenerationConfig.from_folder(own if generation is None else generation, checkpoint.config, checkpoint.path)
     schemes = {name: SCHEMES[name] for name in variants}
-    return _Plan(checkpoint, adapter, preprocessor, generation, schemes, max_length)
+    return _Plan(checkpoint, adapter, preprocessor, image_processor, generation, schemes, max_length)
 
 
 def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:
@@ -182,7 +206,8 @@ def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], d
             traced[:] = [body]
         # In float32 onnxruntime's own products are the faster ones for the many rows of an encoder.
         fused = body if scheme == "fp32" else fuse_linears(body, scheme)
-        return adapter.append_cross_kv(fused, weights, config, HIDDEN_STATES, scheme)
+        nobody_elses = one or fused is not body
+        return adapter.append_cross_kv(fused, weights, config, HIDDEN_STATES, scheme, in_place=nobody_elses)
 
     def decoder(scheme: Scheme) -> onnx.ModelProto:
         return adapter.build_decoder(weights, config, scheme, positions)

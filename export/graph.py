@@ -42,6 +42,7 @@ class Graph:
     proto: onnx.GraphProto
     _prefix: str = ""
     _names: set[str] = field(default_factory=set)
+    _model: onnx.ModelProto | None = None
 
     def __post_init__(self) -> None:
         for node in self.proto.node:
@@ -119,15 +120,18 @@ class Graph:
 
 
 def new_graph(name: str) -> Graph:
-    """An empty graph."""
-    return Graph(onnx.GraphProto(name=name))
+    """An empty graph, in a model of the opset that this vocabulary is written in."""
+    model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="fuseline")
+    model.opset_import.append(helper.make_opsetid("", OPSET))
+    model.graph.name = name
+    return Graph(model.graph, _model=model)
 
 
 def model_of(graph: Graph) -> onnx.ModelProto:
-    """The graph as a model of the opset that this vocabulary is written in."""
-    opsets = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(graph.proto, opset_imports=opsets, ir_version=IR_VERSION, producer_name="fuseline")
-    return add_bodies(model)
+    """The model of a graph from new_graph, which it is a part of: nothing is copied."""
+    if graph._model is None:
+        raise ValueError("the graph is a part of somebody else's model")
+    return add_bodies(graph._model)
 
 
 def linear(

@@ -38,6 +38,7 @@ class DecoderAdapter(Protocol):
         config: Mapping[str, Any],
         hidden_name: str,
         scheme: Scheme = "fp32",
+        in_place: bool = False,
     ) -> onnx.ModelProto:
         """The encoder graph with every decoder layer's cross-attention K/V as its only outputs."""
         ...

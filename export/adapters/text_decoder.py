@@ -231,17 +231,20 @@ class TextDecoder(ABC):
         config: Mapping[str, Any],
         hidden_name: str,
         scheme: Scheme = "fp32",
+        in_place: bool = False,
     ) -> onnx.ModelProto:
         """The encoder graph with every decoder layer's cross-attention K/V as its only outputs.
 
         hidden_name: the value float32[B, S, I] that the decoder attends to; enc_to_dec_proj is applied first where the
-        state dict has it. The rest as in build_decoder. The encoder given is not changed.
+        state dict has it. The rest as in build_decoder. in_place: whether the encoder given is changed and returned,
+        which saves a copy of its weights.
         """
         decoder = cls(config)
         weights = decoder._weights(state_dict)
         projection = weights.get(f"{_PROJECTION}.weight")
-        model = onnx.ModelProto()
-        model.CopyFrom(encoder)
+        model = encoder if in_place else onnx.ModelProto()
+        if not in_place:
+            model.CopyFrom(encoder)
         check_hidden(model, hidden_name, decoder.crossing() if projection is None else len(projection))
         del model.graph.output[:]
         g = Graph(model.graph)

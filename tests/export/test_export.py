@@ -5,6 +5,7 @@ The models are small with random weights enlarged (tests/tiny.py), saved by tran
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import shutil
@@ -23,7 +24,7 @@ from fuseline import Model, cli
 from fuseline.errors import Error, ExportError
 from fuseline.export import convert, export
 from fuseline.export.adapters import decoder_adapter, known_decoders, known_models
-from fuseline.export.check import Comparison, check
+from fuseline.export.check import ask, check, compare
 from fuseline.export.encoder import export_encoder, photo_size
 from tests import encoders, tiny
 
@@ -45,7 +46,7 @@ def source(checkpoint: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> None:
     """The encoder of tiny_model(0) is not traced again, which takes seconds."""
-    monkeypatch.setattr(convert, "export_encoder", lambda encoder, photo: tiny.tiny_encoder(0))
+    monkeypatch.setattr(convert, "export_encoder", lambda encoder, photo: copy.deepcopy(tiny.tiny_encoder(0)))
 
 
 # What is written says what transformers says -------------------------------------------------------
@@ -120,8 +121,8 @@ def test_the_folder_holds_the_checkpoint_s_own_files_and_the_agreement(checkpoin
     assert about["agreement"]["fp32"]["greedy"] == about["agreement"]["fp32"]["beam"] == 1.0
     assert 0 < about["agreement"]["fp32"]["logits"] < 2e-4 < about["agreement"]["int8"]["logits"]
     assert report.files == {p.relative_to(out).as_posix(): p.stat().st_size for p in out.rglob("*") if p.is_file()}
-    assert [step for step, _, _ in steps] == [0, 1, 2, 3, 4, 5]
-    assert {count for _, count, _ in steps} == {5}
+    assert [step for step, _, _ in steps] == [0, 1, 2, 3, 4, 5, 6]
+    assert {count for _, count, _ in steps} == {6}
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -314,7 +315,7 @@ def test_an_interrupted_export_leaves_what_was_there(
     def fail(*arguments: Any) -> None:
         raise error
 
-    monkeypatch.setattr(convert.Comparison, "of", fail)
+    monkeypatch.setattr(convert, "compare", fail)
     expected = ExportError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected, match="cannot be written: No space left" if expected is ExportError else None):
         export(checkpoint, tmp_path / "out")
@@ -363,26 +364,26 @@ def test_the_same_model_agrees(tiny_path: Path, tiny_reference: Any) -> None:
     assert (found.greedy, found.beam, found.first_difference, found.photos) == (1.0, 1.0, None, 3)
 
 
-def test_a_reference_is_asked_once_for_all_variants(
-    tiny_path: Path, tiny_reference: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
+def test_answers_serve_several_variants(tiny_path: Path, tiny_reference: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[int] = []
-    generate, encode = tiny_reference.generate, type(tiny_reference.encoder).forward
-    monkeypatch.setattr(
-        tiny_reference, "generate", lambda *a, **options: asked.append(options["num_beams"]) or generate(*a, **options)
-    )
+    encode = type(tiny_reference.encoder).forward
     monkeypatch.setattr(
         type(tiny_reference.encoder),
         "forward",
         lambda *a, **o: encoded.append(len(o["pixel_values"])) or encode(*a, **o),
     )
-    comparison = Comparison(tiny_reference, photos=3)
-    first, again = (comparison.of(tiny_path, "fp32") for _ in range(2))
-    assert first == again
-    assert asked == [1, 4]
-    assert encoded and set(encoded) == {3} and len(encoded) <= 2  # generate and the logits may ask in two ways
+    model = Model.from_pretrained(tiny_path, threads=1)
+    answers = ask(tiny_reference, model.image_processor, model.folder.decoder.max_positions, photos=3)
+    assert set(encoded) == {3} and len(encoded) <= 2  # generate and the logits may ask in two ways
     assert "forward" not in vars(tiny_reference.encoder)
+
+    def gone() -> Any:
+        raise AssertionError("nothing differs, so nobody is asked again")
+
+    assert compare(tiny_path, "fp32", answers, gone) == check(tiny_path, "fp32", tiny_reference, photos=3)
+    with pytest.raises(ExportError, match="greedy, photo 0, position 1: expected token"):
+        other = ask(tiny.tiny_vit_gpt2(1), model.image_processor, 15, photos=3)
+        compare(tiny_path, "fp32", other, lambda: tiny.tiny_vit_gpt2(1))
 
 
 # The command --------------------------------------------------------------------------------------
