@@ -199,7 +199,7 @@ class ModelRun:
         for each in unchecked:
             self.tell("checking", each.spec)
             try:
-                sequences = each.worker.ask("generate", **self._asked(CHECKED_PHOTOS))["sequences"]
+                sequences = self._said(each.worker)
             except BenchmarkError as error:
                 self._drop(contestants, each, error)
                 continue
@@ -210,14 +210,19 @@ class ModelRun:
 
     def _reference(self, contestants: list[Contestant]) -> list[list[int]]:
         """The right tokens, of a process that runs already or of one for this alone."""
-        spec, asked = models.reference(self.model), self._asked(CHECKED_PHOTOS)
+        spec = models.reference(self.model)
         there = next((each.worker for each in contestants if each.spec == spec), None)
         if there is not None:
-            return list(there.ask("generate", **asked)["sequences"])
+            return self._said(there)
         made = models.made_for(spec, self.model, self.plan.threads)
         with environments.start(spec, self.plan.threads) as worker:
             worker.ask("open", folder=str(made.folder), threads=self.plan.threads)
-            return list(worker.ask("generate", **asked)["sequences"])
+            return self._said(worker)
+
+    def _said(self, worker: Worker) -> list[list[int]]:
+        """The tokens that are compared, photo by photo: a batch of large ones takes memory that the others have."""
+        asked = self._asked(CHECKED_PHOTOS)
+        return [worker.ask("generate", **asked | {"photos": [photo]})["sequences"][0] for photo in asked["photos"]]
 
     def _again(self, contestants: list[Contestant]) -> list[Contestant]:
         """A second process of one system: how far it is from the first is what the rest of the run can be off."""
