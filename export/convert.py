@@ -19,13 +19,14 @@ from fuseline.generation import GenerationConfig
 from fuseline.images import ImageProcessor
 
 from .adapters import ModelAdapter, Parts, model_adapter
-from .check import Agreement, Answers, ask, compare
+from .check import Agreement, ask, compare
 from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
 from .encoder import HIDDEN_STATES, export_encoder
 from .folder import Model, check_out, write_folder
 from .linears import fuse_linears
 from .via_optimum import prepared, write_via_optimum
 from .weights import Array, Scheme
+from .weights_file import WeightsFile
 
 SCHEMES: Mapping[str, Scheme] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "int4": "int4"}
 
@@ -90,9 +91,7 @@ def export(
     check_out(out, replace=force)
     plan = _plan(source, variants, max_length)
     with _quiet():
-        made = _made(plan, tell)
-        tell(3, "making the graphs")
-        agreement = _write(plan, out, made, tell)
+        agreement = _write(plan, out, tell)
     tell(steps, "done")
     return ExportReport(out, _sizes(out), agreement)
 
@@ -119,51 +118,40 @@ def _via_optimum(source: str | Path, out: Path, progress: Progress | None) -> Ex
     return ExportReport(out, _sizes(out), {"fp32": agreement})
 
 
-@dataclass(frozen=True)
-class _Made:
-    """What is made of the model of transformers, which lives on in `graphs` alone."""
+def _write(plan: _Plan, out: Path, tell: Callable[[int, str], None]) -> dict[str, Agreement]:
+    """Write the folder and compare every variant before it takes its place.
 
-    answers: Answers
-    graphs: dict[str, dict[str, Model]]
-    decoder_info: Mapping[str, int]
-    generation_config: Path | dict[str, Any]
-
-
-def _made(plan: _Plan, tell: Callable[[int, str], None]) -> _Made:
-    tell(1, "loading the weights")
-    reference = load_model(plan.checkpoint, plan.adapter.loader)
-    tell(2, "asking transformers")
-    graphs, info = _graphs(plan, reference)
-    answers = ask(reference, plan.image_processor, info["max_positions"])
-    return _Made(answers, graphs, info, _generation_config(plan, reference))
-
-
-def _write(plan: _Plan, out: Path, made: _Made, tell: Callable[[int, str], None]) -> dict[str, Agreement]:
-    """Write the folder and compare every variant before it takes its place. tell: is called before each comparison."""
+    The model is let go when it has answered: with the folder's graphs opened beside it memory would hold it twice.
+    """
     agreement: dict[str, Agreement] = {}
 
-    @cache
-    def reference() -> Any:
+    def load() -> Any:
         return load_model(plan.checkpoint, plan.adapter.loader)
 
     def compared(folder: Path) -> dict[str, Any]:
-        made.graphs.clear()  # they are written, and what makes them holds the model and the traced encoder
+        graphs.clear()  # they are written, and what makes them holds the model
+        tell(3, "asking transformers")
+        answers = ask(models.pop(), plan.image_processor, info["max_positions"])
         gc.collect()
+        again = cache(load)
         for number, variant in enumerate(plan.schemes):
             tell(4 + number, f"comparing {variant} with transformers")
-            agreement[variant] = compare(folder, variant, made.answers, reference)
+            agreement[variant] = compare(folder, variant, answers, again)
         return {variant: asdict(found) for variant, found in agreement.items()}
 
+    tell(1, "loading the weights")
+    models = [load()]
+    tell(2, "making the graphs")
+    graphs, info = _graphs(plan, models[0])
     own_files: dict[str, Any] = {
         "config": plan.checkpoint.path / "config.json",
-        "generation_config": made.generation_config,
+        "generation_config": _generation_config(plan, models[0]),
         "preprocessor_config": plan.preprocessor,
         "tokenizer_json": tokenizer_json(plan.checkpoint),
     }
     default = next(iter(plan.schemes))
     try:
-        graphs: dict[str, Any] = {"variants": made.graphs, "decoder_info": made.decoder_info}
-        write_folder(out, **own_files, **graphs, default_variant=default, check=compared)
+        write_folder(out, **own_files, decoder_info=info, variants=graphs, default_variant=default, check=compared)
     except OSError as error:
         raise ExportError(f"{out} cannot be written: {error.strerror or error}") from error
     return agreement
@@ -200,7 +188,7 @@ def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], d
     one = len(plan.schemes) == 1
     traced: list[onnx.ModelProto] = []  # kept for the next variant
 
-    def encoder(scheme: Scheme) -> onnx.ModelProto:
+    def encoder(scheme: Scheme, _: WeightsFile) -> onnx.ModelProto:
         body = traced[0] if traced else export_encoder(parts.encoder, parts.photo)
         if not one:
             traced[:] = [body]
@@ -209,8 +197,8 @@ def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], d
         nobody_elses = one or fused is not body
         return adapter.append_cross_kv(fused, weights, config, HIDDEN_STATES, scheme, in_place=nobody_elses)
 
-    def decoder(scheme: Scheme) -> onnx.ModelProto:
-        return adapter.build_decoder(weights, config, scheme, positions)
+    def decoder(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
+        return adapter.build_decoder(weights, config, scheme, positions, outside)
 
     graphs: dict[str, dict[str, Model]] = {
         name: {"encoder": partial(encoder, scheme), "decoder": partial(decoder, scheme)}

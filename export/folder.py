@@ -21,6 +21,8 @@ from onnx import helper
 from fuseline.errors import ExportError
 from fuseline.folder import AUTO, QUERY, Folder
 
+from .weights_file import WeightsFile, is_outside
+
 FORMAT = 1
 # What each layer's cross_attention_query and key are multiplied by, in fuseline.json.
 SCALES = "cross_attention_scales"
@@ -29,10 +31,10 @@ PARTS = ("encoder", "decoder")
 # takes 255 MB in int8 and 768 MB in fp32 once loaded, against 367 and 1,113 MB from one file (onnxruntime 1.32).
 # Smaller models stay one file.
 EXTERNAL_OVER = 64 * 2**20
-PAGE = 4096
 
-# A graph, the file that holds it, or what makes it: large models are made when they are written, and not kept.
-Model = onnx.ModelProto | Path | Callable[[], onnx.ModelProto]
+# A graph, the file that holds it, or what makes it: large models are made when they are written, and not kept. Weights
+# may go into the file given at once.
+Model = onnx.ModelProto | Path | Callable[[WeightsFile], onnx.ModelProto]
 Json = Mapping[str, Any] | Path  # a value to write, or a file to copy as it is
 
 
@@ -111,7 +113,7 @@ def add_variants(
             del about["variants"][name]
         kept = {file for parts in about["variants"].values() for file in parts.values()}
         _copy(folder, made, leave={file for file in _graph_files(opened) if file.removesuffix("_data") not in kept})
-        written = {_hash(onnx.load(made / file)): file for file in sorted(kept)}
+        written = {_hash(onnx.load(made / file), {}): file for file in sorted(kept)}
         graphs, _, _ = _write_graphs(made, variants, about["decoder"], about["tensors"], written)
         about |= {"variants": about["variants"] | graphs, "default_variant": default, "files": _files(made, about)}
         (made / "fuseline.json").write_bytes(_text(about))
@@ -177,17 +179,20 @@ def _write_graphs(
     for variant, parts in variants.items():
         graphs[variant] = {}
         for part in PARTS:
-            model = _loaded(parts[part])
-            found = tensors_of(model)
-            if tensors.setdefault(part, found) != found:
-                other = "the folder's" if described else f"that of {next(iter(graphs))!r}"
-                raise ExportError(f"the {part} of variant {variant!r} has other inputs or outputs than {other}")
-            if part == "decoder":
-                info.setdefault(SCALES, _scales(model))
             path = _unused(folder, f"onnx/{part}_model_{variant}")
-            graphs[variant][part] = written.setdefault(_hash(model), path)
-            if graphs[variant][part] == path:
-                _write_checked(model, folder / path)
+            with _weights_of(folder / path) as outside:
+                model = _loaded(parts[part], outside)
+                found = tensors_of(model)
+                if tensors.setdefault(part, found) != found:
+                    other = "the folder's" if described else f"that of {next(iter(graphs))!r}"
+                    raise ExportError(f"the {part} of variant {variant!r} has other inputs or outputs than {other}")
+                if part == "decoder":
+                    info.setdefault(SCALES, _scales(model))
+                graphs[variant][part] = written.setdefault(_hash(model, outside.hashes), path)
+                if graphs[variant][part] == path:
+                    _write_checked(model, folder / path, outside)
+                else:
+                    outside.remove()
             del model  # before the next one is made
     _check_fit(tensors, info)
     return graphs, tensors, info
@@ -209,10 +214,13 @@ def _unused(folder: Path, stem: str) -> str:
     return next(path for path in itertools.chain([f"{stem}.onnx"], numbered) if not (folder / path).exists())
 
 
-def _hash(model: onnx.ModelProto) -> bytes:
+def _hash(model: onnx.ModelProto, outside: Mapping[str, bytes]) -> bytes:
+    """Of a graph and its weights, wherever they lie. outside: hashes of those in a file, by their names."""
     digest = hashlib.sha256()
     for tensor in model.graph.initializer:  # one by one: a whole model over 2 GiB cannot be serialized
-        digest.update(tensor.SerializeToString(deterministic=True))
+        content = outside[tensor.name] if is_outside(tensor) else hashlib.sha256(tensor.raw_data).digest()
+        about = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=content)
+        digest.update(about.SerializeToString(deterministic=True))
     digest.update(_bare(model).SerializeToString(deterministic=True))
     return digest.digest()
 
@@ -231,45 +239,40 @@ def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
     return bare
 
 
-def save_graph(model: onnx.ModelProto, path: Path) -> None:
-    """Write one graph; weights that are large go into a file beside it."""
+def _weights_of(path: Path) -> WeightsFile:
+    """The file for the weights of the graph at path."""
+    return WeightsFile(path.with_name(f"{path.name}_data"))
+
+
+def save_graph(model: onnx.ModelProto, path: Path, outside: WeightsFile | None = None) -> None:
+    """Write one graph; where its weights are many, they are in a file beside it. outside: that file with some of them.
+
+    The graph given stays as it is, but for weights that are too few for a file and are taken back from it.
+    """
     path.parent.mkdir(exist_ok=True)
-    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > EXTERNAL_OVER:
-        _write_outside(model, path)
-    else:
-        path.write_bytes(model.SerializeToString(deterministic=True))
+    with outside or _weights_of(path) as weights:
+        if weights.bytes + sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= EXTERNAL_OVER:
+            weights.take_back(model.graph)
+            path.write_bytes(model.SerializeToString(deterministic=True))
+            return
+        written = _bare(model)
+        for tensor in model.graph.initializer:
+            weights.add_tensor(written.graph, tensor)
+    path.write_bytes(written.SerializeToString(deterministic=True))
 
 
-def _write_checked(model: onnx.ModelProto, path: Path) -> None:
-    save_graph(model, path)
+def _write_checked(model: onnx.ModelProto, path: Path, outside: WeightsFile) -> None:
+    save_graph(model, path, outside)
     try:
         onnx.checker.check_model(path)
     except onnx.checker.ValidationError as error:
         raise ExportError(f"{path.name} is not a valid ONNX graph: {str(error).splitlines()[0]}") from error
 
 
-def _write_outside(model: onnx.ModelProto, path: Path) -> None:
-    """Write the graph, and its weights in a file beside it, each from the start of a page so that it can be mapped."""
-    outside = _bare(model)
-    with path.with_name(f"{path.name}_data").open("wb") as data:
-        for tensor in model.graph.initializer:
-            if len(tensor.raw_data) < PAGE:
-                outside.graph.initializer.append(tensor)
-                continue
-            data.write(bytes(-data.tell() % PAGE))
-            place = {"location": Path(data.name).name, "offset": data.tell(), "length": len(tensor.raw_data)}
-            data.write(tensor.raw_data)
-            written = outside.graph.initializer.add(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
-            written.data_location = onnx.TensorProto.EXTERNAL
-            for key, value in place.items():
-                written.external_data.add(key=key, value=str(value))
-    path.write_bytes(outside.SerializeToString(deterministic=True))
-
-
-def _loaded(model: Model) -> onnx.ModelProto:
+def _loaded(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     if isinstance(model, Path):
         return onnx.load(model)
-    return model if isinstance(model, onnx.ModelProto) else model()
+    return model if isinstance(model, onnx.ModelProto) else model(outside)
 
 
 def _graph_files(folder: Folder) -> set[str]:

@@ -17,11 +17,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from fuseline.kernels.bodies import DOMAIN, add_bodies
 
 from .weights import FORMATS, Scheme, Stored, store
+from .weights_file import WeightsFile, add_inside
 
 Array = npt.NDArray[Any]
 Attribute = Any  # float, int, str or a list of int: what helper.make_node takes
@@ -43,6 +44,7 @@ class Graph:
     _prefix: str = ""
     _names: set[str] = field(default_factory=set)
     _model: onnx.ModelProto | None = None
+    _outside: WeightsFile | None = None
 
     def __post_init__(self) -> None:
         for node in self.proto.node:
@@ -69,7 +71,9 @@ class Graph:
 
     def weight(self, name: str, array: Array) -> str:
         """Store a tensor under exactly this name; a name is given once."""
-        self.proto.initializer.append(numpy_helper.from_array(np.asarray(array, order="C"), self._take(name)))
+        content = np.asarray(array, order="C")
+        add = add_inside if self._outside is None else self._outside.add
+        add(self.proto, self._take(name), content.shape, helper.np_dtype_to_tensor_dtype(content.dtype), content)
         return name
 
     def ints(self, *values: int) -> str:
@@ -119,12 +123,12 @@ class Graph:
         return name
 
 
-def new_graph(name: str) -> Graph:
-    """An empty graph, in a model of the opset that this vocabulary is written in."""
+def new_graph(name: str, outside: WeightsFile | None = None) -> Graph:
+    """An empty graph, in a model of the opset that this vocabulary is written in. outside: where its weights go."""
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="fuseline")
     model.opset_import.append(helper.make_opsetid("", OPSET))
     model.graph.name = name
-    return Graph(model.graph, _model=model)
+    return Graph(model.graph, _model=model, _outside=outside)
 
 
 def model_of(graph: Graph) -> onnx.ModelProto:

@@ -11,6 +11,7 @@ import onnx
 from fuseline.errors import ExportError
 
 from ..weights import Array, Scheme
+from ..weights_file import WeightsFile
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,7 @@ class DecoderAdapter(Protocol):
         config: Mapping[str, Any],
         scheme: Scheme = "fp32",
         max_positions: int | None = None,
+        outside: WeightsFile | None = None,
     ) -> onnx.ModelProto:
         """The decoder graph of docs/design.md."""
         ...

@@ -38,6 +38,7 @@ from ..graph import (
     table,
 )
 from ..weights import Scheme
+from ..weights_file import WeightsFile
 from .tensors import Tensors, check_hidden, read_tensors
 
 # The names of transformers for what a two-layer network has between its layers.
@@ -187,18 +188,19 @@ class TextDecoder(ABC):
         config: Mapping[str, Any],
         scheme: Scheme = "fp32",
         max_positions: int | None = None,
+        outside: WeightsFile | None = None,
     ) -> onnx.ModelProto:
         """The decoder graph of docs/design.md, prompt and step in one.
 
         state_dict: of the decoder with its head or of the model around it, as float arrays; config: the decoder's
         section of config.json; scheme: how weights are stored (positions and norms stay float32); max_positions: keep
-        only the first of the position embeddings (default: all). Raises ExportError for a config or tensors that do not
-        describe such a decoder.
+        only the first of the position embeddings (default: all); outside: a file for the weights (default: they are in
+        the graph). Raises ExportError for a config or tensors that do not describe such a decoder.
         """
         decoder = cls(config)
         sizes, weights = decoder.sizes, decoder._weights(state_dict)
         positions = decoder._positions(max_positions)
-        g = new_graph("decoder")
+        g = new_graph("decoder", outside)
         ids_RT = g.input("input_ids", TensorProto.INT64, ["R", "T"])
         position_1 = g.input("position", TensorProto.INT64, [1])
         beam_table_RC = g.input("beam_table", TensorProto.INT64, ["R", "C"])

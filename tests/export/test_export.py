@@ -374,7 +374,7 @@ def test_answers_serve_several_variants(tiny_path: Path, tiny_reference: Any, mo
     )
     model = Model.from_pretrained(tiny_path, threads=1)
     answers = ask(tiny_reference, model.image_processor, model.folder.decoder.max_positions, photos=3)
-    assert set(encoded) == {3} and len(encoded) <= 2  # generate and the logits may ask in two ways
+    assert set(encoded) == {1} and len(encoded) <= 6  # generate and the logits may ask in two ways
     assert "forward" not in vars(tiny_reference.encoder)
 
     def gone() -> Any:

@@ -13,11 +13,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from fuseline.errors import ExportError
 from fuseline.export import add_variants, build_decoder, decoder_info, folder, write_folder
 from fuseline.export.graph import model_of, new_graph
+from fuseline.export.weights_file import WeightsFile
 from fuseline.folder import Folder
 from tests import tiny
 
@@ -106,6 +107,35 @@ def test_large_weights_lie_beside_the_graph(
     assert files["onnx/decoder_model_fp32.onnx_data"]["bytes"] > 10_000 > files["onnx/encoder_model_fp32.onnx"]["bytes"]
     ort.InferenceSession(tmp_path / "out" / "onnx" / "decoder_model_fp32.onnx")
     assert parts["variants"]["fp32"]["decoder"].graph.initializer[0].data_location == TensorProto.DEFAULT
+
+
+def test_weights_may_go_into_their_file_as_they_are_made(
+    parts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph and what makes it give the same folder, whether its weights are enough for a file or not."""
+    encoder, decoder = (parts["variants"]["fp32"][part] for part in ("encoder", "decoder"))
+
+    def streamed(outside: WeightsFile) -> onnx.ModelProto:
+        model = onnx.ModelProto()
+        model.CopyFrom(decoder)
+        del model.graph.initializer[:]
+        for tensor in decoder.graph.initializer:
+            outside.add(model.graph, tensor.name, tensor.dims, tensor.data_type, numpy_helper.to_array(tensor))
+        return model
+
+    for limit in (10_000, 1 << 30):
+        monkeypatch.setattr(folder, "EXTERNAL_OVER", limit)
+        write_folder(tmp_path / f"whole {limit}", **parts)
+        write_folder(
+            tmp_path / f"streamed {limit}",
+            **parts
+            | {"variants": {"fp32": {"encoder": encoder, "decoder": streamed}, "same": parts["variants"]["fp32"]}},
+        )
+        about = json.loads((tmp_path / f"streamed {limit}" / "fuseline.json").read_text())
+        assert about["variants"]["same"] == about["variants"]["fp32"]
+        whole, other = (written(tmp_path / f"{how} {limit}") for how in ("whole", "streamed"))
+        assert whole.keys() == other.keys()
+        assert all(whole[name] == other[name] for name in whole if name != "fuseline.json")
 
 
 def test_an_older_folder_is_replaced_whole(parts: dict[str, Any], tmp_path: Path) -> None:
