@@ -29,7 +29,7 @@ class Group(Beams):
         super().__init__(task, size)
         self.cut = ""  # why what is open ends, once it does
         for pool in self.pools:
-            pool.least = -np.inf
+            pool.takes_all = True
 
     def extend(self, candidates: Candidates, ranked: bool = True) -> bool:
         """Go on with the best candidates that are no end tokens and pool the others; whether to go on."""

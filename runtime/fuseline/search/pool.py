@@ -18,7 +18,7 @@ class Pool:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.least = float(OUT_OF_REACH)  # of a score within reach
+        self.takes_all = False  # what is out of reach too
         self.closed = False
         self.entries: list[Hypothesis] = []
 
@@ -29,7 +29,7 @@ class Pool:
 
     def add(self, finished: list[Hypothesis]) -> None:
         """Keep the best that are within reach; of equal ones the older."""
-        reached = self.entries + [entry for entry in finished if entry.score >= self.least]
+        reached = self.entries + [entry for entry in finished if self.takes_all or entry.score > OUT_OF_REACH]
         self.entries = sorted(reached, key=lambda entry: -entry.score)[: self.size]
 
     def close_if_settled(self, best_possible: float, early_stopping: bool | str) -> None:
