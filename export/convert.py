@@ -131,8 +131,8 @@ def _write(plan: _Plan, out: Path, tell: Callable[[int, str], None]) -> dict[str
     def compared(folder: Path) -> dict[str, Any]:
         graphs.clear()  # they are written, and what makes them holds the model
         tell(3, "asking transformers")
-        answers = ask(models.pop(), plan.image_processor, info["max_positions"])
-        gc.collect()
+        answers = ask(models[0], plan.image_processor, info["max_positions"])
+        _empty(models.pop())
         again = cache(load)
         for number, variant in enumerate(plan.schemes):
             tell(4 + number, f"comparing {variant} with transformers")
@@ -155,6 +155,15 @@ def _write(plan: _Plan, out: Path, tell: Callable[[int, str], None]) -> dict[str
     except OSError as error:
         raise ExportError(f"{out} cannot be written: {error.strerror or error}") from error
     return agreement
+
+
+def _empty(model: Any) -> None:
+    """Let go of a model's weights. Its parameters live on, since the rules of torch's optimizer keep the last graph."""
+    import torch
+
+    for parameter in model.parameters():
+        parameter.data = torch.empty(0)
+    gc.collect()
 
 
 def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -> _Plan:

@@ -54,7 +54,10 @@ def export_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.Model
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"torch cannot export the encoder {type(encoder).__name__}: {_first_line(error)}") from error
     assert program is not None
-    return _without_traces(program.model_proto)
+    model = program.model_proto
+    for weight in program.model.graph.initializers.values():
+        weight.const_value = None  # as above of what was made of the parameters: the last graph is kept for good
+    return _without_traces(model)
 
 
 def photo_size(config: Any) -> tuple[int, int]:

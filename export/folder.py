@@ -113,7 +113,10 @@ def add_variants(
             del about["variants"][name]
         kept = {file for parts in about["variants"].values() for file in parts.values()}
         _copy(folder, made, leave={file for file in _graph_files(opened) if file.removesuffix("_data") not in kept})
-        written = {_hash(onnx.load(made / file), {}): file for file in sorted(kept)}
+        written = {}
+        for file in sorted(kept):
+            graph = onnx.load(made / file, load_external_data=False)
+            written[_hash(graph, _weights_of(made / file))] = file
         graphs, _, _ = _write_graphs(made, variants, about["decoder"], about["tensors"], written)
         about |= {"variants": about["variants"] | graphs, "default_variant": default, "files": _files(made, about)}
         (made / "fuseline.json").write_bytes(_text(about))
@@ -188,7 +191,9 @@ def _write_graphs(
                     raise ExportError(f"the {part} of variant {variant!r} has other inputs or outputs than {other}")
                 if part == "decoder":
                     info.setdefault(SCALES, _scales(model))
-                graphs[variant][part] = written.setdefault(_hash(model, outside.hashes), path)
+                graphs[variant][part] = path
+                if written or len(variants) > 1:
+                    graphs[variant][part] = written.setdefault(_hash(model, outside), path)
                 if graphs[variant][part] == path:
                     _write_checked(model, folder / path, outside)
                 else:
@@ -214,11 +219,11 @@ def _unused(folder: Path, stem: str) -> str:
     return next(path for path in itertools.chain([f"{stem}.onnx"], numbered) if not (folder / path).exists())
 
 
-def _hash(model: onnx.ModelProto, outside: Mapping[str, bytes]) -> bytes:
-    """Of a graph and its weights, wherever they lie. outside: hashes of those in a file, by their names."""
+def _hash(model: onnx.ModelProto, outside: WeightsFile) -> bytes:
+    """Of a graph and its weights, wherever they lie. outside: the file with some of them."""
     digest = hashlib.sha256()
     for tensor in model.graph.initializer:  # one by one: a whole model over 2 GiB cannot be serialized
-        content = outside[tensor.name] if is_outside(tensor) else hashlib.sha256(tensor.raw_data).digest()
+        content = hashlib.sha256(outside.content(tensor) if is_outside(tensor) else tensor.raw_data).digest()
         about = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=content)
         digest.update(about.SerializeToString(deterministic=True))
     digest.update(_bare(model).SerializeToString(deterministic=True))

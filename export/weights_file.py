@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +22,6 @@ class WeightsFile:
         """path: the file, which is made, with its folder, when the first weight comes."""
         self.path = path
         self.bytes = 0
-        self.hashes: dict[str, bytes] = {}
-        """sha256 of each weight by its name"""
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> WeightsFile:
@@ -45,7 +42,6 @@ class WeightsFile:
         offset = self._file.tell()
         self._file.write(content.data)
         self.bytes = offset + content.nbytes
-        self.hashes[name] = hashlib.sha256(content.data).digest()
         tensor = graph.initializer.add(name=name, dims=dims, data_type=data_type)
         tensor.data_location = onnx.TensorProto.EXTERNAL
         for key, value in {"location": self.path.name, "offset": offset, "length": content.nbytes}.items():
@@ -59,14 +55,19 @@ class WeightsFile:
             content = np.frombuffer(tensor.raw_data, np.uint8)
             self.add(graph, tensor.name, tensor.dims, tensor.data_type, content)
 
+    def content(self, tensor: onnx.TensorProto) -> bytes:
+        """Of a weight that was added."""
+        if self._file is not None:
+            self._file.flush()
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        with self.path.open("rb") as file:
+            file.seek(int(place["offset"]))
+            return file.read(int(place["length"]))
+
     def take_back(self, graph: onnx.GraphProto) -> None:
         """Put what lies here into the graph, and leave no file."""
-        self.close()
         for tensor in filter(is_outside, graph.initializer):
-            place = {entry.key: entry.value for entry in tensor.external_data}
-            with self.path.open("rb") as file:
-                file.seek(int(place["offset"]))
-                content = file.read(int(place["length"]))
+            content = self.content(tensor)
             tensor.ClearField("external_data")
             tensor.ClearField("data_location")
             tensor.raw_data = content
