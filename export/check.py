@@ -24,6 +24,7 @@ from .adapters import model_adapter
 from .generated import generated_photos
 
 PHOTOS, MAX_LENGTH, BEAMS = 4, 16, 4
+SMALL, ROWS = 256, 8  # pixels on a side of photos that are asked about together, and sequences of them at once
 # Log-probabilities this close are a tie, which rounding decides: float32 logits of the two engines differ by some 1e-5,
 # and the project's bound for them is 2e-4, so that each of two log-probabilities may move by that much.
 TIE = 4e-4
@@ -72,23 +73,30 @@ class Answers:
     """of each photo float32[T - 1, V], along its sequence without beams"""
 
 
-def ask(reference: Any, image_processor: ImageProcessor, max_positions: int, photos: int = PHOTOS) -> Answers:
-    """The answers of a model as its loader gives it. max_positions: how many tokens the exported decoder reads.
+def ask(
+    reference: Any, image_processor: ImageProcessor, ends: Sequence[int], max_positions: int, photos: int = PHOTOS
+) -> Answers:
+    """The answers of a model as its loader gives it.
 
-    Photo by photo, which takes no longer on a CPU, and less memory.
+    ends: the tokens that end its texts; max_positions: how many tokens the exported decoder reads. Small photos are
+    asked about together, which takes half the time; large ones one by one, for the memory that attention takes.
     """
     import torch
 
     pixels = image_processor(generated_photos(photos))
     max_length = min(MAX_LENGTH, max_positions + 1)
+    small = pixels[0].size <= 3 * SMALL**2
     sequences: dict[int, list[Array]] = {1: [], BEAMS: []}
     logits: list[Array] = []
     with _encoding_once(reference), torch.inference_mode():
-        for photo in range(photos):
-            one = pixels[photo : photo + 1]
-            for beams, said in sequences.items():
-                said.append(reference.generate(torch.from_numpy(one), **_options(beams, max_length)).numpy()[0])
-            logits.append(_reference_logits(reference, one, sequences[1][photo][None, :-1])[0])
+        for beams, said in sequences.items():
+            at_once = ROWS // beams if small else 1
+            for some in (pixels[first : first + at_once] for first in range(0, photos, at_once)):
+                found = reference.generate(torch.from_numpy(some), **_options(beams, max_length)).numpy()
+                said += [_ended(row, ends) for row in found]
+                if beams == 1:
+                    logits.extend(_reference_logits(reference, some, found[:, :-1]))
+    logits = [along[: len(said) - 1] for along, said in zip(logits, sequences[1], strict=True)]
     return Answers(pixels, max_length, sequences, logits)
 
 
@@ -98,7 +106,8 @@ def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> A
     Raises ExportError where fp32 differs by more than a tie, and what Model.from_pretrained raises.
     """
     model = Model.from_pretrained(folder, variant)
-    answers = ask(reference, model.image_processor, model.folder.decoder.max_positions, photos)
+    ends, max_positions = model.generation_config.ends, model.folder.decoder.max_positions
+    answers = ask(reference, model.image_processor, ends, max_positions, photos)
     return _compared(model, variant, answers, lambda: reference)
 
 
@@ -158,16 +167,23 @@ def _options(beams: int, max_length: int) -> dict[str, Any]:
 
 @contextmanager
 def _encoding_once(reference: Any) -> Iterator[None]:
-    """The reference's encoder computes each batch of photos once, for all who ask in the same way."""
+    """The reference's encoder computes each photo once, alone, for all who ask for the same."""
+    import torch
+
     encoder = model_adapter({"architectures": [type(reference).__name__]}).encoder(reference)
     forward = encoder.forward
     kept: dict[Any, tuple[Any, Any]] = {}
 
-    def remembered(pixel_values: Any, **options: Any) -> Any:
-        key = (pixel_values.data_ptr(), tuple(pixel_values.shape), repr(sorted(options.items())))
-        if key not in kept:  # with the photos, so that nothing else takes their place in memory
-            kept[key] = pixel_values, forward(pixel_values=pixel_values, **options)
+    def of_one(photo: Any, options: Mapping[str, Any]) -> Any:
+        asked = {name: value for name, value in options.items() if value}  # False and None are defaults of all encoders
+        key = (photo.data_ptr(), repr(sorted(asked.items())))
+        if key not in kept:  # with the photo, so that nothing else takes its place in memory
+            kept[key] = photo, forward(pixel_values=photo, **options)
         return kept[key][1]
+
+    def remembered(pixel_values: Any, **options: Any) -> Any:
+        found = [of_one(photo, options) for photo in pixel_values.split(1)]
+        return type(found[0])({name: torch.cat([one[name] for one in found]) for name in found[0]})
 
     encoder.forward = remembered
     try:

@@ -51,6 +51,7 @@ class _Plan:
     preprocessor: Path
     image_processor: ImageProcessor
     generation: dict[str, Any] | None
+    ends: Sequence[int]
     schemes: Mapping[str, Scheme]
     max_length: int | None
 
@@ -130,8 +131,9 @@ def _write(plan: _Plan, out: Path, tell: Callable[[int, str], None]) -> dict[str
 
     def compared(folder: Path) -> dict[str, Any]:
         graphs.clear()  # they are written, and what makes them holds the model
+        gc.collect()  # as well as what torch made on the way
         tell(3, "asking transformers")
-        answers = ask(models[0], plan.image_processor, info["max_positions"])
+        answers = ask(models[0], plan.image_processor, plan.ends, info["max_positions"])
         _empty(models.pop())
         again = cache(load)
         for number, variant in enumerate(plan.schemes):
@@ -182,9 +184,10 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -
     image_processor = ImageProcessor.from_config(checkpoint.json(preprocessor.name) or {}, str(preprocessor))
     generation = adapter.generation_config(checkpoint.config)
     own = checkpoint.json("generation_config.json") or {}
-    GenerationConfig.from_folder(own if generation is None else generation, checkpoint.config, checkpoint.path)
+    options = own if generation is None else generation
+    ends = GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path).ends
     schemes = {name: SCHEMES[name] for name in variants}
-    return _Plan(checkpoint, adapter, preprocessor, image_processor, generation, schemes, max_length)
+    return _Plan(checkpoint, adapter, preprocessor, image_processor, generation, ends, schemes, max_length)
 
 
 def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:

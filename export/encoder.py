@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -39,7 +41,7 @@ def export_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.Model
             return hidden
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _no_collection():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 HiddenStates().eval(),
@@ -67,6 +69,18 @@ def photo_size(config: Any) -> tuple[int, int]:
     if len(pair) != 2 or not all(isinstance(edge, int) and edge > 0 for edge in pair):
         raise ExportError(f"image_size {size!r} of the encoder must be a number of pixels, or a height and a width")
     return pair
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without garbage collection: what tracing makes lives to its end, and looking through it takes a tenth longer."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -10,10 +10,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 from onnx import helper
@@ -180,27 +181,47 @@ def _write_graphs(
     info = dict(decoder_info)
     written = dict(written or {})
     for variant, parts in variants.items():
-        graphs[variant] = {}
-        for part in PARTS:
-            path = _unused(folder, f"onnx/{part}_model_{variant}")
-            with _weights_of(folder / path) as outside:
-                model = _loaded(parts[part], outside)
-                found = tensors_of(model)
-                if tensors.setdefault(part, found) != found:
-                    other = "the folder's" if described else f"that of {next(iter(graphs))!r}"
-                    raise ExportError(f"the {part} of variant {variant!r} has other inputs or outputs than {other}")
-                if part == "decoder":
-                    info.setdefault(SCALES, _scales(model))
-                graphs[variant][part] = path
-                if written or len(variants) > 1:
-                    graphs[variant][part] = written.setdefault(_hash(model, outside), path)
-                if graphs[variant][part] == path:
-                    _write_checked(model, folder / path, outside)
-                else:
-                    outside.remove()
-            del model  # before the next one is made
+        paths = {part: _unused(folder, f"onnx/{part}_model_{variant}") for part in PARTS}
+
+        def write(part: str, parts: Mapping[str, Model] = parts, paths: Mapping[str, str] = paths) -> _Written:
+            return _written(parts[part], folder / paths[part], hashed=bool(written) or len(variants) > 1)
+
+        with ThreadPoolExecutor(1) as beside:  # an encoder is mostly traced and a decoder mostly written
+            decoder = beside.submit(write, "decoder")
+            made = {"encoder": write("encoder"), "decoder": decoder.result()}
+        for part, graph in made.items():
+            if tensors.setdefault(part, graph.tensors) != graph.tensors:
+                other = "the folder's" if described else f"that of {next(iter(graphs))!r}"
+                raise ExportError(f"the {part} of variant {variant!r} has other inputs or outputs than {other}")
+            file = written.setdefault(graph.hash, paths[part]) if graph.hash else paths[part]
+            if file != paths[part]:
+                _remove_graph(folder / paths[part])
+            graphs.setdefault(variant, {})[part] = file
+        info.setdefault(SCALES, made["decoder"].scales)
     _check_fit(tensors, info)
     return graphs, tensors, info
+
+
+class _Written(NamedTuple):
+    """What is to be known of a graph that was written. hash: None where nobody asks."""
+
+    tensors: dict[str, list[dict[str, Any]]]
+    scales: list[float]
+    hash: bytes | None
+
+
+def _written(model: Model, path: Path, hashed: bool) -> _Written:
+    """Make a graph and write it, with its weights."""
+    with _weights_of(path) as outside:
+        graph = _loaded(model, outside)
+        about = _Written(tensors_of(graph), _scales(graph), _hash(graph, outside) if hashed else None)
+        _write_checked(graph, path, outside)
+    return about
+
+
+def _remove_graph(path: Path) -> None:
+    path.unlink()
+    _weights_of(path).remove()
 
 
 def _scales(model: onnx.ModelProto) -> list[float]:
