@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import metadata
@@ -158,6 +158,14 @@ def tensors_of(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def _alike(tensors: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """What must be the same in all variants: all but whether a decoder reads a photo's keys and values as halves."""
+    return {
+        kind: [{**each, "type": "float"} if ".encoder." in each["name"] else dict(each) for each in found]
+        for kind, found in tensors.items()
+    }
+
+
 def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
     kind = value.type.tensor_type
     shape = [dim.dim_param or dim.dim_value for dim in kind.shape.dim]
@@ -190,7 +198,7 @@ def _write_graphs(
             decoder = beside.submit(write, "decoder")
             made = {"encoder": write("encoder"), "decoder": decoder.result()}
         for part, graph in made.items():
-            if tensors.setdefault(part, graph.tensors) != graph.tensors:
+            if _alike(tensors.setdefault(part, graph.tensors)) != _alike(graph.tensors):
                 other = "the folder's" if described else f"that of {next(iter(graphs))!r}"
                 raise ExportError(f"the {part} of variant {variant!r} has other inputs or outputs than {other}")
             file = written.setdefault(graph.hash, paths[part]) if graph.hash else paths[part]
@@ -229,7 +237,7 @@ def _scales(model: onnx.ModelProto) -> list[float]:
     outputs = {value.name for value in model.graph.output}
     found = []
     for node in model.graph.node:
-        if node.op_type == "CrossAttention" and node.input[0] in outputs:
+        if node.op_type in ("CrossAttention", "HalfCrossAttention") and node.input[0] in outputs:
             found += [attribute.f for attribute in node.attribute if attribute.name == "scale"]
     return found
 

@@ -295,12 +295,32 @@ def cross_key_value(
     g.output(result, TensorProto.FLOAT, ["B", "S", weight_IE.shape[1]])
 
 
+def kept_type(scheme: Scheme) -> int:
+    """What a decoder reads cross-attention keys and values as: halves where its weights are less than float32 too.
+
+    Every step reads them whole. Rounding them to 11 bits moves a logit far less than the weights' rounding does.
+    """
+    return TensorProto.FLOAT if scheme == "fp32" else TensorProto.FLOAT16
+
+
+def cross_operator(scheme: Scheme) -> str:
+    """The name of the operator for it."""
+    return "CrossAttention" if kept_type(scheme) == TensorProto.FLOAT else "HalfCrossAttention"
+
+
 def cross_attention(
-    g: Graph, query_NE: str, key_BSE: str, value_BSE: str, heads: int, head_size: int, scale: float
+    g: Graph,
+    query_NE: str,
+    key_BSE: str,
+    value_BSE: str,
+    heads: int,
+    head_size: int,
+    scale: float,
+    scheme: Scheme = "fp32",
 ) -> str:
-    """Attend from the rows of each photo to that photo's one key and value, float32[B, S, E], which are not repeated.
+    """Attend from the rows of each photo to that photo's one key and value, [B, S, E], which are not repeated.
 
     query: float32[N, E]; the rows of a photo lie together. Returns float32[N, E], heads side by side, before the output
     projection. Nothing is masked.
     """
-    return g.op("CrossAttention", query_NE, key_BSE, value_BSE, heads=heads, scale=scale, domain=DOMAIN)
+    return g.op(cross_operator(scheme), query_NE, key_BSE, value_BSE, heads=heads, scale=scale, domain=DOMAIN)

@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 from fuseline.errors import ExportError
 from fuseline.kernels.bodies import DOMAIN, add_bodies
 
+from .graph import cross_operator, kept_type
 from .weights import FORMATS, Array, Scheme, restore, store
 
 LOGITS = "logits"
@@ -89,7 +90,7 @@ def recode(
     *,
     anew: bool = False,
 ) -> onnx.ModelProto:
-    """A copy of the model with its matrices stored by `scheme`.
+    """A copy of the model with its matrices stored by `scheme`, and what a decoder keeps of a photo too.
 
     moments: by the value that is multiplied, for 4 bits (fuseline.export.weights.store); others: the scheme of single
     matrices by their names; anew: take quantized matrices too, as what their codes stand for, where no layer's inputs
@@ -115,6 +116,7 @@ def recode(
             node.op_type = forms[node.input[1]] + node.op_type.removeprefix(form)
             del node.input[:]
             node.input.extend(inputs)
+    _keep(made, scheme)
     gone = {f"{name}_scale" for name in stored}
     tensors = [tensor for tensor in made.graph.initializer if tensor.name not in gone]
     del made.graph.initializer[:]
@@ -123,6 +125,17 @@ def recode(
     del made.functions[:]
     made.functions.extend(functions)
     return add_bodies(made)
+
+
+def _keep(model: onnx.ModelProto, scheme: Scheme) -> None:
+    """Let a decoder read a photo's keys and values as the export's decoder of this scheme does."""
+    kept = kept_type(scheme)
+    for value in model.graph.input:
+        if ".encoder." in value.name:
+            value.type.tensor_type.elem_type = kept
+    for node in model.graph.node:
+        if node.domain == DOMAIN and node.op_type.endswith("CrossAttention"):
+            node.op_type = cross_operator(scheme)
 
 
 def errors(

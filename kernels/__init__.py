@@ -12,10 +12,10 @@ import numpy as np
 
 from fuseline.errors import InputError
 
-from .definitions import Float32, Int64
+from .definitions import Float16, Float32, Int64
 from .library import LibraryInfo, kernels
 
-__all__ = ["LibraryInfo", "beam_candidates", "library_info", "top_candidates"]
+__all__ = ["LibraryInfo", "beam_candidates", "library_info", "to_halves", "top_candidates"]
 
 
 def top_candidates(logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
@@ -55,6 +55,20 @@ def beam_candidates(
     if keep < 1:
         raise InputError(f"beam_candidates finds at least 1 continuation, not {keep}")
     return kernels().beam_candidates(logits, scores, keep, normalized)
+
+
+def to_halves(floats: Float32, halves: Float16) -> None:
+    """Write the nearest float16 of each number, of two equally near ones the even, of one too large infinity.
+
+    What cross-attention keeps of a photo. Raises InputError unless both are contiguous arrays of one shape.
+    """
+    types = floats.dtype == np.float32 and halves.dtype == np.float16
+    if not types or floats.shape != halves.shape or not (floats.flags.c_contiguous and halves.flags.c_contiguous):
+        raise InputError(
+            "to_halves takes contiguous arrays float32 and float16 of one shape, not "
+            f"{floats.dtype}{list(floats.shape)} and {halves.dtype}{list(halves.shape)}"
+        )
+    kernels().to_halves(floats, halves)
 
 
 def _check(wanted: str, given: object) -> None:

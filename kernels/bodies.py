@@ -168,9 +168,6 @@ _SELF_ATTENTION = """
     }"""
 
 _CROSS_ATTENTION = """
-    <domain: "fuseline", opset_import: ["" : 20]>
-    CrossAttention<heads, scale>(query, key, value) => (mixed)
-    {
         first = Constant<value = int64[1] {0}>()
         heads_0 = Constant<value_int: int = @heads>()
         heads_1 = Unsqueeze(heads_0, first)
@@ -186,15 +183,14 @@ _CROSS_ATTENTION = """
         value_BHSD = Transpose<perm = [0, 2, 1, 3]>(Reshape<allowzero = 1>(value, of_key))
         scores = Mul(MatMul(query_BHGD, key_BHDS), factor)
         mixed_BHGD = MatMul(Softmax<axis = -1>(scores), value_BHSD)
-        mixed = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_BHGD), Shape(query))
-    }"""
+        mixed = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_BHGD), Shape(query))"""
 
 
 def operators() -> tuple[str, ...]:
     """The names of all operators."""
     linears = tuple(f"{form}Linear{ending}" for form in FORMATS for ending in ENDINGS)
     embeddings = tuple(f"{form}Embedding" for form in TABLES)
-    return (*linears, *embeddings, "CachedSelfAttention", "CrossAttention")
+    return (*linears, *embeddings, "CachedSelfAttention", "CrossAttention", "HalfCrossAttention")
 
 
 # A call among the arguments of another that has no call among its own.
@@ -223,8 +219,8 @@ def text(operator: str) -> str:
 def _source(operator: str) -> str:
     if operator == "CachedSelfAttention":
         return _SELF_ATTENTION
-    if operator == "CrossAttention":
-        return _CROSS_ATTENTION
+    if operator.endswith("CrossAttention"):
+        return _cross_attention(half=operator.startswith("Half"))
     if operator.endswith("Embedding"):
         return _embedding(operator.removesuffix("Embedding"))
     form, ending = operator.split("Linear")
@@ -236,6 +232,18 @@ def _source(operator: str) -> str:
     {{{_PRODUCTS[form]}
         biased = Add(product, bias)
         {ENDINGS[ending].strip()}
+    }}"""
+
+
+def _cross_attention(half: bool) -> str:
+    inputs, widened = "key, value", ""
+    if half:
+        inputs = "key_f16, value_f16"
+        widened = "\n        key = Cast<to = 1>(key_f16)\n        value = Cast<to = 1>(value_f16)"
+    return f"""
+    <domain: "fuseline", opset_import: ["" : 20]>
+    {"Half" if half else ""}CrossAttention<heads, scale>(query, {inputs}) => (mixed)
+    {{{widened}{_CROSS_ATTENTION}
     }}"""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
+Float16 = npt.NDArray[np.float16]
 Int64 = npt.NDArray[np.int64]
 
 
@@ -47,6 +48,12 @@ def beam_candidates(
     order = np.argsort(-sums.reshape(photos, beams * offered), axis=1, kind="stable")[:, :keep]
     picked = order + np.arange(0, photos * beams * offered, beams * offered)[:, None]
     return sums.ravel()[picked], logprobs.ravel()[picked], indices.ravel()[picked], picked // offered
+
+
+def to_halves(floats: Float32, halves: Float16) -> None:
+    """The nearest float16 of each number, of two equally near ones the even, of one too large infinity."""
+    with np.errstate(over="ignore"):
+        halves[...] = floats
 
 
 def _logsumexp(logits: Float32, largest: Float32) -> Float32:

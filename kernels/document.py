@@ -40,6 +40,7 @@ _SHOWN = (
     *(f"{form}Embedding" for form in TABLES),
     "CachedSelfAttention",
     "CrossAttention",
+    "HalfCrossAttention",
 )
 _TABLE = (
     "ids: int64[...] from 0 to vocabulary - 1; {}, as a linear layer from width to vocabulary has them. "
@@ -53,6 +54,7 @@ _ABOUT = {
     "position: int64[1]; beam_table: int64[R, C]. Attributes: heads, scale. Causal among the T tokens.",
     "CrossAttention": "query: float32[R x T, E]; key, value: float32[B, S, E], shared by the R / B rows of a photo. "
     "Attributes: heads, scale.",
+    "HalfCrossAttention": "As CrossAttention, with key and value in float16, which halves what a step reads of them.",
 }
 
 

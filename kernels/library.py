@@ -21,9 +21,9 @@ import numpy as np
 from fuseline.errors import InputError
 
 from . import definitions
-from .definitions import Float32, Int64
+from .definitions import Float16, Float32, Int64
 
-ABI = 4  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
+ABI = 5  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
 FILE = "libfuseline_kernels.so"
 _OK = 0  # FUSELINE_OK
 _ITEM = 4  # bytes of a float32
@@ -57,6 +57,8 @@ class Kernels(Protocol):
         self, logits: Float32, scores: Float32, keep: int, normalized: bool
     ) -> tuple[Float32, Float32, Int64, Int64]: ...
 
+    def to_halves(self, floats: Float32, halves: Float16) -> None: ...
+
 
 class Portable:
     """The definitions in numpy. Says once why they are used, unless somebody asked for `info` before."""
@@ -81,6 +83,10 @@ class Portable:
         self._say()
         return definitions.beam_candidates(logits, scores, keep, normalized)
 
+    def to_halves(self, floats: Float32, halves: Float16) -> None:
+        self._say()
+        definitions.to_halves(floats, halves)
+
     def _say(self) -> None:
         if self._first_time():
             reason = f"fuseline runs on the portable operators, which are slower: {self._info.reason}"
@@ -103,12 +109,14 @@ class Native:
             library.fuseline_use_isa.argtypes = (ctypes.c_char_p,)
             self._top_candidates = library.fuseline_top_candidates
             self._beam_candidates = library.fuseline_beam_candidates
+            self._to_halves = library.fuseline_to_halves
         except AttributeError as error:
             raise OSError(str(error)) from error
         size, pointer = ctypes.c_int64, ctypes.c_void_p
         self._top_candidates.argtypes = (pointer, *(size,) * 4, *(pointer,) * 3)
         chosen = (ctypes.c_int32, size, size)
         self._beam_candidates.argtypes = (pointer, *(size,) * 4, pointer, *chosen, *(pointer,) * 6)
+        self._to_halves.argtypes = (pointer, size, pointer)
         self._library = library
 
     @property
@@ -183,6 +191,9 @@ class Native:
         sums, logprobs = floats[: 2 * size].reshape(2, photos, most)
         tokens, rows = integers[: 2 * size].reshape(2, photos, most)
         return sums, logprobs, tokens, rows
+
+    def to_halves(self, floats: Float32, halves: Float16) -> None:
+        self._to_halves(floats.ctypes.data, floats.size, halves.ctypes.data)
 
 
 def _in_rows(logits: Float32) -> tuple[Float32, int]:

@@ -30,6 +30,7 @@ from ..graph import (
     cached_self_attention,
     cross_attention,
     cross_key_value,
+    kept_type,
     layer_norm,
     linear,
     lm_head,
@@ -124,7 +125,7 @@ class Layer(Pen):
         """float32[N, E] of the query and the photo's key and value. The query is an output of the graph too."""
         names = kv_names("past_key_values", self.index, "encoder")
         query_NE = self.g.rename(query_NE, QUERY.format(self.index))
-        return cross_attention(self.g, query_NE, *names, self.step.heads, self.step.head_size, scale)
+        return cross_attention(self.g, query_NE, *names, self.step.heads, self.step.head_size, scale, self.scheme)
 
 
 class TextDecoder(ABC):
@@ -211,7 +212,7 @@ class TextDecoder(ABC):
         embedded_RTE = decoder.embed(pen, Inputs(ids_RT, position_1, step), tokens, positions)
         hidden_NE = g.op("Reshape", embedded_RTE, g.ints(-1, sizes.width))
         for index in range(sizes.layers):
-            _declare_caches(g, index, sizes.width)
+            _declare_caches(g, index, sizes.width, scheme)
             with g.scope(f"layer.{index}"):
                 hidden_NE = decoder.layer(Layer(g, weights, scheme, sizes.epsilon, step, index), hidden_NE)
         shape_RTE = g.op("Concat", step.shape_RT, g.ints(sizes.width), axis=0)
@@ -337,10 +338,11 @@ def kv_names(time: str, layer: int, owner: str) -> tuple[str, str]:
     return f"{time}.{layer}.{owner}.key", f"{time}.{layer}.{owner}.value"
 
 
-def _declare_caches(g: Graph, layer: int, width: int) -> None:
-    for owner, outer in (("decoder", ("C", "R")), ("encoder", ("B", "S"))):
-        for name in kv_names("past_key_values", layer, owner):
-            g.input(name, TensorProto.FLOAT, [*outer, width])
+def _declare_caches(g: Graph, layer: int, width: int, scheme: Scheme) -> None:
+    for name in kv_names("past_key_values", layer, "decoder"):
+        g.input(name, TensorProto.FLOAT, ["C", "R", width])
+    for name in kv_names("past_key_values", layer, "encoder"):
+        g.input(name, kept_type(scheme), ["B", "S", width])
 
 
 def place(pen: Pen, embedded_RTE: str, positions_T: str, table_PE: Array, name: str) -> str:

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 /* Rises whenever a function here changes its meaning or its arguments, and when one is taken away. */
-#define FUSELINE_KERNELS_ABI 4
+#define FUSELINE_KERNELS_ABI 5
 
 #define FUSELINE_EXPORT __attribute__((visibility("default")))
 
@@ -163,11 +163,12 @@ FUSELINE_EXPORT void fuseline_self_attention_part(const fuseline_self_attention*
 
 /* Queries of each photo's rows over that photo's keys and values, all of which they see. */
 typedef struct fuseline_cross_attention {
+  int32_t format; /* of keys and values: FUSELINE_FLOAT or FUSELINE_HALF */
   int64_t photos, queries, positions, heads, head_size; /* queries: of all photos */
   float scale;
   const float* query; /* [queries, heads * head_size] */
-  const float* key;   /* [photos, positions, heads * head_size] */
-  const float* value;
+  const void* key;    /* [photos, positions, heads * head_size] */
+  const void* value;
   float* mixed; /* as query */
 } fuseline_cross_attention;
 
@@ -178,6 +179,10 @@ FUSELINE_EXPORT int64_t fuseline_cross_attention_scratch(const fuseline_cross_at
 /* The jobs [first, last) of photos * heads. scratch: of the calling thread's own. */
 FUSELINE_EXPORT void fuseline_cross_attention_part(const fuseline_cross_attention* attention, int64_t first,
                                                    int64_t last, float* scratch);
+
+/* n floats as halves, each the nearest, of two equally near ones the even; what is too large becomes infinite. What
+ * cross-attention keeps of a photo, which every step reads. */
+FUSELINE_EXPORT fuseline_status fuseline_to_halves(const float* floats, int64_t n, uint16_t* halves);
 
 #ifdef __cplusplus
 }

@@ -19,8 +19,8 @@ constexpr int kSums = 1;
 constexpr int64_t kStretch = 8;
 
 // The products of four vectors with another; what lies `ahead` floats on from those in `from` is asked for meanwhile.
-template <int from>
-inline void dots(const float* const (&four)[4], const float* one, int64_t n, float scale, int64_t ahead, float* out) {
+template <int from, class Four, class One>
+inline void dots(const Four* const (&four)[4], const One* one, int64_t n, float scale, int64_t ahead, float* out) {
   Vector totals[4] = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
@@ -74,7 +74,7 @@ inline void mix(const float* weights, int64_t n, bool begin, float* mixed, int64
   const auto left = [&](int w) { return W > 1 ? kLanes : size - w * kLanes; };  // several are always whole
   if (!begin) repeat<R>([&](int r) { repeat<W>([&](int w) { totals[r][w] = load(mixed + r * stride + w * kLanes, left(w)); }); });
   for (int64_t p = 0; p < n; ++p) {
-    const float* v = value(p);
+    const auto* v = value(p);
     repeat<W>([&](int w) {
       __builtin_prefetch(v + w * kLanes + ahead);
       const Vector part = load(v + w * kLanes, left(w));
@@ -102,8 +102,6 @@ inline void mix_head(const float* weights, int64_t n, bool begin, float* mixed, 
 inline void fill(float* scores, int64_t from, int64_t to) {
   for (; from < to; ++from) scores[from] = -__builtin_inff();
 }
-
-inline int64_t whole(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
 // One query of one head over n positions; key(p) and value(p) say where a position's lie.
 template <class Key>
@@ -135,8 +133,8 @@ inline void self_attention(const fuseline_self_attention& a, int64_t first, int6
 }
 
 // R queries of one photo, in some of its heads: 4, or 1 where fewer are left.
-template <int R>
-inline void cross_queries(const fuseline_cross_attention& a, const float* query, const float* key, const float* value,
+template <int R, class Kept>
+inline void cross_queries(const fuseline_cross_attention& a, const float* query, const Kept* key, const Kept* value,
                           float* mixed, int64_t heads, float* scratch) {
   const int64_t width = a.heads * a.head_size, room = whole(a.positions * R), ahead = kStretch * width;
   const auto stretches = [&](auto one) {
@@ -147,7 +145,7 @@ inline void cross_queries(const fuseline_cross_attention& a, const float* query,
   };
   stretches([&](int64_t at, float* scores, int64_t p, int64_t end) {
     const float* q = query + at;
-    const float* k = key + at;
+    const Kept* k = key + at;
     if constexpr (R == 1) return score(q, a.head_size, p, end, a.scale, ahead, scores, [&](int64_t i) { return k + i * width; });
     for (; p < end; ++p)
       dots<1>({q, q + width, q + 2 * width, q + 3 * width}, k + p * width, a.head_size, a.scale, ahead, scores + p * R);
@@ -157,13 +155,16 @@ inline void cross_queries(const fuseline_cross_attention& a, const float* query,
     softmax<R>(scratch + h * room, room);
   }
   stretches([&](int64_t at, const float* scores, int64_t p, int64_t end) {
-    const float* v = value + at + p * width;
+    const Kept* v = value + at + p * width;
     mix_head<R>(scores + p * R, end - p, p == 0, mixed + at, width, a.head_size, ahead, [&](int64_t i) { return v + i * width; });
   });
 }
 
-inline void cross_attention(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch) {
+// Kept: what keys and values are kept in.
+template <class Kept>
+inline void cross_jobs(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch) {
   const int64_t width = a.heads * a.head_size, queries = a.queries / a.photos;
+  const Kept *keys = static_cast<const Kept*>(a.key), *values = static_cast<const Kept*>(a.value);
   while (first < last) {  // heads of one photo after the other
     const int64_t photo = first / a.heads, begin = first % a.heads, end = last - photo * a.heads;
     const int64_t heads = (end < a.heads ? end : a.heads) - begin;
@@ -171,11 +172,19 @@ inline void cross_attention(const fuseline_cross_attention& a, int64_t first, in
     const auto of = [&](auto rows, int64_t q) { return rows + (photo * queries + q) * width + begin * a.head_size; };
     int64_t q = 0;
     for (; q + 4 <= queries; q += 4)
-      cross_queries<4>(a, of(a.query, q), a.key + at, a.value + at, of(a.mixed, q), heads, scratch);
+      cross_queries<4>(a, of(a.query, q), keys + at, values + at, of(a.mixed, q), heads, scratch);
     for (; q < queries; ++q)
-      cross_queries<1>(a, of(a.query, q), a.key + at, a.value + at, of(a.mixed, q), heads, scratch);
+      cross_queries<1>(a, of(a.query, q), keys + at, values + at, of(a.mixed, q), heads, scratch);
     first += heads;
   }
+}
+
+inline void cross_attention(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch) {
+  a.format == FUSELINE_HALF ? cross_jobs<uint16_t>(a, first, last, scratch) : cross_jobs<float>(a, first, last, scratch);
+}
+
+inline void all_to_halves(const float* floats, int64_t n, uint16_t* halves) {
+  for (int64_t i = 0; i < n; i += kLanes) store(halves + i, load(floats + i, n - i), n - i);
 }
 
 }  // namespace

@@ -21,20 +21,21 @@ struct Isa {
   LinearBlocks* linear_blocks;
   SelfAttention* self_attention;
   CrossAttention* cross_attention;
+  ToHalves* to_halves;
 };
 
 const Isa kIsas[] = {
     {"scalar", [] { return true; }, top_candidates_scalar, quantize_rows_scalar, linear_blocks_scalar, self_attention_scalar,
-     cross_attention_scalar},
+     cross_attention_scalar, to_halves_scalar},
 #ifdef FUSELINE_X86
     {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, quantize_rows_avx2, linear_blocks_avx2, self_attention_avx2,
-     cross_attention_avx2},
+     cross_attention_avx2, to_halves_avx2},
     {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, self_attention_avx512,
-     cross_attention_avx512},
+     cross_attention_avx512, to_halves_avx512},
 #endif
 #ifdef FUSELINE_ARM
     {"neon", [] { return cpu().neon; }, top_candidates_neon, quantize_rows_neon, linear_blocks_neon, self_attention_neon,
-     cross_attention_neon},
+     cross_attention_neon, to_halves_neon},
 #endif
 };
 
@@ -60,8 +61,6 @@ struct Names {
     }
   }
 };
-
-int64_t whole_vectors(int64_t floats) { return (floats + 15) / 16 * 16; }
 
 bool quantized(const fuseline_linear& l) { return l.format == FUSELINE_INT8 || l.format == FUSELINE_INT4; }
 
@@ -210,7 +209,7 @@ fuseline_status fuseline_self_attention_begin(const fuseline_self_attention* a) 
   return FUSELINE_OK;
 }
 
-int64_t fuseline_self_attention_scratch(const fuseline_self_attention* a) { return whole_vectors(a->position + a->tokens); }
+int64_t fuseline_self_attention_scratch(const fuseline_self_attention* a) { return whole(a->position + a->tokens); }
 
 void fuseline_self_attention_part(const fuseline_self_attention* a, int64_t first, int64_t last, float* scratch) {
   in_use().load()->self_attention(*a, first, last, scratch);
@@ -218,6 +217,7 @@ void fuseline_self_attention_part(const fuseline_self_attention* a, int64_t firs
 
 fuseline_status fuseline_cross_attention_begin(const fuseline_cross_attention* a) {
   const bool sizes = a->photos >= 0 && a->queries >= 0 && a->positions >= 1 && a->heads >= 1 && a->head_size >= 1;
+  if (a->format != FUSELINE_FLOAT && a->format != FUSELINE_HALF) return FUSELINE_BAD_ARGUMENT;
   if (!sizes || (a->photos == 0 ? a->queries != 0 : a->queries % a->photos != 0)) return FUSELINE_BAD_ARGUMENT;
   if (a->queries == 0) return FUSELINE_OK;
   const bool there = a->query != nullptr && a->key != nullptr && a->value != nullptr && a->mixed != nullptr;
@@ -225,9 +225,17 @@ fuseline_status fuseline_cross_attention_begin(const fuseline_cross_attention* a
 }
 
 int64_t fuseline_cross_attention_scratch(const fuseline_cross_attention* a) {
-  return whole_vectors(a->positions * (a->queries < 4 * a->photos ? 1 : 4));
+  return whole(a->positions * (a->queries < 4 * a->photos ? 1 : 4));
 }
 
 void fuseline_cross_attention_part(const fuseline_cross_attention* a, int64_t first, int64_t last, float* scratch) {
   if (first < last) in_use().load()->cross_attention(*a, first, last, scratch);
+}
+
+fuseline_status fuseline_to_halves(const float* floats, int64_t n, uint16_t* halves) {
+  if (n < 0) return FUSELINE_BAD_ARGUMENT;
+  if (n == 0) return FUSELINE_OK;
+  if (floats == nullptr || halves == nullptr) return FUSELINE_BAD_ARGUMENT;
+  in_use().load()->to_halves(floats, n, halves);
+  return FUSELINE_OK;
 }

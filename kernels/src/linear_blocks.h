@@ -117,9 +117,6 @@ inline void int4_tile(const fuseline_linear& l, const Prepared& x, int64_t row, 
   }
 }
 
-inline Vector load_weights(const float* p) { return load(p); }
-inline Vector load_weights(const uint16_t* p) { return load_half(p); }
-
 template <class Weight, int R, int B>
 inline void float_tile(const fuseline_linear& l, int64_t row, int64_t block) {
   const int64_t size = l.inputs * kBlockOutputs;
@@ -132,7 +129,7 @@ inline void float_tile(const fuseline_linear& l, int64_t row, int64_t block) {
     const int64_t ahead = after<B>(i * kBlockOutputs * kBytes, size * kBytes);
     repeat<B>([&](int b) {
       const Weight* block_b = w + b * size;
-      weights[b] = load_weights(block_b + i * kBlockOutputs);
+      weights[b] = load(block_b + i * kBlockOutputs);
       __builtin_prefetch(reinterpret_cast<const char*>(block_b) + ahead);
     });
     repeat<R>([&](int r) {

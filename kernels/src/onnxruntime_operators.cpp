@@ -123,7 +123,10 @@ constexpr const char* kEndings[] = {"", "Relu", "Gelu", "GeluTanh", "QuickGelu",
 constexpr int kEndingCount = 6, kAdd = 5;
 constexpr int kLinears = 4 * kEndingCount;
 constexpr int kEmbeddings = 3;  // of all formats but the last
-constexpr int kSelfAttention = kLinears + kEmbeddings, kCrossAttention = kSelfAttention + 1, kOperators = kCrossAttention + 1;
+constexpr int kSelfAttention = kLinears + kEmbeddings, kCrossAttention = kSelfAttention + 1;
+constexpr int kHalfCrossAttention = kCrossAttention + 1, kOperators = kHalfCrossAttention + 1;
+
+constexpr const char* kAttentions[] = {"CachedSelfAttention", "CrossAttention", "HalfCrossAttention"};
 
 bool embeds(int kind) { return kind >= kLinears && kind < kSelfAttention; }
 int format_of(int kind) { return embeds(kind) ? kind - kLinears : kind / kEndingCount; }
@@ -293,6 +296,7 @@ OrtStatus* compute_cross_attention(const Node& node, OrtKernelContext* context) 
   void* mixed = nullptr;
   TRY(make(node, context, 0, query.shape, &mixed));
   fuseline_cross_attention a{};
+  a.format = node.kind == kHalfCrossAttention ? FUSELINE_HALF : FUSELINE_FLOAT;
   a.photos = key.shape.of[0];
   a.queries = query.shape.of[0];
   a.positions = key.shape.of[1];
@@ -300,13 +304,14 @@ OrtStatus* compute_cross_attention(const Node& node, OrtKernelContext* context) 
   a.head_size = query.shape.of[1] / node.heads;
   a.scale = node.scale;
   a.query = static_cast<const float*>(query.data);
-  a.key = static_cast<const float*>(key.data);
-  a.value = static_cast<const float*>(value.data);
+  a.key = key.data;
+  a.value = value.data;
   a.mixed = static_cast<float*>(mixed);
   if (a.queries == 0) return nullptr;
   if (fuseline_cross_attention_begin(&a) != FUSELINE_OK)
     return refuse(node, "every photo must have as many rows as the others, and positions to attend to");
-  return in_parts(node, context, a.photos * a.heads, key.shape.elements() * 8, [&](int64_t first, int64_t last) {
+  const int64_t bytes = key.shape.elements() * (a.format == FUSELINE_HALF ? 4 : 8);
+  return in_parts(node, context, a.photos * a.heads, bytes, [&](int64_t first, int64_t last) {
     const Scratch scores(fuseline_cross_attention_scratch(&a) * (last - first) * 4);
     if (first < last) fuseline_cross_attention_part(&a, first, last, static_cast<float*>(scores.data));
   });
@@ -321,14 +326,14 @@ const Operator& self(const OrtCustomOp* op) { return *static_cast<const Operator
 
 size_t inputs_of(int kind) {
   if (kind == kSelfAttention) return 5;
-  if (kind == kCrossAttention) return 3;
+  if (kind >= kCrossAttention) return 3;
   if (embeds(kind)) return quantized(kind) ? 3 : 2;
   return 3 + (quantized(kind) ? 1 : 0) + (ending_of(kind) == kAdd ? 1 : 0);
 }
 
 int type_of_input(int kind, size_t index) {
   if (kind == kSelfAttention) return index >= 3 ? kInt64 : kFloat;
-  if (kind == kCrossAttention) return kFloat;
+  if (kind >= kCrossAttention) return kind == kHalfCrossAttention && index > 0 ? kFloat16 : kFloat;
   if (embeds(kind) && index == 0) return kInt64;
   if (index == 1) return quantized(kind) ? kUint8 : format_of(kind) == FUSELINE_HALF ? kFloat16 : kFloat;
   return index == 2 && format_of(kind) == FUSELINE_INT4 ? kFloat16 : kFloat;
@@ -367,7 +372,7 @@ OrtStatus* create(const OrtCustomOp* op, const OrtApi* table, const OrtKernelInf
 OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   const Node& node = *static_cast<const Node*>(kernel);
   if (node.kind == kSelfAttention) return compute_self_attention(node, context);
-  if (node.kind == kCrossAttention) return compute_cross_attention(node, context);
+  if (node.kind >= kCrossAttention) return compute_cross_attention(node, context);
   if (embeds(node.kind)) return compute_embedding(node, context);
   return compute_linear(node, context);
 }
@@ -384,7 +389,7 @@ struct Operators {
       else if (embeds(kind))
         snprintf(op.name, sizeof op.name, "%sEmbedding", kFormats[format_of(kind)]);
       else
-        snprintf(op.name, sizeof op.name, "%s", kind == kSelfAttention ? "CachedSelfAttention" : "CrossAttention");
+        snprintf(op.name, sizeof op.name, "%s", kAttentions[kind - kSelfAttention]);
       op.version = kApiVersion;
       op.GetName = [](const OrtCustomOp* o) { return self(o).name; };
       op.GetExecutionProviderType = [](const OrtCustomOp*) { return "CPUExecutionProvider"; };

@@ -287,6 +287,62 @@ inline Vector load_half(const uint16_t* p) {
 }
 #endif
 
+// To the nearest half, of two equally near ones the even; what is too large becomes infinite.
+#if defined(__AVX512F__)
+inline void write(uint16_t* p, Vector v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(reinterpret_cast<__m512>(v), _MM_FROUND_TO_NEAREST_INT));
+}
+#elif defined(__F16C__)
+inline void write(uint16_t* p, Vector v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v.low, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(v.high, _MM_FROUND_TO_NEAREST_INT));
+}
+#elif defined(__aarch64__)
+inline void write_four(uint16_t* p, Floats v) {
+  vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(reinterpret_cast<float32x4_t>(v))));
+}
+inline void write(uint16_t* p, Vector v) {
+  write_four(p, v.low.low);
+  write_four(p + 4, v.low.high);
+  write_four(p + 8, v.high.low);
+  write_four(p + 12, v.high.high);
+}
+#else
+inline uint16_t half_of(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  const uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+  if (size > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);
+  if (size >= 0x47800000) return static_cast<uint16_t>(sign | 0x7c00);
+  // What becomes subnormal has its last bit where that of 1/2 is: adding 1/2 rounds it.
+  const float raised = __builtin_fabsf(x) + 0.5f;
+  uint32_t small;
+  memcpy(&small, &raised, sizeof small);
+  return static_cast<uint16_t>(sign | (size < 0x38800000 ? small - 0x3f000000 : (size - 0x38000000 + 0xfff + (size >> 13 & 1)) >> 13));
+}
+inline void write(uint16_t* p, Vector v) {
+  float lanes[kLanes];
+  write(lanes, v);
+  for (int i = 0; i < kLanes; ++i) p[i] = half_of(lanes[i]);
+}
+#endif
+
+// The first n of them.
+inline void store(uint16_t* p, Vector v, int64_t n) {
+  if (n >= kLanes) return write(p, v);
+  uint16_t lanes[kLanes];
+  write(lanes, v);
+  memcpy(p, lanes, static_cast<size_t>(n) * sizeof(uint16_t));
+}
+
+inline Vector load(const uint16_t* halves) { return load_half(halves); }
+inline Vector load(const uint16_t* halves, int64_t n) {
+  if (n >= kLanes) return load_half(halves);
+  uint16_t lanes[kLanes] = {};
+  memcpy(lanes, halves, static_cast<size_t>(n) * sizeof(uint16_t));
+  return load_half(lanes);
+}
+
 // exp(x) within 2 units in the last place of float32 for -87 <= x <= 88, held there outside. NaN stays NaN.
 inline Vector exponential(Vector x) {
   const Vector low = splat(-87.0f), high = splat(88.0f);

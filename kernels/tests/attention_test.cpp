@@ -145,6 +145,7 @@ struct CrossAttention {
   fuseline_cross_attention a;
   int64_t width;
   Buffer<float> query, key, value, mixed;
+  Buffer<uint16_t> half_key, half_value;
 
   explicit CrossAttention(const fuseline_cross_attention& sizes)
       : a(sizes),
@@ -152,11 +153,22 @@ struct CrossAttention {
         query(a.queries * width),
         key(a.photos * a.positions * width),
         value(a.photos * a.positions * width),
-        mixed(a.queries * width) {
+        mixed(a.queries * width),
+        half_key(key.size()),
+        half_value(value.size()) {
     a.query = query.data();
-    a.key = key.data();
-    a.value = value.data();
+    const bool half = a.format == FUSELINE_HALF;
+    a.key = half ? static_cast<void*>(half_key.data()) : key.data();
+    a.value = half ? static_cast<void*>(half_value.data()) : value.data();
     a.mixed = mixed.data();
+  }
+  // Keys and values in both formats, of numbers that both can hold.
+  void fill_kept(Random& random) {
+    for (auto [floats, halves] : {std::pair{&key, &half_key}, std::pair{&value, &half_value}}) {
+      fill(random, *floats);
+      fuseline_to_halves(floats->data(), floats->size(), halves->data());
+      for (int64_t i = 0; i < floats->size(); ++i) (*floats)[i] = static_cast<float>(testing::half_value((*halves)[i]));
+    }
   }
   void compute(int threads) {
     in_parts(a.photos * a.heads, threads, [&](int64_t first, int64_t last) {
@@ -174,11 +186,13 @@ void test_cross_attention(Random& random) {
   sizes.heads = random.whole(1, 3);
   sizes.head_size = random.whole(1, 80);
   sizes.scale = random.normal() * 0.3f;
+  sizes.format = random.whole(0, 1) == 0 ? FUSELINE_FLOAT : FUSELINE_HALF;
   CrossAttention cross(sizes);
   fuseline_cross_attention& a = cross.a;
   NOW("cross-attention, %ld queries of %ld photos, %ld x %ld, %ld positions", static_cast<long>(a.queries),
       static_cast<long>(a.photos), static_cast<long>(a.heads), static_cast<long>(a.head_size), static_cast<long>(a.positions));
-  for (Buffer<float>* each : {&cross.query, &cross.key, &cross.value}) fill(random, *each);
+  fill(random, cross.query);
+  cross.fill_kept(random);
   expect(fuseline_cross_attention_begin(&a) == FUSELINE_OK, "it is refused");
   cross.compute(1);
   for (int64_t g = 0; g < a.queries; ++g)
@@ -187,8 +201,8 @@ void test_cross_attention(Random& random) {
       check(a.mixed + g * cross.width + h * a.head_size,
             attend(
                 a.query + g * cross.width + h * a.head_size, a.head_size, a.positions, a.scale,
-                [&](int64_t p) { return a.key + first + p * cross.width; },
-                [&](int64_t p) { return a.value + first + p * cross.width; }));
+                [&](int64_t p) { return cross.key.data() + first + p * cross.width; },
+                [&](int64_t p) { return cross.value.data() + first + p * cross.width; }));
     }
   const std::vector<float> alone(cross.mixed.begin(), cross.mixed.end());
   cross.compute(2);
@@ -248,6 +262,7 @@ void test_refusals() {
     change(a);
     expect(fuseline_cross_attention_begin(&a) == FUSELINE_BAD_ARGUMENT, "it is taken");
   };
+  bad([](fuseline_cross_attention& a) { a.format = FUSELINE_INT8; });
   bad([](fuseline_cross_attention& a) { a.photos = -2; });
   bad([](fuseline_cross_attention& a) { a.photos = 0; });
   bad([](fuseline_cross_attention& a) { a.queries = 5; });

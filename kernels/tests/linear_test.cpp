@@ -8,14 +8,6 @@
 namespace testing {
 namespace {
 
-double half_value(uint16_t half) {
-  const int exponent = half >> 10 & 31, fraction = half & 1023;
-  const double size = exponent == 31  ? (fraction == 0 ? INFINITY : NAN)
-                      : exponent == 0 ? std::ldexp(fraction, -24)
-                                      : std::ldexp(fraction + 1024, exponent - 25);
-  return (half & 0x8000) != 0 ? -size : size;
-}
-
 // A layer and its memory.
 struct Layer {
   fuseline_linear l;

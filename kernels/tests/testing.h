@@ -34,6 +34,14 @@ inline bool near(float found, double exact, double tolerance) {
 
 inline bool same(float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
+inline double half_value(uint16_t half) {
+  const int exponent = half >> 10 & 31, fraction = half & 1023;
+  const double size = exponent == 31  ? (fraction == 0 ? INFINITY : NAN)
+                      : exponent == 0 ? std::ldexp(fraction, -24)
+                                      : std::ldexp(fraction + 1024, exponent - 25);
+  return (half & 0x8000) != 0 ? -size : size;
+}
+
 class Random {
  public:
   explicit Random(uint64_t seed) : bits_(seed) {}

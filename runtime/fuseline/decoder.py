@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fuseline.kernels import to_halves
+
 from .errors import InputError
 from .folder import QUERY
 from .scores import Float32, Int64, log_softmax
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from .folder import DecoderSizes
 
+HALVES = "tensor(float16)"
 NO_ATTENTIONS = (
     "output_attentions needs a decoder graph that gives its cross-attention queries, and this one does not; export the "
     "model with this version of fuseline"
@@ -33,7 +36,10 @@ NO_ATTENTIONS = (
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the decoder reads of B photos: cross-attention K/V, float32[B, S, E] each, by the graphs' names."""
+    """What the decoder reads of B photos: cross-attention K/V, float32[B, S, E] each, by the graphs' names.
+
+    A decoder that reads halves makes them itself, so that any variant's encoder goes with any variant's decoder.
+    """
 
     batch: int
     values: Mapping[str, OrtValue]
@@ -191,6 +197,8 @@ class _Buffers:
         self._logits = np.zeros((shape.rows, sizes.vocab_size), np.float32)  # float32[R, V]
         self._caches: list[Float32] = []  # 2 L of float32[C, R, E]; the binding does not keep them alive
         self._encoded: Encoded | None = None
+        self._types = {tensor.name: tensor.type for tensor in session.get_inputs()}
+        self._halves: dict[str, npt.NDArray[np.float16]] = {}  # by name, what the graph reads as halves
         self._bind_input("position", self._position)
         self._bind_input("beam_table", self._table)
         self._bind_tokens(1)
@@ -208,7 +216,18 @@ class _Buffers:
         self._encoded = encoded  # kept here for the same reason as the caches
         self._table[:] = self._own_rows
         for name, value in encoded.values.items():
-            self._binding.bind_ortvalue_input(name, value)
+            self._binding.bind_ortvalue_input(name, self._as_read(name, value))
+
+    def _as_read(self, name: str, value: OrtValue) -> OrtValue:
+        """A photo's key or value in the type that the graph reads: floats become halves where it reads those."""
+        if self._types[name] != HALVES or value.data_type() == HALVES:
+            return value
+        floats = value.numpy()
+        kept = self._halves.get(name)
+        if kept is None or kept.shape != floats.shape:  # the next caption has its halves in the same memory
+            kept = self._halves[name] = np.empty(floats.shape, np.float16)
+        to_halves(floats, kept)
+        return _shared(kept)
 
     def narrowed(self, photos: Int64) -> tuple[Encoded, int]:
         """What the decoder reads of these photos, and rows a photo."""

@@ -36,7 +36,7 @@ def test_token_ids_equal_those_of_transformers(name: str, seed: int, photos: int
         with torch.inference_mode():
             rows = [reference.generate(torch.from_numpy(one[None]), **options).numpy()[0] for one in pixels]
         expected = [tiny.ended(row, *model.generation_config.ends) for row in rows]
-        assert len(set(expected)) > photos / 2, "most photos should be told apart, or the test shows little"
+        assert len(set(expected)) >= photos / 2, "photos should be told apart, or the test shows little"
         for batch in (1, 3):
             for first in range(0, photos, batch):
                 found = model.generate(np.ascontiguousarray(pixels[first : first + batch]), **options).sequences

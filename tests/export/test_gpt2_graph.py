@@ -59,6 +59,8 @@ class Hypotheses:
             for value in self.session.get_inputs()
             if ".decoder." in value.name
         }
+        halves = {value.name for value in self.session.get_inputs() if value.type == "tensor(float16)"}
+        self.cross = {k: kept.astype(np.float16) if k in halves else kept for k, kept in self.cross.items()}
         self.tokens = np.zeros((self.rows, 0), np.int64)
 
     def feeds(self, tokens: Array) -> dict[str, Array]:

@@ -331,25 +331,30 @@ def test_bad_input_of_self_attention_is_refused_by_the_node(changes: dict[str, A
 
 
 @cache
-def cross_graph(heads: int, size: int) -> Graph:
+def cross_graph(heads: int, size: int, half: bool = False) -> Graph:
     g, width = _new_graph("attention"), heads * size
     query = g.input("query", TensorProto.FLOAT, ["N", width])
-    key, value = (g.input(name, TensorProto.FLOAT, ["B", "S", width]) for name in ("key", "value"))
-    g.output(cross_attention(g, query, key, value, heads, size, size**-0.5), TensorProto.FLOAT, ["N", width])
+    kept = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    key, value = (g.input(name, kept, ["B", "S", width]) for name in ("key", "value"))
+    mixed = cross_attention(g, query, key, value, heads, size, size**-0.5, "fp16" if half else "fp32")
+    g.output(mixed, TensorProto.FLOAT, ["N", width])
     return g
 
 
-def cross_feed(photos: int, beams: int, positions: int, width: int) -> dict[str, Array]:
+def cross_feed(photos: int, beams: int, positions: int, width: int, half: bool = False) -> dict[str, Array]:
     rng = np.random.default_rng(width)
-    shapes = {"query": (photos * beams, width), "key": (photos, positions, width), "value": (photos, positions, width)}
-    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    kept = np.float16 if half else np.float32
+    query = rng.normal(size=(photos * beams, width)).astype(np.float32)
+    key, value = (rng.normal(size=(photos, positions, width)).astype(kept) for _ in range(2))
+    return {"query": query, "key": key, "value": value}
 
 
 @pytest.mark.parametrize(
     ("photos", "beams", "positions", "heads", "size"), [(1, 4, 197, 2, 64), (3, 2, 5, 3, 7), (2, 1, 1, 1, 80)]
 )
-def test_cross_attention(isa: str, photos: int, beams: int, positions: int, heads: int, size: int) -> None:
-    check_cross_attention(photos, beams, positions, heads, size)
+@pytest.mark.parametrize("half", [False, True])
+def test_cross_attention(isa: str, photos: int, beams: int, positions: int, heads: int, size: int, half: bool) -> None:
+    check_cross_attention(photos, beams, positions, heads, size, half)
 
 
 @settings(max_examples=25, deadline=None)
@@ -357,11 +362,11 @@ def test_cross_attention(isa: str, photos: int, beams: int, positions: int, head
 def test_random_cross_attention(data: st.DataObject) -> None:
     sizes = [data.draw(st.integers(1, most)) for most in (4, 9, 300, 6, 130)]
     with using(data.draw(st.sampled_from(ISAS))):
-        check_cross_attention(*sizes)
+        check_cross_attention(*sizes, half=data.draw(st.booleans()))
 
 
-def check_cross_attention(photos: int, beams: int, positions: int, heads: int, size: int) -> None:
-    g, feed = cross_graph(heads, size), cross_feed(photos, beams, positions, heads * size)
+def check_cross_attention(photos: int, beams: int, positions: int, heads: int, size: int, half: bool) -> None:
+    g, feed = cross_graph(heads, size, half), cross_feed(photos, beams, positions, heads * size, half)
     [found], [of_body] = run(g, feed, fused=True), run(g, feed, fused=False)
     np.testing.assert_allclose(found, of_body, rtol=1e-5, atol=2e-6)
     for n in range(photos * beams):
@@ -372,13 +377,14 @@ def check_cross_attention(photos: int, beams: int, positions: int, heads: int, s
             np.testing.assert_allclose(found[n, part], wanted, rtol=1e-5, atol=2e-6)
 
 
-def test_bad_input_of_cross_attention_is_refused_by_the_node(isa: str) -> None:
-    feed = cross_feed(3, 2, 5, 21)
+@pytest.mark.parametrize("half", [False, True])
+def test_bad_input_of_cross_attention_is_refused_by_the_node(isa: str, half: bool) -> None:
+    feed = cross_feed(3, 2, 5, 21, half)
     rows = {"query": np.zeros((7, 21), np.float32)}  # not a multiple of the photos
     none = {name: feed[name][:, :0] for name in ("key", "value")}
     for changes in (rows, none):
-        with pytest.raises(Exception, match="the node CrossAttention: .*as many rows as the others"):
-            run(cross_graph(3, 7), feed | changes, fused=True)
+        with pytest.raises(Exception, match="the node (Half)?CrossAttention: .*as many rows as the others"):
+            run(cross_graph(3, 7, half), feed | changes, fused=True)
 
 
 def test_every_operator_has_a_body_and_no_other_has() -> None:

@@ -1,0 +1,76 @@
+"""to_halves on every instruction set of this machine, and in numpy, against numpy's own rounding, to the bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fuseline.errors import InputError
+from fuseline.kernels import library, to_halves
+
+LIBRARY = library.load(library.folders(), {})
+ISAS = LIBRARY.available_isas if isinstance(LIBRARY, library.Native) else ()
+
+
+@pytest.fixture(params=["definition", *ISAS])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    if request.param not in ISAS:
+        portable = library.Portable("asked for by a test")
+        portable._said = True
+        monkeypatch.setattr("fuseline.kernels.kernels", lambda: portable)
+        yield
+        return
+    assert isinstance(LIBRARY, library.Native)
+    before = LIBRARY.info.isa
+    LIBRARY.use_isa(request.param)
+    monkeypatch.setattr("fuseline.kernels.kernels", lambda: LIBRARY)
+    yield
+    LIBRARY.use_isa(before)
+
+
+def hard_cases() -> np.ndarray:
+    """Every half, every number between two of them, what is next to each, and any bits at all."""
+    halves = np.arange(0x7C01, dtype=np.uint16).view(np.float16).astype(np.float32)
+    between = ((halves[:-1].astype(np.float64) + halves[1:]) / 2).astype(np.float32)
+    near = [np.nextafter(each, np.float32(to)) for each in (halves, between) for to in (-np.inf, np.inf)]
+    any_bits = np.random.default_rng(0).integers(0, 2**32, 100_003, dtype=np.uint64).astype(np.uint32)
+    positive = np.concatenate([halves, between, *near])
+    return np.concatenate([positive, -positive, any_bits.view(np.float32)])
+
+
+@pytest.mark.usefixtures("kernels")
+def test_every_number_becomes_the_half_that_numpy_makes_of_it() -> None:
+    floats = hard_cases()
+    found = np.empty(floats.shape, np.float16)
+    to_halves(floats, found)
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = floats.astype(np.float16)
+    nan = np.isnan(floats)
+    assert np.isnan(found[nan]).all()
+    np.testing.assert_array_equal(found[~nan].view(np.uint16), expected[~nan].view(np.uint16))
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("shape", [(0,), (1,), (15,), (16,), (17,), (2, 3, 5), (1, 7, 33)])
+def test_nothing_is_written_beyond_the_end(shape: tuple[int, ...]) -> None:
+    floats = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    around = np.full(floats.size + 40, 7, np.float16)
+    to_halves(floats, around[20 : 20 + floats.size].reshape(shape))
+    np.testing.assert_array_equal(around[20 : 20 + floats.size], floats.ravel().astype(np.float16))
+    assert (around[:20] == 7).all() and (around[20 + floats.size :] == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("floats", "halves"),
+    [
+        (np.zeros(3, np.float64), np.zeros(3, np.float16)),
+        (np.zeros(3, np.float32), np.zeros(3, np.uint16)),
+        (np.zeros(3, np.float32), np.zeros(4, np.float16)),
+        (np.zeros(6, np.float32)[::2], np.zeros(3, np.float16)),
+    ],
+)
+def test_other_arrays_are_refused(floats: np.ndarray, halves: np.ndarray) -> None:
+    with pytest.raises(InputError, match="to_halves takes contiguous arrays float32 and float16 of one shape, not"):
+        to_halves(floats, halves)
