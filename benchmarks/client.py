@@ -78,6 +78,15 @@ class Worker:
             return 0
         return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
 
+    def rise(self) -> int:
+        """Bytes by which the process was larger at its largest than it is now: what it takes again when it works."""
+        try:
+            lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        except ProcessLookupError:
+            return 0
+        sizes = dict(line.split(":") for line in lines if line.startswith(("VmHWM:", "VmRSS:")))
+        return (int(sizes["VmHWM"].split()[0]) - int(sizes["VmRSS"].split()[0])) * 1024 if sizes else 0
+
     def close(self) -> None:
         """End the process, whatever it does."""
         self._process.kill()

@@ -12,9 +12,9 @@ from pathlib import Path
 from .client import Worker
 from .systems import Spec
 
-# Of the memory that is available when a run begins. The rest is for what comes after the first caption: the larger
+# Of the memory that is available when a run begins. The rest is for what comes after the first captions: the larger
 # batches, the second process of one system, another that opens and turns out not to fit.
-SHARE = 0.7
+SHARE = 0.65
 
 
 def memory() -> int:
@@ -27,6 +27,11 @@ def memory() -> int:
 def resident(workers: Iterable[Worker]) -> int:
     """Bytes that the processes have in memory together, pages that they share counted once."""
     return sum(worker.resident() for worker in workers)
+
+
+def needed(workers: Sequence[Worker]) -> int:
+    """Bytes that the processes take together while one of them works, as they do in turns."""
+    return resident(workers) + max(worker.rise() for worker in workers)
 
 
 def in_order(specs: Sequence[Spec], anchor: str) -> list[Spec]:

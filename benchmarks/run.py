@@ -139,7 +139,7 @@ class ModelRun:
         self.say(f"heat {self._heat}, {len(contestants)} systems opened, {gigabytes:.1f} GB")
 
     def _fit(self, contestants: list[Contestant]) -> bool:
-        return heats.resident(each.worker for each in contestants) <= self.plan.memory_bytes
+        return heats.needed([each.worker for each in contestants]) <= self.plan.memory_bytes
 
     def _facts(self) -> None:
         """What the floors are made of, and how fast the decoder's weights can be read here."""
@@ -165,8 +165,10 @@ class ModelRun:
             self.recorder.versions[spec.name] = worker.ask("versions")
             worker.ask("load")
             worker.ask("open", folder=str(made.folder), threads=self.plan.threads)
-            # Once, so that a system that opens and then fails is refused here, with its sentence.
+            # So that a system that opens and then fails is refused here, with its sentence; and once more, since what
+            # a process keeps of the first caption for the next ones is there only then.
             said = worker.ask("generate", **self._asked(1))
+            worker.ask("generate", **self._asked(1))
         except BenchmarkError as error:
             self._refuse(spec, str(error))
             if worker is not None:
