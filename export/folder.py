@@ -338,11 +338,15 @@ def _files(folder: Path, about: Mapping[str, Any] | None = None) -> dict[str, di
     listed = sorted(path for path in folder.rglob("*") if path.is_file())
     if about is not None:
         listed = [p for p in listed if p.relative_to(folder).as_posix() in about["files"] or p.parent.name == "onnx"]
-    for path in listed:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256}
+    with ThreadPoolExecutor(2) as pool:
+        for path, sha256 in zip(listed, pool.map(_sha256, listed), strict=True):
+            files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256}
     return files
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_out(out: Path, *, replace: bool = True) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path, PurePosixPath
@@ -323,10 +324,13 @@ def _check_files(root: Path, description: _Fields, variants: Mapping[str, Varian
     for name in needed:
         if name not in listed:
             raise FolderError(f"{description.where} does not list {name} under files, so it cannot be checked")
-    sizes = {}
-    for name, was in listed.items():
-        sizes[name] = was.size("bytes", least=0)
-        _check_file(inside(root, name, root / DESCRIPTION), root / name, sizes[name], was.text("sha256"))
+    sizes = {name: was.size("bytes", least=0) for name, was in listed.items()}
+
+    def check(name: str) -> None:
+        _check_file(inside(root, name, root / DESCRIPTION), root / name, sizes[name], listed[name].text("sha256"))
+
+    with ThreadPoolExecutor(2) as pool:  # the weights of encoder and decoder side by side
+        list(pool.map(check, listed))
     return sizes
 
 
