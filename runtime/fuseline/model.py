@@ -105,12 +105,11 @@ class Model:
         """The most probable text for every photo, as tokens.
 
         pixel_values: float32[B, 3, height, width], or what `encode` made of them, which several calls may share.
-        decoder_input_ids: int64[B, T], what the texts begin with; as in
-        transformers the start token goes before it if no row begins with it already (Donut's prompts stay as they are:
-        they name a task). fields: those of GenerationConfig,
-        over the model's own; max_time is the deadline. cancel: looked at before every step, a threading.Event or
-        anything else with is_set(). partial: whether a call that is cancelled, or interrupted by Ctrl-C between two
-        steps, returns the best sequences so far.
+        decoder_input_ids: int64[B, T], what the texts begin with; as in transformers the start token goes before it if
+        no row begins with it already (Donut's prompts stay as they are: they name a task). fields: those of
+        GenerationConfig, over the model's own; max_time is the deadline. cancel: looked at before every step, a
+        threading.Event or anything else with is_set(). partial: whether a call that is cancelled, or interrupted by
+        Ctrl-C between two steps, returns the best sequences so far.
         Raises InputError for an option or an array that cannot be used; without partial, Cancelled, KeyboardInterrupt.
         """
         search = self._search(pixel_values, decoder_input_ids, cancel, partial, fields)
