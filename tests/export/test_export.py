@@ -386,6 +386,21 @@ def test_answers_serve_several_variants(tiny_path: Path, tiny_reference: Any, mo
         compare(tiny_path, "fp32", other, lambda: tiny.tiny_vit_gpt2(1))
 
 
+@pytest.mark.usefixtures("traced")
+def test_the_weights_are_gone_when_the_folder_is_opened(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[Any] = []
+    left: list[int] = []
+    load, look = convert.load_model, convert.compare
+    monkeypatch.setattr(convert, "load_model", lambda *a: models.append(load(*a)) or models[-1])
+    monkeypatch.setattr(
+        convert, "compare", lambda *a: left.append(sum(p.numel() for p in models[0].parameters())) or look(*a)
+    )
+    export(checkpoint, tmp_path / "a", ("fp32", "int8"))
+    assert left == [0, 0]
+
+
 # The command --------------------------------------------------------------------------------------
 
 
