@@ -58,7 +58,7 @@ def export_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.Model
     assert program is not None
     model = program.model_proto
     for weight in program.model.graph.initializers.values():
-        weight.const_value = None  # as above of what was made of the parameters: the last graph is kept for good
+        weight.const_value = None  # the rules of torch's optimizer keep the last graph they saw, for good
     return _without_traces(model)
 
 

@@ -20,7 +20,8 @@ import onnx
 from onnx import helper
 
 from fuseline.errors import ExportError
-from fuseline.folder import AUTO, QUERY, Folder
+from fuseline.files import sha256_of
+from fuseline.folder import AUTO, QUERY, Folder, crossing
 
 from .weights_file import WeightsFile, is_outside
 
@@ -161,7 +162,7 @@ def tensors_of(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
 def _alike(tensors: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """What must be the same in all variants: all but whether a decoder reads a photo's keys and values as halves."""
     return {
-        kind: [{**each, "type": "float"} if ".encoder." in each["name"] else dict(each) for each in found]
+        kind: [{**each, "type": "float"} if crossing(each["name"]) else dict(each) for each in found]
         for kind, found in tensors.items()
     }
 
@@ -192,7 +193,7 @@ def _write_graphs(
         paths = {part: _unused(folder, f"onnx/{part}_model_{variant}") for part in PARTS}
 
         def write(part: str, parts: Mapping[str, Model] = parts, paths: Mapping[str, str] = paths) -> _Written:
-            return _written(parts[part], folder / paths[part], hashed=bool(written) or len(variants) > 1)
+            return _written(parts[part], folder, paths[part], written if written or len(variants) > 1 else None)
 
         with ThreadPoolExecutor(1) as beside:  # an encoder is mostly traced and a decoder mostly written
             decoder = beside.submit(write, "decoder")
@@ -201,35 +202,34 @@ def _write_graphs(
             if _alike(tensors.setdefault(part, graph.tensors)) != _alike(graph.tensors):
                 other = "the folder's" if described else f"that of {next(iter(graphs))!r}"
                 raise ExportError(f"the {part} of variant {variant!r} has other inputs or outputs than {other}")
-            file = written.setdefault(graph.hash, paths[part]) if graph.hash else paths[part]
-            if file != paths[part]:
-                _remove_graph(folder / paths[part])
-            graphs.setdefault(variant, {})[part] = file
+            if graph.hash is not None:
+                written[graph.hash] = graph.file
+            graphs.setdefault(variant, {})[part] = graph.file
         info.setdefault(SCALES, made["decoder"].scales)
     _check_fit(tensors, info)
     return graphs, tensors, info
 
 
 class _Written(NamedTuple):
-    """What is to be known of a graph that was written. hash: None where nobody asks."""
+    """What is to be known of a graph that was written. file: its path in the folder; hash: None where nobody asks."""
 
+    file: str
     tensors: dict[str, list[dict[str, Any]]]
     scales: list[float]
     hash: bytes | None
 
 
-def _written(model: Model, path: Path, hashed: bool) -> _Written:
-    """Make a graph and write it, with its weights."""
-    with _weights_of(path) as outside:
+def _written(model: Model, folder: Path, path: str, others: Mapping[bytes, str] | None) -> _Written:
+    """Make a graph and write it, with its weights. others: what lies there, by its hash; None where nothing may."""
+    with _weights_of(folder / path) as outside:
         graph = _loaded(model, outside)
-        about = _Written(tensors_of(graph), _scales(graph), _hash(graph, outside) if hashed else None)
-        _write_checked(graph, path, outside)
-    return about
-
-
-def _remove_graph(path: Path) -> None:
-    path.unlink()
-    _weights_of(path).remove()
+        digest = None if others is None else _hash(graph, outside)
+        file = (others or {}).get(digest or b"", path)
+        if file == path:
+            _write_checked(graph, folder / path, outside)
+        else:
+            outside.remove()
+        return _Written(file, tensors_of(graph), _scales(graph), digest)
 
 
 def _scales(model: onnx.ModelProto) -> list[float]:
@@ -237,7 +237,7 @@ def _scales(model: onnx.ModelProto) -> list[float]:
     outputs = {value.name for value in model.graph.output}
     found = []
     for node in model.graph.node:
-        if node.op_type in ("CrossAttention", "HalfCrossAttention") and node.input[0] in outputs:
+        if node.op_type.endswith("CrossAttention") and node.input[0] in outputs:
             found += [attribute.f for attribute in node.attribute if attribute.name == "scale"]
     return found
 
@@ -339,14 +339,9 @@ def _files(folder: Path, about: Mapping[str, Any] | None = None) -> dict[str, di
     if about is not None:
         listed = [p for p in listed if p.relative_to(folder).as_posix() in about["files"] or p.parent.name == "onnx"]
     with ThreadPoolExecutor(2) as pool:
-        for path, sha256 in zip(listed, pool.map(_sha256, listed), strict=True):
+        for path, sha256 in zip(listed, pool.map(sha256_of, listed), strict=True):
             files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256}
     return files
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_out(out: Path, *, replace: bool = True) -> None:
@@ -388,7 +383,7 @@ def _check_fit(tensors: Mapping[str, Any], info: Mapping[str, Any]) -> None:
     if given != wanted:
         raise ExportError(f"decoder_info has {', '.join(sorted(given))} and must have {', '.join(sorted(wanted))}")
     outputs = {tensor["name"]: tensor["shape"] for tensor in tensors["decoder"]["outputs"]}
-    cross = {tensor["name"] for tensor in tensors["decoder"]["inputs"] if ".encoder." in tensor["name"]}
+    cross = {tensor["name"] for tensor in tensors["decoder"]["inputs"] if crossing(tensor["name"])}
     made = {tensor["name"] for tensor in tensors["encoder"]["outputs"]}
     problems = [f"the encoder makes no {name}" for name in sorted(cross - made)]
     problems += [f"the decoder does not read {name}" for name in sorted(made - cross)]

@@ -15,6 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from fuseline.errors import ExportError
+from fuseline.folder import crossing
 from fuseline.kernels.bodies import DOMAIN, add_bodies
 
 from .graph import cross_operator, kept_type
@@ -131,7 +132,7 @@ def _keep(model: onnx.ModelProto, scheme: Scheme) -> None:
     """Let a decoder read a photo's keys and values as the export's decoder of this scheme does."""
     kept = kept_type(scheme)
     for value in model.graph.input:
-        if ".encoder." in value.name:
+        if crossing(value.name):
             value.type.tensor_type.elem_type = kept
     for node in model.graph.node:
         if node.domain == DOMAIN and node.op_type.endswith("CrossAttention"):

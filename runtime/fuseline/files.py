@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 from pathlib import Path, PurePosixPath
@@ -34,6 +35,12 @@ def inside(root: Path, name: str, source: Path | None = None) -> Path:
     if not resolved.is_file():
         raise FolderError(f"{root / name} is not a regular file")
     return resolved
+
+
+def sha256_of(path: Path) -> str:
+    """In hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(root: Path, name: str) -> dict[str, Any]:

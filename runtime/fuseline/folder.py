@@ -6,7 +6,6 @@ every file it lists against its size and hash, before a graph or a tokenizer is 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import FolderError
-from .files import external_locations, inside, read_json
+from .files import external_locations, inside, read_json, sha256_of
 from .hub import downloaded, is_hub_id
 
 FORMAT = 1
@@ -196,6 +195,11 @@ def find(path: str | Path | None, variant: str | None = None) -> Path:
     return root.resolve()
 
 
+def crossing(name: str) -> bool:
+    """Whether a cache is that of cross-attention, which does not change from step to step."""
+    return ".encoder." in name
+
+
 def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:
     """Every difference between two signatures, one phrase each. What `found` leaves free fits any number."""
     problems: list[str] = []
@@ -219,7 +223,7 @@ def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:
 
 def _kept(one: Tensor, other: Tensor) -> bool:
     """Whether both are a photo's keys or values, which each variant's decoder reads as floats or as halves."""
-    return ".encoder." in one.name and {one.type, other.type} == {"float32", "float16"}
+    return crossing(one.name) and {one.type, other.type} == {"float32", "float16"}
 
 
 def _fits(expected: tuple[int | str, ...], found: tuple[int | str, ...]) -> bool:
@@ -341,8 +345,7 @@ def _check_file(file: Path, shown: Path, size: int, sha256: str) -> None:
     if found > size:
         raise FolderError(f"{shown} was edited: it has {found} bytes and must have {size}; copy or export it again")
     try:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = sha256_of(file)
     except OSError as error:
         raise FolderError(f"{shown} cannot be read: {error.strerror}") from error
     if digest != sha256.lower():

@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from fuseline.errors import InputError
-from fuseline.kernels import library, to_halves
-
-LIBRARY = library.load(library.folders(), {})
-ISAS = LIBRARY.available_isas if isinstance(LIBRARY, library.Native) else ()
-
-
-@pytest.fixture(params=["definition", *ISAS])
-def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    if request.param not in ISAS:
-        portable = library.Portable("asked for by a test")
-        portable._said = True
-        monkeypatch.setattr("fuseline.kernels.kernels", lambda: portable)
-        yield
-        return
-    assert isinstance(LIBRARY, library.Native)
-    before = LIBRARY.info.isa
-    LIBRARY.use_isa(request.param)
-    monkeypatch.setattr("fuseline.kernels.kernels", lambda: LIBRARY)
-    yield
-    LIBRARY.use_isa(before)
+from fuseline.kernels import to_halves
 
 
 def hard_cases() -> np.ndarray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -29,29 +28,6 @@ Found = tuple[Float32, Int64, Float32]
 INF, NAN = float("inf"), float("nan")
 LIBRARY = library.load(library.folders(), {})
 ISAS = LIBRARY.available_isas if isinstance(LIBRARY, library.Native) else ()
-
-
-class Definition(library.Portable):
-    """The portable operators, which need not say so here."""
-
-    def __init__(self) -> None:
-        super().__init__("asked for by a test")
-        self._said = True
-
-
-@pytest.fixture(params=["definition", *ISAS])
-def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[library.Kernels]:
-    """Each implementation in turn, put in place for top_candidates."""
-    chosen = LIBRARY if request.param in ISAS else Definition()
-    monkeypatch.setattr(library, "_loaded", chosen)
-    if not isinstance(chosen, library.Native):
-        yield chosen
-        return
-    before = chosen.info.isa
-    chosen.use_isa(request.param)
-    assert chosen.info.isa == request.param
-    yield chosen
-    chosen.use_isa(before)
 
 
 def reference(logits: Float32, k: int) -> tuple[Float32, Int64, npt.NDArray[np.float64]]:

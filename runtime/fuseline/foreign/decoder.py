@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..decoder import NO_ATTENTIONS, Encoded, State, rows_of
 from ..errors import FolderError, InputError
-from ..folder import DecoderSizes, Tensor
+from ..folder import DecoderSizes, Tensor, crossing
 from ..scores import Float32, Int64
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class ForeignDecoder:
         state.tokens = np.concatenate([kept, tokens], axis=1)
         if self._later is None:
             return _run(self._first, _feeds(self._first, _Step(state.tokens, state.hidden, 0)), [])[0]
-        own = [name for name in self._later.past if ".encoder." not in name]
+        own = [name for name in self._later.past if not crossing(name)]
         if moved:
             for name in own:
                 state.caches[name] = _value(state.caches[name].numpy().take(parents, axis=0))

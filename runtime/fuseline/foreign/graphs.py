@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import FolderError
-from ..folder import DecoderSizes, Tensor
+from ..folder import DecoderSizes, Tensor, crossing
 from ..session import open_session, signature
 from .decoder import ForeignDecoder, StepGraph
 from .folder import ForeignFolder
@@ -140,11 +140,6 @@ def _check_pair(first: StepGraph, later: StepGraph) -> None:
     if lost or not later.past:
         what = f"nothing gives {', '.join(lost)}" if lost else "it reads no past_key_values"
         raise FolderError(f"{later.path} cannot follow {first.path}: {what}")
-
-
-def crossing(name: str) -> bool:
-    """Whether a cache is that of cross-attention, which does not change from step to step."""
-    return ".encoder." in name
 
 
 def _fits(found: tuple[int | str, ...], expected: tuple[int | str, ...]) -> bool:

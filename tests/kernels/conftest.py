@@ -1,0 +1,35 @@
+"""What tests of single kernels share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fuseline.kernels import library
+
+LIBRARY = library.load(library.folders(), {})
+ISAS = LIBRARY.available_isas if isinstance(LIBRARY, library.Native) else ()
+
+
+class Definition(library.Portable):
+    """The portable operators, which need not say so here."""
+
+    def __init__(self) -> None:
+        super().__init__("asked for by a test")
+        self._said = True
+
+
+@pytest.fixture(params=["definition", *ISAS])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[library.Kernels]:
+    """Each implementation in turn, put in place for the functions of fuseline.kernels."""
+    chosen = LIBRARY if request.param in ISAS else Definition()
+    monkeypatch.setattr(library, "_loaded", chosen)
+    if not isinstance(chosen, library.Native):
+        yield chosen
+        return
+    before = chosen.info.isa
+    chosen.use_isa(request.param)
+    assert chosen.info.isa == request.param
+    yield chosen
+    chosen.use_isa(before)
