@@ -28,12 +28,12 @@ inline void dots(const Four* const (&four)[4], const One* one, int64_t n, float 
     if constexpr (from == 1) __builtin_prefetch(one + i + ahead);
     repeat<4>([&](int k) {
       if constexpr (from == 4) __builtin_prefetch(four[k] + i + ahead);
-      totals[k] += load(four[k] + i) * v;
+      totals[k] = fused(load(four[k] + i), v, totals[k]);
     });
   }
   if (i < n) {
     const Vector v = load(one + i, n - i);
-    repeat<4>([&](int k) { totals[k] += load(four[k] + i, n - i) * v; });
+    repeat<4>([&](int k) { totals[k] = fused(load(four[k] + i, n - i), v, totals[k]); });
   }
   sums(totals, out);
   for (int k = 0; k < 4; ++k) out[k] *= scale;
@@ -78,7 +78,7 @@ inline void mix(const float* weights, int64_t n, bool begin, float* mixed, int64
     repeat<W>([&](int w) {
       __builtin_prefetch(v + w * kLanes + ahead);
       const Vector part = load(v + w * kLanes, left(w));
-      repeat<R>([&](int r) { totals[r][w] += weights[p * R + r] * part; });
+      repeat<R>([&](int r) { totals[r][w] = fused(part, weights[p * R + r], totals[r][w]); });
     });
   }
   repeat<R>([&](int r) { repeat<W>([&](int w) { store(mixed + r * stride + w * kLanes, totals[r][w], left(w)); }); });

@@ -8,6 +8,10 @@
 
 #ifdef FUSELINE_X86
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(FUSELINE_ARM) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -51,6 +55,23 @@ uint64_t saved_state() {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
+// Whether tiles may be used from now on: they are 8 kB that Linux saves only for programs that ask (its
+// Documentation/arch/x86/xstate.rst).
+bool tiles_granted() {
+#ifdef __linux__
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+#ifdef FUSELINE_EMULATED_TILES
+constexpr bool kEmulated = true;
+#else
+constexpr bool kEmulated = false;
+#endif
+
 // Intel, Software Developer's Manual, volume 2, CPUID; volume 1, 14.3 and 15.2 for the state bits.
 Cpu ask() {
   const Registers one = cpuid(1, 0), seven = cpuid(7, 0), seven_one = cpuid(7, 1);
@@ -72,7 +93,7 @@ Cpu ask() {
       {"avx512vl", zmm && bit(seven.ebx, 31)},
       {"avx512vnni", zmm && bit(seven.ecx, 11)},
       {"avx512bf16", zmm && bit(seven_one.eax, 5)},
-      {"amxint8", tiles && bit(seven.edx, 25)},
+      {"amxint8", tiles && bit(seven.edx, 24) && bit(seven.edx, 25)},
   };
   const auto has = [&all](const char* name) {
     for (const Feature& feature : all)
@@ -83,6 +104,7 @@ Cpu ask() {
   found.avx2 = has("avx2") && has("fma") && has("f16c");
   found.avx512 = found.avx2 && has("avx512f") && has("avx512dq") && has("avx512bw") && has("avx512vl") &&
                  has("avx512vnni");
+  found.amx = found.avx512 && (kEmulated || (has("amxint8") && tiles_granted()));
   list(all, found);
   return found;
 }

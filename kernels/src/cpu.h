@@ -6,6 +6,7 @@ namespace fuseline {
 struct Cpu {
   bool avx2;           // AVX2, FMA and F16C
   bool avx512;         // AVX-512 F, BW, VL, DQ and VNNI
+  bool amx;            // and AMX with 8-bit integers, which Linux lets a program use when asked
   bool neon;           // NEON with dot product
   char features[256];  // all that is worth reporting, with spaces between
 };

@@ -32,6 +32,8 @@ const Isa kIsas[] = {
      cross_attention_avx2, to_halves_avx2},
     {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, self_attention_avx512,
      cross_attention_avx512, to_halves_avx512},
+    {"amx", [] { return cpu().amx; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_amx, self_attention_avx512,
+     cross_attention_avx512, to_halves_avx512},
 #endif
 #ifdef FUSELINE_ARM
     {"neon", [] { return cpu().neon; }, top_candidates_neon, quantize_rows_neon, linear_blocks_neon, self_attention_neon,
@@ -62,6 +64,8 @@ struct Names {
   }
 };
 
+constexpr int64_t kLine = 64;  // bytes
+
 bool quantized(const fuseline_linear& l) { return l.format == FUSELINE_INT8 || l.format == FUSELINE_INT4; }
 
 // The parts of scratch memory, widest type first so that all are aligned.
@@ -71,7 +75,9 @@ Prepared prepared(const fuseline_linear& l, void* scratch) {
   x.groups = l.groups;
   x.scales = static_cast<float*>(scratch);
   x.sums = reinterpret_cast<int32_t*>(x.scales + l.rows);
-  x.codes = reinterpret_cast<int8_t*>(x.sums + l.rows * l.groups);
+  // Where lines of the cache begin, so that what is read a line at a time is one.
+  const auto end = reinterpret_cast<uintptr_t>(x.sums + l.rows * l.groups);
+  x.codes = reinterpret_cast<int8_t*>((end + kLine - 1) / kLine * kLine);
   return x;
 }
 
@@ -155,7 +161,9 @@ fuseline_status fuseline_beam_candidates(const float* logits, int64_t photos, in
 int64_t fuseline_linear_blocks(const fuseline_linear* layer) { return (layer->outputs + kBlockOutputs - 1) / kBlockOutputs; }
 
 int64_t fuseline_linear_scratch(const fuseline_linear* layer) {
-  return quantized(*layer) ? layer->rows * (4 + 4 * layer->groups + layer->padded) : 0;
+  if (!quantized(*layer)) return 0;
+  const int64_t rows = (layer->rows + kTileRows - 1) / kTileRows * kTileRows;
+  return layer->rows * 4 * (1 + layer->groups) + kLine + rows * layer->padded;
 }
 
 fuseline_status fuseline_linear_scales(const fuseline_linear* layer) {

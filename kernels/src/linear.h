@@ -6,6 +6,7 @@
 namespace fuseline {
 
 constexpr int64_t kBlockOutputs = 16;  // outputs whose weights lie together
+constexpr int64_t kTileRows = 16;      // rows that an instruction may read at once
 
 namespace {  // for the reason given in top_candidates_rows.h
 
@@ -17,7 +18,7 @@ inline bool usable(float scale) { return scale != 0 && scale - scale == 0; }
 
 // Activations as integers, made once a call in the caller's scratch memory.
 struct Prepared {
-  int8_t* codes;      // [rows, padded]
+  int8_t* codes;      // [rows, padded], and as many bytes after them as whole tiles of kTileRows rows have
   float* scales;      // [rows]
   int32_t* sums;      // [rows, groups], sums of the codes of each group
   int64_t padded;     // inputs, rounded up to what the weights have
@@ -30,6 +31,6 @@ typedef void QuantizeRows(const fuseline_linear& layer, const Prepared& into, in
 typedef void LinearBlocks(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last);
 
 QuantizeRows quantize_rows_scalar, quantize_rows_avx2, quantize_rows_avx512, quantize_rows_neon;
-LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512, linear_blocks_neon;
+LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512, linear_blocks_amx, linear_blocks_neon;
 
 }  // namespace fuseline

@@ -36,7 +36,7 @@ inline Vector activate(Vector x, int32_t activation) {
   switch (activation) {
     case FUSELINE_RELU: return select(x < Vector{}, Vector{}, x);
     case FUSELINE_GELU: return 0.5f * x * (1.0f + error_function(x * 0.707106781f));
-    case FUSELINE_GELU_TANH: return x * sigmoid(1.59576912f * (x + 0.044715f * x * x * x));
+    case FUSELINE_GELU_TANH: return x * sigmoid(1.59576912f * fused(x * x * x, 0.044715f, x));
     case FUSELINE_QUICK_GELU: return x * sigmoid(1.702f * x);
     default: return x;
   }
@@ -49,8 +49,8 @@ struct Products {
   float of[R][B][kLanes];
 };
 
-// Bias, activation and residual of R rows of B blocks, and out with them. On its own, so that no product is contracted
-// with the bias in one size of a tile and not in another: results would depend on the number of threads.
+// Bias, activation and residual of R rows of B blocks, and out with them. Not inlined: all formats share it, which halves the
+// library.
 template <int R, int B>
 __attribute__((noinline)) void finish(const fuseline_linear& l, int64_t row, int64_t block, const Products<R, B>& products) {
   for (int b = 0; b < B; ++b) {
@@ -63,6 +63,18 @@ __attribute__((noinline)) void finish(const fuseline_linear& l, int64_t row, int
       store(l.y + at, y, n);
     }
   }
+}
+
+// The same in 8 bits, of whole(r, b), the sums over codes of 16 outputs.
+template <int R, int B, class Whole>
+inline void scale_and_finish(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block, const Whole& whole) {
+  Products<R, B> products;
+  repeat<B>([&](int b) {
+    const int64_t first = (block + b) * kBlockOutputs;
+    const Vector scale = load(static_cast<const float*>(l.scale) + first, l.outputs - first);
+    repeat<R>([&](int r) { write(products.of[r][b], whole(r, b) * x.scales[row + r] * scale); });
+  });
+  finish(l, row, block, products);
 }
 
 template <class Simd, int R, int B>
@@ -84,13 +96,7 @@ inline void int8_tile(const fuseline_linear& l, const Prepared& x, int64_t row, 
       repeat<B>([&](int b) { sums[r][b] = Simd::dot(sums[r][b], weights[b], inputs); });
     });
   }
-  Products<R, B> products;
-  repeat<B>([&](int b) {
-    const int64_t first = (block + b) * kBlockOutputs;
-    const Vector scale = load(static_cast<const float*>(l.scale) + first, l.outputs - first);
-    repeat<R>([&](int r) { write(products.of[r][b], Simd::to_float(sums[r][b]) * x.scales[row + r] * scale); });
-  });
-  finish(l, row, block, products);
+  scale_and_finish<R, B>(l, x, row, block, [&](int r, int b) { return Simd::to_float(sums[r][b]); });
 }
 
 template <class Simd, int R, int B>
@@ -109,7 +115,7 @@ inline void int4_tile(const fuseline_linear& l, const Prepared& x, int64_t row, 
         Simd::template dot4<R>(sums, w, a, x.padded);
       }
       const Vector s = load_half(scale + g * kBlockOutputs);
-      repeat<R>([&](int r) { y[r] += Simd::to_float(sums[r]) * s; });
+      repeat<R>([&](int r) { y[r] = fused(Simd::to_float(sums[r]), s, y[r]); });
     }
     Products<R, 1> products;
     repeat<R>([&](int r) { write(products.of[r][0], y[r] * x.scales[row + r]); });
@@ -134,7 +140,7 @@ inline void float_tile(const fuseline_linear& l, int64_t row, int64_t block) {
     });
     repeat<R>([&](int r) {
       const Vector input = splat(x[r * l.inputs + i]);
-      repeat<B>([&](int b) { y[r][b] += input * weights[b]; });
+      repeat<B>([&](int b) { y[r][b] = fused(input, weights[b], y[r][b]); });
     });
   }
   Products<R, B> products;
@@ -165,34 +171,53 @@ inline void all_blocks(const fuseline_linear& l, const Prepared& x, int64_t firs
   for (; first < last; ++first) rows_of<Simd, Simd::kRows, 1>(l, x, 0, first);
 }
 
+// To codes. A product is faster than a quotient and rounds to the same number unless it is as near to another: of at most 127
+// it is within 3e-5 of the quotient.
+inline Integers quantized(Vector x, float step, float inverse) {
+  const Vector quick = x * inverse;
+  Vector whole = quick + 12582912.0f;
+  if (any(absolute(quick - (whole - 12582912.0f)) > 0.49996f)) whole = x / step + 12582912.0f;
+  return bits_of(whole) - 0x4b400000;
+}
+
 // One row as kernels/bodies.py defines it: symmetric, 127 steps, halves to even; a row with NaN or infinity has the
 // scale NaN, which its outputs inherit. Inputs that only the weights have are zeros.
 inline void quantize_row(const float* x, int64_t inputs, int64_t padded, int64_t groups, int8_t* codes, int32_t* sums,
                          float* scale) {
-  const auto at = [&](int64_t i) { return load(x + i, inputs > i ? inputs - i : 0); };
-  Vector sizes{}, broken{};
-  for (int64_t i = 0; i < inputs; i += kLanes) {
-    const Vector v = at(i), size = absolute(v);
-    sizes = select(size > sizes, size, sizes);
-    broken += v * 0.0f;
+  Integers sizes{};  // without their signs, numbers are in the order of their bits; behind them come infinity and NaN
+  const int64_t whole = inputs / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes) sizes = larger(bits_of(load(x + i)) & 0x7fffffff, sizes);
+  if (whole < inputs) sizes = larger(bits_of(load(x + whole, inputs - whole)) & 0x7fffffff, sizes);
+  const int32_t most = largest(sizes);
+  if (most >= 0x7f800000) {
+    memset(codes, 0, static_cast<size_t>(padded));
+    memset(sums, 0, static_cast<size_t>(groups) * sizeof(int32_t));
+    *scale = __builtin_nanf("");
+    return;
   }
-  float step = largest(sizes) * (1.0f / 127.0f);
+  float step;
+  memcpy(&step, &most, sizeof step);
+  step *= 1.0f / 127.0f;
   step = step > 1e-30f ? step : 1e-30f;
-  const Vector magic = splat(12582912.0f), low = splat(-127.0f), high = splat(127.0f);
+  const float inverse = 1.0f / step;
   const int64_t group = padded / groups;
   for (int64_t g = 0; g < groups; ++g) {
     Integers total{};  // here, since bytes just written cannot be read back at once in other widths
-    for (int64_t i = g * group; i < (g + 1) * group; i += kLanes) {
-      Vector v = at(i) / step;
-      v = select(v > low, v, low);  // NaN too
-      v = select(v < high, v, high);
-      const Integers whole = bits_of(v + magic) - 0x4b400000;
-      store_bytes(codes + i, whole, padded - i);
-      total += whole;
+    const int64_t end = (g + 1) * group, whole_end = end < whole ? end : whole;
+    int64_t i = g * group;
+    for (; i + kLanes <= whole_end; i += kLanes) {
+      const Integers code = quantized(load(x + i), step, inverse);
+      write_bytes(codes + i, code);
+      total += code;
+    }
+    for (; i < end; i += kLanes) {
+      const Integers code = quantized(load(x + i, inputs > i ? inputs - i : 0), step, inverse);
+      store_bytes(codes + i, code, end - i);
+      total += code;
     }
     sums[g] = sum_of(total);
   }
-  *scale = step + sum(broken);
+  *scale = step;
 }
 
 inline void rows_quantized(const fuseline_linear& l, const Prepared& into, int64_t first, int64_t last) {

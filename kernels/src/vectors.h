@@ -95,6 +95,55 @@ inline Pair<T> select(Pair<M> mask, Pair<T> a, Pair<T> b) {
   return {select(mask.low, a.low, b.low), select(mask.high, a.high, b.high)};
 }
 
+// a * b + c, rounded once where the instruction set does that. Compilers would make it of a product and a sum in one copy of a
+// function and not in another, and results would depend on how rows are shared out: they are told not to (CMakeLists.txt).
+inline Floats fused(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(
+      _mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Floats>(
+      _mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+#elif defined(__aarch64__)
+  return reinterpret_cast<Floats>(
+      vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
+#else
+  return a * b + c;
+#endif
+}
+template <class T>
+inline Pair<T> fused(Pair<T> a, Pair<T> b, Pair<T> c) {
+  return {fused(a.low, b.low, c.low), fused(a.high, b.high, c.high)};
+}
+template <class T>
+inline T fused(T a, T b, float c) {
+  return fused(a, b, c - T{});
+}
+template <class T>
+inline T fused(T a, float b, T c) {
+  return fused(a, b - T{}, c);
+}
+
+// Whether a mask is set in any lane.
+inline bool any(Ints mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(mask), reinterpret_cast<__m512i>(mask)) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_epi8(reinterpret_cast<__m256i>(mask)) != 0;
+#elif defined(__aarch64__)
+  return vmaxvq_u32(reinterpret_cast<uint32x4_t>(mask)) != 0;
+#else
+  int32_t lanes[kRegister / sizeof(int32_t)], all = 0;
+  memcpy(lanes, &mask, sizeof mask);
+  for (int32_t lane : lanes) all |= lane;
+  return all != 0;
+#endif
+}
+template <class T>
+inline bool any(Pair<T> mask) {
+  return any(mask.low | mask.high);
+}
+
 // The same bits as another type.
 inline Ints bits_of(Floats x) { return reinterpret_cast<Ints>(x); }
 inline Floats floats_of(Ints x) { return reinterpret_cast<Floats>(x); }
@@ -212,12 +261,30 @@ inline void sums(const Vector (&v)[4], float* out) {
 }
 #endif
 
+#if defined(__AVX512F__)
+inline int32_t sum_of(Integers v) { return _mm512_reduce_add_epi32(reinterpret_cast<__m512i>(v)); }
+inline int32_t largest(Integers v) { return _mm512_reduce_max_epi32(reinterpret_cast<__m512i>(v)); }
+#else
 inline int32_t sum_of(Integers v) {
   int32_t lanes[kLanes];
   write(lanes, v);
   int32_t total = 0;
   for (int32_t lane : lanes) total += lane;
   return total;
+}
+inline int32_t largest(Integers v) {
+  int32_t lanes[kLanes];
+  write(lanes, v);
+  int32_t most = lanes[0];
+  for (int32_t lane : lanes) most = lane > most ? lane : most;
+  return most;
+}
+#endif
+
+inline Ints larger(Ints a, Ints b) { return a > b ? a : b; }
+template <class T>
+inline Pair<T> larger(Pair<T> a, Pair<T> b) {
+  return {larger(a.low, b.low), larger(a.high, b.high)};
 }
 
 // Whole numbers from -128 to 127, as bytes.
@@ -246,15 +313,6 @@ inline void store_bytes(int8_t* p, Integers v, int64_t n) {
   int8_t lanes[kLanes];
   write_bytes(lanes, v);
   memcpy(p, lanes, static_cast<size_t>(n));
-}
-
-// The largest; no lane may be NaN.
-inline float largest(Vector v) {
-  float lanes[kLanes];
-  write(lanes, v);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
-  return lanes[0];
 }
 
 #if defined(__AVX512F__)
@@ -350,16 +408,16 @@ inline Vector exponential(Vector x) {
   x = select(x > high, high, x);
   // x = n ln 2 + r, |r| <= ln 2 / 2; adding 1.5 * 2^23 rounds to a whole number. ln 2 in two parts keeps r exact.
   const Vector magic = splat(12582912.0f);
-  const Vector shifted = x * 1.44269504f + magic;
+  const Vector shifted = fused(x, 1.44269504f, magic);
   const Vector n = shifted - magic;
-  const Vector r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  const Vector r = fused(n, 2.12194440e-4f, fused(n, -0.693359375f, x));
   Vector p = splat(1 / 720.0f);
-  p = p * r + 1 / 120.0f;
-  p = p * r + 1 / 24.0f;
-  p = p * r + 1 / 6.0f;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
+  p = fused(p, r, 1 / 120.0f);
+  p = fused(p, r, 1 / 24.0f);
+  p = fused(p, r, 1 / 6.0f);
+  p = fused(p, r, 0.5f);
+  p = fused(p, r, 1.0f);
+  p = fused(p, r, 1.0f);
   const Integers power = (bits_of(shifted) - 0x4b400000 + 127) << 23;
   return select(x == x, p * floats_of(power), x);
 }
@@ -373,10 +431,10 @@ inline Vector error_function(Vector x) {
   const Vector size = absolute(x);
   const Vector t = 1.0f / (1.0f + 0.3275911f * size);
   Vector p = splat(1.061405429f);
-  p = p * t - 1.453152027f;
-  p = p * t + 1.421413741f;
-  p = p * t - 0.284496736f;
-  p = p * t + 0.254829592f;
+  p = fused(p, t, -1.453152027f);
+  p = fused(p, t, 1.421413741f);
+  p = fused(p, t, -0.284496736f);
+  p = fused(p, t, 0.254829592f);
   const Vector up = 1.0f - p * t * exponential(-size * size);
   return select(x < Vector{}, -up, up);
 }

@@ -63,7 +63,7 @@ fuseline_linear random_sizes(Random& random) {
   fuseline_linear l{};
   l.format = static_cast<int32_t>(random.whole(0, 3));
   l.activation = static_cast<int32_t>(random.whole(0, 4));
-  l.rows = random.chance(0.5) ? random.whole(0, 9) : random.whole(10, 20);
+  l.rows = random.chance(0.5) ? random.whole(0, 9) : random.whole(10, random.chance(0.3) ? 50 : 20);
   l.inputs = random.whole(1, random.chance(0.1) ? 700 : 90);
   l.outputs = random.whole(1, 80);
   l.padded = l.inputs;
