@@ -52,6 +52,7 @@ struct Avx2 {
     for (int half = 0; half < 2; ++half) {
       __m256i narrow[R];
       repeat<R>([&](int r) { narrow[r] = _mm256_setzero_si256(); });
+#pragma GCC unroll 1  // or the sums of all turns are wanted at once, for which there are no registers
       for (int pair = 0; pair < 4; ++pair) {
         const __m256i both = bytes(w + 64 * pair + 32 * half);
         const __m256i first = _mm256_and_si256(both, mask);
