@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -161,8 +162,15 @@ def tensors_of(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
 
 def _alike(tensors: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """What must be the same in all variants: all but whether a decoder reads a photo's keys and values as halves."""
+
+    def width(shape: Sequence[int | str]) -> int:
+        return math.prod(size for size in shape if isinstance(size, int))
+
     return {
-        kind: [{**each, "type": "float"} if crossing(each["name"]) else dict(each) for each in found]
+        kind: [
+            {"name": each["name"], "width": width(each["shape"])} if crossing(each["name"]) else dict(each)
+            for each in found
+        ]
         for kind, found in tensors.items()
     }
 

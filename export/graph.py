@@ -191,7 +191,7 @@ def layer_norm(g: Graph, x: str, weight_E: Array, bias_E: Array, epsilon: float,
     """float32[..., E] -> the same, normalized over the last dimension."""
     with g.scope(name):
         weight, bias = g.weight(f"{name}.weight", weight_E), g.weight(f"{name}.bias", bias_E)
-        return g.op("LayerNormalization", x, weight, bias, axis=-1, epsilon=epsilon)
+        return g.op("LayerNorm", x, weight, bias, epsilon=epsilon, domain=DOMAIN)
 
 
 # What a linear layer may end in, by a name that says which formula: gelu is x * Phi(x) (Hendrycks and Gimpel,
@@ -295,32 +295,42 @@ def cross_key_value(
     g.output(result, TensorProto.FLOAT, ["B", "S", weight_IE.shape[1]])
 
 
-def kept_type(scheme: Scheme) -> int:
-    """What a decoder reads cross-attention keys and values as: halves where its weights are less than float32 too.
+def keeps_halves(scheme: Scheme) -> bool:
+    """Whether a decoder reads cross-attention keys and values as halves: where its weights are less than float32 too.
 
     Every step reads them whole. Rounding them to 11 bits moves a logit far less than the weights' rounding does.
     """
-    return TensorProto.FLOAT if scheme == "fp32" else TensorProto.FLOAT16
+    return scheme != "fp32"
+
+
+def kept(scheme: Scheme, heads: int, head_size: int) -> tuple[int, list[int | str]]:
+    """The type and the shape of a photo's keys, and values, as a decoder of this scheme reads them.
+
+    Halves have the positions of a head together, which is the order they are read in.
+    """
+    if keeps_halves(scheme):
+        return TensorProto.FLOAT16, ["B", heads, "S", head_size]
+    return TensorProto.FLOAT, ["B", "S", heads * head_size]
 
 
 def cross_operator(scheme: Scheme) -> str:
-    """The name of the operator for it."""
-    return "CrossAttention" if kept_type(scheme) == TensorProto.FLOAT else "HalfCrossAttention"
+    """The name of the operator that attends to them."""
+    return "HalfCrossAttention" if keeps_halves(scheme) else "CrossAttention"
 
 
 def cross_attention(
     g: Graph,
     query_NE: str,
-    key_BSE: str,
-    value_BSE: str,
+    key: str,
+    value: str,
     heads: int,
     head_size: int,
     scale: float,
     scheme: Scheme = "fp32",
 ) -> str:
-    """Attend from the rows of each photo to that photo's one key and value, [B, S, E], which are not repeated.
+    """Attend from the rows of each photo to that photo's one key and value, as `kept` has them, which are not repeated.
 
     query: float32[N, E]; the rows of a photo lie together. Returns float32[N, E], heads side by side, before the output
     projection. Nothing is masked.
     """
-    return g.op(cross_operator(scheme), query_NE, key_BSE, value_BSE, heads=heads, scale=scale, domain=DOMAIN)
+    return g.op(cross_operator(scheme), query_NE, key, value, heads=heads, scale=scale, domain=DOMAIN)

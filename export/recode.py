@@ -6,6 +6,7 @@ What is stored anew: fused float layers (FloatLinear..., HalfLinear...) and the 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,10 +16,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from fuseline.errors import ExportError
-from fuseline.folder import crossing
 from fuseline.kernels.bodies import DOMAIN, add_bodies
 
-from .graph import cross_operator, kept_type
+from .graph import cross_operator, kept
 from .weights import FORMATS, Array, Scheme, restore, store
 
 LOGITS = "logits"
@@ -130,13 +130,16 @@ def recode(
 
 def _keep(model: onnx.ModelProto, scheme: Scheme) -> None:
     """Let a decoder read a photo's keys and values as the export's decoder of this scheme does."""
-    kept = kept_type(scheme)
-    for value in model.graph.input:
-        if crossing(value.name):
-            value.type.tensor_type.elem_type = kept
+    inputs = {value.name: value for value in model.graph.input}
     for node in model.graph.node:
-        if node.domain == DOMAIN and node.op_type.endswith("CrossAttention"):
-            node.op_type = cross_operator(scheme)
+        if node.domain != DOMAIN or not node.op_type.endswith("CrossAttention"):
+            continue
+        node.op_type = cross_operator(scheme)
+        heads = next(attribute.i for attribute in node.attribute if attribute.name == "heads")
+        for name in node.input[1:]:
+            found = [dim.dim_value for dim in inputs[name].type.tensor_type.shape.dim if dim.dim_value]
+            changed = helper.make_tensor_value_info(name, *kept(scheme, heads, math.prod(found) // heads))
+            inputs[name].CopyFrom(changed)
 
 
 def errors(

@@ -58,17 +58,20 @@ def beam_candidates(
 
 
 def to_halves(floats: Float32, halves: Float16) -> None:
-    """Write the nearest float16 of each number, of two equally near ones the even, of one too large infinity.
+    """Write a photo's keys or values as cross-attention keeps them: as halves, the positions of a head together.
 
-    What cross-attention keeps of a photo. Raises InputError unless both are contiguous arrays of one shape.
+    floats: float32[B, S, H x D]; halves: float16[B, H, S, D], written: the nearest of each number, of two equally near
+    ones the even, of one too large infinity. Raises InputError unless both are contiguous and of such shapes.
     """
-    types = floats.dtype == np.float32 and halves.dtype == np.float16
-    if not types or floats.shape != halves.shape or not (floats.flags.c_contiguous and halves.flags.c_contiguous):
-        raise InputError(
-            "to_halves takes contiguous arrays float32 and float16 of one shape, not "
-            f"{floats.dtype}{list(floats.shape)} and {halves.dtype}{list(halves.shape)}"
-        )
-    kernels().to_halves(floats, halves)
+    types = floats.dtype == np.float32 and halves.dtype == np.float16 and floats.ndim == 3 and halves.ndim == 4
+    if types and floats.flags.c_contiguous and halves.flags.c_contiguous and halves.shape[1] * halves.shape[3] > 0:
+        photos, heads, positions, size = halves.shape
+        if floats.shape == (photos, positions, heads * size):
+            return kernels().to_halves(floats, halves)
+    raise InputError(
+        "to_halves takes contiguous arrays float32[B, S, H x D] and float16[B, H, S, D], not "
+        f"{floats.dtype}{list(floats.shape)} and {halves.dtype}{list(halves.shape)}"
+    )
 
 
 def _check(wanted: str, given: object) -> None:

@@ -120,6 +120,13 @@ _EMBEDDINGS: Mapping[str, str] = {
         embedded = Mul(Sub(Cast<to = 1>(stored), zero_point), own_scale)""",
 }
 
+_LAYER_NORM = """
+    <domain: "fuseline", opset_import: ["" : 20]>
+    LayerNorm<epsilon>(x, scale, bias) => (y)
+    {
+        y = LayerNormalization<axis = -1, epsilon: float = @epsilon>(x, scale, bias)
+    }"""
+
 _SELF_ATTENTION = """
     <domain: "fuseline", opset_import: ["" : 20]>
     CachedSelfAttention<heads, scale>(qkv, past_key, past_value, position, beam_table)
@@ -167,20 +174,26 @@ _SELF_ATTENTION = """
         mixed = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_RHTD), together)
     }"""
 
-_CROSS_ATTENTION = """
+_QUERIES = """
         first = Constant<value = int64[1] {0}>()
         heads_0 = Constant<value_int: int = @heads>()
         heads_1 = Unsqueeze(heads_0, first)
         factor = Constant<value_float: float = @scale>()
         photos = Shape<end = 1>(key)
-        positions = Shape<start = 1, end = 2>(key)
-        size = Div(Shape<start = 2>(key), heads_1)
+        size = Div(Shape<start = 1>(query), heads_1)
         queries = Div(Shape<end = 1>(query), photos)
         of_query = Concat<axis = 0>(photos, queries, heads_1, size)
+        query_BHGD = Transpose<perm = [0, 2, 1, 3]>(Reshape<allowzero = 1>(query, of_query))"""
+# A photo's keys and values, of which halves have the positions of a head together.
+_KEPT_FLOATS = """
+        positions = Shape<start = 1, end = 2>(key)
         of_key = Concat<axis = 0>(photos, positions, heads_1, size)
-        query_BHGD = Transpose<perm = [0, 2, 1, 3]>(Reshape<allowzero = 1>(query, of_query))
         key_BHDS = Transpose<perm = [0, 2, 3, 1]>(Reshape<allowzero = 1>(key, of_key))
-        value_BHSD = Transpose<perm = [0, 2, 1, 3]>(Reshape<allowzero = 1>(value, of_key))
+        value_BHSD = Transpose<perm = [0, 2, 1, 3]>(Reshape<allowzero = 1>(value, of_key))"""
+_KEPT_HALVES = """
+        key_BHDS = Transpose<perm = [0, 1, 3, 2]>(Cast<to = 1>(key))
+        value_BHSD = Cast<to = 1>(value)"""
+_MIXED = """
         scores = Mul(MatMul(query_BHGD, key_BHDS), factor)
         mixed_BHGD = MatMul(Softmax<axis = -1>(scores), value_BHSD)
         mixed = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_BHGD), Shape(query))"""
@@ -190,7 +203,7 @@ def operators() -> tuple[str, ...]:
     """The names of all operators."""
     linears = tuple(f"{form}Linear{ending}" for form in FORMATS for ending in ENDINGS)
     embeddings = tuple(f"{form}Embedding" for form in TABLES)
-    return (*linears, *embeddings, "CachedSelfAttention", "CrossAttention", "HalfCrossAttention")
+    return (*linears, *embeddings, "LayerNorm", "CachedSelfAttention", "CrossAttention", "HalfCrossAttention")
 
 
 # A call among the arguments of another that has no call among its own.
@@ -217,6 +230,8 @@ def text(operator: str) -> str:
 
 
 def _source(operator: str) -> str:
+    if operator == "LayerNorm":
+        return _LAYER_NORM
     if operator == "CachedSelfAttention":
         return _SELF_ATTENTION
     if operator.endswith("CrossAttention"):
@@ -236,14 +251,10 @@ def _source(operator: str) -> str:
 
 
 def _cross_attention(half: bool) -> str:
-    inputs, widened = "key, value", ""
-    if half:
-        inputs = "key_f16, value_f16"
-        widened = "\n        key = Cast<to = 1>(key_f16)\n        value = Cast<to = 1>(value_f16)"
     return f"""
     <domain: "fuseline", opset_import: ["" : 20]>
-    {"Half" if half else ""}CrossAttention<heads, scale>(query, {inputs}) => (mixed)
-    {{{widened}{_CROSS_ATTENTION}
+    {"Half" if half else ""}CrossAttention<heads, scale>(query, key, value) => (mixed)
+    {{{_QUERIES}{_KEPT_HALVES if half else _KEPT_FLOATS}{_MIXED}
     }}"""
 
 

@@ -51,9 +51,10 @@ def beam_candidates(
 
 
 def to_halves(floats: Float32, halves: Float16) -> None:
-    """The nearest float16 of each number, of two equally near ones the even, of one too large infinity."""
+    """float32[B, S, H x D] as float16[B, H, S, D]: the nearest, of two equally near ones the even, or infinity."""
+    photos, heads, positions, size = halves.shape
     with np.errstate(over="ignore"):
-        halves[...] = floats
+        halves[...] = floats.reshape(photos, positions, heads, size).transpose(0, 2, 1, 3)
 
 
 def _logsumexp(logits: Float32, largest: Float32) -> Float32:

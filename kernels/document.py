@@ -38,6 +38,7 @@ row of x is rounded to 127 steps of its own scale first, so that a row's result 
 _SHOWN = (
     *(f"{form}Linear" for form in FORMATS),
     *(f"{form}Embedding" for form in TABLES),
+    "LayerNorm",
     "CachedSelfAttention",
     "CrossAttention",
     "HalfCrossAttention",
@@ -50,11 +51,13 @@ _ABOUT = {
     "FloatEmbedding": _TABLE.format("weight: float32[K, width, 16]"),
     "HalfEmbedding": _TABLE.format("weight: float16[K, width, 16]"),
     "Int8Embedding": _TABLE.format("weight: uint8[K, width / 4 rounded up, 16, 4]; scale: float32[vocabulary]"),
+    "LayerNorm": "x, y: float32[..., I]; scale, bias: float32[I]. Attributes: epsilon. ONNX's LayerNormalization of the last axis; "
+    "onnxruntime's own wakes its threads for a few rows, which takes longer than to compute them.",
     "CachedSelfAttention": "qkv: float32[R x T, 3 E]; past and present: float32[C, R, E], one memory where they are bound so; "
     "position: int64[1]; beam_table: int64[R, C]. Attributes: heads, scale. Causal among the T tokens.",
     "CrossAttention": "query: float32[R x T, E]; key, value: float32[B, S, E], shared by the R / B rows of a photo. "
     "Attributes: heads, scale.",
-    "HalfCrossAttention": "As CrossAttention, with key and value in float16, which halves what a step reads of them.",
+    "HalfCrossAttention": "As CrossAttention, with key, value: float16[B, H, S, D]: a step reads half as much, and in order.",
 }
 
 

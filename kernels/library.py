@@ -23,7 +23,7 @@ from fuseline.errors import InputError
 from . import definitions
 from .definitions import Float16, Float32, Int64
 
-ABI = 5  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
+ABI = 6  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
 FILE = "libfuseline_kernels.so"
 _OK = 0  # FUSELINE_OK
 _ITEM = 4  # bytes of a float32
@@ -98,6 +98,19 @@ class Portable:
         return first
 
 
+class _Kept(ctypes.Structure):
+    """fuseline_kept."""
+
+    _fields_ = (
+        ("photos", ctypes.c_int64),
+        ("positions", ctypes.c_int64),
+        ("heads", ctypes.c_int64),
+        ("head_size", ctypes.c_int64),
+        ("floats", ctypes.c_void_p),
+        ("halves", ctypes.c_void_p),
+    )
+
+
 class Native:
     """The library at `path`, which has the interface ABI. Raises OSError if it lacks a function all the same."""
 
@@ -116,7 +129,7 @@ class Native:
         self._top_candidates.argtypes = (pointer, *(size,) * 4, *(pointer,) * 3)
         chosen = (ctypes.c_int32, size, size)
         self._beam_candidates.argtypes = (pointer, *(size,) * 4, pointer, *chosen, *(pointer,) * 6)
-        self._to_halves.argtypes = (pointer, size, pointer)
+        self._to_halves.argtypes = (ctypes.POINTER(_Kept),)
         self._library = library
 
     @property
@@ -193,7 +206,8 @@ class Native:
         return sums, logprobs, tokens, rows
 
     def to_halves(self, floats: Float32, halves: Float16) -> None:
-        self._to_halves(floats.ctypes.data, floats.size, halves.ctypes.data)
+        photos, heads, positions, head_size = halves.shape
+        self._to_halves(_Kept(photos, positions, heads, head_size, floats.ctypes.data, halves.ctypes.data))
 
 
 def _in_rows(logits: Float32) -> tuple[Float32, int]:

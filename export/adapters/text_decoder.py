@@ -30,7 +30,7 @@ from ..graph import (
     cached_self_attention,
     cross_attention,
     cross_key_value,
-    kept_type,
+    kept,
     layer_norm,
     linear,
     lm_head,
@@ -212,7 +212,7 @@ class TextDecoder(ABC):
         embedded_RTE = decoder.embed(pen, Inputs(ids_RT, position_1, step), tokens, positions)
         hidden_NE = g.op("Reshape", embedded_RTE, g.ints(-1, sizes.width))
         for index in range(sizes.layers):
-            _declare_caches(g, index, sizes.width, scheme)
+            _declare_caches(g, index, sizes, scheme)
             with g.scope(f"layer.{index}"):
                 hidden_NE = decoder.layer(Layer(g, weights, scheme, sizes.epsilon, step, index), hidden_NE)
         shape_RTE = g.op("Concat", step.shape_RT, g.ints(sizes.width), axis=0)
@@ -338,11 +338,11 @@ def kv_names(time: str, layer: int, owner: str) -> tuple[str, str]:
     return f"{time}.{layer}.{owner}.key", f"{time}.{layer}.{owner}.value"
 
 
-def _declare_caches(g: Graph, layer: int, width: int, scheme: Scheme) -> None:
+def _declare_caches(g: Graph, layer: int, sizes: Sizes, scheme: Scheme) -> None:
     for name in kv_names("past_key_values", layer, "decoder"):
-        g.input(name, TensorProto.FLOAT, ["C", "R", width])
+        g.input(name, TensorProto.FLOAT, ["C", "R", sizes.width])
     for name in kv_names("past_key_values", layer, "encoder"):
-        g.input(name, kept_type(scheme), ["B", "S", width])
+        g.input(name, *kept(scheme, sizes.heads, sizes.head_size))
 
 
 def place(pen: Pen, embedded_RTE: str, positions_T: str, table_PE: Array, name: str) -> str:

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 /* Rises whenever a function here changes its meaning or its arguments, and when one is taken away. */
-#define FUSELINE_KERNELS_ABI 5
+#define FUSELINE_KERNELS_ABI 6
 
 #define FUSELINE_EXPORT __attribute__((visibility("default")))
 
@@ -139,6 +139,24 @@ typedef struct fuseline_embedding {
 /* Checks sizes, pointers, tokens and, in 8 bits, their scales, and writes the rows. */
 FUSELINE_EXPORT fuseline_status fuseline_embed(const fuseline_embedding* embedding);
 
+/* --- layer norms ------------------------------------------------------------------------------------------------- */
+
+/* Each row less its mean, over the square root of its variance and epsilon, times scale, plus bias (Ba, Kiros, Hinton,
+ * arXiv:1607.06450). A row with NaN or infinity becomes NaN. */
+typedef struct fuseline_layer_norm {
+  int64_t rows, width;
+  float epsilon;
+  const float* x;     /* [rows, width] */
+  const float* scale; /* [width] */
+  const float* bias;  /* [width] */
+  float* y;           /* as x; may be x's memory */
+} fuseline_layer_norm;
+
+/* Checks sizes and pointers. */
+FUSELINE_EXPORT fuseline_status fuseline_layer_norm_begin(const fuseline_layer_norm* norm);
+/* The rows [first, last), in any order and at once. */
+FUSELINE_EXPORT void fuseline_layer_norm_part(const fuseline_layer_norm* norm, int64_t first, int64_t last);
+
 /* --- attention --------------------------------------------------------------------------------------------------- */
 
 /* Queries of T tokens a row over a cache of fixed capacity, through the beam table: position p of row r lies in row
@@ -167,7 +185,7 @@ typedef struct fuseline_cross_attention {
   int64_t photos, queries, positions, heads, head_size; /* queries: of all photos */
   float scale;
   const float* query; /* [queries, heads * head_size] */
-  const void* key;    /* [photos, positions, heads * head_size] */
+  const void* key;    /* floats: [photos, positions, heads * head_size], halves: [photos, heads, positions, head_size] */
   const void* value;
   float* mixed; /* as query */
 } fuseline_cross_attention;
@@ -180,9 +198,15 @@ FUSELINE_EXPORT int64_t fuseline_cross_attention_scratch(const fuseline_cross_at
 FUSELINE_EXPORT void fuseline_cross_attention_part(const fuseline_cross_attention* attention, int64_t first,
                                                    int64_t last, float* scratch);
 
-/* n floats as halves, each the nearest, of two equally near ones the even; what is too large becomes infinite. What
- * cross-attention keeps of a photo, which every step reads. */
-FUSELINE_EXPORT fuseline_status fuseline_to_halves(const float* floats, int64_t n, uint16_t* halves);
+/* A photo's keys or values as cross-attention keeps them for every step to read. */
+typedef struct fuseline_kept {
+  int64_t photos, positions, heads, head_size;
+  const float* floats; /* [photos, positions, heads * head_size] */
+  uint16_t* halves;    /* [photos, heads, positions, head_size] */
+} fuseline_kept;
+
+/* Makes the halves, each the nearest, of two equally near ones the even; what is too large becomes infinite. */
+FUSELINE_EXPORT fuseline_status fuseline_to_halves(const fuseline_kept* kept);
 
 #ifdef __cplusplus
 }

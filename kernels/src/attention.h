@@ -17,8 +17,7 @@ inline int64_t whole(int64_t floats) { return (floats + 15) / 16 * 16; }
 typedef void SelfAttention(const fuseline_self_attention& a, int64_t first, int64_t last, float* scratch);
 typedef void CrossAttention(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch);
 
-// n floats as halves.
-typedef void ToHalves(const float* floats, int64_t n, uint16_t* halves);
+typedef void ToHalves(const fuseline_kept& kept);
 
 ToHalves to_halves_scalar, to_halves_avx2, to_halves_avx512, to_halves_neon;
 SelfAttention self_attention_scalar, self_attention_avx2, self_attention_avx512, self_attention_neon;

@@ -132,11 +132,12 @@ inline void self_attention(const fuseline_self_attention& a, int64_t first, int6
   }
 }
 
-// R queries of one photo, in some of its heads: 4, or 1 where fewer are left.
+// R queries of one photo, in some of its heads: 4, or 1 where fewer are left. stride: from one position's key or value to the
+// next one's.
 template <int R, class Kept>
 inline void cross_queries(const fuseline_cross_attention& a, const float* query, const Kept* key, const Kept* value,
-                          float* mixed, int64_t heads, float* scratch) {
-  const int64_t width = a.heads * a.head_size, room = whole(a.positions * R), ahead = kStretch * width;
+                          int64_t stride, float* mixed, int64_t heads, float* scratch) {
+  const int64_t width = a.heads * a.head_size, room = whole(a.positions * R), ahead = kStretch * stride;
   const auto stretches = [&](auto one) {
     for (int64_t p = 0; p < a.positions; p += kStretch) {
       const int64_t end = p + kStretch < a.positions ? p + kStretch : a.positions;
@@ -146,35 +147,37 @@ inline void cross_queries(const fuseline_cross_attention& a, const float* query,
   stretches([&](int64_t at, float* scores, int64_t p, int64_t end) {
     const float* q = query + at;
     const Kept* k = key + at;
-    if constexpr (R == 1) return score(q, a.head_size, p, end, a.scale, ahead, scores, [&](int64_t i) { return k + i * width; });
+    if constexpr (R == 1) return score(q, a.head_size, p, end, a.scale, ahead, scores, [&](int64_t i) { return k + i * stride; });
     for (; p < end; ++p)
-      dots<1>({q, q + width, q + 2 * width, q + 3 * width}, k + p * width, a.head_size, a.scale, ahead, scores + p * R);
+      dots<1>({q, q + width, q + 2 * width, q + 3 * width}, k + p * stride, a.head_size, a.scale, ahead, scores + p * R);
   });
   for (int64_t h = 0; h < heads; ++h) {
     fill(scratch + h * room, a.positions * R, room);
     softmax<R>(scratch + h * room, room);
   }
   stretches([&](int64_t at, const float* scores, int64_t p, int64_t end) {
-    const Kept* v = value + at + p * width;
-    mix_head<R>(scores + p * R, end - p, p == 0, mixed + at, width, a.head_size, ahead, [&](int64_t i) { return v + i * width; });
+    const Kept* v = value + at + p * stride;
+    mix_head<R>(scores + p * R, end - p, p == 0, mixed + at, width, a.head_size, ahead, [&](int64_t i) { return v + i * stride; });
   });
 }
 
-// Kept: what keys and values are kept in.
+// Kept: what keys and values are kept in. Halves have the positions of a head together, and are read head by head; floats
+// have the heads of a position together, and all that are asked for are read in one go.
 template <class Kept>
 inline void cross_jobs(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch) {
-  const int64_t width = a.heads * a.head_size, queries = a.queries / a.photos;
+  constexpr bool kHeadByHead = sizeof(Kept) == sizeof(uint16_t);
+  const int64_t width = a.heads * a.head_size, queries = a.queries / a.photos, stride = kHeadByHead ? a.head_size : width;
   const Kept *keys = static_cast<const Kept*>(a.key), *values = static_cast<const Kept*>(a.value);
   while (first < last) {  // heads of one photo after the other
     const int64_t photo = first / a.heads, begin = first % a.heads, end = last - photo * a.heads;
-    const int64_t heads = (end < a.heads ? end : a.heads) - begin;
-    const int64_t at = photo * a.positions * width + begin * a.head_size;
+    const int64_t heads = kHeadByHead ? 1 : (end < a.heads ? end : a.heads) - begin;
+    const int64_t at = photo * a.positions * width + begin * a.head_size * (kHeadByHead ? a.positions : 1);
     const auto of = [&](auto rows, int64_t q) { return rows + (photo * queries + q) * width + begin * a.head_size; };
     int64_t q = 0;
     for (; q + 4 <= queries; q += 4)
-      cross_queries<4>(a, of(a.query, q), keys + at, values + at, of(a.mixed, q), heads, scratch);
+      cross_queries<4>(a, of(a.query, q), keys + at, values + at, stride, of(a.mixed, q), heads, scratch);
     for (; q < queries; ++q)
-      cross_queries<1>(a, of(a.query, q), keys + at, values + at, of(a.mixed, q), heads, scratch);
+      cross_queries<1>(a, of(a.query, q), keys + at, values + at, stride, of(a.mixed, q), heads, scratch);
     first += heads;
   }
 }
@@ -183,8 +186,14 @@ inline void cross_attention(const fuseline_cross_attention& a, int64_t first, in
   a.format == FUSELINE_HALF ? cross_jobs<uint16_t>(a, first, last, scratch) : cross_jobs<float>(a, first, last, scratch);
 }
 
-inline void all_to_halves(const float* floats, int64_t n, uint16_t* halves) {
-  for (int64_t i = 0; i < n; i += kLanes) store(halves + i, load(floats + i, n - i), n - i);
+inline void kept_as_halves(const fuseline_kept& k) {
+  for (int64_t photo = 0; photo < k.photos; ++photo)
+    for (int64_t p = 0; p < k.positions; ++p)
+      for (int64_t h = 0; h < k.heads; ++h) {
+        const float* from = k.floats + ((photo * k.positions + p) * k.heads + h) * k.head_size;
+        uint16_t* to = k.halves + ((photo * k.heads + h) * k.positions + p) * k.head_size;
+        for (int64_t i = 0; i < k.head_size; i += kLanes) store(to + i, load(from + i, k.head_size - i), k.head_size - i);
+      }
 }
 
 }  // namespace

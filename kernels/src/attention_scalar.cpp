@@ -11,6 +11,6 @@ void cross_attention_scalar(const fuseline_cross_attention& a, int64_t first, in
   cross_attention(a, first, last, scratch);
 }
 
-void to_halves_scalar(const float* floats, int64_t n, uint16_t* halves) { all_to_halves(floats, n, halves); }
+void to_halves_scalar(const fuseline_kept& kept) { kept_as_halves(kept); }
 
 }  // namespace fuseline

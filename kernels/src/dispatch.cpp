@@ -6,6 +6,7 @@
 #include "beam_candidates.h"
 #include "cpu.h"
 #include "fuseline_kernels.h"
+#include "layer_norm.h"
 #include "linear.h"
 #include "top_candidates.h"
 
@@ -19,25 +20,26 @@ struct Isa {
   TopCandidates* top_candidates;
   QuantizeRows* quantize_rows;
   LinearBlocks* linear_blocks;
+  LayerNorm* layer_norm;
   SelfAttention* self_attention;
   CrossAttention* cross_attention;
   ToHalves* to_halves;
 };
 
 const Isa kIsas[] = {
-    {"scalar", [] { return true; }, top_candidates_scalar, quantize_rows_scalar, linear_blocks_scalar, self_attention_scalar,
-     cross_attention_scalar, to_halves_scalar},
+    {"scalar", [] { return true; }, top_candidates_scalar, quantize_rows_scalar, linear_blocks_scalar, layer_norm_scalar,
+     self_attention_scalar, cross_attention_scalar, to_halves_scalar},
 #ifdef FUSELINE_X86
-    {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, quantize_rows_avx2, linear_blocks_avx2, self_attention_avx2,
-     cross_attention_avx2, to_halves_avx2},
-    {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, self_attention_avx512,
-     cross_attention_avx512, to_halves_avx512},
-    {"amx", [] { return cpu().amx; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_amx, self_attention_avx512,
-     cross_attention_avx512, to_halves_avx512},
+    {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, quantize_rows_avx2, linear_blocks_avx2, layer_norm_avx2,
+     self_attention_avx2, cross_attention_avx2, to_halves_avx2},
+    {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, layer_norm_avx512,
+     self_attention_avx512, cross_attention_avx512, to_halves_avx512},
+    {"amx", [] { return cpu().amx; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_amx, layer_norm_avx512,
+     self_attention_avx512, cross_attention_avx512, to_halves_avx512},
 #endif
 #ifdef FUSELINE_ARM
-    {"neon", [] { return cpu().neon; }, top_candidates_neon, quantize_rows_neon, linear_blocks_neon, self_attention_neon,
-     cross_attention_neon, to_halves_neon},
+    {"neon", [] { return cpu().neon; }, top_candidates_neon, quantize_rows_neon, linear_blocks_neon, layer_norm_neon,
+     self_attention_neon, cross_attention_neon, to_halves_neon},
 #endif
 };
 
@@ -194,6 +196,17 @@ void fuseline_linear_part(const fuseline_linear* layer, void* scratch, int64_t f
   in_use().load()->linear_blocks(*layer, prepared(*layer, scratch), first, last);
 }
 
+fuseline_status fuseline_layer_norm_begin(const fuseline_layer_norm* n) {
+  if (n->rows < 0 || n->width < 1) return FUSELINE_BAD_ARGUMENT;
+  if (n->rows == 0) return FUSELINE_OK;
+  const bool there = n->x != nullptr && n->scale != nullptr && n->bias != nullptr && n->y != nullptr;
+  return there ? FUSELINE_OK : FUSELINE_BAD_ARGUMENT;
+}
+
+void fuseline_layer_norm_part(const fuseline_layer_norm* norm, int64_t first, int64_t last) {
+  in_use().load()->layer_norm(*norm, first, last);
+}
+
 fuseline_status fuseline_self_attention_begin(const fuseline_self_attention* a) {
   if (a->rows < 0 || a->tokens < 1 || a->heads < 1 || a->head_size < 1 || a->capacity < 0 || a->position < 0)
     return FUSELINE_BAD_ARGUMENT;
@@ -240,10 +253,10 @@ void fuseline_cross_attention_part(const fuseline_cross_attention* a, int64_t fi
   if (first < last) in_use().load()->cross_attention(*a, first, last, scratch);
 }
 
-fuseline_status fuseline_to_halves(const float* floats, int64_t n, uint16_t* halves) {
-  if (n < 0) return FUSELINE_BAD_ARGUMENT;
-  if (n == 0) return FUSELINE_OK;
-  if (floats == nullptr || halves == nullptr) return FUSELINE_BAD_ARGUMENT;
-  in_use().load()->to_halves(floats, n, halves);
+fuseline_status fuseline_to_halves(const fuseline_kept* k) {
+  if (k->photos < 0 || k->positions < 0 || k->heads < 1 || k->head_size < 1) return FUSELINE_BAD_ARGUMENT;
+  if (k->photos == 0 || k->positions == 0) return FUSELINE_OK;
+  if (k->floats == nullptr || k->halves == nullptr) return FUSELINE_BAD_ARGUMENT;
+  in_use().load()->to_halves(*k);
   return FUSELINE_OK;
 }

@@ -45,6 +45,7 @@ struct Node {
   int64_t heads = 0;
   float scale = 0;
   int64_t vocabulary = 0, width = 0;
+  float epsilon = 0;
   char name[128] = "";
   mutable std::atomic<const void*> checked{nullptr};  // the scales that were seen to be good; weights do not change
 };
@@ -123,12 +124,13 @@ constexpr const char* kEndings[] = {"", "Relu", "Gelu", "GeluTanh", "QuickGelu",
 constexpr int kEndingCount = 6, kAdd = 5;
 constexpr int kLinears = 4 * kEndingCount;
 constexpr int kEmbeddings = 3;  // of all formats but the last
-constexpr int kSelfAttention = kLinears + kEmbeddings, kCrossAttention = kSelfAttention + 1;
+constexpr int kLayerNorm = kLinears + kEmbeddings;
+constexpr int kSelfAttention = kLayerNorm + 1, kCrossAttention = kSelfAttention + 1;
 constexpr int kHalfCrossAttention = kCrossAttention + 1, kOperators = kHalfCrossAttention + 1;
 
-constexpr const char* kAttentions[] = {"CachedSelfAttention", "CrossAttention", "HalfCrossAttention"};
+constexpr const char* kOthers[] = {"LayerNorm", "CachedSelfAttention", "CrossAttention", "HalfCrossAttention"};
 
-bool embeds(int kind) { return kind >= kLinears && kind < kSelfAttention; }
+bool embeds(int kind) { return kind >= kLinears && kind < kLayerNorm; }
 int format_of(int kind) { return embeds(kind) ? kind - kLinears : kind / kEndingCount; }
 int ending_of(int kind) { return kind % kEndingCount; }
 bool quantized(int kind) { return format_of(kind) == FUSELINE_INT8 || format_of(kind) == FUSELINE_INT4; }
@@ -234,6 +236,30 @@ OrtStatus* compute_embedding(const Node& node, OrtKernelContext* context) {
   }
 }
 
+OrtStatus* compute_layer_norm(const Node& node, OrtKernelContext* context) {
+  Tensor x, scale, bias;
+  TRY(take(node, context, 0, &x));
+  TRY(take(node, context, 1, &scale));
+  TRY(take(node, context, 2, &bias));
+  if (x.shape.rank < 1 || !same(scale.shape, {x.shape.last()}) || !same(bias.shape, {x.shape.last()}))
+    return refuse(node, "scale and bias do not fit x");
+  void* y = nullptr;
+  TRY(make(node, context, 0, x.shape, &y));
+  fuseline_layer_norm n{};
+  n.width = x.shape.last();
+  if (n.width == 0) return nullptr;
+  n.rows = x.shape.elements() / n.width;
+  n.epsilon = node.epsilon;
+  n.x = static_cast<const float*>(x.data);
+  n.scale = static_cast<const float*>(scale.data);
+  n.bias = static_cast<const float*>(bias.data);
+  n.y = static_cast<float*>(y);
+  if (fuseline_layer_norm_begin(&n) != FUSELINE_OK) return refuse(node, "x, scale and bias must have memory");
+  return in_parts(node, context, n.rows, x.shape.elements() * 4, [&](int64_t first, int64_t last) {
+    if (first < last) fuseline_layer_norm_part(&n, first, last);
+  });
+}
+
 // What binding in place saves: where the caches are not the same memory, all of it is copied.
 void copy_cache(const Tensor& past, void* present) {
   if (past.data != present) memcpy(present, past.data, static_cast<size_t>(past.shape.elements()) * sizeof(float));
@@ -285,21 +311,29 @@ OrtStatus* compute_self_attention(const Node& node, OrtKernelContext* context) {
   });
 }
 
+// Whether queries [n, width] can attend to keys and values [photos, positions, width], or as halves [photos, heads, positions,
+// head_size].
+bool attend(const Node& node, const Shape& query, const Shape& key, const Shape& value, bool halves) {
+  if (query.rank != 2 || query.of[1] % node.heads != 0 || !value.is(key.rank, key.of)) return false;
+  if (!halves) return key.rank == 3 && key.of[2] == query.of[1];
+  return key.rank == 4 && key.of[1] == node.heads && key.of[3] == query.of[1] / node.heads;
+}
+
 OrtStatus* compute_cross_attention(const Node& node, OrtKernelContext* context) {
   Tensor query, key, value;
   TRY(take(node, context, 0, &query));
   TRY(take(node, context, 1, &key));
   TRY(take(node, context, 2, &value));
-  if (query.shape.rank != 2 || key.shape.rank != 3 || !value.shape.is(3, key.shape.of) ||
-      key.shape.of[2] != query.shape.of[1] || query.shape.of[1] % node.heads != 0)
+  const bool halves = node.kind == kHalfCrossAttention;
+  if (!attend(node, query.shape, key.shape, value.shape, halves))
     return refuse(node, "the shapes of query, key and value do not go together");
   void* mixed = nullptr;
   TRY(make(node, context, 0, query.shape, &mixed));
   fuseline_cross_attention a{};
-  a.format = node.kind == kHalfCrossAttention ? FUSELINE_HALF : FUSELINE_FLOAT;
+  a.format = halves ? FUSELINE_HALF : FUSELINE_FLOAT;
   a.photos = key.shape.of[0];
   a.queries = query.shape.of[0];
-  a.positions = key.shape.of[1];
+  a.positions = key.shape.of[halves ? 2 : 1];
   a.heads = node.heads;
   a.head_size = query.shape.of[1] / node.heads;
   a.scale = node.scale;
@@ -310,7 +344,7 @@ OrtStatus* compute_cross_attention(const Node& node, OrtKernelContext* context) 
   if (a.queries == 0) return nullptr;
   if (fuseline_cross_attention_begin(&a) != FUSELINE_OK)
     return refuse(node, "every photo must have as many rows as the others, and positions to attend to");
-  const int64_t bytes = key.shape.elements() * (a.format == FUSELINE_HALF ? 4 : 8);
+  const int64_t bytes = key.shape.elements() * (halves ? 4 : 8);
   return in_parts(node, context, a.photos * a.heads, bytes, [&](int64_t first, int64_t last) {
     const Scratch scores(fuseline_cross_attention_scratch(&a) * (last - first) * 4);
     if (first < last) fuseline_cross_attention_part(&a, first, last, static_cast<float*>(scores.data));
@@ -327,6 +361,7 @@ const Operator& self(const OrtCustomOp* op) { return *static_cast<const Operator
 size_t inputs_of(int kind) {
   if (kind == kSelfAttention) return 5;
   if (kind >= kCrossAttention) return 3;
+  if (kind == kLayerNorm) return 3;
   if (embeds(kind)) return quantized(kind) ? 3 : 2;
   return 3 + (quantized(kind) ? 1 : 0) + (ending_of(kind) == kAdd ? 1 : 0);
 }
@@ -334,6 +369,7 @@ size_t inputs_of(int kind) {
 int type_of_input(int kind, size_t index) {
   if (kind == kSelfAttention) return index >= 3 ? kInt64 : kFloat;
   if (kind >= kCrossAttention) return kind == kHalfCrossAttention && index > 0 ? kFloat16 : kFloat;
+  if (kind == kLayerNorm) return kFloat;
   if (embeds(kind) && index == 0) return kInt64;
   if (index == 1) return quantized(kind) ? kUint8 : format_of(kind) == FUSELINE_HALF ? kFloat16 : kFloat;
   return index == 2 && format_of(kind) == FUSELINE_INT4 ? kFloat16 : kFloat;
@@ -346,6 +382,10 @@ OrtStatus* read_attributes(const OrtKernelInfo* info, Node* node) {
     TRY(node->api.attribute(info, "width", &node->width));
     const bool good = node->vocabulary >= 1 && node->width >= 1;
     return good ? nullptr : refuse(*node, "vocabulary and width must be at least 1");
+  }
+  if (node->kind == kLayerNorm) {
+    TRY(node->api.attribute(info, "epsilon", &node->epsilon));
+    return node->epsilon >= 0 ? nullptr : refuse(*node, "epsilon must not be negative");
   }
   TRY(node->api.attribute(info, "heads", &node->heads));
   TRY(node->api.attribute(info, "scale", &node->scale));
@@ -373,6 +413,7 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   const Node& node = *static_cast<const Node*>(kernel);
   if (node.kind == kSelfAttention) return compute_self_attention(node, context);
   if (node.kind >= kCrossAttention) return compute_cross_attention(node, context);
+  if (node.kind == kLayerNorm) return compute_layer_norm(node, context);
   if (embeds(node.kind)) return compute_embedding(node, context);
   return compute_linear(node, context);
 }
@@ -389,7 +430,7 @@ struct Operators {
       else if (embeds(kind))
         snprintf(op.name, sizeof op.name, "%sEmbedding", kFormats[format_of(kind)]);
       else
-        snprintf(op.name, sizeof op.name, "%s", kAttentions[kind - kSelfAttention]);
+        snprintf(op.name, sizeof op.name, "%s", kOthers[kind - kLayerNorm]);
       op.version = kApiVersion;
       op.GetName = [](const OrtCustomOp* o) { return self(o).name; };
       op.GetExecutionProviderType = [](const OrtCustomOp*) { return "CPUExecutionProvider"; };

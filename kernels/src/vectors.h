@@ -205,6 +205,13 @@ inline Vector load(const float* p, int64_t n) {
   return load(lanes);
 }
 
+// The first n elements, the rest zero.
+inline Vector first_of(Vector v, int64_t n) {
+  float lanes[kLanes];
+  write(lanes, v);
+  return load(lanes, n);
+}
+
 inline void store(float* p, Vector v, int64_t n) {
   if (n >= kLanes) return write(p, v);
   float lanes[kLanes];

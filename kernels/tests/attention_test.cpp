@@ -166,8 +166,14 @@ struct CrossAttention {
   void fill_kept(Random& random) {
     for (auto [floats, halves] : {std::pair{&key, &half_key}, std::pair{&value, &half_value}}) {
       fill(random, *floats);
-      fuseline_to_halves(floats->data(), floats->size(), halves->data());
-      for (int64_t i = 0; i < floats->size(); ++i) (*floats)[i] = static_cast<float>(testing::half_value((*halves)[i]));
+      const fuseline_kept kept{a.photos, a.positions, a.heads, a.head_size, floats->data(), halves->data()};
+      expect(fuseline_to_halves(&kept) == FUSELINE_OK, "halves are refused");
+      for (int64_t i = 0; i < floats->size(); ++i) {  // whose positions of a head lie together
+        const int64_t d = i % a.head_size, head = i % width / a.head_size, position = i / width % a.positions;
+        const int64_t photo = i / width / a.positions;
+        const int64_t at = ((photo * a.heads + head) * a.positions + position) * a.head_size + d;
+        (*floats)[i] = static_cast<float>(testing::half_value((*halves)[at]));
+      }
     }
   }
   void compute(int threads) {
@@ -274,6 +280,20 @@ void test_refusals() {
   bad([](fuseline_cross_attention& a) { a.key = nullptr; });
   bad([](fuseline_cross_attention& a) { a.value = nullptr; });
   bad([](fuseline_cross_attention& a) { a.mixed = nullptr; });
+
+  NOW("halves that are none");
+  const fuseline_kept good{2, 3, 2, 2, cross.key.data(), cross.half_key.data()};
+  const auto unkept = [&](auto change) {
+    fuseline_kept kept = good;
+    change(kept);
+    expect(fuseline_to_halves(&kept) == FUSELINE_BAD_ARGUMENT, "they are taken");
+  };
+  unkept([](fuseline_kept& k) { k.photos = -1; });
+  unkept([](fuseline_kept& k) { k.positions = -1; });
+  unkept([](fuseline_kept& k) { k.heads = 0; });
+  unkept([](fuseline_kept& k) { k.head_size = 0; });
+  unkept([](fuseline_kept& k) { k.floats = nullptr; });
+  unkept([](fuseline_kept& k) { k.halves = nullptr; });
 }
 
 }  // namespace

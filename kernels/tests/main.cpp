@@ -85,6 +85,7 @@ int main(int count, char** arguments) {
     expect(fuseline_use_isa(isa.c_str()) == FUSELINE_OK, "%s cannot be used", isa.c_str());
     Random random(numbers[0]);
     test_linear(random, cases);
+    test_layer_norm(random, cases);
     test_attention(random, cases);
     test_top_candidates(random, cases);
     std::printf("%s: %d cases of each kernel\n", isa.c_str(), cases);

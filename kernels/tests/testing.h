@@ -119,6 +119,7 @@ void in_parts(int64_t total, int threads, const Job& job) {
 
 // Each computes some hundred random cases on the instruction set in use.
 void test_linear(Random& random, int cases);
+void test_layer_norm(Random& random, int cases);
 void test_attention(Random& random, int cases);
 void test_top_candidates(Random& random, int cases);
 

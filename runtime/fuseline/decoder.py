@@ -38,7 +38,8 @@ NO_ATTENTIONS = (
 class Encoded:
     """What the decoder reads of B photos: cross-attention K/V, float32[B, S, E] each, by the graphs' names.
 
-    A decoder that reads halves makes them itself, so that any variant's encoder goes with any variant's decoder.
+    A decoder that reads halves, float16[B, H, S, D], makes them itself, so that any variant's encoder goes with any
+    variant's decoder.
     """
 
     batch: int
@@ -222,10 +223,11 @@ class _Buffers:
         """A photo's key or value in the type that the graph reads: floats become halves where it reads those."""
         if self._types[name] != HALVES or value.data_type() == HALVES:
             return value
-        floats = value.numpy()
+        floats, sizes = value.numpy(), self._sizes
+        shape = (len(floats), sizes.heads, floats.shape[1], sizes.head_size)
         kept = self._halves.get(name)
-        if kept is None or kept.shape != floats.shape:  # the next caption has its halves in the same memory
-            kept = self._halves[name] = np.empty(floats.shape, np.float16)
+        if kept is None or kept.shape != shape:  # the next caption has its halves in the same memory
+            kept = self._halves[name] = np.empty(shape, np.float16)
         to_halves(floats, kept)
         return _shared(kept)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -212,7 +212,9 @@ def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:
             other = by_name.pop(tensor.name, None)
             if other is None:
                 problems.append(f"{graph} {kind} {tensor.name} is missing")
-            elif tensor.type != other.type and not (kind == "input" and _kept(tensor, other)):
+            elif kind == "input" and _kept(tensor, other):
+                continue
+            elif tensor.type != other.type:
                 problems.append(f"{graph} {kind} {tensor.name} is {other.type} and must be {tensor.type}")
             elif not _fits(tensor.shape, other.shape):
                 shapes = f"{_written(other.shape)} and must be {_written(tensor.shape)}"
@@ -222,8 +224,16 @@ def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:
 
 
 def _kept(one: Tensor, other: Tensor) -> bool:
-    """Whether both are a photo's keys or values, which each variant's decoder reads as floats or as halves."""
-    return crossing(one.name) and {one.type, other.type} == {"float32", "float16"}
+    """Whether both are a photo's keys or values, one as floats [B, S, H x D], the other as halves [B, H, S, D].
+
+    Each variant's decoder reads them as its own weights suggest.
+    """
+    by_type = {tensor.type: tensor.shape for tensor in (one, other)}
+    if not crossing(one.name) or by_type.keys() != {"float32", "float16"}:
+        return False
+    floats, halves = by_type["float32"], by_type["float16"]
+    widths = [prod(size for size in shape if isinstance(size, int)) for shape in (floats, halves)]
+    return (len(floats), len(halves)) == (3, 4) and widths[0] == widths[1]
 
 
 def _fits(expected: tuple[int | str, ...], found: tuple[int | str, ...]) -> bool:

@@ -59,8 +59,12 @@ class Hypotheses:
             for value in self.session.get_inputs()
             if ".decoder." in value.name
         }
-        halves = {value.name for value in self.session.get_inputs() if value.type == "tensor(float16)"}
-        self.cross = {k: kept.astype(np.float16) if k in halves else kept for k, kept in self.cross.items()}
+        self.cross = dict(self.cross)  # which other hypotheses have too
+        for value in self.session.get_inputs():
+            if value.type == "tensor(float16)":
+                floats_BSE, heads = self.cross[value.name], value.shape[1]
+                floats_BSHD = floats_BSE.reshape(*floats_BSE.shape[:2], heads, -1)
+                self.cross[value.name] = floats_BSHD.transpose(0, 2, 1, 3).astype(np.float16, order="C")
         self.tokens = np.zeros((self.rows, 0), np.int64)
 
     def feeds(self, tokens: Array) -> dict[str, Array]:

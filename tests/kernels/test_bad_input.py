@@ -230,3 +230,36 @@ def test_heads_and_scale(attributes: dict[str, float], reason: str) -> None:
     for operator, feed, outputs in (("CrossAttention", CROSS, 1), ("CachedSelfAttention", CACHED, 3)):
         with pytest.raises(Exception, match=f"the node {NAME}: .*{reason}"):
             run(operator, feed, outputs, **attributes)
+
+
+NORM = {"x": zeros(3, 8), "scale": zeros(8), "bias": zeros(8)}
+
+
+def test_a_good_norm_runs() -> None:
+    [y] = run("LayerNorm", NORM, epsilon=1e-5)
+    assert y.shape == (3, 8)
+    assert run("LayerNorm", {"x": zeros(3, 0), "scale": zeros(0), "bias": zeros(0)}, epsilon=1e-5)[0].shape == (3, 0)
+
+
+@pytest.mark.parametrize("changes", [{"x": zeros(3, 9)}, {"x": zeros()}, {"scale": zeros(7)}, {"bias": zeros(1, 8)}])
+def test_norms_that_do_not_fit(changes: dict[str, Array]) -> None:
+    with pytest.raises(Exception, match=f"the node {NAME}: scale and bias do not fit x"):
+        run("LayerNorm", NORM | changes, epsilon=1e-5)
+
+
+@pytest.mark.parametrize("epsilon", [-1e-5, float("nan")])
+def test_a_norm_whose_epsilon_is_none(epsilon: float) -> None:
+    with pytest.raises(Exception, match="epsilon must not be negative"):
+        run("LayerNorm", NORM, epsilon=epsilon)
+
+
+HALVES = {"query": zeros(4, 6), "key": np.zeros((2, 3, 5, 2), np.float16), "value": np.zeros((2, 3, 5, 2), np.float16)}
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 6), (2, 2, 5, 2), (2, 3, 5, 3), (2, 5, 3, 2)])
+def test_halves_that_do_not_fit(shape: tuple[int, ...]) -> None:
+    [mixed] = run("HalfCrossAttention", HALVES, heads=3, scale=1.0)
+    assert mixed.shape == (4, 6)
+    changed = np.zeros(shape, np.float16)
+    with pytest.raises(Exception, match=f"the node {NAME}: the shapes of query, key and value do not go together"):
+        run("HalfCrossAttention", HALVES | {"key": changed, "value": changed}, heads=3, scale=1.0)

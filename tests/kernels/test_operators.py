@@ -27,6 +27,8 @@ from fuseline.export.graph import (
     cached_self_attention,
     cross_attention,
     embedding,
+    kept,
+    layer_norm,
     linear,
     model_of,
     table,
@@ -237,6 +239,43 @@ def test_a_token_out_of_range_is_refused_by_the_body_too() -> None:
             embed(np.array([[97]]), np.zeros((97, 8), np.float32), scheme, fused=False)
 
 
+# Layer norms --------------------------------------------------------------------------------------
+
+
+def check_layer_norm(rows: int, tokens: int, width: int, mean: float, seed: int, threads: int = 2) -> None:
+    rng = np.random.default_rng(seed)
+    x = (mean + rng.normal(size=(rows, tokens, width)) * rng.uniform(0.01, 10)).astype(np.float32)
+    weight, bias = (rng.normal(size=width).astype(np.float32) for _ in range(2))
+    g = _new_graph("norm")
+    normal = layer_norm(g, g.input("x", TensorProto.FLOAT, ["R", "T", "E"]), weight, bias, 1e-5, "ln")
+    g.output(normal, TensorProto.FLOAT, ["R", "T", "E"])
+    [found], [of_body] = run(g, {"x": x}, fused=True, threads=threads), run(g, {"x": x}, fused=False)
+    away = x - x.mean(-1, keepdims=True, dtype=np.float64)
+    deviation = np.sqrt(np.square(away).mean(-1, keepdims=True) + 1e-5)
+    wanted = away / deviation * weight + bias
+    atol = 1e-5 + 1e-6 * float((abs(mean) / deviation).max(initial=0))  # what float32 leaves of a large mean
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=atol)
+    # onnxruntime takes the mean square less the square of the mean, which costs digits where the mean is large.
+    np.testing.assert_allclose(found, of_body, rtol=1e-4, atol=1e-4 if mean == 0 else 0.1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "tokens", "width"), [(4, 1, 768), (1, 1, 1), (3, 2, 33), (0, 1, 5), (2, 1, 64), (1, 197, 768), (2, 3, 15)]
+)
+@pytest.mark.parametrize("mean", [0, 3])
+def test_layer_norm(isa: str, rows: int, tokens: int, width: int, mean: float) -> None:
+    check_layer_norm(rows, tokens, width, mean, seed=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_random_layer_norms(data: st.DataObject) -> None:
+    rows, tokens, width = (data.draw(st.integers(1, most)) for most in (40, 5, 900))
+    threads, seed = data.draw(st.integers(1, 2)), data.draw(st.integers(0, 2**32))
+    with using(data.draw(st.sampled_from(ISAS))):
+        check_layer_norm(rows, tokens, width, 0, seed, threads)
+
+
 # Attention ----------------------------------------------------------------------------------------
 
 SELF = [(4, 1, 3, 8, 9, 5), (2, 4, 2, 64, 7, 0), (1, 1, 5, 7, 4, 3), (3, 2, 1, 80, 6, 2)]
@@ -334,18 +373,18 @@ def test_bad_input_of_self_attention_is_refused_by_the_node(changes: dict[str, A
 def cross_graph(heads: int, size: int, half: bool = False) -> Graph:
     g, width = _new_graph("attention"), heads * size
     query = g.input("query", TensorProto.FLOAT, ["N", width])
-    kept = TensorProto.FLOAT16 if half else TensorProto.FLOAT
-    key, value = (g.input(name, kept, ["B", "S", width]) for name in ("key", "value"))
-    mixed = cross_attention(g, query, key, value, heads, size, size**-0.5, "fp16" if half else "fp32")
+    scheme: Scheme = "fp16" if half else "fp32"
+    key, value = (g.input(name, *kept(scheme, heads, size)) for name in ("key", "value"))
+    mixed = cross_attention(g, query, key, value, heads, size, size**-0.5, scheme)
     g.output(mixed, TensorProto.FLOAT, ["N", width])
     return g
 
 
-def cross_feed(photos: int, beams: int, positions: int, width: int, half: bool = False) -> dict[str, Array]:
-    rng = np.random.default_rng(width)
-    kept = np.float16 if half else np.float32
-    query = rng.normal(size=(photos * beams, width)).astype(np.float32)
-    key, value = (rng.normal(size=(photos, positions, width)).astype(kept) for _ in range(2))
+def cross_feed(photos: int, beams: int, positions: int, heads: int, size: int, half: bool = False) -> dict[str, Array]:
+    rng = np.random.default_rng(heads * size)
+    query = rng.normal(size=(photos * beams, heads * size)).astype(np.float32)
+    shape = (photos, heads, positions, size) if half else (photos, positions, heads * size)
+    key, value = (rng.normal(size=shape).astype(np.float16 if half else np.float32) for _ in range(2))
     return {"query": query, "key": key, "value": value}
 
 
@@ -366,22 +405,23 @@ def test_random_cross_attention(data: st.DataObject) -> None:
 
 
 def check_cross_attention(photos: int, beams: int, positions: int, heads: int, size: int, half: bool) -> None:
-    g, feed = cross_graph(heads, size, half), cross_feed(photos, beams, positions, heads * size, half)
+    g, feed = cross_graph(heads, size, half), cross_feed(photos, beams, positions, heads, size, half)
     [found], [of_body] = run(g, feed, fused=True), run(g, feed, fused=False)
     np.testing.assert_allclose(found, of_body, rtol=1e-5, atol=2e-6)
     for n in range(photos * beams):
         for h in range(heads):
             part = slice(h * size, (h + 1) * size)
-            keys, values = (feed[name][n // beams, :, part].astype(np.float64) for name in ("key", "value"))
+            of_photo = [feed[name][n // beams].astype(np.float64) for name in ("key", "value")]
+            keys, values = (each[h] if half else each[:, part] for each in of_photo)
             wanted = softmax(keys @ feed["query"][n, part] * size**-0.5) @ values
             np.testing.assert_allclose(found[n, part], wanted, rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("half", [False, True])
 def test_bad_input_of_cross_attention_is_refused_by_the_node(isa: str, half: bool) -> None:
-    feed = cross_feed(3, 2, 5, 21, half)
+    feed = cross_feed(3, 2, 5, 3, 7, half)
     rows = {"query": np.zeros((7, 21), np.float32)}  # not a multiple of the photos
-    none = {name: feed[name][:, :0] for name in ("key", "value")}
+    none = {name: feed[name][:, :, :0] if half else feed[name][:, :0] for name in ("key", "value")}
     for changes in (rows, none):
         with pytest.raises(Exception, match="the node (Half)?CrossAttention: .*as many rows as the others"):
             run(cross_graph(3, 7, half), feed | changes, fused=True)

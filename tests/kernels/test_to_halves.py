@@ -22,34 +22,44 @@ def hard_cases() -> np.ndarray:
 @pytest.mark.usefixtures("kernels")
 def test_every_number_becomes_the_half_that_numpy_makes_of_it() -> None:
     floats = hard_cases()
-    found = np.empty(floats.shape, np.float16)
-    to_halves(floats, found)
+    found = np.empty((1, 1, floats.size, 1), np.float16)
+    to_halves(floats.reshape(1, -1, 1), found)
     with np.errstate(over="ignore", invalid="ignore"):
         expected = floats.astype(np.float16)
     nan = np.isnan(floats)
-    assert np.isnan(found[nan]).all()
-    np.testing.assert_array_equal(found[~nan].view(np.uint16), expected[~nan].view(np.uint16))
+    assert np.isnan(found.ravel()[nan]).all()
+    np.testing.assert_array_equal(found.ravel()[~nan].view(np.uint16), expected[~nan].view(np.uint16))
 
 
 @pytest.mark.usefixtures("kernels")
-@pytest.mark.parametrize("shape", [(0,), (1,), (15,), (16,), (17,), (2, 3, 5), (1, 7, 33)])
-def test_nothing_is_written_beyond_the_end(shape: tuple[int, ...]) -> None:
-    floats = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+@pytest.mark.parametrize(
+    ("photos", "heads", "positions", "size"),
+    [(0, 1, 3, 4), (2, 3, 0, 4), (1, 1, 1, 1), (1, 2, 3, 15), (2, 3, 5, 16), (3, 1, 4, 17), (1, 12, 197, 64)],
+)
+def test_the_positions_of_a_head_lie_together(photos: int, heads: int, positions: int, size: int) -> None:
+    floats = np.random.default_rng(1).normal(size=(photos, positions, heads * size)).astype(np.float32)
     around = np.full(floats.size + 40, 7, np.float16)
-    to_halves(floats, around[20 : 20 + floats.size].reshape(shape))
-    np.testing.assert_array_equal(around[20 : 20 + floats.size], floats.ravel().astype(np.float16))
+    to_halves(floats, around[20 : 20 + floats.size].reshape(photos, heads, positions, size))
+    expected = floats.reshape(photos, positions, heads, size).transpose(0, 2, 1, 3).astype(np.float16)
+    np.testing.assert_array_equal(around[20 : 20 + floats.size], expected.ravel())
     assert (around[:20] == 7).all() and (around[20 + floats.size :] == 7).all()
 
 
 @pytest.mark.parametrize(
     ("floats", "halves"),
     [
-        (np.zeros(3, np.float64), np.zeros(3, np.float16)),
-        (np.zeros(3, np.float32), np.zeros(3, np.uint16)),
-        (np.zeros(3, np.float32), np.zeros(4, np.float16)),
-        (np.zeros(6, np.float32)[::2], np.zeros(3, np.float16)),
+        (np.zeros((1, 3, 2), np.float64), np.zeros((1, 2, 3, 1), np.float16)),
+        (np.zeros((1, 3, 2), np.float32), np.zeros((1, 2, 3, 1), np.uint16)),
+        (np.zeros((1, 3, 2), np.float32), np.zeros((1, 2, 2, 1), np.float16)),
+        (np.zeros((1, 3, 2), np.float32), np.zeros((1, 1, 3, 1), np.float16)),
+        (np.zeros((1, 3, 2), np.float32), np.zeros((1, 3, 2), np.float16)),
+        (np.zeros((1, 3, 0), np.float32), np.zeros((1, 0, 3, 0), np.float16)),
+        (np.zeros((1, 3, 4), np.float32)[:, :, ::2], np.zeros((1, 2, 3, 1), np.float16)),
+        (np.zeros((1, 3, 2), np.float32), np.zeros((1, 2, 3, 2), np.float16)[:, :, :, ::2]),
     ],
 )
 def test_other_arrays_are_refused(floats: np.ndarray, halves: np.ndarray) -> None:
-    with pytest.raises(InputError, match="to_halves takes contiguous arrays float32 and float16 of one shape, not"):
+    with pytest.raises(
+        InputError, match=r"to_halves takes contiguous arrays float32\[B, S, H x D\] and float16\[B, H, S, D\]"
+    ):
         to_halves(floats, halves)
