@@ -97,6 +97,12 @@ class Api {
   OrtStatus* node_name(const OrtKernelInfo* info, char* out, size_t* size) const {
     return as<OrtStatus*(const OrtKernelInfo*, char*, size_t*)>(244)(info, out, size);
   }
+  // The value of an input that never changes; null for all others.
+  OrtStatus* constant(const OrtKernelInfo* info, size_t index, const OrtValue** out) const {
+    int constant = 0;
+    *out = nullptr;
+    return as<OrtStatus*(const OrtKernelInfo*, size_t, int*, const OrtValue**)>(249)(info, index, &constant, out);
+  }
   OrtStatus* parallel_for(const OrtKernelContext* context, void (*job)(void*, size_t), size_t jobs, void* of) const {
     return as<OrtStatus*(const OrtKernelContext*, void (*)(void*, size_t), size_t, size_t, void*)>(274)(context, job, jobs,
                                                                                                         jobs, of);

@@ -38,6 +38,13 @@ bool same(const Shape& shape, const int64_t (&sizes)[N]) {
   return shape.is(N, sizes);
 }
 
+struct Tensor {
+  Shape shape;
+  void* data = nullptr;
+};
+
+constexpr size_t kMostInputs = 5;
+
 // One node of a graph, between two runs.
 struct Node {
   Api api;
@@ -47,12 +54,8 @@ struct Node {
   int64_t vocabulary = 0, width = 0;
   float epsilon = 0;
   char name[128] = "";
+  Tensor constants[kMostInputs];  // inputs that never change, as weights: asking for them costs a step a hundredth
   mutable std::atomic<const void*> checked{nullptr};  // the scales that were seen to be good; weights do not change
-};
-
-struct Tensor {
-  Shape shape;
-  void* data = nullptr;
 };
 
 #define TRY(call)                                   \
@@ -66,10 +69,7 @@ OrtStatus* refuse(const Node& node, const char* reason) {
   return node.api.error(text);
 }
 
-OrtStatus* take(const Node& node, const OrtKernelContext* context, size_t index, Tensor* into) {
-  const OrtValue* value = nullptr;
-  TRY(node.api.input(context, index, &value));
-  if (value == nullptr) return refuse(node, "an input is missing");
+OrtStatus* read(const Node& node, const OrtValue* value, Tensor* into) {
   OrtTensorTypeAndShapeInfo* info = nullptr;
   TRY(node.api.shape(value, &info));
   OrtStatus* status = node.api.rank(info, &into->shape.rank);
@@ -78,6 +78,16 @@ OrtStatus* take(const Node& node, const OrtKernelContext* context, size_t index,
   node.api.release(info);
   if (status != nullptr) return status;
   return node.api.data(value, &into->data);
+}
+
+OrtStatus* take(const Node& node, const OrtKernelContext* context, size_t index, Tensor* into) {
+  if (node.constants[index].data != nullptr) {
+    *into = node.constants[index];
+    return nullptr;
+  }
+  const OrtValue* value = nullptr;
+  TRY(node.api.input(context, index, &value));
+  return value == nullptr ? refuse(node, "an input is missing") : read(node, value, into);
 }
 
 OrtStatus* make(const Node& node, OrtKernelContext* context, size_t index, const Shape& shape, void** data) {
@@ -393,6 +403,15 @@ OrtStatus* read_attributes(const OrtKernelInfo* info, Node* node) {
   return good ? nullptr : refuse(*node, "heads must be at least 1 and scale finite");
 }
 
+OrtStatus* read_constants(const OrtKernelInfo* info, Node* node) {
+  for (size_t index = 0; index < inputs_of(node->kind); ++index) {
+    const OrtValue* value = nullptr;
+    TRY(node->api.constant(info, index, &value));
+    if (value != nullptr) TRY(read(*node, value, &node->constants[index]));
+  }
+  return nullptr;
+}
+
 OrtStatus* create(const OrtCustomOp* op, const OrtApi* table, const OrtKernelInfo* info, void** kernel) {
   Node* node = static_cast<Node*>(malloc(sizeof(Node)));
   const Api api(table);
@@ -405,6 +424,7 @@ OrtStatus* create(const OrtCustomOp* op, const OrtApi* table, const OrtKernelInf
   }
   *kernel = node;
   OrtStatus* status = read_attributes(info, node);
+  if (status == nullptr) status = read_constants(info, node);
   if (status != nullptr) free(node);
   return status;
 }
