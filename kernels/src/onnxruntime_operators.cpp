@@ -54,7 +54,7 @@ struct Node {
   int64_t vocabulary = 0, width = 0;
   float epsilon = 0;
   char name[128] = "";
-  Tensor constants[kMostInputs];  // inputs that never change, as weights: asking for them costs a step a hundredth
+  Tensor constants[kMostInputs] = {};  // inputs that never change, as weights: asking for them costs a step a hundredth
   mutable std::atomic<const void*> checked{nullptr};  // the scales that were seen to be good; weights do not change
 };
 
