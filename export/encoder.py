@@ -1,4 +1,4 @@
-"""Vision encoders of transformers, by torch.onnx.export, up to the hidden states that a decoder attends to."""
+"""Vision encoders of transformers up to the hidden states that a decoder attends to: written, or traced by torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from fuseline.errors import ExportError
+
+from .vit import write_vit
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +29,11 @@ def export_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.Model
     encoder: a vision model of transformers, such as ViTModel; photo: its height and width in pixels, which the graph
     is fixed to. Raises ExportError if torch cannot trace it.
     """
+    return write_vit(encoder, photo, HIDDEN_STATES) or traced_encoder(encoder, photo)
+
+
+def traced_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.ModelProto:
+    """As export_encoder, of any encoder that torch can trace."""
     import torch
 
     class HiddenStates(torch.nn.Module):
