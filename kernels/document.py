@@ -29,7 +29,7 @@ that points to no row and a cache that is full with a sentence that names the no
 | bias | float32[O] | the same | the same |
 | residual (Add only) | float32[..., O] | the same | the same |
 
-K = ceil(O / 16): the weights of 16 outputs lie together, in the order in which AVX2, AVX-512 VNNI and NEON read them, so that a
+K = ceil(O / 16): the weights of 16 outputs lie together, in the order in which AVX2, AVX-512 VNNI, AMX and NEON read them, so that a
 block is one stream through memory. Inputs are rounded up to 4 or to whole groups, with weights of zero. In 8 and 4 bits every
 row of x is rounded to 127 steps of its own scale first, so that a row's result does not depend on its neighbours.
 """

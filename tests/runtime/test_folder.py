@@ -163,6 +163,17 @@ def no_first_cache(description: dict[str, Any]) -> None:
     decoder["outputs"].append({"name": "present.9.decoder.key", "type": "float32", "shape": ["C", "R", 32]})
 
 
+def with_halves(*shape: int | str) -> Callable[[Path], object]:
+    """A photo's first key as halves of this shape."""
+
+    def edit(description: dict[str, Any]) -> None:
+        inputs = description["tensors"]["decoder"]["inputs"]
+        key = next(tensor for tensor in inputs if tensor["name"] == "past_key_values.0.encoder.key")
+        key.update(type="float16", shape=list(shape))
+
+    return changed(edit)
+
+
 MALFORMED = b'{\n  "a": 1,\n  "b": }\n'
 DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "missing": (lambda f: (f / GRAPH).unlink(), (GRAPH, "is missing")),
@@ -254,6 +265,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         changed(lambda d: d["tensors"]["encoder"]["inputs"][0].update(shape=[1, 3, 32, 32])),
         ("encoder input pixel_values is [1, 3, 32, 32] and must be [B, 3, 32, 32]",),
     ),
+    **{
+        f"halves {shape}": (
+            with_halves(*shape),
+            ("decoder input past_key_values.0.encoder.key is float16 and must be float32",),
+        )
+        for shape in (("B", "S", 32), ("B", 4, "S", 9))
+    },
     "unlisted weights": (unlisted_weights, (GRAPH, "reads its weights from onnx/weights.bin", "does not list")),
 }
 
