@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from onnx import helper
 
 from fuseline.errors import ExportError
 from fuseline.files import sha256_of
-from fuseline.folder import AUTO, QUERY, Folder, crossing
+from fuseline.folder import AUTO, QUERY, Folder, crossing, width_of
 
 from .weights_file import WeightsFile, is_outside
 
@@ -162,13 +161,9 @@ def tensors_of(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
 
 def _alike(tensors: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
     """What must be the same in all variants: all but whether a decoder reads a photo's keys and values as halves."""
-
-    def width(shape: Sequence[int | str]) -> int:
-        return math.prod(size for size in shape if isinstance(size, int))
-
     return {
         kind: [
-            {"name": each["name"], "width": width(each["shape"])} if crossing(each["name"]) else dict(each)
+            {"name": each["name"], "width": width_of(each["shape"])} if crossing(each["name"]) else dict(each)
             for each in found
         ]
         for kind, found in tensors.items()

@@ -197,6 +197,16 @@ def layer_norm(g: Graph, x: str, weight_E: Array, bias_E: Array, epsilon: float,
 # What a linear layer may end in, by a name that says which formula: gelu is x * Phi(x) (Hendrycks and Gimpel,
 # arXiv:1606.08415), gelu_tanh its tanh approximation (gelu_new of GPT-2), quick_gelu x * sigmoid(1.702 x).
 Activation = Literal["", "relu", "gelu", "gelu_tanh", "quick_gelu"]
+# The names of transformers for what a two-layer network has between its layers.
+ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "relu": "relu",
+    "quick_gelu": "quick_gelu",
+}
 _ENDINGS: Mapping[Activation, str] = {
     "": "",
     "relu": "Relu",

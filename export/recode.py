@@ -6,7 +6,6 @@ What is stored anew: fused float layers (FloatLinear..., HalfLinear...) and the 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from fuseline.errors import ExportError
+from fuseline.folder import width_of
 from fuseline.kernels.bodies import DOMAIN, add_bodies
 
 from .graph import cross_operator, kept
@@ -137,8 +137,8 @@ def _keep(model: onnx.ModelProto, scheme: Scheme) -> None:
         node.op_type = cross_operator(scheme)
         heads = next(attribute.i for attribute in node.attribute if attribute.name == "heads")
         for name in node.input[1:]:
-            found = [dim.dim_value for dim in inputs[name].type.tensor_type.shape.dim if dim.dim_value]
-            changed = helper.make_tensor_value_info(name, *kept(scheme, heads, math.prod(found) // heads))
+            width = width_of(dim.dim_param or dim.dim_value for dim in inputs[name].type.tensor_type.shape.dim)
+            changed = helper.make_tensor_value_info(name, *kept(scheme, heads, width // heads))
             inputs[name].CopyFrom(changed)
 
 

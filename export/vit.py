@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from .graph import Graph, model_of, new_graph
+from .graph import ACTIVATIONS, Graph, model_of, new_graph
 from .weights import Array
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Class of transformers, and what it puts before the patches.
 _FIRST = {"ViTModel": ("cls_token",), "DeiTModel": ("cls_token", "distillation_token")}
-_GELUS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}  # hidden_act to ONNX's approximate
+_GELUS = {"gelu": "none", "gelu_tanh": "tanh"}  # activation to ONNX's approximate
 _PREFIX = "encoder."  # of the names that the checkpoint has
 _UNUSED = re.compile(r"pooler\.|embeddings\.mask_token$")  # of the hidden states
 
@@ -32,7 +32,7 @@ def write_vit(encoder: torch.nn.Module, photo: Sequence[int], result: str) -> on
     encoder: a model of transformers; photo: height and width, which the graph is fixed to.
     """
     first, config = _FIRST.get(type(encoder).__name__), getattr(encoder, "config", None)
-    if first is None or config is None or config.hidden_act not in _GELUS:
+    if first is None or config is None or ACTIVATIONS.get(config.hidden_act) not in _GELUS:
         return None
     weights = {name: tensor.numpy() for name, tensor in encoder.state_dict().items() if not _UNUSED.search(name)}
     if {name: array.shape for name, array in weights.items()} != _shapes(config, first, photo):
@@ -101,7 +101,7 @@ class _Vit:
             mixed_BSE = self._attention(self._norm(hidden_BSE, f"{at}.layernorm_before"), f"{at}.attention")
             hidden_BSE = g.op("Add", mixed_BSE, hidden_BSE)
             inner = self._linear(self._norm(hidden_BSE, f"{at}.layernorm_after"), f"{at}.intermediate.dense")
-            inner = g.op("Gelu", inner, approximate=_GELUS[self._config.hidden_act])
+            inner = g.op("Gelu", inner, approximate=_GELUS[ACTIVATIONS[self._config.hidden_act]])
             return g.op("Add", self._linear(inner, f"{at}.output.dense"), hidden_BSE)
 
     def _attention(self, hidden_BSE: str, at: str) -> str:

@@ -21,6 +21,7 @@ from fuseline.folder import QUERY
 from fuseline.kernels.bodies import add_bodies
 
 from ..graph import (
+    ACTIVATIONS,
     Activation,
     Array,
     Graph,
@@ -42,16 +43,6 @@ from ..weights import Scheme
 from ..weights_file import WeightsFile
 from .tensors import Tensors, check_hidden, read_tensors
 
-# The names of transformers for what a two-layer network has between its layers.
-ACTIVATIONS: Mapping[str, Activation] = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "relu": "relu",
-    "quick_gelu": "quick_gelu",
-}
 _PROJECTION = "enc_to_dec_proj"  # of VisionEncoderDecoderModel, where encoder and decoder differ in width
 
 

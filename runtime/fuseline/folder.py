@@ -6,7 +6,7 @@ every file it lists against its size and hash, before a graph or a tokenizer is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import isfinite, prod
@@ -200,6 +200,11 @@ def crossing(name: str) -> bool:
     return ".encoder." in name
 
 
+def width_of(shape: Iterable[int | str]) -> int:
+    """How many numbers a photo's key or value has for a position: [B, S, H x D] and [B, H, S, D] have as many."""
+    return prod(size for size in shape if isinstance(size, int))
+
+
 def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:
     """Every difference between two signatures, one phrase each. What `found` leaves free fits any number."""
     problems: list[str] = []
@@ -232,8 +237,7 @@ def _kept(one: Tensor, other: Tensor) -> bool:
     if not crossing(one.name) or by_type.keys() != {"float32", "float16"}:
         return False
     floats, halves = by_type["float32"], by_type["float16"]
-    widths = [prod(size for size in shape if isinstance(size, int)) for shape in (floats, halves)]
-    return (len(floats), len(halves)) == (3, 4) and widths[0] == widths[1]
+    return (len(floats), len(halves)) == (3, 4) and width_of(floats) == width_of(halves)
 
 
 def _fits(expected: tuple[int | str, ...], found: tuple[int | str, ...]) -> bool:

@@ -5,7 +5,6 @@ The models are small with random weights enlarged (tests/tiny.py), saved by tran
 
 from __future__ import annotations
 
-import copy
 import json
 import pickle
 import shutil
@@ -41,12 +40,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def source(checkpoint: Path, tmp_path: Path) -> Path:
     """A checkpoint to change."""
     return Path(shutil.copytree(checkpoint, tmp_path / "source"))
-
-
-@pytest.fixture
-def traced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The encoder of tiny_model(0) is not traced again, which takes seconds."""
-    monkeypatch.setattr(convert, "export_encoder", lambda encoder, photo: copy.deepcopy(tiny.tiny_encoder(0)))
 
 
 # What is written says what transformers says -------------------------------------------------------
@@ -108,7 +101,6 @@ def test_token_ids_equal_those_of_transformers(
     assert len(captions) > photos // 2, "the photos should be told apart, or the test shows nothing"
 
 
-@pytest.mark.usefixtures("traced")
 def test_the_folder_holds_the_checkpoint_s_own_files_and_the_agreement(checkpoint: Path, tmp_path: Path) -> None:
     steps: list[tuple[int, int, str]] = []
     out = tmp_path / "out"
@@ -126,7 +118,6 @@ def test_the_folder_holds_the_checkpoint_s_own_files_and_the_agreement(checkpoin
     assert list(tmp_path.iterdir()) == [out]
 
 
-@pytest.mark.usefixtures("traced")
 def test_max_length_leaves_positions_out(checkpoint: Path, tmp_path: Path) -> None:
     export(checkpoint, tmp_path / "out", max_length=9)
     model = Model.from_pretrained(tmp_path / "out", threads=1)
@@ -143,7 +134,6 @@ def test_the_encoder_keeps_no_trace_of_the_machine() -> None:
     onnx.checker.check_model(graph)
 
 
-@pytest.mark.usefixtures("traced")
 def test_a_tokenizer_is_made_of_slow_files(source: Path, tmp_path: Path) -> None:
     (source / "tokenizer.json").unlink()
     words = ["<|endoftext|>", "c", "a", "t", "Ġ", "ca", "cat", *(f"w{index}" for index in range(90))]
@@ -155,7 +145,6 @@ def test_a_tokenizer_is_made_of_slow_files(source: Path, tmp_path: Path) -> None
     assert model.decode(np.array([[6, 4, 6, 0]])) == ["cat cat"]
 
 
-@pytest.mark.usefixtures("traced")
 def test_pickled_weights_are_read_as_tensors_only(source: Path, tmp_path: Path) -> None:
     (source / "model.safetensors").unlink()
     torch.save(tiny.tiny_model(0).state_dict(), source / "pytorch_model.bin")
@@ -246,7 +235,6 @@ REFUSED: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("case", REFUSED)
 def test_checkpoints_that_are_refused(case: str, source: Path, tmp_path: Path) -> None:
     change, sentence = REFUSED[case]
@@ -278,7 +266,6 @@ def test_arguments_that_are_refused(checkpoint: Path, tmp_path: Path, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.usefixtures("traced")
 def test_an_older_folder_is_replaced_only_by_force(checkpoint: Path, tmp_path: Path) -> None:
     export(checkpoint, tmp_path / "out", max_length=9)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -289,7 +276,6 @@ def test_an_older_folder_is_replaced_only_by_force(checkpoint: Path, tmp_path: P
     assert Model.from_pretrained(tmp_path / "out").folder.decoder.max_positions == 40
 
 
-@pytest.mark.usefixtures("traced")
 def test_more_tokens_than_positions_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="max_length 42 is more than the 41 tokens that the decoder can write"):
         export(checkpoint, tmp_path / "out", max_length=42)
@@ -307,7 +293,6 @@ def test_hub_names_are_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         export("org/name", tmp_path / "out")
 
 
-@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_an_interrupted_export_leaves_what_was_there(
     error: BaseException, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -386,7 +371,6 @@ def test_answers_serve_several_variants(tiny_path: Path, tiny_reference: Any, mo
         compare(tiny_path, "fp32", other, lambda: tiny.tiny_vit_gpt2(1))
 
 
-@pytest.mark.usefixtures("traced")
 def test_the_weights_are_gone_when_the_folder_is_opened(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,7 +388,6 @@ def test_the_weights_are_gone_when_the_folder_is_opened(
 # The command --------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("traced")
 def test_the_command_shows_files_and_agreement(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
