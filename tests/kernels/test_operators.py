@@ -254,8 +254,8 @@ def check_layer_norm(rows: int, tokens: int, width: int, mean: float, seed: int,
     deviation = np.sqrt(np.square(away).mean(-1, keepdims=True) + 1e-5)
     part = away / deviation * weight
     wanted, unit = part + bias, 8 * 2.0**-24
-    # The mean is off by some units of the largest number, and with it all that is away from it. Where that is little, as
-    # of two numbers that are nearly one, units are many.
+    # The mean is off by some units of the largest number, and with it all that is away from it. Where that is little,
+    # as of two numbers that are nearly one, units are many.
     size = np.abs(x).max(-1, keepdims=True) / deviation
     tolerance = unit * (size * (np.abs(weight) + np.abs(part)) + np.abs(part) + np.abs(wanted))
     assert (np.abs(found - wanted) <= tolerance).all()
