@@ -20,6 +20,7 @@ import onnx
 import onnxruntime
 
 from fuseline.decoder import CachedDecoder, Encoded
+from fuseline.export.folder import load_graph
 from fuseline.export.standard import standard
 from fuseline.folder import Folder
 from fuseline.kernels import library_info
@@ -46,7 +47,7 @@ def without_kernels(folder: Folder, threads: int) -> CachedDecoder:
 
 def stock_int8(folder: Folder, threads: int) -> CachedDecoder:
     """onnxruntime's own 8 bits, made of the fp32 variant."""
-    graph = quantized_by_onnxruntime(standard(onnx.load(folder.path / folder.variants["fp32"].decoder)))
+    graph = quantized_by_onnxruntime(standard(load_graph(folder.path / folder.variants["fp32"].decoder)))
     with tempfile.TemporaryDirectory() as scratch:
         onnx.save(graph, Path(scratch) / "stock.onnx")
         return CachedDecoder(open_session(Path(scratch) / "stock.onnx", "cpu", threads), folder.decoder)

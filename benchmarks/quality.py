@@ -18,7 +18,7 @@ from onnx import numpy_helper
 
 from fuseline import Model
 from fuseline.export import Evaluation, add_variants
-from fuseline.export.folder import write_folder
+from fuseline.export.folder import load_graph, write_folder
 from fuseline.export.generated import generated_photos
 from fuseline.export.quality.agreement import NextTokens, next_tokens
 from fuseline.export.quantize import FloatGraphs
@@ -62,7 +62,7 @@ def all_variants(source: Path, out: Path, photos: Sequence[Path], progress: Prog
     made: dict[str, Graphs] = {"fp16": alone.variant("fp16").graphs, "int8": alone.variant("int8").graphs}
     made["int8_static"] = seen.variant("int8", static=True).graphs
     made["int4"], made["int4_nearest"] = seen.variant("int4").graphs, alone.variant("int4").graphs
-    parts = {part: standard(onnx.load(out / file)) for part, file in asdict(opened.variants["fp32"]).items()}
+    parts = {part: standard(load_graph(out / file)) for part, file in asdict(opened.variants["fp32"]).items()}
     made["ort_int8"] = {part: quantized_by_onnxruntime(graph) for part, graph in parts.items()}
     made["ort_int4"] = {part: _quantize_nbits(graph) for part, graph in parts.items()}
     add_variants(out, made, default_variant="fp32")
@@ -71,7 +71,7 @@ def all_variants(source: Path, out: Path, photos: Sequence[Path], progress: Prog
 def _write_floats(folder: Folder, out: Path) -> None:
     """The folder with fp32 alone, of what the codes of its default variant stand for."""
     files = asdict(folder.variants[folder.default_variant])
-    graphs = {part: recode(onnx.load(folder.path / file), "fp32", anew=True) for part, file in files.items()}
+    graphs = {part: recode(load_graph(folder.path / file), "fp32", anew=True) for part, file in files.items()}
     graphs["encoder"] = _unfolded(graphs["encoder"])
     write_folder(
         out,

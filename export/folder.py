@@ -22,6 +22,7 @@ from onnx import helper
 from fuseline.errors import ExportError
 from fuseline.files import sha256_of
 from fuseline.folder import AUTO, QUERY, Folder, crossing, width_of
+from fuseline.kernels.layers import join_layers, split_layers
 
 from .weights_file import WeightsFile, is_outside
 
@@ -252,13 +253,13 @@ def _unused(folder: Path, stem: str) -> str:
 
 
 def _hash(model: onnx.ModelProto, outside: WeightsFile) -> bytes:
-    """Of a graph and its weights, wherever they lie. outside: the file with some of them."""
+    """Of a graph as it is written and its weights, wherever they lie. outside: the file with some of them."""
     digest = hashlib.sha256()
     for tensor in model.graph.initializer:  # one by one: a whole model over 2 GiB cannot be serialized
         content = hashlib.sha256(outside.content(tensor) if is_outside(tensor) else tensor.raw_data).digest()
         about = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=content)
         digest.update(about.SerializeToString(deterministic=True))
-    digest.update(_bare(model).SerializeToString(deterministic=True))
+    digest.update(join_layers(_bare(model)).SerializeToString(deterministic=True))
     return digest.digest()
 
 
@@ -282,20 +283,26 @@ def _weights_of(path: Path) -> WeightsFile:
 
 
 def save_graph(model: onnx.ModelProto, path: Path, outside: WeightsFile | None = None) -> None:
-    """Write one graph; where its weights are many, they are in a file beside it. outside: that file with some of them.
+    """Write one graph, decoder layers joined; where its weights are many, they are in a file beside it.
 
-    The graph given stays as it is, but for weights that are too few for a file and are taken back from it.
+    outside: that file with some of them. The graph given stays as it is, but for weights that are too few for a file
+    and are taken back from it.
     """
     path.parent.mkdir(exist_ok=True)
+    written = join_layers(_bare(model))
     with outside or _weights_of(path) as weights:
         if weights.bytes + sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= EXTERNAL_OVER:
             weights.take_back(model.graph)
-            path.write_bytes(model.SerializeToString(deterministic=True))
-            return
-        written = _bare(model)
-        for tensor in model.graph.initializer:
-            weights.add_tensor(written.graph, tensor)
+            written.graph.initializer.extend(model.graph.initializer)
+        else:
+            for tensor in model.graph.initializer:
+                weights.add_tensor(written.graph, tensor)
     path.write_bytes(written.SerializeToString(deterministic=True))
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """A graph that save_graph wrote, its weights with it, decoder layers split."""
+    return split_layers(onnx.load(path))
 
 
 def _write_checked(model: onnx.ModelProto, path: Path, outside: WeightsFile) -> None:
@@ -308,7 +315,7 @@ def _write_checked(model: onnx.ModelProto, path: Path, outside: WeightsFile) -> 
 
 def _loaded(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     if isinstance(model, Path):
-        return onnx.load(model)
+        return load_graph(model)
     return model if isinstance(model, onnx.ModelProto) else model(outside)
 
 

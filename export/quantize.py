@@ -18,7 +18,7 @@ from fuseline.model import Model
 
 from .calibration import LEAST_PHOTOS, Calibration, Moments, calibration_photos, pixel_batches
 from .convolutions import calibrate_convolutions, is_convolutional, store_convolutions
-from .folder import add_variants, update_description
+from .folder import add_variants, load_graph, update_description
 from .generated import generated_photos
 from .linears import fuse_linears
 from .quality import Evaluation, evaluate
@@ -161,8 +161,8 @@ class FloatGraphs:
         self.model, self.source, self.tell = model, source, tell
         files = folder.variants[source]
         scheme: Scheme = "fp16" if source == "fp16" else "fp32"
-        encoder = onnx.load(folder.path / files.encoder)
-        self._parts = {"encoder": fuse_linears(encoder, scheme), "decoder": onnx.load(folder.path / files.decoder)}
+        encoder = load_graph(folder.path / files.encoder)
+        self._parts = {"encoder": fuse_linears(encoder, scheme), "decoder": load_graph(folder.path / files.decoder)}
         self._moments: dict[str, Moments] = {"encoder": {}, "decoder": {}}
         self._seen = pixel_batches(model, photos)
         if photos:

@@ -31,16 +31,14 @@ def export_standard(folder, out):
     import json
     import shutil
 
-    import onnx
-
-    from fuseline.export.folder import save_graph
+    from fuseline.export.folder import load_graph, save_graph
     from fuseline.export.standard import standard
     from fuseline.folder import Folder
 
     found = Folder.open(folder, "fp32")
     out.mkdir()
     for part, path in (("encoder", found.encoder_path), ("decoder", found.decoder_path)):
-        save_graph(standard(onnx.load(path)), out / f"{part}.onnx")
+        save_graph(standard(load_graph(path)), out / f"{part}.onnx")
     for name in ("config.json", "generation_config.json", "preprocessor_config.json"):
         shutil.copy(folder / name, out)
     (out / "decoder.json").write_text(json.dumps(vars(found.decoder)))

@@ -59,7 +59,8 @@ namespace fuseline {
 
 constexpr uint32_t kApiVersion = 17;
 constexpr int kInvalidArgument = 2;                                  // OrtErrorCode
-constexpr int kFloat = 1, kUint8 = 2, kInt64 = 7, kFloat16 = 10;     // ONNXTensorElementDataType
+constexpr int kAnyType = 0, kFloat = 1, kUint8 = 2, kInt64 = 7, kFloat16 = 10;  // ONNXTensorElementDataType
+constexpr int kRequired = 0, kVariadic = 2;                          // OrtCustomOpInputOutputCharacteristic
 
 // The entries, by name.
 class Api {
@@ -69,6 +70,9 @@ class Api {
   OrtStatus* error(const char* message) const { return as<OrtStatus*(int, const char*)>(0)(kInvalidArgument, message); }
   OrtStatus* data(const OrtValue* value, void** out) const {
     return as<OrtStatus*(OrtValue*, void**)>(51)(const_cast<OrtValue*>(value), out);
+  }
+  OrtStatus* type(const OrtTensorTypeAndShapeInfo* info, int* out) const {
+    return as<OrtStatus*(const OrtTensorTypeAndShapeInfo*, int*)>(60)(info, out);
   }
   OrtStatus* rank(const OrtTensorTypeAndShapeInfo* info, size_t* out) const {
     return as<OrtStatus*(const OrtTensorTypeAndShapeInfo*, size_t*)>(61)(info, out);
@@ -85,6 +89,9 @@ class Api {
   OrtStatus* attribute(const OrtKernelInfo* info, const char* name, int64_t* out) const {
     return as<OrtStatus*(const OrtKernelInfo*, const char*, int64_t*)>(86)(info, name, out);
   }
+  OrtStatus* attribute(const OrtKernelInfo* info, const char* name, char* out, size_t* size) const {
+    return as<OrtStatus*(const OrtKernelInfo*, const char*, char*, size_t*)>(87)(info, name, out, size);
+  }
   OrtStatus* input(const OrtKernelContext* context, size_t index, const OrtValue** out) const {
     return as<OrtStatus*(const OrtKernelContext*, size_t, const OrtValue**)>(90)(context, index, out);
   }
@@ -94,6 +101,12 @@ class Api {
   }
   void release(OrtTensorTypeAndShapeInfo* info) const { as<void(OrtTensorTypeAndShapeInfo*)>(99)(info); }
   void release(OrtStatus* status) const { as<void(OrtStatus*)>(93)(status); }
+  OrtStatus* inputs(const OrtKernelInfo* info, size_t* out) const {
+    return as<OrtStatus*(const OrtKernelInfo*, size_t*)>(230)(info, out);
+  }
+  OrtStatus* outputs(const OrtKernelInfo* info, size_t* out) const {
+    return as<OrtStatus*(const OrtKernelInfo*, size_t*)>(231)(info, out);
+  }
   OrtStatus* node_name(const OrtKernelInfo* info, char* out, size_t* size) const {
     return as<OrtStatus*(const OrtKernelInfo*, char*, size_t*)>(244)(info, out, size);
   }

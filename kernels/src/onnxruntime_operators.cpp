@@ -5,105 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <atomic>
 #include <new>
 
 #include "fuseline_kernels.h"
-#include "onnxruntime_api.h"
+#include "onnxruntime_nodes.h"
 
 namespace fuseline {
 namespace {
 
-constexpr size_t kMostDimensions = 8;
-
-struct Shape {
-  size_t rank = 0;
-  int64_t of[kMostDimensions] = {};
-
-  int64_t last() const { return of[rank - 1]; }
-  int64_t elements() const {
-    int64_t n = 1;
-    for (size_t i = 0; i < rank; ++i) n *= of[i];
-    return n;
-  }
-  bool is(size_t n, const int64_t* sizes) const {
-    for (size_t i = 0; i < n; ++i)
-      if (of[i] != sizes[i]) return false;
-    return rank == n;
-  }
-};
-
-template <size_t N>
-bool same(const Shape& shape, const int64_t (&sizes)[N]) {
-  return shape.is(N, sizes);
-}
-
-struct Tensor {
-  Shape shape;
-  void* data = nullptr;
-};
-
-constexpr size_t kMostInputs = 5;
-
-// One node of a graph, between two runs.
-struct Node {
-  Api api;
-  int kind;  // see Operator
-  int64_t heads = 0;
-  float scale = 0;
-  int64_t vocabulary = 0, width = 0;
-  float epsilon = 0;
-  char name[128] = "";
-  Tensor constants[kMostInputs] = {};  // inputs that never change, as weights: asking for them costs a step a hundredth
-  mutable std::atomic<const void*> checked{nullptr};  // the scales that were seen to be good; weights do not change
-};
-
-#define TRY(call)                                   \
-  do {                                              \
-    if (OrtStatus* status_ = (call)) return status_; \
-  } while (false)
-
-OrtStatus* refuse(const Node& node, const char* reason) {
-  char text[512];
-  snprintf(text, sizeof text, "the node %s: %s", node.name, reason);
-  return node.api.error(text);
-}
-
-OrtStatus* read(const Node& node, const OrtValue* value, Tensor* into) {
-  OrtTensorTypeAndShapeInfo* info = nullptr;
-  TRY(node.api.shape(value, &info));
-  OrtStatus* status = node.api.rank(info, &into->shape.rank);
-  if (status == nullptr && into->shape.rank > kMostDimensions) status = refuse(node, "an input has too many dimensions");
-  if (status == nullptr) status = node.api.dimensions(info, into->shape.of, into->shape.rank);
-  node.api.release(info);
-  if (status != nullptr) return status;
-  return node.api.data(value, &into->data);
-}
-
-OrtStatus* take(const Node& node, const OrtKernelContext* context, size_t index, Tensor* into) {
-  if (node.constants[index].data != nullptr) {
-    *into = node.constants[index];
-    return nullptr;
-  }
-  const OrtValue* value = nullptr;
-  TRY(node.api.input(context, index, &value));
-  return value == nullptr ? refuse(node, "an input is missing") : read(node, value, into);
-}
-
-OrtStatus* make(const Node& node, OrtKernelContext* context, size_t index, const Shape& shape, void** data) {
-  OrtValue* value = nullptr;
-  TRY(node.api.output(context, index, shape.of, shape.rank, &value));
-  return node.api.data(value, data);
-}
-
 // Runs job(first, last) over pieces of [0, total), on several threads where the work (bytes read) is worth waking them.
 template <class Job>
-OrtStatus* in_parts(const Node& node, const OrtKernelContext* context, int64_t total, int64_t bytes, const Job& job) {
-  constexpr int64_t kPieceBytes = 32 << 10, kMostPieces = 16;
+OrtStatus* in_parts(const Node& node, const Call& call, int64_t total, int64_t bytes, const Job& job) {
+  constexpr int64_t kPieceBytes = kWorthSharing / 2, kMostPieces = 16;
   int64_t pieces = bytes / kPieceBytes;
   pieces = pieces < kMostPieces ? pieces : kMostPieces;
   if (pieces < 2) {
     job(0, total);
+    return nullptr;
+  }
+  if (call.team != nullptr) {
+    call.team->share(total, job, &call.step[1].ahead);
     return nullptr;
   }
   struct Plan {
@@ -116,15 +37,20 @@ OrtStatus* in_parts(const Node& node, const OrtKernelContext* context, int64_t t
     const int64_t first = static_cast<int64_t>(index) * p.size;
     (*p.job)(first, first + p.size < p.total ? first + p.size : p.total);
   };
-  return node.api.parallel_for(context, one, static_cast<size_t>((total + plan.size - 1) / plan.size), &plan);
+  return node.api.parallel_for(call.context, one, static_cast<size_t>((total + plan.size - 1) / plan.size), &plan);
 }
 
-// Memory for one call.
+// Memory for one call, where it is not released to somebody else.
 struct Scratch {
   explicit Scratch(int64_t bytes) : data(malloc(static_cast<size_t>(bytes) + 1)) {}
   ~Scratch() { free(data); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
+  void* release() {
+    void* const released = data;
+    data = nullptr;
+    return released;
+  }
   void* data;
 };
 
@@ -136,9 +62,9 @@ constexpr int kLinears = 4 * kEndingCount;
 constexpr int kEmbeddings = 3;  // of all formats but the last
 constexpr int kLayerNorm = kLinears + kEmbeddings;
 constexpr int kSelfAttention = kLayerNorm + 1, kCrossAttention = kSelfAttention + 1;
-constexpr int kHalfCrossAttention = kCrossAttention + 1, kOperators = kHalfCrossAttention + 1;
+constexpr int kHalfCrossAttention = kCrossAttention + 1, kLayer = kHalfCrossAttention + 1, kOperators = kLayer + 1;
 
-constexpr const char* kOthers[] = {"LayerNorm", "CachedSelfAttention", "CrossAttention", "HalfCrossAttention"};
+constexpr const char* kOthers[] = {"LayerNorm", "CachedSelfAttention", "CrossAttention", "HalfCrossAttention", "DecoderLayer"};
 
 bool embeds(int kind) { return kind >= kLinears && kind < kLayerNorm; }
 int format_of(int kind) { return embeds(kind) ? kind - kLinears : kind / kEndingCount; }
@@ -169,14 +95,14 @@ bool read_sizes(const Node& node, const Tensor& x, const Tensor& weight, const T
   return same(weight.shape, {blocks, l->padded / 8, 16, 4}) && same(scale->shape, {blocks, l->groups, 16});
 }
 
-OrtStatus* compute_linear(const Node& node, OrtKernelContext* context) {
+OrtStatus* compute_linear(const Node& node, const Call& call) {
   Tensor x, weight, scale, bias, residual;
   size_t index = 0;
-  TRY(take(node, context, index++, &x));
-  TRY(take(node, context, index++, &weight));
-  if (quantized(node.kind)) TRY(take(node, context, index++, &scale));
-  TRY(take(node, context, index++, &bias));
-  if (ending_of(node.kind) == kAdd) TRY(take(node, context, index++, &residual));
+  TRY(take(node, call, index++, &x));
+  TRY(take(node, call, index++, &weight));
+  if (quantized(node.kind)) TRY(take(node, call, index++, &scale));
+  TRY(take(node, call, index++, &bias));
+  if (ending_of(node.kind) == kAdd) TRY(take(node, call, index++, &residual));
   fuseline_linear l{};
   if (!read_sizes(node, x, weight, &scale, bias, &l)) return refuse(node, "weights, scales and bias do not fit x");
   Shape shape = x.shape;
@@ -184,7 +110,7 @@ OrtStatus* compute_linear(const Node& node, OrtKernelContext* context) {
   if (residual.data != nullptr && !residual.shape.is(shape.rank, shape.of))
     return refuse(node, "the residual has another shape than the result");
   void* y = nullptr;
-  TRY(make(node, context, 0, shape, &y));
+  TRY(make(node, call, 0, shape, &y));
   l.x = static_cast<const float*>(x.data);
   l.weight = weight.data;
   l.scale = scale.data;
@@ -202,12 +128,12 @@ OrtStatus* compute_linear(const Node& node, OrtKernelContext* context) {
     return refuse(node, "weights must have as many groups as x needs, each of a multiple of 32 inputs");
   // A few rows are one thread's: waking the others takes longer.
   const int64_t rows_bytes = quantized(node.kind) && l.rows >= 16 ? x.shape.elements() * 4 : 0;
-  TRY(in_parts(node, context, l.rows, rows_bytes,
+  TRY(in_parts(node, call, l.rows, rows_bytes,
                [&](int64_t first, int64_t last) { fuseline_linear_rows(&l, scratch.data, first, last); }));
   constexpr int64_t kHalfBytes[] = {8, 4, 2, 1};  // of a weight, doubled
   const int64_t passes = (l.rows + 7) / 8;         // a cached weight read again counts for less
   const int64_t bytes = l.padded * l.outputs * kHalfBytes[l.format] / 2 * passes;
-  return in_parts(node, context, fuseline_linear_blocks(&l), bytes, [&](int64_t first, int64_t last) {
+  return in_parts(node, call, fuseline_linear_blocks(&l), bytes, [&](int64_t first, int64_t last) {
     if (first < last) fuseline_linear_part(&l, scratch.data, first, last);
   });
 }
@@ -219,17 +145,17 @@ bool is_table(const Node& node, const Shape& weight, const Shape& scale) {
   return same(weight, {blocks, (node.width - 1) / 4 + 1, 16, 4}) && same(scale, {node.vocabulary});
 }
 
-OrtStatus* compute_embedding(const Node& node, OrtKernelContext* context) {
+OrtStatus* compute_embedding(const Node& node, const Call& call) {
   Tensor ids, weight, scale;
-  TRY(take(node, context, 0, &ids));
-  TRY(take(node, context, 1, &weight));
-  if (quantized(node.kind)) TRY(take(node, context, 2, &scale));
+  TRY(take(node, call, 0, &ids));
+  TRY(take(node, call, 1, &weight));
+  if (quantized(node.kind)) TRY(take(node, call, 2, &scale));
   if (!is_table(node, weight.shape, scale.shape)) return refuse(node, "weights and scales do not fit vocabulary and width");
   Shape shape = ids.shape;
   if (shape.rank == kMostDimensions) return refuse(node, "ids has too many dimensions");
   shape.of[shape.rank++] = node.width;
   void* embedded = nullptr;
-  TRY(make(node, context, 0, shape, &embedded));
+  TRY(make(node, call, 0, shape, &embedded));
   fuseline_embedding e{};
   e.format = format_of(node.kind);
   e.tokens = ids.shape.elements();
@@ -246,15 +172,15 @@ OrtStatus* compute_embedding(const Node& node, OrtKernelContext* context) {
   }
 }
 
-OrtStatus* compute_layer_norm(const Node& node, OrtKernelContext* context) {
+OrtStatus* compute_layer_norm(const Node& node, const Call& call) {
   Tensor x, scale, bias;
-  TRY(take(node, context, 0, &x));
-  TRY(take(node, context, 1, &scale));
-  TRY(take(node, context, 2, &bias));
+  TRY(take(node, call, 0, &x));
+  TRY(take(node, call, 1, &scale));
+  TRY(take(node, call, 2, &bias));
   if (x.shape.rank < 1 || !same(scale.shape, {x.shape.last()}) || !same(bias.shape, {x.shape.last()}))
     return refuse(node, "scale and bias do not fit x");
   void* y = nullptr;
-  TRY(make(node, context, 0, x.shape, &y));
+  TRY(make(node, call, 0, x.shape, &y));
   fuseline_layer_norm n{};
   n.width = x.shape.last();
   if (n.width == 0) return nullptr;
@@ -265,7 +191,7 @@ OrtStatus* compute_layer_norm(const Node& node, OrtKernelContext* context) {
   n.bias = static_cast<const float*>(bias.data);
   n.y = static_cast<float*>(y);
   if (fuseline_layer_norm_begin(&n) != FUSELINE_OK) return refuse(node, "x, scale and bias must have memory");
-  return in_parts(node, context, n.rows, x.shape.elements() * 4, [&](int64_t first, int64_t last) {
+  return in_parts(node, call, n.rows, x.shape.elements() * 4, [&](int64_t first, int64_t last) {
     if (first < last) fuseline_layer_norm_part(&n, first, last);
   });
 }
@@ -275,13 +201,13 @@ void copy_cache(const Tensor& past, void* present) {
   if (past.data != present) memcpy(present, past.data, static_cast<size_t>(past.shape.elements()) * sizeof(float));
 }
 
-OrtStatus* compute_self_attention(const Node& node, OrtKernelContext* context) {
+OrtStatus* compute_self_attention(const Node& node, const Call& call) {
   Tensor qkv, key, value, position, table;
-  TRY(take(node, context, 0, &qkv));
-  TRY(take(node, context, 1, &key));
-  TRY(take(node, context, 2, &value));
-  TRY(take(node, context, 3, &position));
-  TRY(take(node, context, 4, &table));
+  TRY(take(node, call, 0, &qkv));
+  TRY(take(node, call, 1, &key));
+  TRY(take(node, call, 2, &value));
+  TRY(take(node, call, 3, &position));
+  TRY(take(node, call, 4, &table));
   if (key.shape.rank != 3 || table.shape.rank != 2 || qkv.shape.rank != 2 || position.shape.elements() != 1)
     return refuse(node, "qkv, cache, position or beam_table has another number of dimensions than it must have");
   const int64_t capacity = key.shape.of[0], rows = key.shape.of[1], width = key.shape.of[2], n = qkv.shape.of[0];
@@ -289,9 +215,9 @@ OrtStatus* compute_self_attention(const Node& node, OrtKernelContext* context) {
       width % node.heads != 0 || (rows == 0 ? n != 0 : n % rows != 0))
     return refuse(node, "the shapes of qkv, cache and beam_table do not go together");
   void *mixed = nullptr, *present_key = nullptr, *present_value = nullptr;
-  TRY(make(node, context, 0, Shape{2, {n, width}}, &mixed));
-  TRY(make(node, context, 1, key.shape, &present_key));
-  TRY(make(node, context, 2, value.shape, &present_value));
+  TRY(make(node, call, 0, Shape{2, {n, width}}, &mixed));
+  TRY(make(node, call, 1, key.shape, &present_key));
+  TRY(make(node, call, 2, value.shape, &present_value));
   copy_cache(key, present_key);
   copy_cache(value, present_value);
   if (n == 0) return nullptr;
@@ -315,7 +241,7 @@ OrtStatus* compute_self_attention(const Node& node, OrtKernelContext* context) {
     default: return refuse(node, "position must not be negative");
   }
   const int64_t bytes = n * (a.position + a.tokens) * width * 8;
-  return in_parts(node, context, n, bytes, [&](int64_t first, int64_t last) {
+  return in_parts(node, call, n, bytes, [&](int64_t first, int64_t last) {
     const Scratch scores(fuseline_self_attention_scratch(&a) * 4);
     if (first < last) fuseline_self_attention_part(&a, first, last, static_cast<float*>(scores.data));
   });
@@ -329,16 +255,16 @@ bool attend(const Node& node, const Shape& query, const Shape& key, const Shape&
   return key.rank == 4 && key.of[1] == node.heads && key.of[3] == query.of[1] / node.heads;
 }
 
-OrtStatus* compute_cross_attention(const Node& node, OrtKernelContext* context) {
+OrtStatus* compute_cross_attention(const Node& node, const Call& call) {
   Tensor query, key, value;
-  TRY(take(node, context, 0, &query));
-  TRY(take(node, context, 1, &key));
-  TRY(take(node, context, 2, &value));
+  TRY(take(node, call, 0, &query));
+  TRY(take(node, call, 1, &key));
+  TRY(take(node, call, 2, &value));
   const bool halves = node.kind == kHalfCrossAttention;
   if (!attend(node, query.shape, key.shape, value.shape, halves))
     return refuse(node, "the shapes of query, key and value do not go together");
   void* mixed = nullptr;
-  TRY(make(node, context, 0, query.shape, &mixed));
+  TRY(make(node, call, 0, query.shape, &mixed));
   fuseline_cross_attention a{};
   a.format = halves ? FUSELINE_HALF : FUSELINE_FLOAT;
   a.photos = key.shape.of[0];
@@ -355,7 +281,7 @@ OrtStatus* compute_cross_attention(const Node& node, OrtKernelContext* context) 
   if (fuseline_cross_attention_begin(&a) != FUSELINE_OK)
     return refuse(node, "every photo must have as many rows as the others, and positions to attend to");
   const int64_t bytes = key.shape.elements() * (halves ? 4 : 8);
-  return in_parts(node, context, a.photos * a.heads, bytes, [&](int64_t first, int64_t last) {
+  return in_parts(node, call, a.photos * a.heads, bytes, [&](int64_t first, int64_t last) {
     const Scratch scores(fuseline_cross_attention_scratch(&a) * (last - first) * 4);
     if (first < last) fuseline_cross_attention_part(&a, first, last, static_cast<float*>(scores.data));
   });
@@ -368,15 +294,99 @@ struct Operator : OrtCustomOp {
 
 const Operator& self(const OrtCustomOp* op) { return *static_cast<const Operator*>(op); }
 
+OrtStatus* create(const OrtCustomOp* op, const OrtApi* table, const OrtKernelInfo* info, void** kernel) {
+  const Api api(table);
+  Scratch memory(sizeof(Node));
+  if (memory.data == nullptr) return api.error("there is not enough memory");
+  Node* node = new (memory.data) Node{api, self(op).kind};
+  size_t size = sizeof node->name;
+  if (OrtStatus* status = api.node_name(info, node->name, &size)) {  // a longer name than there is room for
+    api.release(status);
+    snprintf(node->name, sizeof node->name, "%s", self(op).name);
+  }
+  if (node->kind == kLayer) return create_layer(*node, info, kernel);
+  TRY(read_attributes(info, node));
+  for (size_t index = 0; index < inputs_of(node->kind); ++index) TRY(read_constant(info, index, node, index));
+  *kernel = memory.release();
+  return nullptr;
+}
+
+OrtStatus* compute(void* kernel, OrtKernelContext* context) {
+  const Node& node = *static_cast<const Node*>(kernel);
+  return node.kind == kLayer ? compute_layer(node, context) : compute_node(node, Call{context});
+}
+
+struct Operators {
+  Operator all[kOperators] = {};
+
+  Operators() {
+    for (int kind = 0; kind < kOperators; ++kind) {
+      Operator& op = all[kind];
+      op.kind = kind;
+      if (kind < kLinears)
+        snprintf(op.name, sizeof op.name, "%sLinear%s", kFormats[format_of(kind)], kEndings[ending_of(kind)]);
+      else if (embeds(kind))
+        snprintf(op.name, sizeof op.name, "%sEmbedding", kFormats[format_of(kind)]);
+      else
+        snprintf(op.name, sizeof op.name, "%s", kOthers[kind - kLayerNorm]);
+      op.version = kApiVersion;
+      op.GetName = [](const OrtCustomOp* o) { return self(o).name; };
+      op.GetExecutionProviderType = [](const OrtCustomOp*) { return "CPUExecutionProvider"; };
+      op.GetInputType = [](const OrtCustomOp* o, size_t index) { return type_of_input(self(o).kind, index); };
+      op.GetInputTypeCount = [](const OrtCustomOp* o) { return inputs_of(self(o).kind); };
+      op.GetOutputType = [](const OrtCustomOp*, size_t) { return kFloat; };
+      op.GetOutputTypeCount = [](const OrtCustomOp* o) { return outputs_of(self(o).kind); };
+      op.KernelDestroy = [](void* kernel) { free(kernel); };
+      op.GetInputCharacteristic = [](const OrtCustomOp* o, size_t) { return self(o).kind == kLayer ? kVariadic : kRequired; };
+      op.GetOutputCharacteristic = op.GetInputCharacteristic;
+      op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return 0; };  // default
+      op.GetVariadicInputMinArity = [](const OrtCustomOp*) { return 1; };
+      op.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 0; };
+      op.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
+      op.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 1; };
+      op.CreateKernelV2 = create;
+      op.KernelComputeV2 = compute;
+      op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
+      op.GetEndVersion = [](const OrtCustomOp*) { return 1; };
+    }
+  }
+};
+
+const Operators& operators() {
+  static const Operators all;
+  return all;
+}
+
+// Made once and kept: sessions refer to it as long as they live.
+OrtStatus* domain(const Api& api, OrtCustomOpDomain** out) {
+  static OrtCustomOpDomain* made = nullptr;
+  static OrtStatus* const failed = [&api]() -> OrtStatus* {
+    TRY(api.create_domain("fuseline", &made));
+    for (const Operator& op : operators().all) TRY(api.add(made, &op));
+    return nullptr;
+  }();
+  *out = made;
+  return failed;
+}
+
+}  // namespace
+
+const int kSteps = kLayer;
+
+const char* name_of(int kind) { return operators().all[kind].name; }
+
 size_t inputs_of(int kind) {
   if (kind == kSelfAttention) return 5;
-  if (kind >= kCrossAttention) return 3;
-  if (kind == kLayerNorm) return 3;
+  if (kind == kLayer) return 1;  // of any number
+  if (kind >= kLayerNorm) return 3;
   if (embeds(kind)) return quantized(kind) ? 3 : 2;
   return 3 + (quantized(kind) ? 1 : 0) + (ending_of(kind) == kAdd ? 1 : 0);
 }
 
+size_t outputs_of(int kind) { return kind == kSelfAttention ? 3 : 1; }
+
 int type_of_input(int kind, size_t index) {
+  if (kind == kLayer) return kAnyType;
   if (kind == kSelfAttention) return index >= 3 ? kInt64 : kFloat;
   if (kind >= kCrossAttention) return kind == kHalfCrossAttention && index > 0 ? kFloat16 : kFloat;
   if (kind == kLayerNorm) return kFloat;
@@ -403,91 +413,21 @@ OrtStatus* read_attributes(const OrtKernelInfo* info, Node* node) {
   return good ? nullptr : refuse(*node, "heads must be at least 1 and scale finite");
 }
 
-OrtStatus* read_constants(const OrtKernelInfo* info, Node* node) {
-  for (size_t index = 0; index < inputs_of(node->kind); ++index) {
-    const OrtValue* value = nullptr;
-    TRY(node->api.constant(info, index, &value));
-    if (value != nullptr) TRY(read(*node, value, &node->constants[index]));
-  }
-  return nullptr;
+Ahead weights_of(const Node& node) {
+  if (node.kind >= kLinears) return {};
+  const Tensor& weight = node.constants[1];
+  constexpr int64_t kBytes[] = {4, 2, 1, 1};
+  return {static_cast<const char*>(weight.data), weight.data == nullptr ? 0 : weight.shape.elements() * kBytes[format_of(node.kind)]};
 }
 
-OrtStatus* create(const OrtCustomOp* op, const OrtApi* table, const OrtKernelInfo* info, void** kernel) {
-  Node* node = static_cast<Node*>(malloc(sizeof(Node)));
-  const Api api(table);
-  if (node == nullptr) return api.error("there is not enough memory");
-  new (node) Node{api, self(op).kind};
-  size_t size = sizeof node->name;
-  if (OrtStatus* status = api.node_name(info, node->name, &size)) {  // a longer name than there is room for
-    api.release(status);
-    snprintf(node->name, sizeof node->name, "%s", self(op).name);
-  }
-  *kernel = node;
-  OrtStatus* status = read_attributes(info, node);
-  if (status == nullptr) status = read_constants(info, node);
-  if (status != nullptr) free(node);
-  return status;
+OrtStatus* compute_node(const Node& node, const Call& call) {
+  if (node.kind == kSelfAttention) return compute_self_attention(node, call);
+  if (node.kind >= kCrossAttention) return compute_cross_attention(node, call);
+  if (node.kind == kLayerNorm) return compute_layer_norm(node, call);
+  if (embeds(node.kind)) return compute_embedding(node, call);
+  return compute_linear(node, call);
 }
 
-OrtStatus* compute(void* kernel, OrtKernelContext* context) {
-  const Node& node = *static_cast<const Node*>(kernel);
-  if (node.kind == kSelfAttention) return compute_self_attention(node, context);
-  if (node.kind >= kCrossAttention) return compute_cross_attention(node, context);
-  if (node.kind == kLayerNorm) return compute_layer_norm(node, context);
-  if (embeds(node.kind)) return compute_embedding(node, context);
-  return compute_linear(node, context);
-}
-
-struct Operators {
-  Operator all[kOperators] = {};
-
-  Operators() {
-    for (int kind = 0; kind < kOperators; ++kind) {
-      Operator& op = all[kind];
-      op.kind = kind;
-      if (kind < kLinears)
-        snprintf(op.name, sizeof op.name, "%sLinear%s", kFormats[format_of(kind)], kEndings[ending_of(kind)]);
-      else if (embeds(kind))
-        snprintf(op.name, sizeof op.name, "%sEmbedding", kFormats[format_of(kind)]);
-      else
-        snprintf(op.name, sizeof op.name, "%s", kOthers[kind - kLayerNorm]);
-      op.version = kApiVersion;
-      op.GetName = [](const OrtCustomOp* o) { return self(o).name; };
-      op.GetExecutionProviderType = [](const OrtCustomOp*) { return "CPUExecutionProvider"; };
-      op.GetInputType = [](const OrtCustomOp* o, size_t index) { return type_of_input(self(o).kind, index); };
-      op.GetInputTypeCount = [](const OrtCustomOp* o) { return inputs_of(self(o).kind); };
-      op.GetOutputType = [](const OrtCustomOp*, size_t) { return kFloat; };
-      op.GetOutputTypeCount = [](const OrtCustomOp* o) { return self(o).kind == kSelfAttention ? size_t{3} : size_t{1}; };
-      op.KernelDestroy = [](void* kernel) { free(kernel); };
-      op.GetInputCharacteristic = [](const OrtCustomOp*, size_t) { return 0; };   // required
-      op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return 0; };  // required
-      op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return 0; };       // default
-      op.GetVariadicInputMinArity = [](const OrtCustomOp*) { return 1; };
-      op.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 0; };
-      op.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
-      op.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 0; };
-      op.CreateKernelV2 = create;
-      op.KernelComputeV2 = compute;
-      op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
-      op.GetEndVersion = [](const OrtCustomOp*) { return 1; };
-    }
-  }
-};
-
-// Made once and kept: sessions refer to it as long as they live.
-OrtStatus* domain(const Api& api, OrtCustomOpDomain** out) {
-  static const Operators operators;
-  static OrtCustomOpDomain* made = nullptr;
-  static OrtStatus* const failed = [&api]() -> OrtStatus* {
-    TRY(api.create_domain("fuseline", &made));
-    for (const Operator& op : operators.all) TRY(api.add(made, &op));
-    return nullptr;
-  }();
-  *out = made;
-  return failed;
-}
-
-}  // namespace
 }  // namespace fuseline
 
 // What onnxruntime looks for in a library of operators. Where it is too old there are none, and the bodies run.

@@ -81,9 +81,11 @@ int main(int count, char** arguments) {
     expect(here, "it has %s, not %s", fuseline_available_isas(), arguments[i] + 1);
   }
   const int cases = static_cast<int>(numbers[1]);
+  Random random(numbers[0]);
+  test_team(random, cases);
   for (const std::string& isa : isas) {
     expect(fuseline_use_isa(isa.c_str()) == FUSELINE_OK, "%s cannot be used", isa.c_str());
-    Random random(numbers[0]);
+    random = Random(numbers[0]);
     test_linear(random, cases);
     test_layer_norm(random, cases);
     test_attention(random, cases);

@@ -1,0 +1,82 @@
+// Where the tensors of nodes and steps come from, and what is said where something is wrong.
+#include "onnxruntime_nodes.h"
+
+#include <stdio.h>
+
+namespace fuseline {
+namespace {
+
+OrtStatus* read(const Node& node, const OrtValue* value, Tensor* into) {
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  TRY(node.api.shape(value, &info));
+  OrtStatus* status = node.api.rank(info, &into->shape.rank);
+  if (status == nullptr && into->shape.rank > kMostDimensions) status = refuse(node, "an input has too many dimensions");
+  if (status == nullptr) status = node.api.dimensions(info, into->shape.of, into->shape.rank);
+  if (status == nullptr) status = node.api.type(info, &into->type);
+  node.api.release(info);
+  if (status != nullptr) return status;
+  return node.api.data(value, &into->data);
+}
+
+// Of a node onnxruntime knows the types, of a step it does not.
+OrtStatus* check_type(const Node& node, size_t index, const Tensor& tensor) {
+  return tensor.type == type_of_input(node.kind, index) ? nullptr : refuse(node, "an input has another type than it must have");
+}
+
+OrtStatus* input(const Node& node, const OrtKernelContext* context, size_t index, Tensor* into) {
+  const OrtValue* value = nullptr;
+  TRY(node.api.input(context, index, &value));
+  return value == nullptr ? refuse(node, "an input is missing") : read(node, value, into);
+}
+
+OrtStatus* output(const Node& node, OrtKernelContext* context, size_t index, const Shape& shape, void** data) {
+  OrtValue* value = nullptr;
+  TRY(node.api.output(context, index, shape.of, shape.rank, &value));
+  return node.api.data(value, data);
+}
+
+}  // namespace
+
+OrtStatus* refuse(const Node& node, const char* reason) {
+  char text[512];
+  snprintf(text, sizeof text, "the node %s: %s", node.name, reason);
+  return node.api.error(text);
+}
+
+OrtStatus* take(const Node& node, const Call& call, size_t index, Tensor* into) {
+  if (node.constants[index].data != nullptr) {
+    *into = node.constants[index];
+    return nullptr;
+  }
+  if (call.step == nullptr) return input(node, call.context, index, into);
+  const size_t v = call.step->inputs[index];
+  if (!call.frame->known[v]) TRY(input(node, call.context, v, &call.frame->values[v]));
+  call.frame->known[v] = true;
+  *into = call.frame->values[v];
+  return check_type(node, index, *into);
+}
+
+OrtStatus* make(const Node& node, const Call& call, size_t index, const Shape& shape, void** data) {
+  if (call.step == nullptr) return output(node, call.context, index, shape, data);
+  Frame& frame = *call.frame;
+  const size_t v = call.step->outputs[index];
+  if (v < frame.between) {
+    TRY(output(node, call.context, v - frame.inputs, shape, data));
+  } else {
+    *data = frame.owned[v] = malloc(static_cast<size_t>(shape.elements()) * sizeof(float) + 1);
+    if (*data == nullptr) return refuse(node, "there is not enough memory");
+  }
+  frame.values[v] = {shape, kFloat, *data};
+  frame.known[v] = true;
+  return nullptr;
+}
+
+OrtStatus* read_constant(const OrtKernelInfo* info, size_t input, Node* node, size_t index) {
+  const OrtValue* value = nullptr;
+  TRY(node->api.constant(info, input, &value));
+  if (value == nullptr) return nullptr;
+  TRY(read(*node, value, &node->constants[index]));
+  return check_type(*node, index, node->constants[index]);
+}
+
+}  // namespace fuseline
