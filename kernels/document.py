@@ -5,6 +5,7 @@ from __future__ import annotations
 from textwrap import dedent
 
 from .bodies import DOMAIN, ENDINGS, FORMATS, TABLES, VERSION, operators, text
+from .layers import MOST_STEPS, MOST_VALUES, OPERATOR
 
 _INTRODUCTION = f"""\
 # The operators
@@ -61,13 +62,27 @@ _ABOUT = {
 }
 
 
+_LAYER = f"""\
+## {OPERATOR}
+
+The operators of a decoder layer as one node, which a file has for each layer where layers differ in their weights only. Its
+body is made with the model: the calls of these operators. Inputs and outputs are what the layer reads and gives.
+
+Attributes: heads, scale and epsilon, which all operators of the layer share, and steps, a text that says the same as the
+body: the operators in order, each with the numbers of the values that it reads and makes, as in
+`LayerNorm 0 1 2 > 33;Int8Linear 33 3 4 5 > 34;CachedSelfAttention 34 6 7 8 9 > 35 30 31`. The inputs have the first numbers, the
+outputs the next, and what lies between the rest; at most {MOST_VALUES} values and {MOST_STEPS} steps. Where the kernel library is
+registered it goes by this text; elsewhere the body runs. `fuseline.kernels.layers` joins layers and splits them.
+"""
+
+
 def page() -> str:
     """docs/operators.md."""
     parts = [_INTRODUCTION, f"All operators: {', '.join(f'`{name}`' for name in operators())}.\n"]
     for name in _SHOWN:
         about = f"{_ABOUT[name]}\n\n" if name in _ABOUT else ""
         parts.append(f"## {name}\n\n{about}```\n{dedent(text(name)).strip()}\n```\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, _LAYER])
 
 
 if __name__ == "__main__":

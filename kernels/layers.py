@@ -20,7 +20,7 @@ from onnx import helper
 from .bodies import DOMAIN, OPSET, VERSION
 
 OPERATOR = "DecoderLayer"
-MOST_VALUES = 128  # that the kernel library counts
+MOST_VALUES, MOST_STEPS = 128, 64  # that the kernel library counts (src/onnxruntime_layers.cpp)
 _SHARED = ("heads", "scale", "epsilon")  # what operators of a layer have for all of it
 _STEPS = "steps"
 _ATTENTION = "CachedSelfAttention"  # one a layer
@@ -59,7 +59,9 @@ def join_layers(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     layers = list(_layers(model.graph))
     first = layers[0] if layers else None
-    if first is None or len(first.numbers()) > MOST_VALUES or any(not _alike(first, layer) for layer in layers):
+    if first is None or len(first.numbers()) > MOST_VALUES or len(first.nodes) > MOST_STEPS:
+        return model
+    if any(not _alike(first, layer) for layer in layers):
         return model
     if len(layers) < sum(node.op_type == _ATTENTION for node in model.graph.node):
         return model
