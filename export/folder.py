@@ -301,8 +301,14 @@ def save_graph(model: onnx.ModelProto, path: Path, outside: WeightsFile | None =
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """A graph that save_graph wrote, its weights with it, decoder layers split."""
-    return split_layers(onnx.load(path))
+    """A graph that save_graph wrote, its weights with it, decoder layers split.
+
+    Raises ExportError for layers that are not what their body says.
+    """
+    try:
+        return split_layers(onnx.load(path))
+    except (KeyError, ValueError) as error:
+        raise ExportError(f"{path} has decoder layers that do not fit their body; export the model anew") from error
 
 
 def _write_checked(model: onnx.ModelProto, path: Path, outside: WeightsFile) -> None:

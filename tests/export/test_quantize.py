@@ -20,6 +20,7 @@ from fuseline import Model
 from fuseline.cli import main
 from fuseline.errors import ExportError, FolderError, InputError
 from fuseline.export import quantize as quantize_with_all_threads
+from fuseline.export.folder import load_graph
 from fuseline.export.generated import generated_photos
 from fuseline.folder import Folder
 from tests import tiny
@@ -165,6 +166,16 @@ def rewrite(folder: Path, path: Path, model: onnx.ModelProto) -> None:
     facts = {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     about["files"][path.relative_to(folder).as_posix()] = facts
     (folder / "fuseline.json").write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize("part", ["input", "attribute"])
+def test_layers_that_do_not_fit_their_body_are_refused(folder: Path, tmp_path: Path, part: str) -> None:
+    model = onnx.load(folder / Folder.open(folder).variants["fp32"].decoder)
+    layer = next(node for node in model.graph.node if node.op_type == "DecoderLayer")
+    del getattr(layer, part)[:]
+    onnx.save(model, tmp_path / "spoiled.onnx")
+    with pytest.raises(ExportError, match=r"spoiled\.onnx has decoder layers that do not fit their body"):
+        load_graph(tmp_path / "spoiled.onnx")
 
 
 def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
