@@ -14,6 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from fuseline.kernels.bodies import DOMAIN, add_bodies
+from fuseline.kernels.layers import replace_groups
 
 from .weights import FORMATS, Array, Scheme, store
 
@@ -55,18 +56,7 @@ class _Rewriter:
     def run(self) -> onnx.ModelProto:
         graph = self._model.graph
         layers = [layer for node in graph.node if (layer := self._layer(node)) is not None]
-        last = {id(layer.nodes[-1]): layer for layer in layers}
-        gone = {id(node) for layer in layers for node in layer.nodes}
-        nodes = []
-        for node in graph.node:  # the operator comes where its last part was, when all that it reads is there
-            if id(node) in last:
-                nodes.append(self._operator(last[id(node)]))
-            elif id(node) not in gone:
-                nodes.append(node)
-        rewritten = onnx.GraphProto()
-        rewritten.node.extend(nodes)
-        del graph.node[:]
-        graph.node.extend(rewritten.node)
+        replace_groups(graph, [(layer.nodes, self._operator(layer)) for layer in layers])
         used = {name for node in graph.node for name in node.input} | self._outputs
         constants = [tensor for tensor in self._constants.values() if tensor.name in used]
         del graph.initializer[:]

@@ -65,38 +65,29 @@ def join_layers(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     if len(layers) < sum(node.op_type == _ATTENTION for node in model.graph.node):
         return model
-    ends = {id(layer.nodes[-1]): (number, layer) for number, layer in enumerate(layers)}
-    gone = {id(node) for layer in layers for node in layer.nodes}
-    nodes = []
-    for node in model.graph.node:
-        if id(node) in ends:
-            nodes.append(_joined(*ends[id(node)]))
-        elif id(node) not in gone:
-            nodes.append(node)
     model.functions.append(_body(first))
-    _replace(model.graph, nodes)
+    replace_groups(model.graph, [(layer.nodes, _joined(number, layer)) for number, layer in enumerate(layers)])
     return model
 
 
 def split_layers(model: onnx.ModelProto) -> onnx.ModelProto:
     """Undo join_layers, in place, but for the names of values inside a layer; returned for convenience."""
-    bodies = [function for function in model.functions if _is(function, function.name)]
-    if not bodies:
+    body = next((each for each in model.functions if (each.domain, each.name) == (DOMAIN, OPERATOR)), None)
+    if body is None:
         return model
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        nodes += _split(node, bodies[0]) if _is(node, node.op_type) else [node]
+        nodes += _split(node, body) if (node.domain, node.op_type) == (DOMAIN, OPERATOR) else [node]
     _replace(model.graph, nodes)
-    others = [function for function in model.functions if function is not bodies[0]]
-    kept = onnx.ModelProto()
-    kept.functions.extend(others)
-    del model.functions[:]
-    model.functions.extend(kept.functions)
+    model.functions.remove(body)
     return model
 
 
-def _is(found: onnx.NodeProto | onnx.FunctionProto, name: str) -> bool:
-    return found.domain == DOMAIN and name == OPERATOR
+def replace_groups(graph: onnx.GraphProto, groups: Sequence[tuple[Sequence[onnx.NodeProto], onnx.NodeProto]]) -> None:
+    """Put one node in the place of several, where the last of them was and all that it reads is there."""
+    ends = {id(group[-1]): made for group, made in groups}
+    gone = {id(node) for group, _ in groups for node in group}
+    _replace(graph, [ends.get(id(node), node) for node in graph.node if id(node) in ends or id(node) not in gone])
 
 
 def _layers(graph: onnx.GraphProto) -> Iterator[_Layer]:

@@ -14,7 +14,7 @@ constexpr size_t kMostSteps = 64, kLongest = 4096;
 struct Layer {
   Node node;
   size_t inputs, outputs, values, count;
-  bool shared;                // whether its loops are worth several threads
+  bool shared;                // whether its weights are worth a team
   uint8_t last[kMostValues];  // the step that reads a value last
   Step steps[1];              // `count` of them, and one that only has nothing ahead
 };
@@ -105,12 +105,12 @@ void drop(const Layer& layer, size_t step, Frame* frame) {
     if (layer.last[v] == step) frame->drop(v);
 }
 
-// All steps, one after the other.
+// All steps, one after the other, on a team or alone.
 OrtStatus* lead(const Layer& layer, OrtKernelContext* context, Team* team) {
   Frame frame(layer.inputs, layer.inputs + layer.outputs, layer.values);
   for (size_t s = 0; s < layer.count; ++s) {
     const Step& step = layer.steps[s];
-    team->ahead(&step.ahead);
+    if (team != nullptr) team->ahead(&step.ahead);
     TRY(compute_node(step.node, Call{context, &step, &frame, team}));
     drop(layer, s, &frame);
   }
@@ -141,6 +141,7 @@ OrtStatus* create_layer(const Node& node, const OrtKernelInfo* info, void** kern
 
 OrtStatus* compute_layer(const Node& node, OrtKernelContext* context) {
   const Layer& layer = reinterpret_cast<const Layer&>(node);
+  if (!layer.shared) return lead(layer, context, nullptr);
   struct Run {
     const Layer& layer;
     OrtKernelContext* context;
@@ -148,7 +149,6 @@ OrtStatus* compute_layer(const Node& node, OrtKernelContext* context) {
     std::atomic<bool> led{false};
     OrtStatus* status = nullptr;
   } run{layer, context};
-  if (!layer.shared) return lead(layer, context, &run.team);
   // Whoever comes first leads. A pool need not have so many threads; who comes after the end goes at once.
   const auto join = [](void* of, size_t) {
     Run& r = *static_cast<Run*>(of);

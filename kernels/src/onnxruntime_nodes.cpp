@@ -63,7 +63,7 @@ OrtStatus* make(const Node& node, const Call& call, size_t index, const Shape& s
   if (v < frame.between) {
     TRY(output(node, call.context, v - frame.inputs, shape, data));
   } else {
-    *data = frame.owned[v] = malloc(static_cast<size_t>(shape.elements()) * sizeof(float) + 1);
+    *data = malloc(static_cast<size_t>(shape.elements()) * sizeof(float) + 1);
     if (*data == nullptr) return refuse(node, "there is not enough memory");
   }
   frame.values[v] = {shape, kFloat, *data};

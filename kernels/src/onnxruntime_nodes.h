@@ -74,14 +74,13 @@ struct Frame {
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
   void drop(size_t v) {
-    free(owned[v]);
-    owned[v] = nullptr;
+    free(values[v].data);
+    values[v].data = nullptr;
   }
 
   const size_t inputs, between, end;
   Tensor values[kMostValues];
   bool known[kMostValues] = {};
-  void* owned[kMostValues] = {};
 };
 
 // One run of a node, whose tensors onnxruntime has, or of a step, whose tensors are the layer's or in its frame.
@@ -89,7 +88,7 @@ struct Call {
   OrtKernelContext* context;
   const Step* step = nullptr;
   Frame* frame = nullptr;
-  Team* team = nullptr;
+  Team* team = nullptr;  // null where loops are for onnxruntime's pool
 };
 
 #define TRY(call)                                   \
