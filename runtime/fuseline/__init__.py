@@ -5,6 +5,7 @@ The names are loaded when they are first used: a program that only asks for the 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from .generation import Generation, GenerationConfig
     from .model import Model
     from .pipelines import pipeline
+
+# From 1.32 on onnxruntime reports what it runs, and keeps an id in the user's cache folder, unless this is set before
+# it is loaded. Every way into the package comes through here first.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 

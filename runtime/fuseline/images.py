@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from .errors import FolderError, InputError
+from .errors import FolderError, InputError, shown
 from .framing import Frame
 
 ImageSource: TypeAlias = (
@@ -79,20 +79,13 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, (str, os.PathLike)):
         return _from_path(os.fsdecode(source))
     if hasattr(source, "read"):
-        return _decode(source, _shown(getattr(source, "name", None) or "the file object"))
+        return _decode(source, shown(getattr(source, "name", None) or "the file object"))
     found = type(source).__name__
     raise InputError(f"a photo cannot be read from {found}; give a path, bytes, a file, a PIL image or an array")
 
 
-def _shown(name: object) -> str:
-    """A name or value as it appears in a message: on one line, not endless, and without what a terminal cannot show."""
-    text = str(name)
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= 300 else f"{text[:300]}..."
-
-
 def _from_path(path: str) -> Image.Image:
-    name = _shown(path)
+    name = shown(path)
     if _URL.match(path) and not os.path.exists(path):
         raise InputError(f"{name}: a URL is not fetched; download the photo and give the path of the file")
     try:
@@ -456,7 +449,7 @@ class _ConfigReader:
         return default if value is None else value
 
     def _wrong(self, key: str, value: object, right: str) -> FolderError:
-        return FolderError(f"{self.where}: {key} is {_shown(repr(value))}; it must be {right}")
+        return FolderError(f"{self.where}: {key} is {shown(repr(value))}; it must be {right}")
 
 
 def _is_edge(value: object) -> TypeGuard[int]:
