@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from fuseline.errors import InputError
+from fuseline.packaged import on_disk
 
 from . import definitions
 from .definitions import Float16, Float32, Int64
@@ -246,7 +247,10 @@ def load(folders: Iterable[str], environment: Mapping[str, str]) -> Kernels:
 
 def folders() -> Iterable[str]:
     """The folders of this package: an editable installation has two, and the library is not beside the sources."""
-    return sys.modules[__package__].__path__
+    places = list(sys.modules[__package__].__path__)
+    if not any(map(os.path.isdir, places)) and (unpacked := on_disk("kernels", FILE)) is not None:  # in a zip
+        places.append(str(unpacked.parent))
+    return places
 
 
 _lock = Lock()

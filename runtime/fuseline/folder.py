@@ -16,6 +16,7 @@ from typing import Any
 from .errors import FolderError
 from .files import external_locations, inside, read_json, sha256_of
 from .hub import downloaded, is_hub_id
+from .packaged import on_disk
 
 FORMAT = 1
 DESCRIPTION = "fuseline.json"
@@ -180,11 +181,9 @@ def find(path: str | Path | None, variant: str | None = None) -> Path:
     Raises FolderError if there is no folder.
     """
     if path is None or (not Path(path).exists() and str(path) == PurePosixPath(path).name):
-        from importlib import resources
-
-        shipped = Path(str(resources.files("fuseline").joinpath("models", str(path or DEFAULT_MODEL))))
-        if path is None or (shipped / DESCRIPTION).exists():
-            path = shipped
+        shipped = on_disk("models", str(path or DEFAULT_MODEL))
+        if path is None or (shipped is not None and (shipped / DESCRIPTION).exists()):
+            path = shipped or DEFAULT_MODEL
     root = Path(path)
     if not root.exists() and is_hub_id(str(path)):
         root = downloaded(str(path), variant)
