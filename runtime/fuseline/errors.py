@@ -8,6 +8,7 @@ from __future__ import annotations
 
 LONGEST = 1200  # characters of a message
 _LONGEST_NAME = 160
+_LEFT_OUT = " ... "
 
 
 class Error(Exception):
@@ -43,9 +44,14 @@ def shown(value: object, longest: int = _LONGEST_NAME) -> str:
     What cannot be shown (line breaks, escape codes, lone surrogates) is written as in Python's source; of what is too
     long the middle is left out.
     """
-    text = str(value)
-    if len(text) > longest:
-        text = f"{text[: longest * 2 // 3]} ... {text[-(longest // 3) :]}"
-    if text.isprintable():
+    text = _cut(str(value), longest)
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return _cut(text, longest)
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
         return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    left = longest - len(_LEFT_OUT)
+    return f"{text[: left - left // 3]}{_LEFT_OUT}{text[len(text) - left // 3 :]}"
