@@ -48,6 +48,9 @@ def _run(arguments: Sequence[str]) -> int:
     terminal = Terminal(as_json="--json" in arguments)
     try:
         return _command(terminal, arguments)
+    except KeyboardInterrupt:
+        terminal.interrupted(interrupts.by_key())
+        raise
     except Unwritable as error:
         if error.broken_pipe:
             return PIPE_CLOSED

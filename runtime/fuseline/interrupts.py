@@ -42,9 +42,9 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
-def come() -> bool:
-    """Whether a signal came."""
-    return bool(_come)
+def by_key() -> bool:
+    """Whether it was Ctrl-C, or would have been."""
+    return _come in (0, signal.SIGINT)
 
 
 def status() -> int:

@@ -19,8 +19,8 @@ def show(events: Iterable[Event], out: Stream, before: str = "") -> None:
 
     Written in pieces it is `before + text`, white space made single spaces and what a terminal would obey escaped. Only
     a terminal is shown what is tentative, as far as it fits on the line; not with NO_COLOR, since only its look tells
-    it from what is certain. The line is ended whatever happens, but for an interrupt where nobody watches: there a cut
-    line must not look like a whole one. Raises Unwritable, and what the events raise.
+    it from what is certain. The line is ended whatever happens but an interrupt, after which it must not look like a
+    whole one. Raises Unwritable, and what the events raise.
     """
     live = out.moves() and not os.environ.get("NO_COLOR")
     certain = written = dimmed = ""
@@ -37,12 +37,9 @@ def show(events: Iterable[Event], out: Stream, before: str = "") -> None:
                 new += f"{_DIM}{dimmed}{_PLAIN}\x1b[{len(dimmed)}D" if dimmed else ""
             if new:
                 out.write(new)
-    except KeyboardInterrupt:
-        if out.isatty():
-            out.write(_ERASE * bool(dimmed) + "\n")
-        raise
-    except Exception:
-        out.write(_ERASE * bool(dimmed) + "\n")
+    except BaseException as error:
+        end = "" if isinstance(error, KeyboardInterrupt) else "\n"
+        out.write(_ERASE * bool(dimmed) + end)
         raise
     out.write("\n")
 

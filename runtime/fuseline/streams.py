@@ -18,7 +18,7 @@ class Unwritable(Error):
 
     def __init__(self, error: OSError | ValueError) -> None:
         reason = getattr(error, "strerror", None) or error
-        super().__init__(f"standard output cannot be written ({reason}); results up to here were written")
+        super().__init__(f"standard output cannot be written ({reason}); give it a place where there is room")
         self.broken_pipe = isinstance(error, BrokenPipeError)
 
 
@@ -28,6 +28,7 @@ class Stream:
     def __init__(self, file: TextIO | None, optional: bool = False) -> None:
         """file: None for one that is closed. optional: whether a failure to write loses the text in silence."""
         self._file, self._optional = file, optional
+        self.in_line = False  # whether a line was begun and not ended
 
     @property
     def encoding(self) -> str:
@@ -57,6 +58,7 @@ class Stream:
         try:
             self._file.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
             self._file.flush()
+            self.in_line = not text.endswith("\n") if text else self.in_line
         except (OSError, ValueError) as error:
             self._give_up()
             if not self._optional:

@@ -12,11 +12,11 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, Protocol, TextIO, TypeVar
 
 from .errors import LONGEST, Error, shown
-from .streams import Stream, printable
+from .streams import Stream, Unwritable, printable
 
 Item = TypeVar("Item")
 Progress = Callable[[int, int, str], None]
@@ -42,6 +42,7 @@ class Terminal:
         self.as_json = as_json
         self._said: set[str] = set()
         self._bar: Bar | None = None
+        self._erased = False  # whether nothing was written since a bar was erased
 
     def lines(self, texts: Iterable[str]) -> None:
         """Results, each on a line of its own whatever it holds. Raises Unwritable."""
@@ -75,7 +76,16 @@ class Terminal:
             lines = "".join(traceback.format_exception(error)).splitlines()
             self._put(self._err, "".join(f"{printable(line)}\n" for line in lines))
 
+    def interrupted(self, by_key: bool) -> None:
+        """Leave a terminal's cursor at the start of a line. by_key: the terminal has shown ^C where it was."""
+        stream = next((each for each in (self._err, self.out) if each.isatty()), None)
+        in_line = by_key or (self.out.in_line and self.out.isatty())
+        if stream is not None and in_line and not self._erased:
+            with suppress(Unwritable):
+                stream.write("\n")
+
     def _put(self, stream: Stream, text: str) -> None:
+        self._erased = False
         bar = self._bar if stream.isatty() else None
         if bar is None:
             stream.write(text)
@@ -127,6 +137,7 @@ class Terminal:
         finally:
             self._bar = None
             bar.erase()
+            self._erased = True
 
     @contextmanager
     def noting_warnings(self) -> Iterator[None]:
