@@ -445,7 +445,8 @@ def test_a_closed_pipe_is_quiet(started: subprocess.Popen[bytes]) -> None:
 
 def test_interrupting_at_any_moment_is_quiet(folder: Path, photos: Path) -> None:
     """From the first moment that is fuseline's on; what Python shows of its own beginning is not."""
-    code = "import fuseline.interrupts, sys; fuseline.interrupts.take(); print(flush=True); from fuseline.cli import main; sys.exit(main())"
+    begin = "import sys; from fuseline import interrupts; interrupts.take(); print(flush=True); "
+    code = begin + "from fuseline.cli import main; sys.exit(main())"
     for number in range(12):
         command = [sys.executable, "-c", code, "caption", "--model", str(folder), str(photos)]
         with subprocess.Popen(
