@@ -96,7 +96,7 @@ def _parser(terminal: Terminal) -> ArgumentParser:
             raise InputError(f"{message}; see {self.prog} --help")
 
         def _print_message(self, message: str, file: object = None) -> None:
-            terminal.lines(message.splitlines())
+            terminal.out.write(message)
 
     parser = Parser(
         prog="fuseline",

@@ -5,11 +5,9 @@ Whatever goes out goes through here, so that it is whole lines that a terminal c
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -50,6 +48,8 @@ class Terminal:
 
     def record(self, content: Mapping[str, Any], indent: int | None = None) -> None:
         """A result as JSON; infinity and NaN, which JSON has not, become null. Raises Unwritable."""
+        import json
+
         self._put(self.out, json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n")
 
     def say(self, sentence: object) -> None:
@@ -73,6 +73,8 @@ class Terminal:
             self.record({**({} if file is None else {"file": file}), **facts, "error": sentence})
         self.say(sentence)
         if debugging() and not isinstance(error, Error):
+            import traceback
+
             lines = "".join(traceback.format_exception(error)).splitlines()
             self._put(self._err, "".join(f"{printable(line)}\n" for line in lines))
 

@@ -200,6 +200,61 @@ def test_a_terminal_without_a_size(folder: Path, photos: Path, lines: list[str])
         assert shown.rows == rows_of(lines, 80)
 
 
+def test_more_items_than_can_be_counted_first() -> None:
+    code = (
+        "from itertools import count; from fuseline.terminal import Terminal\n"
+        "terminal = Terminal()\n"
+        "with terminal.counted(count(), show=True) as items:\n"
+        "    for item in items:\n"
+        "        if item == 3: terminal.lines(['three'])\n"
+        "        if item == 30: break"
+    )
+    with Screen([sys.executable, "-c", code]) as shown:
+        assert shown.wait() == 0
+        assert (shown.rows, shown.cursor) == (["three"], (1, 0))
+        assert b"captioning: 30photo [" in shown.raw
+
+
+def test_steps_of_long_work_leave_what_was_said_meanwhile() -> None:
+    """Notes, and what a library prints, which standard output is not for."""
+    code = (
+        "from fuseline.terminal import Terminal; import json, time\n"
+        "terminal = Terminal()\n"
+        "with terminal.steps() as tell:\n"
+        "    tell(1, 3, 'reading [bold]\\x1b[2J')\n"
+        "    time.sleep(0.3)\n"
+        "    terminal.note('one thing'); print('printed')\n"
+        "    tell(2, 3, 'writing')\n"
+        "terminal.record({'done': True})"
+    )
+    with Screen([sys.executable, "-c", code]) as shown:
+        assert shown.wait() == 0
+        assert shown.rows == ["fuseline: note: one thing", "printed", '{"done": true}']
+        assert any("reading [bold]\\x1b[2J" in row for shot in shown.shots for row in shot)
+    done = program([sys.executable, "-c", code])
+    assert (done.stdout, done.stderr) == (b'{"done": true}\n', b"fuseline: note: one thing\nprinted\n")
+
+
+def test_a_command_of_steps_in_a_terminal(folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "model"))
+    words = [sys.executable, "-m", "fuseline", "quantize", other, "--variants", "int8", "--json"]
+    with Screen(words, 200) as shown:
+        assert shown.wait() == 0
+        assert list(json.loads("\n".join(shown.rows))["variants"]) == ["int8"]
+        assert any("making int8" in row for shot in shown.shots for row in shot)
+
+
+def test_terminated_a_command_of_steps_leaves_nothing_half_written(folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "model"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with Screen([sys.executable, "-m", "fuseline", "quantize", other, "--variants", "int8,int4"]) as shown:
+        shown.until("comparing")
+        shown.send(signal.SIGTERM)
+        assert shown.wait() == 143
+        assert shown.rows == []
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("options", [[], ["--stream"]])
 @pytest.mark.parametrize(
     ("number", "status"), [(None, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["Ctrl-C", "TERM", "HUP"]
