@@ -41,6 +41,10 @@ class Screen:
         self.raw, self.shots = b"", list[list[str]]()
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (ROWS, columns))
+        # Else Ctrl-C throws away what is on its way to the screen, be it half an escape code.
+        modes = termios.tcgetattr(theirs)
+        modes[3] |= termios.NOFLSH
+        termios.tcsetattr(theirs, termios.TCSANOW, modes)
         self._process = subprocess.Popen(
             [str(word) for word in command],
             stdin=theirs,
