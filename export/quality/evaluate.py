@@ -142,7 +142,7 @@ def _check(task: str, tokenizer: str, metadata_needed: bool) -> None:
             metadata.version("pycocoevalcap")
         except metadata.PackageNotFoundError as error:
             raise InputError(
-                "evaluating captions needs pycocoevalcap, which is missing; pip install 'fuseline[evaluate]'"
+                "evaluating captions needs pycocoevalcap, which is missing; pip install pycocoevalcap"
             ) from error
 
 

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from .cli_quality import Steps
-from .errors import ExportError
+from .extras import need
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     from fuseline.export import QuantizeReport
 
-QUANTIZE_HELP = """\
+_HELP = """\
 Add smaller variants to a folder that holds one of floats, measure what each of them costs in quality, and write that
-into the folder. With --max-loss, a variant that costs more is not written. Needs pip install 'fuseline[evaluate]'."""
-QUANTIZE_EXAMPLE = """\
+into the folder. With --max-loss, a variant that costs more is not written.
+Needs onnx and, with --data, pycocoevalcap."""
+_EPILOG = """\
+--json prints one object; if anything fails {"error": ...}.
+
 example: fuseline quantize ~/models/name --variants int8,int4 --calibrate photos/
          fuseline quantize ~/models/name --variants int4 --data flickr8k/captions.jsonl --max-loss 2%"""
 _SHOWN = 5
 
 
-def add_quantize_options(quantize: argparse.ArgumentParser) -> None:
-    """Everything that `fuseline quantize` takes."""
+def add_to(commands: Any) -> None:
+    """Make it one of the commands: what argparse's add_subparsers gave."""
+    quantize = commands.add_parser(
+        "quantize",
+        help="add smaller variants to a model, each with its price",
+        description=_HELP,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    quantize.set_defaults(command=_run)
     add = quantize.add_argument
     add("folder", metavar="FOLDER", help="a model folder with a variant fp32 or fp16")
     add("--variants", default="int8", metavar="NAMES", help="some of fp16,int8,int4 (default: int8)")
@@ -30,7 +41,7 @@ def add_quantize_options(quantize: argparse.ArgumentParser) -> None:
     add("--data", metavar="FILE", help="captions.jsonl, or COCO's captions JSON: judge by CIDEr, not by next tokens")
     add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
     add("--limit", type=int, metavar="N", help="only the first N photos of the data")
-    add("--max-loss", type=share, metavar="SHARE", help="what a variant may lose, such as 0.5%% (default: anything)")
+    add("--max-loss", type=_share, metavar="SHARE", help="what a variant may lose, such as 0.5%% (default: anything)")
     add("--half", type=int, default=0, metavar="N", help="leave the N worst matrices in half precision (default: 0)")
     add("--static", action="store_true", help="convolutions multiply in 8 bits too (with --calibrate; rarely faster)")
     add("--default", metavar="NAME", help="a new default variant")
@@ -38,7 +49,7 @@ def add_quantize_options(quantize: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print one object")
 
 
-def share(text: str) -> float:
+def _share(text: str) -> float:
     """A share written as 0.5% or as 0.005."""
     try:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
@@ -46,15 +57,12 @@ def share(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is no share; write 0.5% or 0.005") from error
 
 
-def run_quantize(options: argparse.Namespace, steps: Steps) -> int:
-    """Quantize with a progress bar on standard error, then show what was written. steps: what makes the bar."""
-    try:
-        from fuseline.export import quantize
-    except ModuleNotFoundError as error:
-        raise ExportError(
-            f"quantizing needs {error.name}, which is missing; pip install 'fuseline[evaluate]'"
-        ) from error
-    with steps() as progress:
+def _run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Quantize with a progress bar on standard error, then show what was written."""
+    need("quantizing", ("onnx",) if options.data is None else ("onnx", "pycocoevalcap"))
+    from fuseline.export import quantize
+
+    with terminal.steps() as progress:
         report = quantize(
             options.folder,
             [name.strip() for name in options.variants.split(",")],
@@ -69,23 +77,23 @@ def run_quantize(options: argparse.Namespace, steps: Steps) -> int:
             threads=options.threads,
             progress=progress,
         )
-    print(json.dumps(report.report(), indent=2) if options.json else _table(report))
+    if options.json:
+        terminal.record(report.report(), indent=2)
+    else:
+        terminal.lines(_rows(report))
     return 0
 
 
-def _table(report: QuantizeReport) -> str:
+def _rows(report: QuantizeReport) -> Iterator[str]:
     """What each variant costs, and which of its matrices are the worst."""
-    lines = [f"{report.path}, made of {report.source}"]
+    yield f"{report.path}, made of {report.source}"
     for name, made in report.variants.items():
         agreed = made.agreement
-        lines += [
-            "",
-            f"{name}: {made.bytes / 1e6:.2f} MB, loses {made.loss:.2%} of {made.measured}",
+        yield ""
+        yield f"{name}: {made.bytes / 1e6:.2f} MB, loses {made.loss:.2%} of {made.measured}"
+        yield (
             f"  {agreed.tokens:.2%} of the next tokens and {agreed.beam:.1%} of the texts as {report.source}, "
-            f"divergence {agreed.divergence:.2e} nats",
-        ]
-        worst = list(made.errors.items())[:_SHOWN]
-        lines += [
-            f"  error {wrong:.2%} in {matrix}{' (in half)' if matrix in made.half else ''}" for matrix, wrong in worst
-        ]
-    return "\n".join(lines)
+            f"divergence {agreed.divergence:.2e} nats"
+        )
+        for matrix, wrong in list(made.errors.items())[:_SHOWN]:
+            yield f"  error {wrong:.2%} in {matrix}{' (in half)' if matrix in made.half else ''}"

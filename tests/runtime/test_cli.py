@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import termios
+import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fuseline import Model, __version__, cli, pipeline
+from fuseline import FolderError, Model, __version__, cli, pipeline
 from fuseline.kernels import LibraryInfo, library_info
 from fuseline.live import show
 from fuseline.streaming import Event
+from fuseline.streams import Stream
+from fuseline.terminal import Terminal
 from tests import tiny
 
 Run = Callable[..., tuple[int, str, str]]
-NOTICE = "fuseline: running on the portable operators"
+NOTICE = "fuseline: note: running on the portable operators"
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,9 @@ def test_json_is_an_object_a_photo(run: Run, folder: Path, photos: Path) -> None
     objects = [json.loads(line) for line in out.splitlines()]
     assert status == 0
     assert len(objects) == 3
-    assert all(set(found) == {"file", "text", "score", "milliseconds"} for found in objects)
+    assert all(set(found) == {"file", "text", "score", "milliseconds", "variant"} for found in objects)
+    assert json.loads(run("--json", "--variant", "int8", photos / "a.PNG")[1])["variant"] == "int8"
+    assert objects[0]["variant"] in ("fp32", "int8", "fp32 encoder, int8 decoder", "int8 encoder, fp32 decoder")
     model = Model.from_pretrained(folder)
     first = model.generate(model.image_processor([Image.open(photos / "a.PNG").convert("RGB")]))
     assert objects[0]["file"] == str(photos / "a.PNG")
@@ -124,22 +128,24 @@ def test_streaming_prints_the_same(run: Run, folder: Path, photos: Path) -> None
     photo = photos / "b.jpg"
     assert run("--stream", photo) == run(photo)
     assert run("--stream", photos, "--num-beams", "2") == run(photos, "--num-beams", "2")
-    with pytest.raises(SystemExit):
-        run("--stream", "--json", photo)
+    status, out, err = run("--stream", "--json", photo)
+    assert (status, set(json.loads(out))) == (2, {"error"})
+    assert "not allowed with argument" in err
 
 
-class Terminal(io.StringIO):
+class Watched(io.StringIO):
     def isatty(self) -> bool:
         return True
 
 
-def test_a_terminal_is_shown_what_is_tentative_and_then_the_text() -> None:
+def test_a_terminal_is_shown_what_is_tentative_and_then_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     told = [("", "a dog"), ("a", " dog runs"), (" cat", ""), (" sits\n", "")]
-    terminal = Terminal()
-    show([Event(0, (), text, tentative, None) for text, tentative in told], terminal, "x: ")
+    terminal = Watched()
+    monkeypatch.setenv("TERM", "xterm")
+    show([Event(0, (), text, tentative, None) for text, tentative in told], Stream(terminal), "x: ")
     dim = re.findall("\x1b\\[2m(.*?)\x1b", terminal.getvalue())
     assert dim == ["a dog", " dog runs"]
-    left = re.sub("\x1b\\[2m.*?\x1b\\[0m\x1b\\[\\d+D|\x1b\\[K", "", terminal.getvalue())
+    left = re.sub("\x1b\\[2m.*?\x1b\\[0m\x1b\\[\\d+D|\x1b\\[J", "", terminal.getvalue())
     assert left == "x: a cat sits\n"
 
 
@@ -176,10 +182,93 @@ def test_the_other_photos_are_captioned_still(run: Run, folder: Path, photos: Pa
         assert part in sentence
 
 
-def test_errors_do_not_disturb_json(run: Run, photos: Path, tmp_path: Path) -> None:
-    status, out, err = run("--json", tmp_path / "missing.jpg", photos / "b.jpg")
-    assert (status, json.loads(out)["file"]) == (2, str(photos / "b.jpg"))
-    assert "missing.jpg" in err
+def test_json_has_an_object_for_what_failed_in_its_place(run: Run, photos: Path, tmp_path: Path) -> None:
+    missing, empty = tmp_path / "missing.jpg", tmp_path / "empty"
+    empty.mkdir()
+    status, out, err = run("--json", missing, photos / "b.jpg", empty)
+    first, second, third = map(json.loads, out.splitlines())
+    assert status == 2
+    assert (first["file"], second["file"], third["file"]) == (str(missing), str(photos / "b.jpg"), str(empty))
+    assert set(first) == set(third) == {"file", "error"}
+    assert "error" not in second
+    assert err.splitlines() == [f"fuseline: {first['error']}", f"fuseline: {third['error']}"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["caption", "--model", "/no/such/folder", "x.jpg"],
+        ["caption", "--num-beams", "four", "x.jpg"],
+        ["caption"],
+        ["evaluate", "--data", "/no/such.jsonl", "/no/such/folder"],
+        ["quantize", "/no/such/folder"],
+        ["export", "/no/such/folder", "/no/such/out"],
+    ],
+)
+def test_json_of_a_command_that_can_do_nothing(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*words, "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert err == f"fuseline: {json.loads(out)['error']}\n"
+
+
+def fails_for(name: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on reading the photo of that name raises the error."""
+    from fuseline import images
+
+    read = images.load_image
+
+    def load_image(source: Any) -> Image.Image:
+        if str(source).endswith(name):
+            raise error
+        return read(source)
+
+    monkeypatch.setattr(images, "load_image", load_image)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            KeyError("x\x1b[2J"),
+            "a fault of fuseline itself, please report it (KeyError: 'x\\x1b[2J'); FUSELINE_DEBUG=1 shows where it is",
+        ),
+        (RecursionError("too deep"), "a fault of fuseline itself, please report it (RecursionError: too deep); "),
+        (MemoryError(), "there is not enough memory for this; a smaller photo or model, or fewer beams, needs less"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (ModuleNotFoundError("no", name="pillow_heif.x"), "this needs pillow_heif, which is missing; install it with"),
+        (FolderError("the model is broken"), "the model is broken"),
+    ],
+)
+def test_whatever_a_photo_raises_the_others_are_captioned(
+    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, sentence: str
+) -> None:
+    fails_for("b.jpg", error, monkeypatch)
+    status, out, err = run("--json", photos)
+    objects = list(map(json.loads, out.splitlines()))
+    assert (status, [set(found) & {"error"} for found in objects]) == (2, [set(), {"error"}, set()])
+    assert err == f"fuseline: {objects[1]['error']}\n"
+    where = "" if isinstance(error, FolderError) else f"{photos / 'b.jpg'}: "
+    assert objects[1]["error"].startswith(where + sentence)
+
+
+def test_a_fault_shows_where_it_is_when_asked(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails_for("b.jpg", KeyError("x\x1b[2J"), monkeypatch)
+    monkeypatch.setenv("FUSELINE_DEBUG", "1")
+    status, out, err = run(photos)
+    assert (status, out.count("\n")) == (2, 2)
+    assert "Traceback (most recent call last):" in err
+    assert "in load_image" in err
+    assert "\x1b" not in err
+
+
+def test_what_nobody_foresaw_is_one_sentence_for_other_commands_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fuseline.folder.Folder.open", lambda path: {}["no"])
+    assert cli.main(["info", str(folder)]) == 2
+    assert capsys.readouterr().err == (
+        "fuseline: a fault of fuseline itself, please report it (KeyError: 'no'); FUSELINE_DEBUG=1 shows where it is\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,12 +290,14 @@ def test_wrong_options_are_said_once(run: Run, photos: Path, arguments: Sequence
     assert sentence in err
 
 
-@pytest.mark.parametrize("arguments", [[], ["caption"], ["caption", "x", "--num-beams", "four"], ["paint"], ["--x"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["caption"], ["caption", "x", "--num-beams", "four"], ["paint"], ["--x"], ["pa\x1b[2J\nint"]]
+)
 def test_wrong_use_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
-    assert caught.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert re.fullmatch(r"fuseline: .+; see fuseline( caption)? --help\n", err)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["caption", "--help"], ["info", "--help"]])
@@ -245,7 +336,13 @@ def test_info_shows_machine_and_model(folder: Path, capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     for part in (__version__, "onnxruntime", "CPUExecutionProvider", "kernel library", str(folder.resolve())):
         assert part in out
-    for part in ("variant fp32, the default: ", "variant int8: ", "not measured", "onnx/encoder_model_int8.onnx"):
+    for part in (
+        "auto uses ",
+        "variant fp32, the default: ",
+        "variant int8: ",
+        "not measured",
+        "onnx/encoder_model_int8.onnx",
+    ):
         assert part in out
 
 
@@ -255,6 +352,7 @@ def test_info_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["fuseline"] == __version__
     assert found["cpu"]["cores"] >= 1
     assert "CPUExecutionProvider" in found["onnxruntime"]["providers"]
+    assert found["model"]["auto"]["variant"] in ("fp32", "int8")  # of which only the decoder is in question
     variant = found["model"]["variants"]["int8"]
     assert not variant["default"]
     graphs = [folder / "onnx" / f"{part}_model_int8.onnx" for part in ("encoder", "decoder")]
@@ -276,6 +374,11 @@ def test_info_of_a_damaged_model_shows_the_machine_still(tmp_path: Path, capsys:
     assert "onnxruntime" in out
     assert err.startswith("fuseline: ")
     assert "has no fuseline.json" in err
+    assert cli.main(["info", "--json", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert "CPUExecutionProvider" in found["onnxruntime"]["providers"]
+    assert err == f"fuseline: {found['error']}\n"
 
 
 class _Input:
@@ -288,7 +391,7 @@ def test_a_photo_from_standard_input(run: Run, folder: Path, photos: Path, monke
     assert run("-") == (0, expected(folder, photos / "b.jpg") + "\n", "")
     monkeypatch.setattr(sys, "stdin", _Input(b""))
     status, out, err = run("--json", "-")
-    assert (status, out) == (2, "")
+    assert (status, json.loads(out)["file"]) == (2, "-")
     assert "empty" in err
 
 
@@ -297,7 +400,7 @@ def test_as_a_program(folder: Path, photos: Path) -> None:
         named = ("-", photos / "a.PNG", photos / "missing.jpg")
         done = program("caption", "--json", "--model", folder, *named, stdin=file)
     assert done.returncode == 2
-    assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == ["-", str(photos / "a.PNG")]
+    assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(name) for name in named]
     assert "missing.jpg" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -340,24 +443,69 @@ def test_a_closed_pipe_is_quiet(started: subprocess.Popen[bytes]) -> None:
     assert [line for line in err.splitlines() if not line.startswith(NOTICE)] == []
 
 
-def test_a_bar_on_a_terminal_only(folder: Path, photos: Path) -> None:
-    """Standard error is a terminal and standard output a pipe: the bar goes to the one, the lines to the other."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
-    command = [sys.executable, "-m", "fuseline", "caption", "--model", str(folder), str(photos)]
-    environment = os.environ | {"TERM": "xterm"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        assert process.stdout
-        shown = b""
-        while True:
-            try:
-                shown += os.read(ours, 4096)
-            except OSError:  # the terminal's other side is closed
-                break
-        lines = process.stdout.read().decode().splitlines()
-    os.close(ours)
-    assert process.returncode == 0
-    assert [line.split(": ")[0] for line in lines] == [str(photos / name) for name in ("a.PNG", "b.jpg", "sub/c.jpeg")]
-    assert "captioning" in shown.decode()
-    assert "3/3" in shown.decode()
+def test_interrupting_at_any_moment_is_quiet(folder: Path, photos: Path) -> None:
+    """From the first moment that is fuseline's on; what Python shows of its own beginning is not."""
+    begin = "import sys; from fuseline import interrupts; interrupts.take(); print(flush=True); "
+    code = begin + "from fuseline.cli import main; sys.exit(main())"
+    for number in range(12):
+        command = [sys.executable, "-c", code, "caption", "--model", str(folder), str(photos)]
+        with subprocess.Popen(
+            [*command, *[str(photos)] * 500],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
+            assert process.stdout
+            process.stdout.readline()
+            time.sleep(0.05 + 0.06 * number)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert [line for line in err.decode().splitlines() if not line.startswith(NOTICE)] == []
+
+
+def test_the_portable_operators_are_said_once(folder: Path, photos: Path) -> None:
+    done = program("caption", "--model", folder, photos, env=os.environ | {"FUSELINE_KERNELS": "off"})
+    assert done.returncode == 0
+    assert done.stderr.count("portable operators") == done.stderr.count("\n") == 1
+
+
+def test_a_warning_about_them_is_the_same_note(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal()
+    with terminal.noting_warnings():
+        warnings.warn("fuseline runs on the portable operators: no compiler", RuntimeWarning, stacklevel=1)
+        warnings.warn("another", UserWarning, stacklevel=1)
+        warnings.warn("a library is old", FutureWarning, stacklevel=1)
+        terminal.note("running on the portable operators: no compiler")
+    assert capsys.readouterr().err.splitlines() == [
+        "fuseline: note: fuseline runs on the portable operators: no compiler",
+        "fuseline: note: another",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "missing", "sentence"),
+    [
+        (
+            ["evaluate", "--data", "x", "y"],
+            ("onnx", "pycocoevalcap"),
+            "evaluating needs onnx and pycocoevalcap, which are",
+        ),
+        (["evaluate", "--data", "x", "y", "--ocr"], ("onnx", "pycocoevalcap"), "evaluating needs onnx, which is"),
+        (["quantize", "y"], ("onnx", "pycocoevalcap"), "quantizing needs onnx, which is"),
+        (["export", "x", "y"], ("torch",), "exporting needs torch, which is"),
+    ],
+)
+def test_packages_that_are_missing(
+    words: list[str],
+    missing: tuple[str, ...],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert cli.main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"fuseline: {sentence} missing; install with pip install {missing[0]}")
+    assert err.count("\n") == 1

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from .errors import ExportError
+from .extras import need
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     from fuseline.export import Evaluation
 
-Steps = Callable[[], AbstractContextManager[Callable[[int, int, str], None]]]
-
-EVALUATE_HELP = """\
+_HELP = """\
 Caption a data set with the variants of a folder and print how good each is, with 95% intervals of the differences to
 fp32. The result goes into the folder's fuseline.json and MODEL_CARD.md. After an interrupt, the same command goes on
-where it was. Needs pip install 'fuseline[evaluate]'."""
-EVALUATE_EXAMPLE = "example: fuseline evaluate --data flickr8k/captions.jsonl --variants int8,int4 ~/models/name"
+where it was. Needs onnx and, without --ocr, pycocoevalcap."""
+_EPILOG = """\
+--json prints one object; if anything fails {"error": ...}.
+
+example: fuseline evaluate --data flickr8k/captions.jsonl --variants int8,int4 ~/models/name"""
 
 
-def add_evaluate_options(evaluate: argparse.ArgumentParser) -> None:
-    """Everything that `fuseline evaluate` takes."""
+def add_to(commands: Any) -> None:
+    """Make it one of the commands: what argparse's add_subparsers gave."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure how good the variants of a model are",
+        description=_HELP,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluate.set_defaults(command=_run)
     add = evaluate.add_argument
     add("folder", metavar="FOLDER", help="a model folder")
     add("--data", required=True, metavar="FILE", help="captions.jsonl, or COCO's captions JSON")
@@ -46,15 +54,12 @@ def add_evaluate_options(evaluate: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print one object")
 
 
-def run_evaluate(options: argparse.Namespace, steps: Steps) -> int:
-    """Evaluate with a progress bar on standard error, then show the scores. steps: what makes the bar."""
-    try:
-        from fuseline.export import evaluate
-    except ModuleNotFoundError as error:
-        raise ExportError(
-            f"evaluating needs {error.name}, which is missing; pip install 'fuseline[evaluate]'"
-        ) from error
-    with steps() as progress:
+def _run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Evaluate with a progress bar on standard error, then show the scores."""
+    need("evaluating", ("onnx",) if options.ocr else ("onnx", "pycocoevalcap"))
+    from fuseline.export import evaluate
+
+    with terminal.steps() as progress:
         found = evaluate(
             options.folder,
             options.data,
@@ -70,19 +75,22 @@ def run_evaluate(options: argparse.Namespace, steps: Steps) -> int:
             write=not options.no_write,
             progress=progress,
         )
-    print(json.dumps(found.report(), indent=2) if options.json else _table(found))
+    if options.json:
+        terminal.record(found.report(), indent=2)
+    else:
+        terminal.lines(_rows(found))
     return 0
 
 
-def _table(found: Evaluation) -> str:
+def _rows(found: Evaluation) -> Iterator[str]:
     """A line for every variant and score, and its difference to fp32 with the interval."""
     about = found.conditions
-    lines = [f"{about['dataset']}, {about['photos']} photos, beam {about['num_beams']}"]
+    yield f"{about['dataset']}, {about['photos']} photos, beam {about['num_beams']}"
     for name, scored in found.variants.items():
         same = "" if scored.same is None else f", {scored.same:.1%} of the texts as fp32"
-        lines += ["", f"{name}: {scored.bytes / 1e6:.2f} MB, {scored.milliseconds:.1f} ms a photo{same}"]
+        yield ""
+        yield f"{name}: {scored.bytes / 1e6:.2f} MB, {scored.milliseconds:.1f} ms a photo{same}"
         for score, value in scored.scores.items():
             less = scored.less_base.get(score)
             apart = f"   {less.value:+.4f} ({less.low:+.4f} to {less.high:+.4f})" if less else ""
-            lines.append(f"  {score:<22}{value:.4f}{apart}")
-    return "\n".join(lines)
+            yield f"  {score:<22}{value:.4f}{apart}"

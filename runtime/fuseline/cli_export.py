@@ -1,0 +1,87 @@
+"""The command `fuseline export`: its options and how its result is shown. The work is done in fuseline.export."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .extras import need
+from .terminal import Terminal, readable
+
+if TYPE_CHECKING:
+    from fuseline.export import ExportReport
+
+_NEEDS = ("onnx", "onnxscript", "torch", "transformers")  # onnxscript: torch asks for it late
+
+_HELP = """\
+Turn a Hugging Face image-to-text model into a fuseline folder, and compare the two on generated photos.
+OUT is complete at the end, or as it was if anything fails. Needs onnx, onnxscript, torch and transformers."""
+_EPILOG = """\
+--json prints one object: path, files, agreement; if anything fails {"error": ...}.
+
+example: fuseline export --variants int8,fp32 org/name ~/models/name"""
+
+
+def add_to(commands: Any) -> None:
+    """Make it one of the commands: what argparse's add_subparsers gave."""
+    export = commands.add_parser(
+        "export",
+        help="turn a Hugging Face model into a fuseline folder",
+        description=_HELP,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    export.set_defaults(command=_run)
+    add = export.add_argument
+    add("model", metavar="MODEL", help="a local folder, or a name on the hub such as org/name")
+    add("out", metavar="OUT", help="the folder to write")
+    add("--variants", default="fp32", metavar="NAMES", help="some of fp32, fp16, int8, int4; the first is the default")
+    add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
+    add("--force", action="store_true", help="replace an older fuseline folder at OUT")
+    add("--via", choices=["optimum"], help="let optimum-onnx export, what fuseline does not know itself")
+    add("--json", action="store_true", help="print one object")
+
+
+def _run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Export with a progress bar on standard error, then show files, sizes and agreement."""
+    need("exporting", _NEEDS)
+    from fuseline.export import export
+
+    variants = [name.strip() for name in options.variants.split(",")]
+    with terminal.steps() as progress:
+        report = export(
+            options.model,
+            options.out,
+            variants,
+            options.max_length,
+            force=options.force,
+            via=options.via,
+            progress=progress,
+        )
+    if options.json:
+        agreement = {variant: vars(found) for variant, found in report.agreement.items()}
+        terminal.record({"path": str(report.path), "files": dict(report.files), "agreement": agreement}, indent=2)
+    else:
+        terminal.lines(_rows(report))
+    gc.freeze()  # so that Python, when it ends, does not look through all that torch has made, which takes a second
+    return 0
+
+
+def _rows(report: ExportReport) -> Iterator[str]:
+    """Files and sizes, then for every variant how near it is to what transformers says."""
+    yield str(report.path)
+    for name, size in report.files.items():
+        yield f"  {readable(size):>10}  {name}"
+    yield f"  {readable(sum(report.files.values())):>10}  in all"
+    for variant, found in report.agreement.items():
+        first = f"; the first difference: {found.first_difference}" if found.first_difference else ""
+        tie = " (a tie)" if found.first_difference and found.tie else ""
+        yield ""
+        yield f"{variant}, of {found.photos} generated photos as transformers says:"
+        yield (
+            f"  {found.greedy:.1%} greedy, {found.beam:.1%} with 4 beams, logits within {found.logits:.1e}"
+            + first
+            + tie
+        )
