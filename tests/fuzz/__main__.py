@@ -35,13 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
     summary, began = Summary(seed), time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="fuseline-fuzz-"))
     try:
-        if any(kind.templates for kind in kinds.values()):
-            subprocess.run([sys.executable, "-m", "tests.fuzz.templates", str(folder / "templates")], check=True)
+        templates = (options.templates or folder / "templates").absolute()
+        if any(kind.templates for kind in kinds.values()) and not templates.exists():
+            subprocess.run([sys.executable, "-m", "tests.fuzz.templates", str(templates)], check=True)
         workers = min(options.workers, len(orders))
         keep = None if options.keep is None else options.keep.absolute() / f"{names[0]}-{options.case}"
         tqdm.monitor_interval = 0  # its thread would be there when workers fork
         with tqdm(total=len(orders), unit="case", disable=None) as bar:
-            for result in run_cases(seed, kinds, orders, folder, folder / "templates", workers, keep):
+            for result in run_cases(seed, kinds, orders, folder, templates, workers, keep):
                 summary.add(result)
                 bar.update()
                 if options.case is not None:
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--case", type=int, help="run only this one, of the one kind")
     parser.add_argument("--keep", type=Path, help="with --case: a folder for the files of the case, which then stay")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
+    parser.add_argument("--templates", type=Path, help="a folder for the models that are damaged, kept for other runs")
     parser.add_argument("--json", action="store_true", help="print JSON with all cases of each finding")
     return parser
 

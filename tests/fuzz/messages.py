@@ -32,6 +32,10 @@ def faults(text: str) -> list[str]:
 
 
 _VARYING = (
+    (re.compile(r"\x1b\[[\d;]*m|\[(?:\d+;)*\d*m\b"), ""),
+    (re.compile(r"^\d{4}-\d\d-\d\d \S+ "), ""),
+    (re.compile(r"running \w+ node.*", re.DOTALL), "running a node ..."),
+    (re.compile(r"Exception during initialization:.*", re.DOTALL), "Exception during initialization ..."),
     (re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""), "'...'"),
     (re.compile(r"/[^\s:,;()']*"), "PATH"),
     (re.compile(r"\\[xuU][0-9a-fA-F]+"), "?"),

@@ -21,7 +21,7 @@ def main(folder: Path) -> None:
     import onnx
 
     from fuseline.folder import find
-    from tests import foreign, tiny
+    from tests import foreign
 
     folder.mkdir(parents=True)
     shutil.copytree(find(None), folder / SHIPPED)
@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
 def _tiny(folder: Path, name: str, variants: Sequence[str]) -> None:
     from tests import tiny
 
-    made = tiny.tiny_folder(folder / "made", seed=0, variants=variants)  # type: ignore[arg-type]
+    made = tiny.tiny_folder(folder, seed=0, variants=variants)  # type: ignore[arg-type]
     made.rename(folder / name)
 
 

@@ -76,7 +76,8 @@ def work(seed: int, kinds: dict[str, Kind], root: Path, templates: Path, keep: P
 
 
 def _place(root: Path, templates: Path, keep: Path | None) -> Place:
-    place = Place(keep or root / "case", templates, root / "outside", root / "cache")
+    case = keep or root / "case"
+    place = Place(case, templates, case.parent / "outside", root / "cache")
     for folder in (place.outside, place.cache):
         folder.mkdir(parents=True, exist_ok=True)
     for name in ("weights.bin", "config.json", "fuseline.json", "tokenizer.json", "photo.png"):
@@ -118,7 +119,7 @@ def _answered(error: BaseException) -> Report:
     if isinstance(error, fuseline.Error):
         report = Report("refused", str(error))
         for fault in faults(str(error)):
-            report.findings.append(("message", f"{fault}: {normalised(str(error))[:100]}", str(error)[:500]))
+            report.findings.append(("message", f"{fault}, in {_place_of(error)}", str(error)[:500]))
         return report
     if isinstance(error, Refused):
         return Report("refused", str(error))
@@ -135,13 +136,18 @@ def _judge_size(report: Report, trial: Trial, most: float) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """The type, the text, and the last line of the product that it passed."""
+    """The type, the last line of the product that it passed, and the text."""
+    return f"{type(error).__name__} in {_place_of(error)}: {normalised(str(error))[:100]}"
+
+
+def _place_of(error: BaseException) -> str:
+    """The innermost function of the product."""
     frames = [
         f"{Path(frame.filename).name}:{frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
         if f"{os.sep}fuseline{os.sep}" in frame.filename or f"{os.sep}kernels{os.sep}" in frame.filename
     ]
-    return f"{type(error).__name__} in {frames[-1] if frames else 'no line of fuseline'}: {normalised(str(error))[:100]}"
+    return frames[-1] if frames else "no line of fuseline"
 
 
 def _traceback(error: BaseException) -> str:
