@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 # Before numpy and onnxruntime are imported: workers are forked from here, and no thread may run then.
-os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "RUST_BACKTRACE": "0"}
 
 from tqdm import tqdm
 

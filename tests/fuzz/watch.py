@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import PIL
 import tokenizers
@@ -37,7 +38,8 @@ _CODE = tuple(
     os.path.realpath(path)
     for path in (
         *(sys.prefix, sys.base_prefix, os.path.dirname(os.__file__)),
-        *(os.path.dirname(str(module.__file__)) for module in (fuseline, fuseline.kernels, PIL, tokenizers, onnxruntime)),
+        *(os.path.dirname(str(module.__file__)) for module in (fuseline, fuseline.kernels)),
+        *(os.path.dirname(os.path.dirname(module.__file__)) for module in (np, PIL, tokenizers, onnxruntime)),
     )
 )
 _MACHINE = ("/sys/devices/system/cpu", "/sys/fs/cgroup", "/proc/cpuinfo", "/proc/self", "/dev/null", "/dev/urandom")
