@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,10 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     seed = random.randrange(2**32) if options.seed is None else options.seed
     names = options.kinds.split(",")
-    print(f"seed {seed}: {options.count} cases each of {', '.join(names)}", file=sys.stderr)
     kinds = kinds_of(names)
-    numbers = range(options.count) if options.case is None else [options.case]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops it is told what there is so far
+    numbers = range(options.count) if options.case is None else [int(number) for number in options.case.split(",")]
     orders = [(name, number) for number in numbers for name in names]
+    print(f"seed {seed}: {len(numbers)} cases each of {', '.join(names)}", file=sys.stderr)
     summary, began = Summary(seed), time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="fuseline-fuzz-"))
     try:
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="of all random numbers (default: another one every time)")
     parser.add_argument("--kinds", default=",".join(NAMES), help="names with commas between (default: %(default)s)")
     parser.add_argument("--count", type=int, default=500, help="cases of each kind (default: %(default)s)")
-    parser.add_argument("--case", type=int, help="run only this one, of the one kind")
+    parser.add_argument("--case", help="run only this one, of the one kind; several with commas between")
     parser.add_argument("--keep", type=Path, help="with --case: a folder for the files of the case, which then stay")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
     parser.add_argument("--templates", type=Path, help="a folder for the models that are damaged, kept for other runs")

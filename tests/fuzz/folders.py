@@ -18,7 +18,7 @@ from tests.fuzz.kinds import Kind, Place, Trial
 from tests.fuzz.templates import FOREIGN, SHIPPED, SMALL
 
 Damage = Callable[[Random, Path], str]
-TEMPLATES, WEIGHTS = (*SMALL, *FOREIGN, SHIPPED), (8, 4, 4, 3, 3, 1)
+TEMPLATES, WEIGHTS = (*SMALL, *FOREIGN, SHIPPED), (10, 5, 2, 2, 2, 1)
 
 
 def _some_json(random: Random, folder: Path) -> Path:

@@ -20,7 +20,7 @@ from tests.fuzz.copies import caption, copied, correct_hashes, rewrite, right_ca
 from tests.fuzz.kinds import Kind, Place, Trial
 
 Damage = Callable[[Random, ModelProto], str]
-TEMPLATES, WEIGHTS = ("fp32", "int4", "merged", "past", "beside"), (8, 5, 3, 2, 3)
+TEMPLATES, WEIGHTS = ("fp32", "int4", "merged", "past", "beside"), (9, 5, 2, 2, 2)
 _DIMS = (0, 1, 2, 3, -1, 7, 64, 2**16, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, -(2**63))
 _OPS = (
     "Add", "MatMul", "Gather", "Reshape", "Transpose", "Softmax", "Slice", "Concat", "Identity", "Loop", "If", "Scan", "Expand", "Tile",

@@ -158,7 +158,7 @@ def _died(worker: _Worker) -> Report:
     worker.process.join()
     code = worker.process.exitcode or 0
     how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-    return Report("died", findings=[("death", f"{how} {_last_line(worker)}", _trace(worker))])
+    return Report("died", findings=[("death", f"{how} {_last_line(worker)}: {_subject(worker)}", _trace(worker))])
 
 
 def _hung(worker: _Worker, how: str) -> Report:
@@ -167,7 +167,12 @@ def _hung(worker: _Worker, how: str) -> Report:
     os.kill(pid, signal.SIGUSR1)  # its stack, into the trace
     time.sleep(0.2)
     worker.process.kill()
-    return Report("hung", findings=[("hang", f"{how} {_last_line(worker)}", _trace(worker))])
+    return Report("hung", findings=[("hang", f"{how} {_last_line(worker)}: {_subject(worker)}", _trace(worker))])
+
+
+def _subject(worker: _Worker) -> str:
+    """What was damaged: the operator, the file."""
+    return worker.what.split(" ")[0].rstrip(":") or "while the case was made"
 
 
 def _trace(worker: _Worker) -> str:
