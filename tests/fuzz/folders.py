@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 from tests.fuzz import json_damage
-from tests.fuzz.copies import DESCRIPTION, caption, copied, correct_hashes, read_object, rewrite, right_caption, same_caption
+from tests.fuzz.copies import (
+    DESCRIPTION,
+    caption,
+    copied,
+    correct_hashes,
+    read_object,
+    rewrite,
+    right_caption,
+    same_caption,
+)
 from tests.fuzz.kinds import Kind, Place, Trial
 from tests.fuzz.templates import FOREIGN, SHIPPED, SMALL
 
@@ -55,11 +63,14 @@ def processor(random: Random, folder: Path) -> str:
     for _ in range(random.randint(1, 4)):
         key = random.choice((
             "size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std", "do_resize", "do_center_crop",
-            "do_rescale", "do_normalize", "do_pad", "do_thumbnail", "do_align_long_axis", "image_processor_type", "size_divisor",
+            "do_rescale", "do_normalize", "do_pad", "do_thumbnail", "do_align_long_axis", "image_processor_type",
+            "size_divisor",
         ))  # fmt: skip
         value[key] = random.choice((
-            *json_damage.EXTREMES, {"height": 32, "width": random.choice((0, 1, 31, 8192, 10**9, -1, 1.5))}, {"shortest_edge": 32},
-            {"longest_edge": 32}, {"height": 32}, [32, 32], 8192, [1, 1, 1], [0, 0, 0], [1e-40] * 3, "DonutImageProcessor",
+            *json_damage.EXTREMES, {"height": 32, "width": random.choice((0, 1, 31, 8192, 10**9, -1, 1.5))},
+            {"shortest_edge": 32},
+            {"longest_edge": 32}, {"height": 32}, [32, 32], 8192, [1, 1, 1], [0, 0, 0], [1e-40] * 3,
+            "DonutImageProcessor",
             "CLIPImageProcessorFast", "ViTFeatureExtractor", "EfficientNetImageProcessor", "BlipImageProcessor",
         ))  # fmt: skip
     rewrite(path, json.dumps(value).encode())
@@ -120,7 +131,18 @@ def other_kind(random: Random, folder: Path) -> str:
             return f"{name} is a folder"
         case 3:
             path.unlink()
-            target = random.choice((outside / "config.json", outside, path, "/dev/zero", "/dev/stdin", "/proc/self/mem", "nowhere", "/dev/tty"))
+            target = random.choice(
+                (
+                    outside / "config.json",
+                    outside,
+                    path,
+                    "/dev/zero",
+                    "/dev/stdin",
+                    "/proc/self/mem",
+                    "nowhere",
+                    "/dev/tty",
+                )
+            )
             path.symlink_to(target)
             return f"{name} is a link to {target}".replace(str(outside), "OUTSIDE")
         case 4:
@@ -133,10 +155,16 @@ def other_kind(random: Random, folder: Path) -> str:
             return f"{name} has no permissions"
         case 6:
             parent = path.parent if path.parent != folder else folder
-            path.rename(parent / random.choice(("a\nb.json", "\x1b[31m", "x" * 250, os.fsdecode(b"\xff\xfe.onnx"), " ")))
+            path.rename(
+                parent / random.choice(("a\nb.json", "\x1b[31m", "x" * 250, os.fsdecode(b"\xff\xfe.onnx"), " "))
+            )
             return f"{name} has another name"
         case 7:
-            (folder / random.choice(("onnx", "config.json.lock", "model.py", "encoder_model.onnx", "decoder_model_fp16.onnx"))).mkdir(exist_ok=True) if random.random() < 0.5 else (folder / "encoder_model_int8.onnx").write_bytes(b"x")
+            name = random.choice(("config.json.lock", "model.py", "encoder_model.onnx", "decoder_model_fp16.onnx"))
+            if random.random() < 0.5:
+                (folder / name).mkdir(exist_ok=True)
+            else:
+                (folder / name).write_bytes(b"x")
             return "more files"
         case _:
             with path.open("r+b") as file:
@@ -151,8 +179,10 @@ def listed_names(random: Random, folder: Path) -> str:
         return other_kind(random, folder)
     value = read_object(path)
     name = random.choice((
-        "../outside/weights.bin", "/etc/hostname", "onnx/../../../outside/weights.bin", "", ".", "..", "onnx", "a\0b", "\ud800", "C:\\x",
-        "onnx//decoder_model_fp32.onnx", "./config.json", "config.json/", "x" * 5000, "a\nb", "~/x", "\\\\server\\x", "CONFIG.JSON",
+        "../outside/weights.bin", "/etc/hostname", "onnx/../../../outside/weights.bin", "", ".", "..", "onnx", "a\0b",
+        "\ud800", "C:\\x",
+        "onnx//decoder_model_fp32.onnx", "./config.json", "config.json/", "x" * 5000, "a\nb", "~/x", "\\\\server\\x",
+        "CONFIG.JSON",
     ))  # fmt: skip
     if random.random() < 0.5:
         variant = random.choice(sorted(value["variants"]))
@@ -173,7 +203,9 @@ def many(random: Random, folder: Path) -> str:
             case 0:
                 value["decoder"]["layers"] = random.choice((count, 10**7, 10**9, 2**63))
             case 1:
-                value["variants"] |= {f"v{number}": dict(next(iter(value["variants"].values()))) for number in range(count)}
+                value["variants"] |= {
+                    f"v{number}": dict(next(iter(value["variants"].values()))) for number in range(count)
+                }
             case 2:
                 value["files"] |= {f"f{number}": {"bytes": 1, "sha256": "0"} for number in range(count)}
             case _:
@@ -194,7 +226,8 @@ def two_of_them(random: Random, folder: Path) -> str:
 
 
 DAMAGES: tuple[Damage, ...] = (
-    says_otherwise, says_otherwise, says_otherwise, no_json, processor, generation, other_bytes, other_kind, listed_names, many,
+    says_otherwise, says_otherwise, says_otherwise, no_json, processor, generation, other_bytes, other_kind,
+    listed_names, many,
     two_of_them,
 )  # fmt: skip
 
@@ -231,9 +264,15 @@ def _make(random: Random, place: Place) -> Trial:
     if correct:
         try:
             correct_hashes(folder)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # too damaged to be corrected
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ):  # too damaged to be corrected
             correct = False
-    shutil.rmtree(place.case / "none", ignore_errors=True)
     return Trial(f"{template}: {what}{', hashes right' if correct else ''}", lambda: _opened(folder))
 
 

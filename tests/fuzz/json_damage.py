@@ -10,9 +10,12 @@ from typing import Any
 
 LONG = int("9" * 400)
 EXTREMES: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2, 3, 7, 255, 256, 2**31 - 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, -(2**63) - 1, 2**64, LONG,
-    -LONG, 0.0, -0.0, 0.5, 1.5, -1.5, 1e-45, 1e-320, 1e38, 3.5e38, 1e308, math.inf, -math.inf, math.nan, "", " ", "0", "1", "a",
-    "float32", "\ud800", "\x1b[31mred", "two\nlines", "\u202eleft", "\0", "x" * 5000, "../config.json", "/etc/hostname", [], {},
+    None, True, False, 0, 1, -1, 2, 3, 7, 255, 256, 2**31 - 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63,
+    -(2**63) - 1, 2**64, LONG,
+    -LONG, 0.0, -0.0, 0.5, 1.5, -1.5, 1e-45, 1e-320, 1e38, 3.5e38, 1e308, math.inf, -math.inf, math.nan, "", " ", "0",
+    "1", "a",
+    "float32", "\ud800", "\x1b[31mred", "two\nlines", "\u202eleft", "\0", "x" * 5000, "../config.json",
+    "/etc/hostname", [], {},
     [[]], [None], [0], [1, 2], [0.5, 0.5, 0.5], {"": ""}, {"a": {}}, list(range(300)), [[[[[1]]]]],
 )  # fmt: skip
 Place = tuple[Any, Any]  # an object or a list, and a key or an index in it
@@ -54,7 +57,9 @@ def changed(random: Random, value: dict[str, Any], extremes: tuple[Any, ...] = E
         case 5:
             holder[key] = [was] if random.random() < 0.5 else {"value": was}
         case 6 if isinstance(holder, dict):
-            new = random.choice(("quantization_config", "auto_map", "x", "format", "use_cache", "do_sample", "max_length"))
+            new = random.choice(
+                ("quantization_config", "auto_map", "x", "format", "use_cache", "do_sample", "max_length")
+            )
             holder[new] = random.choice(extremes)
             return f"{new} = {holder[new]!r:.60} added"
         case _:
@@ -71,7 +76,9 @@ def _near(random: Random, was: Any) -> Any:
     if isinstance(was, float):
         return random.choice((-was, was * 1e30, was * 1e-30, 0.0, int(was), math.nan))
     if isinstance(was, str):
-        return random.choice((was.upper(), was + "x", was[:-1], f" {was}", was * 100, was + "\n", was[::-1], was + "\0"))
+        return random.choice(
+            (was.upper(), was + "x", was[:-1], f" {was}", was * 100, was + "\n", was[::-1], was + "\0")
+        )
     if isinstance(was, list):
         return random.choice((was[::-1], was[:-1], was * 2, was[1:]))
     return {} if was else {"a": 1}
@@ -124,10 +131,14 @@ def broken(random: Random, text: bytes) -> tuple[str, bytes]:
             depth = random.choice((900, 100_000))
             return f"{depth} objects deep", b'{"a":' * depth + b"1" + b"}" * depth
         case 7:
-            return "a number of 400,000 digits", text.rstrip()[:-1] + b',"n":' + b"9" * random.choice((400, 5000, 400_000)) + b"}"
+            return "a number of 400,000 digits", text.rstrip()[:-1] + b',"n":' + b"9" * random.choice(
+                (400, 5000, 400_000)
+            ) + b"}"
         case 8:
             key = random.choice((b"format", b"files", b"vocab_size", b"size", b"model", b"model_type"))
-            return f"{key!r} twice", text.rstrip()[:-1] + b',"' + key + b'":' + random.choice((b"1", b"{}", b"null")) + b"}"
+            return f"{key!r} twice", text.rstrip()[:-1] + b',"' + key + b'":' + random.choice(
+                (b"1", b"{}", b"null")
+            ) + b"}"
         case 9:
             return "no object", random.choice((b"[]", b"1", b'"a"', b"null", b"NaN", b"true", b"[" + text + b"]"))
         case 10:

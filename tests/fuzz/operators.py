@@ -1,5 +1,6 @@
-"""The kernel library's operators inside onnxruntime, beside their bodies: odd shapes, types, numbers and attributes, inputs
-and outputs left out, alone and as the steps of a decoder layer.
+"""The kernel library's operators inside onnxruntime, beside their bodies, alone and as the steps of a decoder layer.
+
+Shapes, types, numbers and attributes are odd; inputs and outputs are left out.
 
 Where both run they must agree. The library may refuse what a body still computes (a token below 0); not the other way.
 """
@@ -26,7 +27,21 @@ _SIZES = (1, 1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 40, 64, 70, 100)
 _NUMBERS = (0.0, -0.0, 1e-45, 1e-30, 1e30, 3e38, -3e38, math.nan, math.inf, -math.inf)
 # Sums of some hundred float32 products in another order; a share of the largest number of the result.
 TOLERANCE = 2e-4
-_IN_STEPS = ("LayerNorm", "FloatLinear", "CachedSelfAttention", "CrossAttention", ">", ";", "0", "5", "30", "127", "128", "-1", "")
+_IN_STEPS = (
+    "LayerNorm",
+    "FloatLinear",
+    "CachedSelfAttention",
+    "CrossAttention",
+    ">",
+    ";",
+    "0",
+    "5",
+    "30",
+    "127",
+    "128",
+    "-1",
+    "",
+)
 
 
 def _floats(random: Random, *shape: int) -> Array:
@@ -60,7 +75,8 @@ def _attention(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
         table = np.array([random.randrange(rows) for _ in range(rows * capacity)], np.int64).reshape(rows, capacity)
         return {
             "qkv": _floats(random, rows * tokens, 3 * width), "key": _floats(random, capacity, rows, width),
-            "value": _floats(random, capacity, rows, width), "position": np.array([position], np.int64), "beam_table": table,
+            "value": _floats(random, capacity, rows, width), "position": np.array([position], np.int64),
+            "beam_table": table,
         }, attributes  # fmt: skip
     positions = random.choice((1, 2, 17, 50))
     kept = (photos, positions, width) if operator == "CrossAttention" else (photos, heads, positions, size)
@@ -76,7 +92,11 @@ def sound(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
         return _attention(random, operator)
     rows, inputs, outputs = (random.choice(_SIZES) for _ in range(3))
     if operator == "LayerNorm":
-        return {"x": _floats(random, rows, inputs), "scale": _floats(random, inputs), "bias": _floats(random, inputs)}, {"epsilon": 1e-5}
+        return {
+            "x": _floats(random, rows, inputs),
+            "scale": _floats(random, inputs),
+            "bias": _floats(random, inputs),
+        }, {"epsilon": 1e-5}
     if operator.endswith("Embedding"):
         form = operator.removesuffix("Embedding")
         parts = dict(_layer(random, form, inputs, outputs))
@@ -98,7 +118,9 @@ def _odd_array(random: Random, array: Array) -> tuple[str, Array]:
             size = random.choice((0, 1, array.shape[axis] + 1, max(0, array.shape[axis] - 1), array.shape[axis] * 2))
             return f"axis {axis} of {size}", np.resize(array, (*array.shape[:axis], size, *array.shape[axis + 1 :]))
         case 1:
-            shape = random.choice(((), array.shape[::-1], (1, *array.shape), (*array.shape, 1), (array.size,), array.shape[1:], (1,) * 8))
+            shape = random.choice(
+                ((), array.shape[::-1], (1, *array.shape), (*array.shape, 1), (array.size,), array.shape[1:], (1,) * 8)
+            )
             return f"shape {shape}", np.resize(array, shape)
         case 2:
             kind = random.choice((np.float32, np.float16, np.float64, np.uint8, np.int8, np.int32, np.int64, bool))
@@ -107,7 +129,11 @@ def _odd_array(random: Random, array: Array) -> tuple[str, Array]:
         case _ if array.size:
             changed = array.copy()
             for _ in range(random.choice((1, 1, 3))):
-                number = random.choice(_NUMBERS) if array.dtype.kind == "f" else random.choice((0, 1, -1, 96, 255, 2**31, 2**62, -(2**63), 2**63 - 1))
+                number = (
+                    random.choice(_NUMBERS)
+                    if array.dtype.kind == "f"
+                    else random.choice((0, 1, -1, 96, 255, 2**31, 2**62, -(2**63), 2**63 - 1))
+                )
                 with np.errstate(all="ignore"):
                     changed.flat[random.randrange(array.size)] = np.array(number).astype(array.dtype)
             return "other numbers", changed
@@ -115,7 +141,30 @@ def _odd_array(random: Random, array: Array) -> tuple[str, Array]:
 
 
 def _odd_attribute(random: Random) -> Any:
-    return random.choice((0, 1, -1, 2, 3, 2**31, 2**32, 2**63 - 1, -(2**63), 0.0, 1e-5, -1.0, 1e38, math.nan, math.inf, "", "x", [1], [1.0], []))
+    return random.choice(
+        (
+            0,
+            1,
+            -1,
+            2,
+            3,
+            2**31,
+            2**32,
+            2**63 - 1,
+            -(2**63),
+            0.0,
+            1e-5,
+            -1.0,
+            1e38,
+            math.nan,
+            math.inf,
+            "",
+            "x",
+            [1],
+            [1.0],
+            [],
+        )
+    )
 
 
 def _single(random: Random) -> tuple[str, NodeProto, Feed]:
@@ -145,12 +194,14 @@ def _single(random: Random) -> tuple[str, NodeProto, Feed]:
             done.append(f"inputs {names}")
         else:
             at = random.randrange(len(outputs)) if outputs else 0
-            outputs = random.choice((outputs[:at] + [""] + outputs[at + 1 :], outputs[:-1], [*outputs, "y9"]))
+            outputs = random.choice(([*outputs[:at], "", *outputs[at + 1 :]], outputs[:-1], [*outputs, "y9"]))
             done.append(f"outputs {outputs}")
     node = helper.make_node(operator, names, outputs, name="layer.3/fc", domain=DOMAIN)
     for key, value in attributes.items():
         node.attribute.append(
-            helper.make_attribute(key, value) if value != [] else onnx.AttributeProto(name=key, type=onnx.AttributeProto.INTS)
+            helper.make_attribute(key, value)
+            if value != []
+            else onnx.AttributeProto(name=key, type=onnx.AttributeProto.INTS)
         )
     shapes = {name: f"{array.dtype}{list(array.shape)}" for name, array in feed.items()}
     return f"{operator} {shapes}: {', '.join(done) or 'whole'}", node, feed
@@ -164,7 +215,10 @@ def _decoder_layer(random: Random) -> tuple[ModelProto, Feed]:
     rows = cached["key"].shape[1]
     crossing = _floats(random, random.choice([n for n in (1, 2, 4) if rows % n == 0]), 7, width)
     inner = random.choice(_SIZES)
-    feed: Feed = {"x": _floats(random, lines, width), **{name: cached[name] for name in ("key", "value", "position", "beam_table")}}
+    feed: Feed = {
+        "x": _floats(random, lines, width),
+        **{name: cached[name] for name in ("key", "value", "position", "beam_table")},
+    }
     feed |= {"cross_key": crossing, "cross_value": crossing[:, ::-1].copy()}
     nodes: list[NodeProto] = []
 
@@ -182,7 +236,14 @@ def _decoder_layer(random: Random) -> tuple[ModelProto, Feed]:
         return add(f"{form}Linear{ending}", [x, *parts, *([residual] if residual else [])], name)
 
     qkv = linear(norm("x", "n1"), "qkv", width, 3 * width)
-    add("CachedSelfAttention", [qkv, "key", "value", "position", "beam_table"], "mixed", "new_key", "new_value", **attributes)
+    add(
+        "CachedSelfAttention",
+        [qkv, "key", "value", "position", "beam_table"],
+        "mixed",
+        "new_key",
+        "new_value",
+        **attributes,
+    )
     after = linear("mixed", "a", width, width, "Add", "x")
     query = linear(norm(after, "n2"), "query", width, width)
     add("CrossAttention", [query, "cross_key", "cross_value"], "crossed", **attributes)
@@ -202,7 +263,9 @@ def _model(random: Random, nodes: list[NodeProto], feed: Feed, outputs: list[str
             graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
         else:
             kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-            graph.input.append(helper.make_tensor_value_info(name, kind, [f"{name}_{axis}" for axis in range(array.ndim)]))
+            graph.input.append(
+                helper.make_tensor_value_info(name, kind, [f"{name}_{axis}" for axis in range(array.ndim)])
+            )
     for name in outputs:
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid(DOMAIN, VERSION)]
@@ -258,7 +321,9 @@ def _damaged_layer(random: Random, model: ModelProto, feed: Feed) -> tuple[str, 
             how, feed[name] = _odd_array(random, feed[name])
             value = next(each for each in model.graph.input if each.name == name)
             array = feed[name]
-            value.CopyFrom(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim))
+            value.CopyFrom(
+                helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim)
+            )
             return f"{kind}: {name}: {how}", True
 
 

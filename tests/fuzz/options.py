@@ -24,12 +24,16 @@ _NAMES = tuple(CHECKS)
 _SENSIBLE: dict[str, tuple[Any, ...]] = {
     "max_length": (2, 3, 16, 20, 40, 41), "max_new_tokens": (1, 2, 16, 39, 40), "num_beams": (1, 2, 3, 8, 97, 200),
     "num_return_sequences": (1, 2, 8), "num_beam_groups": (1, 2, 4), "diversity_penalty": (0.5, 1e30, -1.0),
-    "length_penalty": (0.0, 1.0, -1.0, 1e3, -1e3, 1e30), "early_stopping": (True, False, "never"), "min_length": (0, 5, 40),
-    "min_new_tokens": (0, 5, 40), "max_time": (1e-9, 0.01, 1e9), "stop_strings": ("word5", ["word5", "a"], "w" * 5000, " "),
+    "length_penalty": (0.0, 1.0, -1.0, 1e3, -1e3, 1e30), "early_stopping": (True, False, "never"), "min_length": (0,
+    5, 40),
+    "min_new_tokens": (0, 5, 40), "max_time": (1e-9, 0.01, 1e9), "stop_strings": ("word5", ["word5", "a"], "w" * 5000,
+    " "),
     "repetition_penalty": (1e-30, 0.5, 2.0, 1e30, 1e-320), "no_repeat_ngram_size": (1, 2, 3, 100, 2**62),
-    "bad_words_ids": ([[4]], [[4, 5], [6]], [[96]], [[i] for i in range(97)]), "suppress_tokens": ([4], list(range(97)), [], [2]),
+    "bad_words_ids": ([[4]], [[4, 5], [6]], [[96]], [[i] for i in range(97)]), "suppress_tokens": ([4],
+    list(range(97)), [], [2]),
     "begin_suppress_tokens": ([4], list(range(97))), "sequence_bias": ([[[4], 5.0]], [[[4, 5], -1e30]], [[[4], 1e308]]),
-    "forced_bos_token_id": (4, 96), "forced_eos_token_id": (2, [2, 4]), "eos_token_id": (2, [2, 5], 96, list(range(97))),
+    "forced_bos_token_id": (4, 96), "forced_eos_token_id": (2, [2, 4]), "eos_token_id": (2, [2, 5], 96,
+    list(range(97))),
     "pad_token_id": (0, 96), "decoder_start_token_id": (1, 0), "bos_token_id": (1,),
     "exponential_decay_length_penalty": ([1, 1.5], [0, 1e30], [5, 1e-30], [2**62, 1e300]), "do_sample": (True,),
     "temperature": (1e-30, 0.1, 1.0, 1e30, 1e-320), "top_k": (0, 1, 50, 97, 10**9), "top_p": (0.0, 0.5, 1.0, 1e-30),
@@ -39,8 +43,10 @@ _SENSIBLE: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 _IDS = (-1, 0, 1, 2, 96, 97, 98, 255, 2**31, 2**63 - 1, 2**63, 10**30)
 _OBJECTS: tuple[Any, ...] = (
-    object(), b"bytes", (1, 2), {1, 2}, 1j, np.int64(3), np.float32(0.5), np.array([1, 2]), np.array(3), np.float64("nan"), np.bool_(True),
-    range(3), Exception("x"), int, lambda *_: None, lambda *_: 1 / 0, [lambda *_: None], [lambda *_: np.zeros(3)], [print],
+    object(), b"bytes", (1, 2), {1, 2}, 1j, np.int64(3), np.float32(0.5), np.array([1, 2]), np.array(3),
+    np.float64("nan"), np.bool_(True),
+    range(3), Exception("x"), int, lambda *_: None, lambda *_: 1 / 0, [lambda *_: None], [lambda *_: np.zeros(3)],
+    [print],
 )  # fmt: skip
 
 
@@ -53,13 +59,33 @@ def some_options(random: Random, for_json: bool = False) -> dict[str, Any]:
         if draw < 0.5 and name in _SENSIBLE:
             value = random.choice(_SENSIBLE[name])
         elif draw < 0.65:
-            value = random.choice((random.choice(_IDS), [random.choice(_IDS)], [[random.choice(_IDS)] * random.choice((1, 2, 50))], [[[random.choice(_IDS)], random.choice((1e30, math.nan, math.inf, -math.inf, 2))]]))
+            value = random.choice(
+                (
+                    random.choice(_IDS),
+                    [random.choice(_IDS)],
+                    [[random.choice(_IDS)] * random.choice((1, 2, 50))],
+                    [[[random.choice(_IDS)], random.choice((1e30, math.nan, math.inf, -math.inf, 2))]],
+                )
+            )
         elif draw < 0.75 and not for_json:
             value = random.choice((*_OBJECTS, np.random.default_rng(0)))
         else:
             value = random.choice(json_damage.EXTREMES)
         if random.random() < 0.08:
-            name = random.choice((*UNSUPPORTED, "", "num_beam", "max_lenght", "\ud800", "x" * 3000, "a\nb", "self", "_length_given", "__class__"))
+            name = random.choice(
+                (
+                    *UNSUPPORTED,
+                    "",
+                    "num_beam",
+                    "max_lenght",
+                    "\ud800",
+                    "x" * 3000,
+                    "a\nb",
+                    "self",
+                    "_length_given",
+                    "__class__",
+                )
+            )
         options[name] = value
     return options
 
@@ -75,7 +101,8 @@ def _pixels(random: Random) -> np.ndarray[Any, Any]:
     pixels = np.random.default_rng(random.getrandbits(32)).normal(size=shape).astype(np.float32)
     if random.random() < 0.15:
         pixels = random.choice((
-            pixels[0], pixels[:, :2], pixels[:0], pixels.astype(np.float64), pixels[:, :, :31], pixels * np.float32(1e38), pixels * np.nan,
+            pixels[0], pixels[:, :2], pixels[:0], pixels.astype(np.float64), pixels[:, :, :31],
+            pixels * np.float32(1e38), pixels * np.nan,
             np.zeros(()), np.array(["a"]), np.array([None]), pixels[:, :, ::-1, ::2], pixels.astype(">f4"),
         ))  # fmt: skip
     return pixels
@@ -86,8 +113,10 @@ def _prompt(random: Random) -> Any:
     if random.random() < 0.75:
         return None
     return random.choice((
-        [[1]], [[1, 5, 6]], [[random.choice(_IDS)]], [[1] * random.choice((39, 40, 41, 42, 100))], [], [[]], [1], "a", [[1.5]], [[None]],
-        [[True]], [[2, 2]], np.array([[1]], np.uint64), np.array([[2**64 - 1]], np.uint64), np.array([[-128]], np.int8), [[1], [4, 5]],
+        [[1]], [[1, 5, 6]], [[random.choice(_IDS)]], [[1] * random.choice((39, 40, 41, 42, 100))], [], [[]], [1], "a",
+        [[1.5]], [[None]],
+        [[True]], [[2, 2]], np.array([[1]], np.uint64), np.array([[2**64 - 1]], np.uint64), np.array([[-128]],
+        np.int8), [[1], [4, 5]],
         [[1, 4], [1, 5]],
     ))  # fmt: skip
 
@@ -100,7 +129,20 @@ def _call(random: Random, model: fuseline.Model) -> tuple[str, Any]:
         case 0:
             return f"stream({said})", lambda: _streamed(model, pixels, prompt, options)
         case 1:
-            text = random.choice(("word5 word6", "", "nothing known", ["word5"] * len(pixels) if pixels.shape else [], "word5 " * 60, "\ud800", None, 3, ["a", "b", "c"], "\0"))
+            text = random.choice(
+                (
+                    "word5 word6",
+                    "",
+                    "nothing known",
+                    ["word5"] * len(pixels) if pixels.shape else [],
+                    "word5 " * 60,
+                    "\ud800",
+                    None,
+                    3,
+                    ["a", "b", "c"],
+                    "\0",
+                )
+            )
             return f"score({text!r:.60}, {pixels.shape})", lambda: _scored(model, pixels, text)
         case 2:
             batch = random.choice((1, 2, 0, -1, True, 1.5, None, "1", 10**30))

@@ -1,7 +1,7 @@
 """Workers, watched from outside: which die, which use more CPU time than their case may, which wait for nothing.
 
-Time is CPU time, so a busy machine raises no alarm. A process that sleeps uses none; it is caught by being asleep, which
-one that only waits for a core is not.
+Time is CPU time, so a busy machine raises no alarm. A process that sleeps uses none; it is caught by being asleep,
+which one that only waits for a core is not.
 """
 
 from __future__ import annotations

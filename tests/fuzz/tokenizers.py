@@ -1,4 +1,4 @@
-"""tokenizer.json: tokenizers of all models, damaged in what they say and in how, and those that cost more than they look."""
+"""tokenizer.json: tokenizers of all models, damaged in what they say and in how; some cost more than they look."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def _sound() -> dict[str, str]:
     made["Unigram"].pre_tokenizer = pre_tokenizers.Metaspace()
     made["Unigram"].decoder = decoders.Metaspace()
     for tokenizer in made.values():
-        tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            "<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+        )
         tokenizer.add_special_tokens(_SPECIAL)
     return {name: tokenizer.to_str() for name, tokenizer in made.items()}
 
@@ -84,7 +86,26 @@ def vocabulary(random: Random, value: dict[str, Any]) -> str:
                 del pairs[at]
                 done.append("a word less")
             case 1 if pairs:
-                pairs[at][1] = random.choice((-1, 0, 5, 96, 97, 2**31, 2**32 - 1, 2**32, 2**64, 1.5, 1e308, -1e308, float("nan"), None, "5", True))
+                pairs[at][1] = random.choice(
+                    (
+                        -1,
+                        0,
+                        5,
+                        96,
+                        97,
+                        2**31,
+                        2**32 - 1,
+                        2**32,
+                        2**64,
+                        1.5,
+                        1e308,
+                        -1e308,
+                        float("nan"),
+                        None,
+                        "5",
+                        True,
+                    )
+                )
                 done.append(f"{pairs[at][0]!r} is {pairs[at][1]}")
             case 2 if pairs:
                 size = random.choice((1, 1000, 3_000_000))
@@ -113,11 +134,23 @@ def merges(random: Random, value: dict[str, Any]) -> str:
     """Merges of words that are none, in odd forms, or by the thousands; for models without: options of the model."""
     model = value["model"]
     if "merges" not in model:
-        key = random.choice(("unk_token", "unk_id", "continuing_subword_prefix", "max_input_chars_per_word", "byte_fallback", "type", "dropout", "end_of_word_suffix"))
+        key = random.choice(
+            (
+                "unk_token",
+                "unk_id",
+                "continuing_subword_prefix",
+                "max_input_chars_per_word",
+                "byte_fallback",
+                "type",
+                "dropout",
+                "end_of_word_suffix",
+            )
+        )
         model[key] = random.choice(json_damage.EXTREMES)
         return f"model.{key} = {model[key]!r:.60}"
     model["merges"] += random.choice((
-        [["zz", "yy"]], ["a b c"], [""], [[]], [["a"]], [["a", "b", "c"]], [1], [["a", "g"]] * 10_000, [["", ""]], ["a"], None and [] or [["\ud800", "a"]],
+        [["zz", "yy"]], ["a b c"], [""], [[]], [["a"]], [["a", "b", "c"]], [1], [["a", "g"]] * 10_000, [["", ""]],
+        ["a"], [["\ud800", "a"]],
     ))  # fmt: skip
     return "odd merges"
 
@@ -126,19 +159,40 @@ def expensive(random: Random, value: dict[str, Any]) -> str:
     """Chains of replacements that double, patterns that backtrack, sequences in sequences."""
     depth = random.choice((3, 12, 25, 40, 200))
     double = [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"} for _ in range(depth)]
-    pattern = random.choice(("(a+)+$", "(a|a)*b", "((((((((((a*)*)*)*)*)*)*)*)*)*)*c", "(?:", "[", "a{1000}{1000}", "\\p{Nope}", "(?<=a*)b", "", "^" * 10000))
+    pattern = random.choice(
+        (
+            "(a+)+$",
+            "(a|a)*b",
+            "((((((((((a*)*)*)*)*)*)*)*)*)*)*c",
+            "(?:",
+            "[",
+            "a{1000}{1000}",
+            "\\p{Nope}",
+            "(?<=a*)b",
+            "",
+            "^" * 10000,
+        )
+    )
     match random.randrange(7):
         case 0:
             value["normalizer"] = {"type": "Sequence", "normalizers": double}
             return f"{depth} replacements that double"
         case 1:
-            value["decoder"] = {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}, *double]}
+            value["decoder"] = {
+                "type": "Sequence",
+                "decoders": [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}, *double],
+            }
             return f"{depth} replacements that double, in the decoder"
         case 2:
             value["normalizer"] = {"type": "Replace", "pattern": {"Regex": pattern}, "content": "x"}
             return f"pattern {pattern[:50]} in the normalizer"
         case 3:
-            value["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+            value["pre_tokenizer"] = {
+                "type": "Split",
+                "pattern": {"Regex": pattern},
+                "behavior": "Isolated",
+                "invert": False,
+            }
             return f"pattern {pattern[:50]} in the pre-tokenizer"
         case 4:
             nested: dict[str, Any] = {"type": "NFC"}
@@ -148,11 +202,25 @@ def expensive(random: Random, value: dict[str, Any]) -> str:
             value["normalizer"] = nested
             return f"{depth} sequences in each other"
         case 5:
-            value["decoder"] = {"type": "Replace", "pattern": {"Regex": pattern}, "content": "x" * random.choice((1, 100_000))}
+            value["decoder"] = {
+                "type": "Replace",
+                "pattern": {"Regex": pattern},
+                "content": "x" * random.choice((1, 100_000)),
+            }
             return f"pattern {pattern[:50]} in the decoder"
         case _:
             value["normalizer"] = {"type": "Prepend", "prepend": "a" * random.choice((1, 10**6))}
-            value["decoder"] = random.choice(({"type": "Strip", "content": "a", "start": 2**62, "stop": 2**62}, {"type": "Strip", "content": "ab", "start": 1, "stop": 1}, {"type": "CTC", "pad_token": "", "word_delimiter_token": "", "cleanup": True}, {"type": "Fuse"}, {"type": "ByteFallback"}, {"type": "BPEDecoder", "suffix": ""}, None))
+            value["decoder"] = random.choice(
+                (
+                    {"type": "Strip", "content": "a", "start": 2**62, "stop": 2**62},
+                    {"type": "Strip", "content": "ab", "start": 1, "stop": 1},
+                    {"type": "CTC", "pad_token": "", "word_delimiter_token": "", "cleanup": True},
+                    {"type": "Fuse"},
+                    {"type": "ByteFallback"},
+                    {"type": "BPEDecoder", "suffix": ""},
+                    None,
+                )
+            )
             return f"prepended, decoder {value['decoder']}"
 
 
@@ -160,52 +228,117 @@ def parts(random: Random, value: dict[str, Any]) -> str:
     """Added tokens, templates, truncation and padding at extremes."""
     match random.randrange(5):
         case 0:
-            token = {"id": random.choice((0, 4, 96, 97, 98, 10**6, 2**32 - 1, 2**32, -1)), "content": random.choice(("", "<x>", "</s>", "a", " ", "\ud800", "x" * 100_000)), "single_word": False, "lstrip": random.random() < 0.5, "rstrip": random.random() < 0.5, "normalized": random.random() < 0.5, "special": random.random() < 0.7}
+            token = {
+                "id": random.choice((0, 4, 96, 97, 98, 10**6, 2**32 - 1, 2**32, -1)),
+                "content": random.choice(("", "<x>", "</s>", "a", " ", "\ud800", "x" * 100_000)),
+                "single_word": False,
+                "lstrip": random.random() < 0.5,
+                "rstrip": random.random() < 0.5,
+                "normalized": random.random() < 0.5,
+                "special": random.random() < 0.7,
+            }
             value["added_tokens"] += [token] * random.choice((1, 1, 2))
             return f"added token {token['id']} {token['content'][:20]!r}"
         case 1:
-            value["truncation"] = {"direction": "Right", "max_length": random.choice((0, 1, 2, 2**62)), "strategy": random.choice(("LongestFirst", "OnlySecond")), "stride": random.choice((0, 1, 5, 2**62))}
+            value["truncation"] = {
+                "direction": "Right",
+                "max_length": random.choice((0, 1, 2, 2**62)),
+                "strategy": random.choice(("LongestFirst", "OnlySecond")),
+                "stride": random.choice((0, 1, 5, 2**62)),
+            }
             return f"truncation {value['truncation']}"
         case 2:
-            value["padding"] = {"strategy": random.choice(("BatchLongest", {"Fixed": random.choice((1, 10, 10**6, 10**8, 2**62))})), "direction": random.choice(("Left", "Right")), "pad_to_multiple_of": random.choice((None, 0, 8, 2**62)), "pad_id": random.choice((0, 500)), "pad_type_id": 0, "pad_token": "<pad>"}
+            value["padding"] = {
+                "strategy": random.choice(("BatchLongest", {"Fixed": random.choice((1, 10, 10**6, 10**8, 2**62))})),
+                "direction": random.choice(("Left", "Right")),
+                "pad_to_multiple_of": random.choice((None, 0, 8, 2**62)),
+                "pad_id": random.choice((0, 500)),
+                "pad_type_id": 0,
+                "pad_token": "<pad>",
+            }
             return f"padding {value['padding']}"
         case 3:
-            value["post_processor"] = random.choice((None, {"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}}, {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<none>", "type_id": 0}}], "pair": [], "special_tokens": {}}, {"type": "BertProcessing", "sep": ["x", 5], "cls": ["y", 2**31]}, {"type": "RobertaProcessing", "sep": ["", 0], "cls": ["", 0], "trim_offsets": True, "add_prefix_space": True}, {"type": "Sequence", "processors": []}))
+            value["post_processor"] = random.choice(
+                (
+                    None,
+                    {"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}},
+                    {
+                        "type": "TemplateProcessing",
+                        "single": [{"SpecialToken": {"id": "<none>", "type_id": 0}}],
+                        "pair": [],
+                        "special_tokens": {},
+                    },
+                    {"type": "BertProcessing", "sep": ["x", 5], "cls": ["y", 2**31]},
+                    {
+                        "type": "RobertaProcessing",
+                        "sep": ["", 0],
+                        "cls": ["", 0],
+                        "trim_offsets": True,
+                        "add_prefix_space": True,
+                    },
+                    {"type": "Sequence", "processors": []},
+                )
+            )
             return f"post_processor {str(value['post_processor'])[:80]}"
         case _:
-            value["added_tokens"] = random.choice(([], None, value["added_tokens"] * 300, value["added_tokens"][::-1], value["added_tokens"][:1]))
+            value["added_tokens"] = random.choice(
+                ([], None, value["added_tokens"] * 300, value["added_tokens"][::-1], value["added_tokens"][:1])
+            )
             return f"{len(value['added_tokens'] or [])} added tokens"
 
 
-DAMAGES: tuple[Damage, ...] = (says_otherwise, says_otherwise, says_otherwise, vocabulary, vocabulary, merges, expensive, parts)
+_OF_JSON: tuple[Damage, ...] = (
+    says_otherwise,
+    says_otherwise,
+    says_otherwise,
+    vocabulary,
+    vocabulary,
+    merges,
+    expensive,
+    parts,
+)
 
 
-def _make(random: Random, place: Place) -> Trial:
-    folder = copied(place, "fp32")
-    path = folder / "tokenizer.json"
-    draw = random.random()
-    if draw < 0.1:
-        how, content = json_damage.written(random, json.loads(path.read_bytes()))
-        rewrite(path, content)
-        correct_hashes(folder)
-        right = right_caption(place.templates / "fp32")
-        return Trial(how, lambda: same_caption(folder, right, how))
+def damage(random: Random, folder: Path) -> str:
+    """A damaged tokenizer of any model in the folder; its hash is wrong then."""
     name = random.choice(sorted(_sound()))
     text = _sound()[name].encode()
-    if draw < 0.2:
+    if random.random() < 0.1:
         what, content = json_damage.broken(random, text)
     else:
         value, done = json.loads(text), []
         for _ in range(random.choice((1, 1, 2))):
             try:
-                done.append(random.choice(DAMAGES)(random, value))
-            except (KeyError, TypeError, AttributeError, ValueError, RecursionError):  # an earlier damage left nothing to change
+                done.append(random.choice(_OF_JSON)(random, value))
+            except (
+                KeyError,
+                TypeError,
+                AttributeError,
+                ValueError,
+                RecursionError,
+            ):  # an earlier damage left nothing to change
                 break
         what, content = ", ".join(done), json.dumps(value).encode()
-    rewrite(path, content)
+    rewrite(folder / "tokenizer.json", content)
+    return f"{name}: {what}"
+
+
+DAMAGES = (damage,)
+
+
+def _make(random: Random, place: Place) -> Trial:
+    folder = copied(place, "fp32")
+    path = folder / "tokenizer.json"
+    if random.random() < 0.1:
+        how, content = json_damage.written(random, json.loads(path.read_bytes()))
+        rewrite(path, content)
+        correct_hashes(folder)
+        right = right_caption(place.templates / "fp32")
+        return Trial(how, lambda: same_caption(folder, right, how))
+    what = random.choice(DAMAGES)(random, folder)
     correct_hashes(folder)
     seed = random.getrandbits(32)
-    return Trial(f"{name}: {what}", lambda: _used(folder, seed))
+    return Trial(what, lambda: _used(folder, seed))
 
 
 def _used(folder: Path, seed: int) -> str:

@@ -27,7 +27,8 @@ from tests.fuzz.kinds import Place
 
 # Audit events that nothing which reads a photo or a folder may raise, by their beginnings.
 _FORBIDDEN = (
-    "socket.", "subprocess.", "urllib.", "http.", "ftplib.", "smtplib.", "webbrowser.", "os.exec", "os.fork", "os.posix_spawn",
+    "socket.", "subprocess.", "urllib.", "http.", "ftplib.", "smtplib.", "webbrowser.", "os.exec", "os.fork",
+    "os.posix_spawn",
     "os.spawn", "os.system", "os.startfile", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink",
     "os.truncate", "os.chmod", "os.chown", "os.utime", "os.kill", "os.chdir", "os.putenv", "shutil.", "tempfile.",
     "pickle.find_class", "code.__new__", "ctypes.dlopen",
@@ -48,7 +49,7 @@ _IN_ACCESS, _IN_MODIFY, _IN_OPEN, _IN_CREATE = 0x1, 0x2, 0x20, 0x100
 
 
 class Files:
-    """Which files, sockets and programs were opened while `watching`. One a process: an audit hook cannot be removed."""
+    """Which files, sockets and programs were opened while `watching`. One a process: audit hooks stay for good."""
 
     def __init__(self, place: Place) -> None:
         self._place = place

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("onnx")  # of which damaged graphs are made
 
-from tests.fuzz import messages, photos, planted
+from tests.fuzz import messages, photo_files, photos, planted
 from tests.fuzz.kinds import Place, random_of
 from tests.fuzz.registry import NAMES, PLANTED, kinds_of
 
@@ -40,10 +40,7 @@ def found() -> dict[int, list[str]]:
     done = fuzz("--kinds", PLANTED, "--case", ",".join(map(str, cases)), "--json", "--workers", "4")
     assert done.returncode == 1, done.stderr
     findings = json.loads(done.stdout)["findings"]
-    return {
-        fault: [each["finding"] for each in findings if case in each["cases"]]
-        for fault, case in enumerate(cases)
-    }
+    return {fault: [each["finding"] for each in findings if case in each["cases"]] for fault, case in enumerate(cases)}
 
 
 @pytest.mark.parametrize("fault", range(len(planted.FAULTS)), ids=[each.__name__ for each, _ in planted.FAULTS])
@@ -79,7 +76,7 @@ def test_a_case_is_the_same_every_time(tmp_path: Path) -> None:
 
 def test_whole_photos_load_in_every_format_that_pillow_writes() -> None:
     for case in range(60):
-        photo = photos.whole(random_of(SEED, "whole photos", case))
+        photo = photo_files.whole(random_of(SEED, "whole photos", case))
         assert photos._loaded(photo.data, photo) == "loaded", photo.what
 
 
@@ -99,7 +96,10 @@ def test_kinds_by_name() -> None:
         ("x" * 1201, ["has more than 1200 characters"]),
         ("not <object object at 0x7f12>", ["is the repr of an object"]),
         ("/onnxruntime_src/onnxruntime/core/graph/graph.cc:1617 failed", ["names a source file of a library"]),
-        ("panicked at library/alloc/raw_vec.rs:28:5", ["names a source file of a library", "names a C++ or Rust function"]),
+        (
+            "panicked at library/alloc/raw_vec.rs:28:5",
+            ["names a source file of a library", "names a C++ or Rust function"],
+        ),
     ],
 )
 def test_messages(text: str, faults: list[str]) -> None:
