@@ -21,6 +21,7 @@ from tests.fuzz.worker import TRACE, Report, work
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LOOK = 0.05  # seconds between two looks at the workers
+_LOOKS_ASLEEP = 20
 _MAKING_SECONDS = 60.0  # of CPU time, to make a case
 _CASES = 200  # of a worker before another takes its place, so that what it keeps does not pile up
 _FORK = multiprocessing.get_context("fork")  # from here, where everything is imported and no session was ever made
@@ -47,7 +48,8 @@ class _Worker:
     what: str = ""
     limit: float = _MAKING_SECONDS
     began: float = 0.0
-    awake: tuple[float, float] = field(default=(0.0, 0.0))  # CPU seconds, and when they last grew or it was not asleep
+    # CPU seconds, when they last grew or it was not asleep, and how often it was looked at since.
+    awake: tuple[float, float, int] = field(default=(0.0, 0.0, 0))
 
 
 def run_cases(
@@ -119,7 +121,7 @@ def _give(worker: _Worker, kind: Kind, case: int) -> None:
 
 def _watch_from_now(worker: _Worker) -> None:
     worker.began, _ = _cpu_and_state(worker)
-    worker.awake = (worker.began, time.monotonic())
+    worker.awake = (worker.began, time.monotonic(), 0)
 
 
 def _looked_at(worker: _Worker) -> Report | None:
@@ -136,11 +138,12 @@ def _looked_at(worker: _Worker) -> Report | None:
         return _died(worker)
     assert worker.kind is not None
     used, state = _cpu_and_state(worker)
-    if used > worker.awake[0] or state not in "S":
-        worker.awake = (used, time.monotonic())
+    before, since, looks = worker.awake
+    worker.awake = (used, time.monotonic(), 0) if used > before or state != "S" else (before, since, looks + 1)
     if used - worker.began > worker.limit:
         return _hung(worker, f"more than {worker.limit:g} s of CPU time")
-    if time.monotonic() - worker.awake[1] > worker.kind.asleep_seconds:
+    # Who watches may have waited for a core, too, so seconds alone say nothing.
+    if looks >= _LOOKS_ASLEEP and time.monotonic() - worker.awake[1] > worker.kind.asleep_seconds:
         return _hung(worker, "waits for what never comes")
     return None
 
