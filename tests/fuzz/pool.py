@@ -149,12 +149,19 @@ def _looked_at(worker: _Worker) -> Report | None:
 
 
 def _cpu_and_state(worker: _Worker) -> tuple[float, str]:
-    """CPU seconds of all its threads, and the letter of its state (R runs or would, S sleeps, Z is dead)."""
+    """CPU seconds of all its threads together, and "S" where all of them sleep: none runs, or would if it could."""
+    folder = Path(f"/proc/{worker.process.pid}")
     try:
-        fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0, "Z"
-    return (int(fields[11]) + int(fields[12])) / _TICKS, fields[0]
+        fields = _fields(folder / "stat")
+        states = {_fields(task / "stat")[0] for task in (folder / "task").iterdir()}
+    except OSError:  # it, or one of its threads, has just ended
+        return worker.awake[0], "Z"
+    return (int(fields[11]) + int(fields[12])) / _TICKS, "S" if states == {"S"} else "R"
+
+
+def _fields(path: Path) -> list[str]:
+    """The fields of a stat file after the name, which may hold anything."""
+    return path.read_text().rpartition(")")[2].split()
 
 
 def _died(worker: _Worker) -> Report:
