@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -35,7 +36,7 @@ def changed(random: Random, value: dict[str, Any], extremes: tuple[Any, ...] = E
     """Change one thing that the object says, in place; says which."""
     found = places(value)
     if not found:
-        value["a"] = random.choice(extremes)
+        value["a"] = copy.deepcopy(random.choice(extremes))
         return "a key in an empty object"
     holder, key = random.choice(found)
     was, name = holder[key], repr(key)[:60]
@@ -60,10 +61,10 @@ def changed(random: Random, value: dict[str, Any], extremes: tuple[Any, ...] = E
             new = random.choice(
                 ("quantization_config", "auto_map", "x", "format", "use_cache", "do_sample", "max_length")
             )
-            holder[new] = random.choice(extremes)
+            holder[new] = copy.deepcopy(random.choice(extremes))
             return f"{new} = {holder[new]!r:.60} added"
         case _:
-            holder[key] = random.choice(extremes)
+            holder[key] = copy.deepcopy(random.choice(extremes))
     return f"{name} = {holder[key]!r:.60} for {was!r:.30}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from functools import cache
@@ -146,7 +147,7 @@ def merges(random: Random, value: dict[str, Any]) -> str:
                 "end_of_word_suffix",
             )
         )
-        model[key] = random.choice(json_damage.EXTREMES)
+        model[key] = copy.deepcopy(random.choice(json_damage.EXTREMES))
         return f"model.{key} = {model[key]!r:.60}"
     model["merges"] += random.choice((
         [["zz", "yy"]], ["a b c"], [""], [[]], [["a"]], [["a", "b", "c"]], [1], [["a", "g"]] * 10_000, [["", ""]],
