@@ -75,7 +75,7 @@ def _near(random: Random, was: Any) -> Any:
     if isinstance(was, int):
         return random.choice((was + 1, was - 1, -was, was * 2, was * 10**6, was // 2, 0, was + 2**32))
     if isinstance(was, float):
-        return random.choice((-was, was * 1e30, was * 1e-30, 0.0, int(was), math.nan))
+        return random.choice((-was, was * 1e30, was * 1e-30, 0.0, int(was) if math.isfinite(was) else 1, math.nan))
     if isinstance(was, str):
         return random.choice(
             (was.upper(), was + "x", was[:-1], f" {was}", was * 100, was + "\n", was[::-1], was + "\0")
