@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import interrupts
 from .errors import InputError
-from .photos import Photos, Unusable
+from .photo_paths import Photos, Unusable
 from .streams import Unwritable, printable
 from .terminal import FAILED, Terminal
 
