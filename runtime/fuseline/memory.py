@@ -6,6 +6,8 @@ import os
 from functools import cache
 from pathlib import Path
 
+from .errors import InputError
+
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -15,6 +17,13 @@ def machine_bytes() -> int | None:
     limits = [_physical(), *_of_container()]
     known = [limit for limit in limits if limit is not None]
     return min(known, default=None)
+
+
+def check_memory(needs: int, asked: str, right: str) -> None:
+    """Raise InputError where this machine has less memory than what is asked needs, in bytes. right: what to do."""
+    has = machine_bytes()
+    if has is not None and needs > has:
+        raise InputError(f"{asked} need {in_units(needs)} of memory, and this machine has {in_units(has)}; {right}")
 
 
 def in_units(count: int) -> str:

@@ -141,7 +141,7 @@ def _tokens(name: str, value: Any) -> int | tuple[int, ...] | None:
 def _penalty(name: str, value: Any) -> float:
     """A finite number; scores are float32, so one that is infinite there counts as such."""
     number = math.nan
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
         try:
             number = float(value)
         except (OverflowError, ValueError):  # a whole number or a fraction that no float is near to

@@ -16,13 +16,14 @@ import numpy.typing as npt
 
 from ..errors import Cancelled, InputError
 from ..generation import Generation, GenerationConfig, Timings
+from ..memory import check_memory
 from ..options import written
 from ..scores import Float32
 from .beam import BeamSearch
 from .endings import Endings
 from .greedy import GreedySearch
 from .groups import GroupSearch
-from .steps import Hypothesis, Log, Prefix, Steps, Task, check_memory
+from .steps import Hypothesis, Log, Prefix, Steps, Task, needed_bytes
 
 if TYPE_CHECKING:
     from ..decoder import Decoder, Encoded
@@ -90,10 +91,9 @@ class Search:
             )
         with self._timed():
             longest = config.total_length(prompt.shape[1], max_positions)
-            positions = _positions(encoded) if config.output_attentions else 0
-            check_memory(config, len(prompt), prompt.shape[1], longest, sizes, positions)
             # More sequences than beams only where they are sampled.
             each = max(config.num_beams, config.num_return_sequences)
+            _check_memory(config, encoded, prompt, each, longest, sizes)
             self._steps = Steps(decoder, encoded, len(prompt), each, longest, config)
             task = Task(self._steps, prompt, config, longest, Endings(config, longest, text_of))
             beams = GroupSearch if config.num_beam_groups > 1 else BeamSearch
@@ -170,9 +170,26 @@ def search(
     return running.generation()
 
 
-def _positions(encoded: Encoded) -> int:
-    """S, as the first of the encoder's outputs has it."""
-    return int(next(iter(encoded.values.values())).shape()[1])
+def _check_memory(
+    config: GenerationConfig,
+    encoded: Encoded,
+    prompt: npt.NDArray[np.int64],
+    each: int,
+    longest: int,
+    sizes: DecoderSizes | None,
+) -> None:
+    """Raise InputError for a search that cannot fit into memory. each: rows a photo; longest: as in needed_bytes."""
+    photos, start = prompt.shape
+    steps = longest - start
+    positions = steps * int(next(iter(encoded.values.values())).shape()[1]) if config.output_attentions else 0
+    check_memory(
+        needed_bytes(
+            photos * each, longest, sizes, steps * (config.output_scores + bool(config.output_logits)), positions
+        ),
+        f"{photos} x {each} sequences (num_beams={config.num_beams}, "
+        f"num_return_sequences={config.num_return_sequences}) of up to {longest} tokens",
+        "ask for fewer of them, or lower max_length or max_new_tokens",
+    )
 
 
 def _attentions(found: list[Hypothesis], steps: tuple[Float32, ...]) -> Float32:

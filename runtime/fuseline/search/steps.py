@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..memory import in_units, machine_bytes
 from ..scores import Bool, Float32, Int64
 
 if TYPE_CHECKING:
@@ -139,40 +138,21 @@ class Steps:
         return self._all
 
 
-def needed_bytes(
-    config: GenerationConfig, rows: int, longest: int, steps: int, sizes: DecoderSizes | None, positions: int = 0
-) -> int:
-    """About how much memory a search needs, in bytes, at least.
+def needed_bytes(rows: int, longest: int, sizes: DecoderSizes | None, kept: int = 0, positions: int = 0) -> int:
+    """About how much memory the steps of a decoder need at least, in bytes.
 
-    rows: R; longest: tokens of the longest sequence; steps: those it can have; sizes: of the decoder, None where they
-    are not known, and what it needs does not count; positions: S, where attentions are kept.
+    rows: R; longest: tokens of the longest sequence; sizes: of the decoder, None where they are not known, and what it
+    needs does not count; kept: steps whose scores are kept, twice where both scores and logits are; positions: those of
+    the encoder, summed over all steps whose attentions are kept.
     """
-    new = rows * steps
     # Tokens, log-probabilities and origins, and the same again: a step of a beam search copies them.
-    needed = 2 * (rows * longest * 8 + new * (4 + 8))
+    needed = 2 * rows * longest * (8 + 4 + 8)
     if sizes is None:
         return needed
     scores = rows * sizes.vocab_size * 4
-    kept = steps * (config.output_scores + bool(config.output_logits))
-    attentions = new * sizes.layers * sizes.heads * positions * 4 if config.output_attentions else 0
     caches = 2 * sizes.layers * min(longest, sizes.max_positions) * rows * sizes.width * 4
-    return needed + scores * (1 + kept) + attentions + caches
-
-
-def check_memory(
-    config: GenerationConfig, photos: int, start: int, longest: int, sizes: DecoderSizes | None, positions: int = 0
-) -> None:
-    """Raise InputError where a search cannot fit into the memory of this machine. start: tokens of the prompt."""
-    has = machine_bytes()
-    each = max(config.num_beams, config.num_return_sequences)
-    needs = needed_bytes(config, photos * each, longest, longest - start, sizes, positions)
-    if has is not None and needs > has:
-        raise InputError(
-            f"{each} rows for each of {photos} photos (num_beams={config.num_beams}, "
-            f"num_return_sequences={config.num_return_sequences}) of up to {longest} tokens need {in_units(needs)} of "
-            f"memory, and this machine has {in_units(has)}; ask for fewer rows, or for a lower max_length or "
-            "max_new_tokens"
-        )
+    attentions = positions * rows * sizes.layers * sizes.heads * 4
+    return needed + scores * (1 + kept) + caches + attentions
 
 
 @lru_cache(maxsize=64)
