@@ -62,10 +62,9 @@ def honest(kind: str) -> str:
         tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", None, [("<s>", 1), ("</s>", 2)])
         decoder = decoders.WordPiece()
     elif kind == "GPT-2":
-        letters = {each: 100 + index for index, each in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-        tokenizer = Tokenizer(
-            models.BPE({"Ġa": 15, **letters, "do": 16, "dog": 17}, [("d", "o"), ("do", "g"), ("Ġ", "a")])
-        )
+        vocab = {each: index for index, each in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+        vocab |= {"do": 256, "dog": 257, "Ġa": 258}
+        tokenizer = Tokenizer(models.BPE(vocab, [("d", "o"), ("do", "g"), ("Ġ", "a")]))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         decoder = decoders.ByteLevel()
     elif kind == "Llama":

@@ -185,7 +185,10 @@ def _split(rules: Rules, place: str, rule: dict[str, Any], found: Encoded) -> No
 
 
 def _prepend(rules: Rules, place: str, rule: dict[str, Any], found: Encoded) -> None:
-    found.times(1, len(rules.text(place, rule, "prepend")))
+    text = rules.text(place, rule, "prepend")
+    if not text:  # tokenizers loses count of the characters
+        raise rules.wrong(place, "puts nothing before a text")
+    found.times(1, len(text))
 
 
 def _precompiled(rules: Rules, place: str, rule: dict[str, Any], found: Encoded) -> None:
