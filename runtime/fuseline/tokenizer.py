@@ -120,13 +120,29 @@ def open_tokenizer(path: Path, vocab_size: int) -> TextTokens:
         return tokenizer
 
     tokenizer = _guarded(load, lambda reason: FolderError(f"{path} is not a tokenizers file: {reason}"))
-    for content, token in added.items():
-        if tokenizer.token_to_id(content) != token:
-            found = tokenizer.token_to_id(content)
-            raise FolderError(
-                f"{path} says that {shown(content)!r} is token {token}, and by its vocabulary it is {found}"
-            )
+    _check_loaded(tokenizer, file, path)
     return TextTokens(tokenizer, max(vocab_size, max(known, default=0) + 1), _longest_text(encoded))
+
+
+def _check_loaded(tokenizer: Tokenizer, file: dict[str, Any], path: Path) -> None:
+    """Every added token has the id that the file gives it, and is looked for in texts by more than nothing."""
+    for entry in file.get("added_tokens") or []:
+        content, token = entry["content"], entry["id"]
+        if not content:
+            continue
+        found = tokenizer.token_to_id(content)
+        if found != token:
+            named = shown(content)
+            raise FolderError(f"{path} says that {named!r} is token {token}, and by its vocabulary it is {found}")
+        if entry.get("normalized") and not _normalized(tokenizer, content, path):
+            raise FolderError(f"{path}: its normalizer leaves nothing of the added token {shown(content)!r}")
+
+
+def _normalized(tokenizer: Tokenizer, text: str, path: Path) -> str:
+    def normalize() -> str:
+        return text if tokenizer.normalizer is None else str(tokenizer.normalizer.normalize_str(text))
+
+    return _guarded(normalize, lambda reason: FolderError(f"{path} cannot normalize its added tokens: {reason}"))
 
 
 def _guarded(call: Callable[[], Result], error: Callable[[str], Error]) -> Result:

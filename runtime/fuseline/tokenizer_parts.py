@@ -165,8 +165,10 @@ def _replacement(rules: Rules, place: str, rule: dict[str, Any]) -> tuple[int, i
 
 def _normalizer_replace(rules: Rules, place: str, rule: dict[str, Any], found: Encoded) -> None:
     factor, more, cost = _replacement(rules, place, rule)
+    if more or (cost is not None and not cost.least):  # tokenizers loses count of the characters
+        raise rules.wrong(place, "replaces what may be nothing")
     _searches(rules, place, cost, found)
-    found.times(factor, more)
+    found.times(factor)
 
 
 def _searches(rules: Rules, place: str, cost: Cost | None, found: Encoded) -> None:

@@ -98,6 +98,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "square, of a decoder": ({"decoder": replace("a*b", "", "Regex")}, "grows faster than the text"),
     "strip at the end": ({"decoder": {"type": "Strip", "content": " ", "start": 0, "stop": 1}}, "'stop'"),
     "nothing before": ({"normalizer": {"type": "Prepend", "prepend": ""}}, "puts nothing"),
+    "replacing nothing": ({"normalizer": replace("^", "b", "Regex")}, "replaces what may be nothing"),
+    "an added token of which nothing is left": (
+        {"normalizer": {"type": "Strip", "strip_left": True, "strip_right": True},
+         "added_tokens": [{"id": 16, "content": " ", "single_word": False, "lstrip": False, "rstrip": False,
+                           "normalized": True, "special": False}]},
+        "leaves nothing of the added token",
+    ),
     "pieces of no length": ({"pre_tokenizer": {"type": "FixedLength", "length": 0}}, "'length'"),
     "no base64": ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "?"}}, "'precompiled_charsmap'"),
     "an unknown rule": ({"decoder": {"type": "Nonsense"}}, "'Nonsense', which this version does not know"),
