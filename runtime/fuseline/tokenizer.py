@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 LARGEST_FILE = 64 << 20  # bytes; the largest in use have 34 MB
-_MOST_VALUES = 4_000_000  # of JSON in it, so that it is parsed into less than a gigabyte; in use are 2 million
+_MOST_VALUES = 2_500_000  # of JSON in it, so that it is parsed into less than a gigabyte; in use are 2 million
+_MOST_TOKENS = 1 << 20  # of a vocabulary; the largest in use has 262,144
 _MOST_ADDED = 1 << 16
 _MOST_OF_ADDED = 1 << 20  # characters of all added tokens
 _LONGEST_ENCODED = 1 << 22  # characters that the rules may make of a text
@@ -190,6 +191,8 @@ def _check_vocabulary(file: dict[str, Any], path: Path, rules: Rules) -> tuple[s
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(model, dict) or not isinstance(vocab, dict | list):
         raise FolderError(f"{path}: 'model' must be an object with a 'vocab'")
+    if len(vocab) > _MOST_TOKENS:
+        raise FolderError(f"{path}: the vocabulary has {len(vocab)} tokens and may have {_MOST_TOKENS}")
     if isinstance(vocab, list):
         if not all(isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) for entry in vocab):
             raise FolderError(f"{path}: the vocabulary must be a list of pairs of a text and a number")
