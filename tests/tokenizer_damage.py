@@ -230,7 +230,8 @@ def _merges(random: Random, file: dict[str, Any]) -> None:
     model = file.get("model")
     if isinstance(model, dict):
         bad = random.choice((["x", "y"], ["d"], "d o g", "d", "", [1, 2], ["d", ""], ["", ""], ["d", "o"]))
-        model["merges"] = [*(model.get("merges") or []), *([bad] * random.choice((1, 1, 50_000)))]
+        merges = model.get("merges")
+        model["merges"] = [*(merges if isinstance(merges, list) else []), *([bad] * random.choice((1, 1, 50_000)))]
         model["continuing_subword_prefix"] = random.choice((None, None, None, "", "##", "é", "dog", "o", "x" * 1000))
         model["end_of_word_suffix"] = random.choice((None, "", "</w>"))
         model["dropout"] = random.choice((None, 0.0, 0.5, 1.0, 2.0, -1.0))
