@@ -6,7 +6,6 @@ known by name and refused unless it has its default; no option is ever ignored.
 
 from __future__ import annotations
 
-import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import FolderError, InputError
-from .options import CHECKS, UNSUPPORTED, refuse, whole_or_none
+from .options import CHECKS, UNSUPPORTED, refuse, whole_or_none, written
 
 # Keys of config.json with an option's name that say how a model runs or what it returns, not which text it gives.
 _ABOUT_RUNNING = {"use_cache", "output_attentions", "output_hidden_states", "output_scores", "return_dict_in_generate"}
@@ -49,9 +48,9 @@ class Timings:
     steps: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Generation:
-    """What generate returns for B photos."""
+    """What generate returns for B photos. Two of them are equal where they are the same object."""
 
     sequences: npt.NDArray[np.int64]
     """int64[B x num_return_sequences, T]: prompt and generated tokens, the sequences of a photo together and best
@@ -81,8 +80,17 @@ class Generation:
     S], the weights of the decoder's L layers and H heads over the S encoder positions, in the row that it continued; 0
     after the end; None where there was no step"""
 
+    def __repr__(self) -> str:
+        """Short: the arrays may hold gigabytes."""
+        rows, longest = self.sequences.shape
+        kept = [
+            name for name in ("beam_indices", "scores", "logits", "cross_attentions") if getattr(self, name) is not None
+        ]
+        also = f", with {', '.join(kept)}" if kept else ""
+        return f"Generation({rows} sequences of at most {longest} tokens{also})"
 
-@dataclass(frozen=True, init=False)
+
+@dataclass(frozen=True, init=False, repr=False)
 class GenerationConfig:
     """How to search for text: the fields below, with the names, defaults and meanings of transformers 4.57."""
 
@@ -176,16 +184,27 @@ class GenerationConfig:
         """Raises InputError for an option that is unknown, not supported yet, or has an impossible value."""
         self._fill(options, vocab_size=None, length_given="max_length" in options)
 
+    def __repr__(self) -> str:
+        """What differs from the defaults."""
+        found = {name: getattr(self, name) for name in CHECKS}
+        differing = [name for name, value in found.items() if value != getattr(GenerationConfig, name)]
+        return f"GenerationConfig({', '.join(f'{name}={written(found[name])}' for name in differing)})"
+
     @classmethod
     def from_folder(
-        cls, generation_config: Mapping[str, Any], config: Mapping[str, Any], where: str | Path
+        cls,
+        generation_config: Mapping[str, Any],
+        config: Mapping[str, Any],
+        where: str | Path,
+        vocab_size: int | None = None,
     ) -> GenerationConfig:
         """The defaults of a model folder.
 
         generation_config: generation_config.json parsed, empty where there is none; config: config.json parsed.
         As in transformers, config.json and its decoder section count only where generation_config.json sets nothing.
         The start token is looked up there too where generation_config.json has neither it nor a bos token.
-        where: the folder, for error messages. Raises FolderError.
+        where: the folder, for error messages. vocab_size: of the decoder's graph; None where only config.json may know.
+        Raises FolderError.
         """
         options = {k: v for k, v in generation_config.items() if not k.startswith("_") and k != "transformers_version"}
         source = "generation_config.json" if options else "config.json"
@@ -195,7 +214,8 @@ class GenerationConfig:
             options = options or fallback
             if options.get("decoder_start_token_id") is None and options.get("bos_token_id") is None:
                 options |= {k: fallback[k] for k in ("decoder_start_token_id", "bos_token_id") if k in fallback}
-            made._fill(options, vocab_size=_vocab_size(config), length_given=False)
+            size = _vocab_size(config) if vocab_size is None else vocab_size
+            made._fill(options, vocab_size=size, length_given=False)
         except InputError as error:
             raise FolderError(f"{Path(where) / source}: {error}") from error
         return made
@@ -368,7 +388,7 @@ def _decoder_section(config: Mapping[str, Any]) -> Mapping[str, Any]:
     name = next((n for n in ("decoder", "generator", "text_config") if config.get(n) is not None), None)
     section = config if name is None else config[name]
     if not isinstance(section, Mapping):
-        raise InputError(f"{name} must be an object, not {reprlib.repr(section)}")
+        raise InputError(f"{name} must be an object, not {written(section)}")
     return section
 
 

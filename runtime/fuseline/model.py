@@ -20,15 +20,17 @@ from .folder import AUTO, Folder, Signature, mismatches
 from .foreign import ForeignFolder, open_graphs
 from .generation import Generation, GenerationConfig
 from .images import ImageProcessor
+from .options import written
+from .scores import as_array
 from .scoring import Score, padded_labels, score
 from .search import CancelToken, Search
 from .session import open_session, signature
 from .streaming import Event, events
 from .text import text_of_token
+from .tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-    from tokenizers import Tokenizer
 
 _PIXELS = "pixel_values"
 
@@ -43,11 +45,14 @@ class Model:
     def __init__(self, folder: Folder, device: str = "cpu", threads: int | None = None) -> None:
         """See from_pretrained, which takes a path where this takes a checked folder."""
         self.folder = folder
-        self.generation_config = GenerationConfig.from_folder(folder.generation_config, folder.config, folder.path)
+        self.generation_config = GenerationConfig.from_folder(
+            folder.generation_config, folder.config, folder.path, folder.decoder.vocab_size
+        )
         self.image_processor = ImageProcessor.from_config(
             folder.preprocessor_config, str(folder.path / "preprocessor_config.json")
         )
-        self.tokenizer = _tokenizer(folder.tokenizer_path)
+        self._tokens = open_tokenizer(folder.tokenizer_path, folder.decoder.vocab_size)
+        self.tokenizer = self._tokens.tokenizer
         if isinstance(folder, ForeignFolder):
             self._open_foreign(folder, device, threads)
         else:
@@ -155,6 +160,7 @@ class Model:
             self._prompt(decoder_input_ids, encoded.batch, config),
             config,
             max_positions=self.folder.decoder.max_positions,
+            sizes=self.folder.decoder,
             encoder_ms=encoder_ms,
             text_of=self._text_of_token,
             cancel=cancel,
@@ -168,17 +174,17 @@ class Model:
         The mean over the tokens is the cross-entropy of transformers' logits against the same labels. (Its own `loss`
         in 4.57 shifts the labels of these models twice.) Raises InputError.
         """
-        texts = [text] if isinstance(text, str) else list(text)
-        if not all(isinstance(each, str) for each in texts):
-            raise InputError("text must be a text or a list of texts")
+        texts = [text] if isinstance(text, str) else text
+        if not isinstance(texts, Sequence | np.ndarray) or not all(isinstance(each, str) for each in texts):
+            raise InputError(f"text must be a text or a list of texts, not {written(text)}")
+        tokens = [self._tokens.encode(each, f"text {number}") for number, each in enumerate(texts, start=1)]
         encoded = self.encode(pixel_values)
-        if not texts or len(texts) % encoded.batch:
+        if not len(texts) or len(texts) % encoded.batch:
             raise InputError(
                 f"there must be as many texts for each of the {encoded.batch} photos, not {len(texts)} in all"
             )
         config = self.generation_config
-        tokens = [self.tokenizer.encode(each, add_special_tokens=False).ids for each in texts]
-        labels = padded_labels(tokens, next(iter(config.ends), None), self.folder.decoder.max_positions)
+        labels = padded_labels(tokens, next(iter(config.ends), None), self.folder.decoder)
         return score(self._decoder, encoded, labels, int(config.prompt(1)[0, 0]))
 
     def encode(self, pixel_values: npt.ArrayLike) -> Encoded:
@@ -193,17 +199,23 @@ class Model:
         outputs = self._encoder.run_with_ort_values(self._crossing, {_PIXELS: given})
         return Encoded(len(pixels), dict(zip(self._crossing, outputs, strict=True)))
 
-    def decode(self, sequences: npt.NDArray[np.int64], skip_special_tokens: bool = True) -> list[str]:
-        """The text of every sequence, int64[N, T]."""
-        return [self.tokenizer.decode(row, skip_special_tokens=skip_special_tokens) for row in sequences.tolist()]
+    def decode(self, sequences: npt.ArrayLike, skip_special_tokens: bool = True) -> list[str]:
+        """The text of every sequence, int64[N, T].
+
+        -1, which stands after the end where there is no pad token, has no text, nor has a token that only a vocabulary
+        padded to a round size has. Raises InputError for other arrays, and tokens that there are not.
+        """
+        ids = as_array(sequences)
+        if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+            raise InputError(f"sequences must be whole numbers of shape [N, T], not {ids.dtype} of {list(ids.shape)}")
+        return [self._tokens.decode([each for each in row if each != -1], skip_special_tokens) for row in ids.tolist()]
 
     def _text(self, tokens: Sequence[int]) -> str:
-        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        return text
+        return self._tokens.decode(tokens)
 
     @cached_property
     def _text_of_token(self) -> Callable[[int], str]:
-        return text_of_token(self.tokenizer)
+        return text_of_token(self._tokens)
 
     def _checked(self, pixel_values: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """pixel_values as the encoder reads them. Raises InputError for another type or shape, NaN or infinity."""
@@ -225,7 +237,7 @@ class Model:
         """What the decoder starts from, int64[B, T]."""
         if given is None:
             return config.prompt(batch)
-        ids = np.asarray(given)
+        ids = as_array(given)
         if ids.ndim != 2 or len(ids) != batch or ids.shape[1] < 1 or not np.issubdtype(ids.dtype, np.integer):
             found = f"{ids.dtype} of shape {list(ids.shape)}"
             raise InputError(f"decoder_input_ids must be whole numbers of shape [{batch}, T], not {found}")
@@ -252,12 +264,3 @@ def _session(path: Path, listed: Signature, device: str, threads: int | None) ->
     if problems:
         raise FolderError(f"{path} is not the graph that fuseline.json describes: {'; '.join(problems)}")
     return session
-
-
-def _tokenizer(path: Path) -> Tokenizer:
-    from tokenizers import Tokenizer
-
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises Exception itself
-        raise FolderError(f"{path} is not a tokenizers file: {error}") from error

@@ -9,6 +9,7 @@ import difflib
 import math
 import numbers
 import reprlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -78,10 +79,23 @@ _REASONS: Mapping[str, str] = {
 }
 
 
+MOST_TOKENS = 1 << 24  # ids below this fit every vocabulary; the largest in use have some 250,000 entries
+_LARGEST_SEED = 1 << 1024
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+
+
+def written(value: Any) -> str:
+    """A value as a message has it, short, whatever it is: some have no repr, or one of thousands of digits."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # a whole number of more than 4,300 digits, or what a class of the caller's raises
+        return f"a {type(value).__name__} that cannot be shown"
+
+
 def refuse(name: str, value: Any) -> None:
     """Pass an option that is not supported at its default; raise InputError for another value or another name."""
     if name not in UNSUPPORTED:
-        near = difflib.get_close_matches(name, [*CHECKS, *UNSUPPORTED], 1)
+        near = difflib.get_close_matches(name[:80], [*CHECKS, *UNSUPPORTED], 1)  # a file's names may have megabytes
         raise InputError(f"{name} is not a generation option" + (f"; did you mean {near[0]}?" if near else ""))
     default = UNSUPPORTED[name]
     # True == 1 and False == 0, but use_cache=1 or top_k=True is a mistake; 1 for 1.0 is not.
@@ -93,12 +107,13 @@ def refuse(name: str, value: Any) -> None:
     if value is not None and not same:
         hint = "leave it out" if default is None else f"leave it out or at {default!r}"
         why = f", because {_REASONS[name]}" if name in _REASONS else " yet"
-        raise InputError(f"{name}={reprlib.repr(value)} is not supported{why}; {hint}")
+        raise InputError(f"{name}={written(value)} is not supported{why}; {hint}")
 
 
-def _whole(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, not {reprlib.repr(value)}")
+def _whole(name: str, value: Any, least: int = 1, most: int = sys.maxsize) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= int(value) <= most:
+        limit = "" if not isinstance(value, numbers.Integral) or int(value) <= most else f" and at most {most}"
+        raise InputError(f"{name} must be a whole number of at least {least}{limit}, not {written(value)}")
     return int(value)
 
 
@@ -107,8 +122,12 @@ def whole_or_none(name: str, value: Any) -> int | None:
     return None if value is None else _whole(name, value)
 
 
+def _id(name: str, value: Any) -> int:
+    return _whole(name, value, least=0, most=MOST_TOKENS - 1)
+
+
 def _token(name: str, value: Any) -> int | None:
-    return None if value is None else _whole(name, value, least=0)
+    return None if value is None else _id(name, value)
 
 
 def _tokens(name: str, value: Any) -> int | tuple[int, ...] | None:
@@ -116,18 +135,25 @@ def _tokens(name: str, value: Any) -> int | tuple[int, ...] | None:
         return _token(name, value)
     if not value:
         raise InputError(f"{name} must be a token id or a list of at least one, not an empty list")
-    return tuple(_whole(name, each, least=0) for each in value)
+    return tuple(_id(name, each) for each in value)
 
 
 def _penalty(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise InputError(f"{name} must be a finite number, not {reprlib.repr(value)}")
-    return float(value)
+    """A finite number; scores are float32, so one that is infinite there counts as such."""
+    number = math.nan
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
+        try:
+            number = float(value)
+        except (OverflowError, ValueError):  # a whole number or a fraction that no float is near to
+            number = math.inf
+    if not abs(number) <= _LARGEST_FLOAT32:
+        raise InputError(f"{name} must be a finite number, not {written(value)}")
+    return number
 
 
 def _early_stopping(name: str, value: Any) -> bool | str:
     if not isinstance(value, bool) and not (isinstance(value, str) and value == "never"):
-        raise InputError(f"{name} must be True, False or 'never', not {reprlib.repr(value)}")
+        raise InputError(f"{name} must be True, False or 'never', not {written(value)}")
     return value
 
 
@@ -138,15 +164,15 @@ def _count(name: str, value: Any) -> int:
 
 def _flag(name: str, value: Any) -> bool:
     if value is not None and not isinstance(value, bool):
-        raise InputError(f"{name} must be True or False, not {reprlib.repr(value)}")
+        raise InputError(f"{name} must be True or False, not {written(value)}")
     return bool(value)
 
 
 def _factor(name: str, value: Any) -> float:
     """A number above 0; None means 1, which changes nothing."""
     number = 1.0 if value is None else _penalty(name, value)
-    if number <= 0:
-        raise InputError(f"{name} must be more than 0, not {reprlib.repr(value)}")
+    if np.float32(number) <= 0:
+        raise InputError(f"{name} must be more than 0, not {written(value)}")
     return number
 
 
@@ -158,7 +184,7 @@ def _share(name: str, value: Any) -> float:
     """A number from 0 to 1; None means 1, which excludes nothing."""
     number = 1.0 if value is None else _penalty(name, value)
     if not 0 <= number <= 1:
-        raise InputError(f"{name} must be from 0 to 1, not {reprlib.repr(value)}")
+        raise InputError(f"{name} must be from 0 to 1, not {written(value)}")
     return number
 
 
@@ -170,7 +196,7 @@ def _cutoff(name: str, value: Any) -> float:
     """A number from 0 to below 1; None means 0, which excludes nothing."""
     number = _share(name, 0.0 if value is None else value)
     if number == 1:
-        raise InputError(f"{name} must be less than 1, not {reprlib.repr(value)}")
+        raise InputError(f"{name} must be less than 1, not {written(value)}")
     return number
 
 
@@ -180,12 +206,14 @@ def _strings(name: str, value: Any) -> tuple[str, ...] | None:
         return None
     strings = [value] if isinstance(value, str) else value
     if not isinstance(strings, list | tuple) or not all(isinstance(each, str) and each for each in strings):
-        raise InputError(f"{name} must be a string or a list of strings, none of them empty, not {reprlib.repr(value)}")
+        raise InputError(f"{name} must be a string or a list of strings, none of them empty, not {written(value)}")
     return tuple(strings) or None
 
 
 def _seed(name: str, value: Any) -> int | np.random.Generator | None:
-    return value if isinstance(value, np.random.Generator) else _token(name, value)
+    if value is None or isinstance(value, np.random.Generator):
+        return value
+    return _whole(name, value, least=0, most=_LARGEST_SEED)
 
 
 def _token_list(name: str, value: Any) -> tuple[int, ...] | None:
@@ -193,8 +221,8 @@ def _token_list(name: str, value: Any) -> tuple[int, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple):
-        raise InputError(f"{name} must be a list of token ids, not {reprlib.repr(value)}")
-    return tuple(_whole(name, each, least=0) for each in value)
+        raise InputError(f"{name} must be a list of token ids, not {written(value)}")
+    return tuple(_id(name, each) for each in value)
 
 
 def _words(name: str, value: Any) -> tuple[tuple[int, ...], ...] | None:
@@ -202,8 +230,8 @@ def _words(name: str, value: Any) -> tuple[tuple[int, ...], ...] | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple) or not value or not all(isinstance(w, list | tuple) and w for w in value):
-        raise InputError(f"{name} must be a list of lists of token ids, none of them empty, not {reprlib.repr(value)}")
-    return tuple(tuple(_whole(name, token, least=0) for token in word) for word in value)
+        raise InputError(f"{name} must be a list of lists of token ids, none of them empty, not {written(value)}")
+    return tuple(tuple(_id(name, token) for token in word) for word in value)
 
 
 def _biases(name: str, value: Any) -> tuple[tuple[tuple[int, ...], float], ...] | None:
@@ -212,23 +240,29 @@ def _biases(name: str, value: Any) -> tuple[tuple[tuple[int, ...], float], ...] 
         return None
     pairs = list(value.items()) if isinstance(value, Mapping) else value
     if not isinstance(pairs, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
-        raise InputError(f"{name} must be a dict {{tokens: bias}} or a list of such pairs, not {reprlib.repr(value)}")
+        raise InputError(f"{name} must be a dict {{tokens: bias}} or a list of such pairs, not {written(value)}")
     words = _words(name, [tokens for tokens, _ in pairs]) or ()
-    numbers_ = [bias if bias in (math.inf, -math.inf) else _penalty(name, bias) for _, bias in pairs]
-    return tuple(dict(zip(words, numbers_, strict=True)).items())
+    biases = [_bias(name, bias) for _, bias in pairs]
+    return tuple(dict(zip(words, biases, strict=True)).items())
+
+
+def _bias(name: str, value: Any) -> float:
+    """A finite number, or an infinite one: what always comes, or never."""
+    infinite = isinstance(value, float | np.floating) and math.isinf(value)
+    return float(value) if infinite else _penalty(name, value)
 
 
 def _decay(name: str, value: Any) -> tuple[int, float] | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise InputError(f"{name} must be a pair (start, factor), not {reprlib.repr(value)}")
+        raise InputError(f"{name} must be a pair (start, factor), not {written(value)}")
     return _whole(name, value[0], least=0), _factor(name, value[1])
 
 
 def _function(name: str, value: Any) -> Callable[..., Any] | None:
     if value is not None and not callable(value):
-        raise InputError(f"{name} must be a function, not {reprlib.repr(value)}")
+        raise InputError(f"{name} must be a function, not {written(value)}")
     return value  # type: ignore[no-any-return]
 
 
@@ -236,7 +270,7 @@ def _functions(name: str, value: Any) -> tuple[Callable[..., Any], ...] | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple) or not all(callable(each) for each in value):
-        raise InputError(f"{name} must be a list of functions, not {reprlib.repr(value)}")
+        raise InputError(f"{name} must be a list of functions, not {written(value)}")
     return tuple(value) or None
 
 

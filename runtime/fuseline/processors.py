@@ -17,27 +17,50 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InputError
-from .scores import NEVER, Float32, Int64, Processor, log_softmax
+from .options import written
+from .scores import NEVER, Float32, Int64, Processor, as_array, log_softmax
 from .warpers import EpsilonCutoff, EtaCutoff, MinP, Temperature, TopK, TopP, TypicalP
 
 if TYPE_CHECKING:
     from .generation import GenerationConfig
 
 
-@dataclass(frozen=True)
-class SequenceBias:
-    """Add a bias to the last token of a sequence where the tokens before it are there (SequenceBiasLogitsProcessor)."""
+_MOST_COMPARED = 1 << 22  # tokens compared at once, in bytes of what that takes
 
-    biases: Sequence[tuple[Sequence[int], float]]
+
+class SequenceBias:
+    """Add a bias to the last token of a sequence where the tokens before it are there (SequenceBiasLogitsProcessor).
+
+    Sequences of one length are looked for together, so that a step is quick with a million of them too.
+    """
+
+    def __init__(self, biases: Sequence[tuple[Sequence[int], float]]) -> None:
+        """biases: the sequences, none of them empty, and what is added for each."""
+        by_length: dict[int, list[tuple[Sequence[int], float]]] = {}
+        for tokens, value in biases:
+            by_length.setdefault(len(tokens), []).append((tokens, value))
+        alone = by_length.pop(1, [])
+        self._alone, places = np.unique([tokens[0] for tokens, _ in alone], return_inverse=True)
+        self._values = np.zeros(len(self._alone), np.float32)
+        np.add.at(self._values, places, np.array([value for _, value in alone], np.float32))
+        self._longer = [
+            (np.array([tokens for tokens, _ in found]), np.array([value for _, value in found], np.float32))
+            for found in by_length.values()
+        ]
 
     def __call__(self, sequences: Int64, scores: Float32) -> Float32:
         bias = np.zeros_like(scores)
-        for tokens, value in self.biases:
-            before, last = tokens[:-1], tokens[-1]
-            if len(tokens) == 1:
-                bias[:, last] += np.float32(value)
-            elif len(tokens) <= sequences.shape[1]:
-                bias[(sequences[:, -len(before) :] == np.array(before)).all(axis=1), last] += np.float32(value)
+        if len(self._alone):
+            bias[:, self._alone] += self._values
+        for tokens, values in self._longer:  # int64[N, n], float32[N]
+            if tokens.shape[1] > sequences.shape[1]:
+                continue
+            before, last = tokens[:, :-1], tokens[:, -1]
+            ends = sequences[:, -before.shape[1] :]
+            together = max(_MOST_COMPARED // before.size, 1)  # rows
+            for first in range(0, len(ends), together):
+                rows, found = (ends[first : first + together, None] == before).all(axis=2).nonzero()
+                np.add.at(bias, (rows + first, last[found]), values[found])
         return scores + bias
 
 
@@ -119,15 +142,17 @@ class AllowedTokens:
     def __call__(self, sequences: Int64, scores: Float32) -> Float32:
         kept = np.full_like(scores, NEVER)
         for row, sequence in enumerate(sequences):
-            tokens = np.asarray(self.allowed(row // self.num_beams, sequence))
+            returned = self.allowed(row // self.num_beams, sequence)
+            tokens = as_array(returned)
             if not tokens.size:
                 raise InputError(
                     f"prefix_allowed_tokens_fn allows no token after {sequence.tolist()}; allow at least one"
                 )
-            if not np.issubdtype(tokens.dtype, np.integer) or tokens.min() < 0 or tokens.max() >= scores.shape[1]:
+            whole = np.issubdtype(tokens.dtype, np.integer) and tokens.ndim <= 1
+            if not whole or tokens.min() < 0 or tokens.max() >= scores.shape[1]:
                 raise InputError(
                     f"prefix_allowed_tokens_fn must return token ids from 0 to {scores.shape[1] - 1}, "
-                    f"not {tokens.tolist()}"
+                    f"not {written(returned)}"
                 )
             kept[row, tokens] = scores[row, tokens]
         return kept
@@ -189,18 +214,29 @@ class SuppressTokens:
 
 @dataclass(frozen=True)
 class Own:
-    """A caller's processor. Raises InputError where it does not return scores of the shape it was given."""
+    """A caller's processor. Raises InputError where it does not return scores, of the shape it was given.
+
+    What the function itself raises passes as it is.
+    """
 
     function: Processor
 
     def __call__(self, sequences: Int64, scores: Float32) -> Float32:
         shape = scores.shape
-        result = np.asarray(self.function(sequences, scores))
+        returned = self.function(sequences, scores)
+        result = as_array(returned)
         if result.shape != shape or not np.issubdtype(result.dtype, np.floating):
             raise InputError(
                 f"a logits_processor must return scores float32{list(shape)}, not {result.dtype}{list(result.shape)}"
             )
-        return result.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):
+            result = result.astype(np.float32, copy=False)
+        # The largest of a row that holds NaN is NaN.
+        if not (result.max(axis=1) < np.inf).all():
+            raise InputError(
+                "a logits_processor must return finite scores, or -inf for what is excluded; not NaN or inf"
+            )
+        return result
 
 
 def renormalize(sequences: Int64, scores: Float32) -> Float32:

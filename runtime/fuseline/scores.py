@@ -6,6 +6,7 @@ Dimensions: `R` rows, `T` tokens so far, prompt included, `V` vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,16 @@ def log_softmax(scores: Float32) -> Float32:
     """The logarithm of the softmax of each row, float32[R, V]; a row of nothing but -inf stays as it is."""
     logsumexp = top_candidates(scores, 1)[2]
     return scores - np.where(np.isfinite(logsumexp), logsumexp, np.float32(0))[:, None]
+
+
+def as_array(value: Any) -> npt.NDArray[Any]:
+    """What a caller has given or a caller's function has returned as an array; of objects where it is none."""
+    try:
+        return np.asarray(value)
+    except (
+        Exception
+    ):  # lists of different lengths, whole numbers that no type of numpy holds, a tensor that is elsewhere
+        return np.array(None)
 
 
 def read_only(sequences: Int64) -> Int64:

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import InputError
+from .memory import check_memory
 from .scores import Float32, Int64, log_softmax
+from .search.steps import needed_bytes
 
 if TYPE_CHECKING:
     from .decoder import Decoder, Encoded
+    from .folder import DecoderSizes
 
 _NO_LABEL = -100  # transformers' mark of a place that has no token
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Score:
-    """What Model.score returns: lower is more probable."""
+    """What Model.score returns: lower is more probable. Two of them are equal where they are the same object."""
 
     labels: Int64
     """int64[N, T]: the tokens of each text and its end token, then -100, as transformers takes labels"""
@@ -36,16 +39,28 @@ class Score:
         return mean
 
 
-def padded_labels(texts: Sequence[Sequence[int]], end: int | None, max_positions: int) -> Int64:
-    """Labels int64[N, T] of tokenized texts. Raises InputError for one that has no token, or too many."""
+def padded_labels(texts: Sequence[Sequence[int]], end: int | None, sizes: DecoderSizes) -> Int64:
+    """Labels int64[N, T] of tokenized texts. sizes: of the decoder.
+
+    Raises InputError for a text that has no token, too many, or one that the decoder does not have, and for more texts
+    than fit into memory.
+    """
     ended = [list(text) if end is None else [*text, end] for text in texts]
     for number, text in enumerate(ended, start=1):
-        if not 0 < len(text) <= max_positions:
+        if not 0 < len(text) <= sizes.max_positions:
             raise InputError(
                 f"text {number} has {len(texts[number - 1])} tokens{'' if end is None else ' and the end token'}, and "
-                f"this model's decoder takes 1 to {max_positions}"
+                f"this model's decoder takes 1 to {sizes.max_positions}"
             )
-    labels = np.full((len(ended), max(map(len, ended))), _NO_LABEL, np.int64)
+        if max(text) >= sizes.vocab_size:
+            raise InputError(
+                f"text {number} has the token {max(text)}, and this model's decoder has 0 to {sizes.vocab_size - 1}"
+            )
+    longest = max(map(len, ended))
+    check_memory(
+        needed_bytes(len(ended), longest, sizes), f"{len(ended)} texts of up to {longest} tokens", "score fewer at once"
+    )
+    labels = np.full((len(ended), longest), _NO_LABEL, np.int64)
     for row, text in zip(labels, ended, strict=True):
         row[: len(text)] = text
     return labels

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from .tokenizer import TextTokens
 
 _UNFINISHED = "\ufffd"  # what the bytes of a character decode to before the last of them is there
 
@@ -56,14 +56,13 @@ def _settled(text: str) -> str:
     return ""
 
 
-def text_of_token(tokenizer: Tokenizer) -> Callable[[int], str]:
+def text_of_token(tokens: TextTokens) -> Callable[[int], str]:
     """A function that gives the text of a token inside a text, special tokens included."""
-    before: list[int] = tokenizer.encode("abcdef", add_special_tokens=False).ids
-    begun = tokenizer.decode(before, skip_special_tokens=False)
+    before = tokens.encode("abcdef")
+    begun = tokens.decode(before, skip_special_tokens=False)
 
     @cache
     def text_of(token: int) -> str:
-        text: str = tokenizer.decode([*before, token], skip_special_tokens=False)
-        return text[len(begun) :]
+        return tokens.decode([*before, token], skip_special_tokens=False)[len(begun) :]
 
     return text_of

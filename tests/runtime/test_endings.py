@@ -64,7 +64,7 @@ def test_stop_strings_equal_transformers(kind: str) -> None:
     """200 random sequences and strings cut out of their texts, at their ends, across them and elsewhere."""
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
-    from .test_text import text_of_token, tokenizer_of
+    from .test_text import text_of_token, tokenizer_of, tokens_of
 
     tokenizer = tokenizer_of(kind)
     theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer)
@@ -77,7 +77,7 @@ def test_stop_strings_equal_transformers(kind: str) -> None:
         strings = [text[max(0, end - int(rng.integers(1, 8))) : end] or "x", str(rng.choice(["a", "th", " d"]))]
         criterion = transformers.generation.StopStringCriteria(theirs, strings)
         expected = criterion(torch.from_numpy(sequences), None).numpy()
-        found = StopStrings(strings, text_of_token(tokenizer))(sequences)
+        found = StopStrings(strings, text_of_token(tokens_of(tokenizer)))(sequences)
         np.testing.assert_array_equal(found, expected, err_msg=f"{strings} in {sequences.tolist()}")
         stopped += int(found.sum())
     assert stopped > 100

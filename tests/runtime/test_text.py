@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from fuseline.text import TextPieces, text_of_token
+from fuseline.tokenizer import TextTokens
 
 CORPUS = [
     "a dog runs on the beach, and another dog's ball isn't there.",
@@ -21,6 +22,11 @@ CORPUS = [
 ]
 KINDS = ("ByteLevel", "ByteFallback", "Metaspace", "WordPiece", "WordLevel", "BPE suffix")
 __all__ = ["text_of_token"]
+
+
+def tokens_of(tokenizer: Any) -> TextTokens:
+    """Texts and tokens of a tokenizer of at most 1,000 tokens, for texts of at most 1,000 characters."""
+    return TextTokens(tokenizer, 1000, 1000)
 
 
 def tokenizer_of(kind: str) -> Any:
@@ -111,4 +117,4 @@ def test_letters_of_a_script_without_spaces_come_at_once() -> None:
 def test_the_text_of_a_token_inside_a_text(kind: str, text: str) -> None:
     tokenizer = TOKENIZERS[kind]
     [*_, token] = tokenizer.encode("the dog").ids
-    assert text_of_token(tokenizer)(token) == text
+    assert text_of_token(tokens_of(tokenizer))(token) == text

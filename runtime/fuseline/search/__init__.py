@@ -16,15 +16,18 @@ import numpy.typing as npt
 
 from ..errors import Cancelled, InputError
 from ..generation import Generation, GenerationConfig, Timings
+from ..memory import check_memory
+from ..options import written
 from ..scores import Float32
 from .beam import BeamSearch
 from .endings import Endings
 from .greedy import GreedySearch
 from .groups import GroupSearch
-from .steps import Hypothesis, Prefix, Steps, Task
+from .steps import Hypothesis, Log, Prefix, Steps, Task, needed_bytes
 
 if TYPE_CHECKING:
     from ..decoder import Decoder, Encoded
+    from ..folder import DecoderSizes
 
 __all__ = ["CancelToken", "Prefix", "Search", "search"]
 
@@ -38,9 +41,15 @@ class CancelToken(Protocol):
 
 
 class _Strategy(Protocol):
-    """How a search goes on. scores: float32[R, V] of every step as they were chosen from, where they are kept."""
+    """How a search goes on, a step at a time: one that is broken off has changed nothing of what the others tell.
 
-    scores: list[Float32] | None
+    scores: float32[R, V] of every step as they were chosen from, where they are kept; count: steps so far.
+    """
+
+    scores: Log
+
+    @property
+    def count(self) -> int: ...
 
     def advance(self) -> bool: ...
 
@@ -60,6 +69,7 @@ class Search:
         config: GenerationConfig,
         *,
         max_positions: int | None = None,
+        sizes: DecoderSizes | None = None,
         encoder_ms: float = 0.0,
         text_of: Callable[[int], str] | None = None,
         cancel: CancelToken | None = None,
@@ -70,15 +80,20 @@ class Search:
         self._cancel, self._partial, self._stopped = cancel, partial, ""
         self._config, self._prompt = config, prompt
         self._found: list[Hypothesis] | None = None  # once it is over
+        if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+            raise InputError(f"cancel must have is_set(), as a threading.Event has, not {written(cancel)}")
+        if not isinstance(partial, bool):
+            raise InputError(f"partial must be True or False, not {written(partial)}")
+        if prompt.ndim != 2 or 0 in prompt.shape or prompt.dtype != np.int64:
+            raise InputError(
+                f"the decoder's prompt must be int64 of shape [photos, tokens], "
+                f"not {prompt.dtype} of shape {list(prompt.shape)}"
+            )
         with self._timed():
-            if prompt.ndim != 2 or 0 in prompt.shape or prompt.dtype != np.int64:
-                raise InputError(
-                    f"the decoder's prompt must be int64 of shape [photos, tokens], "
-                    f"not {prompt.dtype} of shape {list(prompt.shape)}"
-                )
             longest = config.total_length(prompt.shape[1], max_positions)
             # More sequences than beams only where they are sampled.
             each = max(config.num_beams, config.num_return_sequences)
+            _check_memory(config, encoded, prompt, each, longest, sizes)
             self._steps = Steps(decoder, encoded, len(prompt), each, longest, config)
             task = Task(self._steps, prompt, config, longest, Endings(config, longest, text_of))
             beams = GroupSearch if config.num_beam_groups > 1 else BeamSearch
@@ -88,7 +103,7 @@ class Search:
         """One token more; False once there is nothing left to do.
 
         Raises Cancelled where the cancel token is set and KeyboardInterrupt as it comes; with `partial` neither, and
-        the search ends here.
+        the search ends here. Whatever a step raises, what was found before it stands, and `generation` returns it.
         """
         try:
             if self._cancel is not None and self._cancel.is_set():
@@ -112,15 +127,16 @@ class Search:
         with self._timed():
             self._found = self._strategy.found(self._stopped)
             arrays = _arrays(self._found, self._prompt.shape[1], self._config)
-        steps, scores = self._steps, self._strategy.scores
+        steps, count = self._steps, self._strategy.count
         total = self._encoder_ms + self._ms
+        attentions = steps.attentions.of(count)
         return Generation(
             **arrays,
-            timings=Timings(self._encoder_ms, steps.milliseconds, self._ms - steps.milliseconds, total, steps.count),
+            timings=Timings(self._encoder_ms, steps.milliseconds, self._ms - steps.milliseconds, total, count),
             num_return_sequences=self._config.num_return_sequences,
-            scores=None if scores is None else tuple(scores),
-            logits=None if steps.logits is None else tuple(steps.logits),
-            cross_attentions=_attentions(self._found, steps.attentions) if steps.attentions else None,
+            scores=self._strategy.scores.of(count),
+            logits=steps.logits.of(count),
+            cross_attentions=_attentions(self._found, attentions) if attentions else None,
         )
 
     def _stop(self, reason: str) -> bool:
@@ -142,7 +158,8 @@ def search(
     """The best sequences for every photo, as transformers' generate gives them for the same options.
 
     prompt: int64[B, T], one row a photo, T >= 1 (config.prompt(B) is the usual one). more, by name: max_positions, how
-    many positions the decoder can tell apart, if known; encoder_ms, milliseconds that the encoder took, to be reported;
+    many positions the decoder can tell apart, if known; sizes, of the decoder, by which what cannot fit into memory is
+    refused; encoder_ms, milliseconds that the encoder took, to be reported;
     text_of, the text of a token inside a text, which stop_strings needs; cancel, a CancelToken; partial, whether a
     search that is cancelled or interrupted returns what it has.
     Raises InputError for a prompt of another form, and where it leaves no room for a token; Cancelled.
@@ -153,7 +170,29 @@ def search(
     return running.generation()
 
 
-def _attentions(found: list[Hypothesis], steps: list[Float32]) -> Float32:
+def _check_memory(
+    config: GenerationConfig,
+    encoded: Encoded,
+    prompt: npt.NDArray[np.int64],
+    each: int,
+    longest: int,
+    sizes: DecoderSizes | None,
+) -> None:
+    """Raise InputError for a search that cannot fit into memory. each: rows a photo; longest: as in needed_bytes."""
+    photos, start = prompt.shape
+    steps = longest - start
+    positions = steps * int(next(iter(encoded.values.values())).shape()[1]) if config.output_attentions else 0
+    check_memory(
+        needed_bytes(
+            photos * each, longest, sizes, steps * (config.output_scores + bool(config.output_logits)), positions
+        ),
+        f"{photos} x {each} sequences (num_beams={config.num_beams}, "
+        f"num_return_sequences={config.num_return_sequences}) of up to {longest} tokens",
+        "ask for fewer of them, or lower max_length or max_new_tokens",
+    )
+
+
+def _attentions(found: list[Hypothesis], steps: tuple[Float32, ...]) -> Float32:
     """float32[N, T, L, H, S] of the rows that the sequences' tokens continued. steps: float32[L, R, H, S] of each."""
     layers, _, heads, positions = steps[0].shape
     longest = max(len(each.rows) for each in found)

@@ -8,7 +8,7 @@ Photos share nothing but the decoder's steps.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ..scores import Bool, Float32, Int64, Processor, log_softmax, read_only
 from .endings import REASONS, Int8
 from .pool import OUT_OF_REACH, Pool, shared_prefix
 from .sample import Sampler
-from .steps import Hypothesis, Prefix, Task, length_divisors
+from .steps import Hypothesis, Log, Prefix, Task, length_divisors
 
 
 class Candidates(NamedTuple):
@@ -50,7 +50,11 @@ class Open(NamedTuple):
 
 
 class Beams:
-    """`size` hypotheses of each photo and the pools of the finished ones, without the decoder."""
+    """`size` hypotheses of each photo and the pools of the finished ones, without the decoder.
+
+    A step makes new Beams, which a search puts in the place of these at its end, in one go: a step that is broken off,
+    at whatever place, has changed nothing.
+    """
 
     def __init__(self, task: Task, size: int) -> None:
         self._task, self._size, self._config = task, size, task.config
@@ -64,6 +68,18 @@ class Beams:
         empty = np.zeros((photos * size, new), np.float32), np.zeros((photos * size, new), np.int64)
         self.open = Open(history, *empty, scores, None, task.start)
         self.pools = [Pool(size) for _ in range(photos)]
+        self.over = False  # whether there is nothing to go on with
+
+    def _with(self, **changed: Any) -> Self:
+        """The same but for what a step changes."""
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__, **changed)
+        return made
+
+    @property
+    def count(self) -> int:
+        """Steps so far; the last of all adds no token to those that are open."""
+        return self.open.length - self._task.start + self.over
 
     @property
     def sequences(self) -> Int64:
@@ -81,23 +97,21 @@ class Beams:
         """bool[B]: the photos for which nothing better is awaited."""
         return np.array([pool.closed for pool in self.pools])
 
-    def extend(self, candidates: Candidates, ranked: bool = True) -> bool:
-        """Go on with the best candidates and pool those that end; whether there is something to go on with.
+    def extended(self, candidates: Candidates, ranked: bool = True) -> Self:
+        """These with the best candidates, those that end in the pools.
 
         ranked: whether the candidates are in the order of their scores.
         """
         length = self.open.length + 1
         why = self._task.endings(candidates.tokens, length, lambda: self._continued(candidates))
         any_ending = bool(why.any())
-        if any_ending:
-            self._collect(candidates, why)
+        pools = self._collected(candidates, why) if any_ending else self.pools
         chosen = _still_open(candidates, why != 0 if any_ending or not ranked else None, self._size)
-        self._close(chosen.scores[:, 0])
-        closed = self.closed
+        pools = self._closed(pools, chosen.scores[:, 0])
+        closed = np.array([pool.closed for pool in pools])
         if closed.all() or (any_ending and why[~closed].all()):
-            return False
-        self.open = self._gone_on(chosen)
-        return True
+            return self._with(pools=pools, over=True)
+        return self._with(pools=pools, open=self._gone_on(chosen))
 
     def _continued(self, candidates: Candidates) -> Int64:
         """The sequences that the candidates make, int64[B x K, T + 1]."""
@@ -113,35 +127,35 @@ class Beams:
         origins[:, place] = parents
         return Open(history, logprobs, origins, chosen.scores, parents, at.length + 1)
 
-    def _collect(self, candidates: Candidates, why: Int8) -> None:
-        """Put what ends among the best candidates of a photo into its pool. why: int8[B, K], reasons, 0 for none."""
+    def _collected(self, candidates: Candidates, why: Int8) -> list[Pool]:
+        """The pools with what ends among the best candidates of a photo. why: int8[B, K], reasons, 0 for none."""
         at, place = self.open, self.open.length - self._task.start
         divisor = self._divisors[place + 1]
+        pools = []
         for photo, pool in enumerate(self.pools):
-            if pool.closed:
-                continue
             finished = []
-            for rank in np.flatnonzero(why[photo, : self._size]).tolist():
+            for rank in [] if pool.closed else np.flatnonzero(why[photo, : self._size]).tolist():
                 score, logprob, token, row = (each[photo, rank] for each in candidates)
                 sequence = at.history[row, : at.length + 1].copy()
                 logprobs, origins = at.logprobs[row, : place + 1].copy(), at.origins[row, : place + 1].copy()
                 sequence[-1], logprobs[-1], origins[-1] = token, logprob, row
                 reason = REASONS[why[photo, rank]]
                 finished.append(Hypothesis(sequence, logprobs, origins, float(score / divisor), reason))
-            pool.add(finished)
+            pools.append(pool.with_(finished) if finished else pool)
+        return pools
 
-    def _close(self, best: Float32) -> None:
-        """Close the pools that hypotheses of these scores, float32[B], may not improve.
+    def _closed(self, pools: list[Pool], best: Float32) -> list[Pool]:
+        """The pools, closed where hypotheses of these scores, float32[B], may not improve them.
 
         What may still come is judged at the present length, the approximation that early_stopping=False stands for;
         "never" takes the longest length instead where length_penalty favours longer sequences.
         """
-        if not any(pool.full for pool in self.pools) and best.min() > OUT_OF_REACH:
-            return
+        if not any(pool.full for pool in pools) and best.min() > OUT_OF_REACH:
+            return pools
         hopeful = self._config.early_stopping == "never" and self._config.length_penalty > 0
         possible = best / self._divisors[-1 if hopeful else self.open.length + 1 - self._task.start]
-        for pool, best_possible in zip(self.pools, possible.tolist(), strict=True):
-            pool.close_if_settled(best_possible, self._config.early_stopping)
+        early = self._config.early_stopping
+        return [pool.closed_if_settled(most, early) for pool, most in zip(pools, possible.tolist(), strict=True)]
 
     def hypotheses(self, photo: int) -> list[Hypothesis]:
         """The open hypotheses of a photo that are possible at all, best first; none once its pool is closed."""
@@ -170,24 +184,29 @@ class BeamSearch:
         self._process = processors(config, Lengths(task.start, task.longest))
         self._sampler = Sampler(config.seed, len(task.prompt)) if config.do_sample else None
         self._keep = max(2, 1 + len(config.ends)) * config.num_beams
-        self._over = False
-        self.scores: list[Float32] | None = [] if config.output_scores else None
+        self.scores = Log(config.output_scores)
+
+    @property
+    def count(self) -> int:
+        """Steps so far."""
+        return self._beams.count
 
     def advance(self) -> bool:
         """One token more for every hypothesis; whether there is something to go on with."""
         beams = self._beams
-        logits = self._task.steps(beams.last, beams.open.parents, ~beams.closed)
-        self._over = not beams.extend(self._candidates(logits), ranked=self._sampler is None)
-        return not self._over
+        logits = self._task.steps(beams.count, beams.last, beams.open.parents, ~beams.closed)
+        extended = beams.extended(self._candidates(logits), ranked=self._sampler is None)
+        self._beams = extended
+        return not extended.over
 
     def _candidates(self, logits: Float32) -> Candidates:
         """What may come next of each photo. logits: float32[R, V]."""
         at = self._beams.open
-        if self._process is None and self._sampler is None and self.scores is None:
+        if self._process is None and self._sampler is None and not self.scores:
             return Candidates(*beam_candidates(logits, at.scores, self._keep))
         scores = processed(logits, self._process, self._beams.sequences)
-        if self.scores is not None:
-            self.scores.append(scores.copy())
+        if self.scores:
+            self.scores.put(self.count, scores.copy())
         if self._sampler is not None:
             return _drawn(scores, at.scores, self._keep, self._sampler)
         return Candidates(*beam_candidates(scores, at.scores, self._keep, normalized=True))
@@ -195,17 +214,17 @@ class BeamSearch:
     def prefix(self, photo: int) -> Prefix:
         """What is known of a photo's best sequence: what all hypotheses share that may become it."""
         pool, prompt = self._beams.pools[photo], self._task.prompt[photo]
-        if self._over or pool.closed:
+        if self._beams.over or pool.closed:
             [best] = pool.best(1, prompt)
             return Prefix(best.tokens, prompt[:0], best.reason)
-        return shared_prefix(pool.entries[:1] + self._beams.hypotheses(photo), prompt)
+        return shared_prefix([*pool.entries[:1], *self._beams.hypotheses(photo)], prompt)
 
     def found(self, reason: str) -> list[Hypothesis]:
         """The sequences, those of a photo together. reason: why those that are open end here."""
         found = []
         for photo, pool in enumerate(self._beams.pools):
-            if not self._over:
-                pool.add([each._replace(reason=reason) for each in self._beams.hypotheses(photo)])
+            if not self._beams.over:
+                pool = pool.with_([each._replace(reason=reason) for each in self._beams.hypotheses(photo)])
             found += pool.best(self._task.config.num_return_sequences, self._task.prompt[photo])
         return found
 

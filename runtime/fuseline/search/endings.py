@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..scores import Bool, Int64
+from ..scores import Bool, Int64, as_array
 
 if TYPE_CHECKING:
     from ..generation import GenerationConfig
@@ -69,7 +69,8 @@ class _Own:
         self._function = function
 
     def __call__(self, sequences: Int64) -> Bool:
-        result = np.asarray(self._function(sequences, None))
+        returned = self._function(sequences, None)
+        result = as_array(returned)
         if result.dtype != np.bool_ or result.shape not in ((), (len(sequences),)):
             raise InputError(
                 f"a stopping criterion must return a bool or bool[{len(sequences)}], "
@@ -90,10 +91,12 @@ class StopStrings:
         return np.array([self._ends(row) for row in sequences.tolist()])
 
     def _ends(self, tokens: list[int]) -> bool:
-        last = text = self._text_of(tokens[-1])
+        last = self._text_of(tokens[-1])
+        pieces, before = [last], 0  # the last of them first
         for token in reversed(tokens[:-1]):
-            if len(text) >= len(last) + self._most:
+            if before >= self._most:
                 break
-            text = self._text_of(token) + text
-        before = len(text) - len(last)
+            pieces.append(self._text_of(token))
+            before += len(pieces[-1])
+        text = "".join(reversed(pieces))
         return any(text.find(string, max(0, before - len(string) + 1)) >= 0 for string in self._strings)

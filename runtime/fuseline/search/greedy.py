@@ -5,15 +5,27 @@ The answer of transformers' generate with num_beams=1.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fuseline.kernels import top_candidates
 
 from ..processors import Lengths, processors
 from ..scores import Float32, Int64, read_only
-from .endings import REASONS
+from .endings import REASONS, Int8
 from .sample import Sampler
-from .steps import Hypothesis, Prefix, Task, length_divisors
+from .steps import Hypothesis, Log, Prefix, Task, length_divisors
+
+
+class Reached(NamedTuple):
+    """How far a search has come. A step puts a new one in place at its end, in one go: one that is broken off, at
+    whatever place, has changed nothing that counts."""
+
+    length: int  # tokens that the longest sequence has
+    lengths: Int64  # int64[R]
+    why: Int8  # int8[R], why each has ended, 0 where it goes on
+    tokens: Int64  # int64[R, T], what the decoder is to see next
 
 
 class GreedySearch:
@@ -35,32 +47,34 @@ class GreedySearch:
         self._history = np.full((len(prompt), task.longest), self._pad, np.int64)
         self._history[:, : task.start] = prompt
         self._logprobs = np.zeros((len(prompt), task.longest - task.start), np.float32)
-        self._tokens = prompt
-        # What follows says how much of the above counts: a step that is broken off has changed none of it.
-        self._length = task.start
-        self._lengths = np.full(len(prompt), task.start)
-        self._why = np.zeros(len(prompt), np.int8)
-        self.scores: list[Float32] | None = [] if config.output_scores else None
+        lengths, why = np.full(len(prompt), task.start), np.zeros(len(prompt), np.int8)
+        self._at = Reached(task.start, lengths, why, prompt)
+        self.scores = Log(config.output_scores)
+
+    @property
+    def count(self) -> int:
+        """Steps so far."""
+        return self._at.length - self._task.start
 
     def advance(self) -> bool:
         """One token more for every sequence; whether one goes on."""
-        length = self._length
+        at, place = self._at, self.count
+        length = at.length
         # Without end tokens transformers pads nothing, and a photo that a criterion has stopped goes on until all have.
-        live = self._why == 0 if self._task.config.ends else np.ones(len(self._why), np.bool_)
-        logits = self._task.steps(self._tokens, None, np.asarray(live.reshape(-1, self._each).any(axis=1)))
+        live = at.why == 0 if self._task.config.ends else np.ones(len(at.why), np.bool_)
+        logits = self._task.steps(place, at.tokens, None, np.asarray(live.reshape(-1, self._each).any(axis=1)))
         if self._process is not None:
             logits = self._process(read_only(self._history[:, :length]), logits.copy())
-        if self.scores is not None:
-            self.scores.append(logits.copy())
+        if self.scores:
+            self.scores.put(place, logits.copy())
         best, logprobs = self._chosen(logits)
         # A finished photo keeps its row here; what comes of it changes nothing any more.
         chosen = np.where(live, best, self._pad)
         self._history[:, length] = chosen
-        self._logprobs[:, length - self._task.start] = np.where(live, logprobs, np.float32(0))
+        self._logprobs[:, place] = np.where(live, logprobs, np.float32(0))
         ending = self._task.endings(best, length + 1, lambda: read_only(self._history[:, : length + 1]))
-        why, lengths = np.where(self._why == 0, ending, self._why), self._lengths + live
-        self._tokens = chosen[:, None]
-        self._length, self._lengths, self._why = length + 1, lengths, why
+        why = np.where(at.why == 0, ending, at.why)
+        self._at = Reached(length + 1, at.lengths + live, why, chosen[:, None])
         return not why.all()
 
     def _chosen(self, logits: Float32) -> tuple[Int64, Float32]:
@@ -76,7 +90,7 @@ class GreedySearch:
     def prefix(self, photo: int) -> Prefix:
         """What is known of a photo's first sequence: without beams every token is certain."""
         found = self._hypothesis(photo * self._each, "")
-        over = self._task.config.ends or self._why.all()
+        over = self._task.config.ends or self._at.why.all()
         return Prefix(found.tokens, found.tokens[:0], found.reason if over else "")
 
     def found(self, reason: str) -> list[Hypothesis]:
@@ -84,10 +98,10 @@ class GreedySearch:
         return [self._hypothesis(row, reason) for row in range(len(self._history))]
 
     def _hypothesis(self, row: int, reason: str) -> Hypothesis:
-        length, start = self._lengths[row], self._task.start
+        length, start = self._at.lengths[row], self._task.start
         logprobs = self._logprobs[row, : length - start]
         score = logprobs.sum() / self._divisors[length - start]
         tokens = self._history[row, :length]
         return Hypothesis(
-            tokens, logprobs, np.full(len(logprobs), row), float(score), REASONS[self._why[row]] or reason
+            tokens, logprobs, np.full(len(logprobs), row), float(score), REASONS[self._at.why[row]] or reason
         )

@@ -9,6 +9,7 @@ answer.
 from __future__ import annotations
 
 from itertools import chain
+from typing import Self
 
 import numpy as np
 
@@ -18,8 +19,8 @@ from ..processors import Lengths, processors
 from ..scores import Float32, Int64
 from .beam import Beams, Candidates, processed
 from .endings import REASONS
-from .pool import shared_prefix
-from .steps import Hypothesis, Prefix, Task
+from .pool import Pool, shared_prefix
+from .steps import Hypothesis, Log, Prefix, Task
 
 
 class Group(Beams):
@@ -28,25 +29,31 @@ class Group(Beams):
     def __init__(self, task: Task, size: int) -> None:
         super().__init__(task, size)
         self.cut = ""  # why what is open ends, once it does
-        for pool in self.pools:
-            pool.takes_all = True
+        self.pools = [Pool(size, takes_all=True) for _ in self.pools]
 
-    def extend(self, candidates: Candidates, ranked: bool = True) -> bool:
-        """Go on with the best candidates that are no end tokens and pool the others; whether to go on."""
+    @property
+    def count(self) -> int:
+        """Steps so far; the last of all adds a token too."""
+        return self.open.length - self._task.start
+
+    def extended(self, candidates: Candidates, ranked: bool = True) -> Self:
+        """These with the best candidates that are no end tokens, the others in the pools."""
         ends, length = self._config.ends, self.open.length + 1
         why = self._task.endings(candidates.tokens, length, lambda: candidates.tokens)
-        ending = np.isin(candidates.tokens, ends)
+        ending, pools = np.isin(candidates.tokens, ends), self.pools
         if ending.any():  # whichever end token it was, the first stands there
             ended = candidates._replace(tokens=np.where(ending, ends[0], candidates.tokens))
-            self._collect(ended, np.where(ending, why, np.int8(0)))
-        self.open = self._gone_on(candidates.picked(np.argsort(ending, axis=1, kind="stable")[:, : self._size]))
+            pools = self._collected(ended, np.where(ending, why, np.int8(0)))
+        gone_on = self._gone_on(candidates.picked(np.argsort(ending, axis=1, kind="stable")[:, : self._size]))
         hopeful = self._config.early_stopping == "never" and self._config.length_penalty > 0
         divisor = self._divisors[-1 if hopeful else length - self._task.start]
-        for pool, best in zip(self.pools, (candidates.scores[:, 0] / divisor).tolist(), strict=True):
-            settled = self._config.early_stopping is True or (pool.full and pool.entries[-1].score >= best)
-            pool.closed |= pool.full and settled
-        self.cut = REASONS[int(np.where(ending, 0, why).max())]
-        return not (self.cut or self.closed.all())
+        pools = [
+            pool.closed_if(pool.full and (self._config.early_stopping is True or pool.entries[-1].score >= best))
+            for pool, best in zip(pools, (candidates.scores[:, 0] / divisor).tolist(), strict=True)
+        ]
+        cut = REASONS[int(np.where(ending, 0, why).max())]
+        over = bool(cut) or all(pool.closed for pool in pools)
+        return self._with(pools=pools, open=gone_on, cut=cut, over=over)
 
 
 class GroupSearch:
@@ -59,8 +66,16 @@ class GroupSearch:
         self._taken: list[Int64] = []
         self._process = processors(config, Lengths(task.start, task.longest, self._taken))
         self._keep = max(2, 1 + len(config.ends)) * self._size
-        self._over = False
-        self.scores: list[Float32] | None = [] if config.output_scores else None
+        self.scores = Log(config.output_scores)
+
+    @property
+    def count(self) -> int:
+        """Steps so far."""
+        return self._groups[0].count
+
+    @property
+    def _over(self) -> bool:
+        return all(group.over for group in self._groups)
 
     def advance(self) -> bool:
         """One token more for every hypothesis; whether there is something to go on with."""
@@ -68,25 +83,28 @@ class GroupSearch:
         parents = None if opened[0].parents is None else self._rows([each.parents for each in opened])
         tokens = np.stack([self._by_photo(group.last) for group in self._groups], axis=1)
         live = ~np.all([group.closed for group in self._groups], axis=0)
-        logits = self._task.steps(tokens.reshape(-1, tokens.shape[-1]), parents, live)
+        place = self.count
+        logits = self._task.steps(place, tokens.reshape(-1, tokens.shape[-1]), parents, live)
         by_group = logits.reshape(len(self._task.prompt), len(self._groups), self._size, -1)
-        found = [self._step(group, by_group[:, index]) for index, group in enumerate(self._groups)]
         self._taken.clear()
-        if self.scores is not None:
+        found = [self._step(group, by_group[:, index]) for index, group in enumerate(self._groups)]
+        if self.scores:
             by_photo = [self._by_photo(scores) for _, scores in found]
-            self.scores.append(np.stack(by_photo, axis=1).reshape(logits.shape))
-        self._over = not any(more for more, _ in found)
+            self.scores.put(place, np.stack(by_photo, axis=1).reshape(logits.shape))
+        self._groups = [group for group, _ in found]  # in one go, see Beams
         return not self._over
 
-    def _step(self, group: Group, logits: Float32) -> tuple[bool, Float32]:
-        """The group's token, and what it was chosen by, float32[B x size, V]. logits: float32[B, size, V]."""
+    def _step(self, group: Group, logits: Float32) -> tuple[Group, Float32]:
+        """The group with one token more, and the scores it was chosen by, float32[B x size, V].
+
+        logits: float32[B, size, V].
+        """
         scores = processed(logits.reshape(-1, logits.shape[-1]), self._process, group.sequences)
-        closed = group.closed
-        more = group.extend(Candidates(*beam_candidates(scores, group.open.scores, self._keep, normalized=True)))
+        extended = group.extended(Candidates(*beam_candidates(scores, group.open.scores, self._keep, normalized=True)))
         # A group that has closed pads, and its pad tokens count against the groups after it.
         pad = 0 if self._task.config.pad is None else self._task.config.pad
-        self._taken.append(np.where(closed[:, None], pad, self._by_photo(group.last[:, -1])))
-        return more, scores
+        self._taken.append(np.where(group.closed[:, None], pad, self._by_photo(extended.last[:, -1])))
+        return extended, scores
 
     def _by_photo(self, array: np.ndarray) -> np.ndarray:
         """[B x size, ...] of a group as [B, size, ...]."""
@@ -107,7 +125,7 @@ class GroupSearch:
         if self._over or all(group.pools[photo].closed for group in self._groups):
             [best] = self._best(photo, "", 1)
             return Prefix(best.tokens, best.tokens[:0], best.reason)
-        found = [group.pools[photo].entries[:1] + group.hypotheses(photo) for group in self._groups]
+        found = [[*group.pools[photo].entries[:1], *group.hypotheses(photo)] for group in self._groups]
         return shared_prefix(list(chain.from_iterable(found)), self._task.prompt[photo])
 
     def found(self, reason: str) -> list[Hypothesis]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,38 +14,43 @@ OUT_OF_REACH = np.float32(-1e9)
 NOTHING = "no sequence"  # the reason where the options leave none
 
 
+@dataclass(frozen=True, slots=True)
 class Pool:
-    """The finished hypotheses of one photo, best first; closed once nothing better is awaited."""
+    """The finished hypotheses of one photo, best first; closed once nothing better is awaited. It never changes."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.takes_all = False  # what is out of reach too
-        self.closed = False
-        self.entries: list[Hypothesis] = []
+    size: int
+    takes_all: bool = False
+    """what is out of reach too"""
+    closed: bool = False
+    entries: tuple[Hypothesis, ...] = ()
 
     @property
     def full(self) -> bool:
         """Whether there are as many as there may be."""
         return len(self.entries) == self.size
 
-    def add(self, finished: list[Hypothesis]) -> None:
-        """Keep the best that are within reach; of equal ones the older."""
-        reached = self.entries + [entry for entry in finished if self.takes_all or entry.score > OUT_OF_REACH]
-        self.entries = sorted(reached, key=lambda entry: -entry.score)[: self.size]
+    def with_(self, finished: list[Hypothesis]) -> Pool:
+        """The pool with the best of both that are within reach; of equal ones the older."""
+        reached = [*self.entries, *(entry for entry in finished if self.takes_all or entry.score > OUT_OF_REACH)]
+        best = tuple(sorted(reached, key=lambda entry: -entry.score)[: self.size])
+        return Pool(self.size, self.takes_all, self.closed, best)
 
-    def close_if_settled(self, best_possible: float, early_stopping: bool | str) -> None:
-        """Close when no open hypothesis may beat the worst finished one; with True as soon as full.
+    def closed_if(self, settled: bool) -> Pool:
+        """The pool, closed where nothing better is awaited."""
+        return Pool(self.size, self.takes_all, True, self.entries) if settled and not self.closed else self
+
+    def closed_if_settled(self, best_possible: float, early_stopping: bool | str) -> Pool:
+        """The pool, closed when no open hypothesis may beat the worst finished one; with True as soon as full.
 
         As long as there are too few finished ones, any within reach beats the missing.
         """
         worst = self.entries[-1].score if self.full else float(OUT_OF_REACH)
-        if (self.full and early_stopping is True) or not best_possible > worst:
-            self.closed = True
+        return self.closed_if((self.full and early_stopping is True) or not best_possible > worst)
 
     def best(self, count: int, prompt: Int64) -> list[Hypothesis]:
         """The `count` best; for a missing one the prompt alone, int64[T], out of reach."""
         none = Hypothesis(prompt, np.zeros(0, np.float32), prompt[:0], float(OUT_OF_REACH), NOTHING)
-        return (self.entries + [none] * count)[:count]
+        return [*self.entries, *[none] * (count - len(self.entries))][:count]
 
 
 def shared_prefix(hypotheses: Sequence[Hypothesis], prompt: Int64) -> Prefix:

@@ -14,6 +14,7 @@ from ..scores import Bool, Float32, Int64
 
 if TYPE_CHECKING:
     from ..decoder import Decoder, Encoded
+    from ..folder import DecoderSizes
     from ..generation import GenerationConfig
     from .endings import Endings
 
@@ -57,11 +58,30 @@ class Prefix:
     reason: str
 
 
+class Log:
+    """What is kept of every step, float32 arrays; a step that was broken off may have left one too many."""
+
+    def __init__(self, wanted: bool | None) -> None:
+        """wanted: whether to keep any."""
+        self._kept: list[Float32] | None = [] if wanted else None
+
+    def __bool__(self) -> bool:
+        return self._kept is not None
+
+    def put(self, step: int, array: Float32) -> None:
+        """Keep what this step brought, the first being 0, and forget what a step that was broken off had left."""
+        if self._kept is not None:
+            self._kept[step:] = [array]
+
+    def of(self, steps: int) -> tuple[Float32, ...] | None:
+        """Those of the first steps, None where none were wanted."""
+        return None if self._kept is None else tuple(self._kept[:steps])
+
+
 class Steps:
     """The steps of one search: decoder, state and clock. A search waits for the decoder here and nowhere else.
 
-    milliseconds: time in the decoder so far; count: steps so far; logits, attentions: those of all steps, where
-    they are kept.
+    milliseconds: time in the decoder so far; logits, attentions: those of all steps, where they are kept.
     """
 
     def __init__(
@@ -74,15 +94,13 @@ class Steps:
         self._all = np.zeros((0, 0), np.float32)  # logits of all rows, once the state has fewer
         self._decoder = decoder
         self._state = decoder.start(encoded, each, max_length, attentions=config.output_attentions)
-        self.logits: list[Float32] | None = [] if config.output_logits else None
-        self.attentions: list[Float32] | None = [] if config.output_attentions else None
+        self.logits, self.attentions = Log(config.output_logits), Log(config.output_attentions)
         self.milliseconds = (perf_counter() - began) * 1000
-        self.count = 0
 
-    def __call__(self, tokens: Int64, parents: Int64 | None, live: Bool) -> Float32:
+    def __call__(self, step: int, tokens: Int64, parents: Int64 | None, live: Bool) -> Float32:
         """Logits float32[R, V], valid until the next call; tokens: int64[R, T], parents: int64[R], rows continued.
 
-        live: bool[B], the photos whose logits count; those of others may be 0.
+        step: its number from 0; live: bool[B], the photos whose logits count; those of others may be 0.
         """
         began = perf_counter()
         self._narrow(live)
@@ -91,11 +109,10 @@ class Steps:
         else:
             logits = self._step_of_some(tokens, parents)
         self.milliseconds += (perf_counter() - began) * 1000
-        self.count += 1
-        if self.logits is not None:
-            self.logits.append(logits.copy())
-        if self.attentions is not None:
-            self.attentions.append(self._decoder.attentions(self._state))
+        if self.logits:
+            self.logits.put(step, logits.copy())
+        if self.attentions:
+            self.attentions.put(step, self._decoder.attentions(self._state))
         return logits
 
     def _narrow(self, live: Bool) -> None:
@@ -119,6 +136,23 @@ class Steps:
             self._all = np.zeros((len(tokens), logits.shape[1]), np.float32)
         self._all[rows] = logits
         return self._all
+
+
+def needed_bytes(rows: int, longest: int, sizes: DecoderSizes | None, kept: int = 0, positions: int = 0) -> int:
+    """About how much memory the steps of a decoder need at least, in bytes.
+
+    rows: R; longest: tokens of the longest sequence; sizes: of the decoder, None where they are not known, and what it
+    needs does not count; kept: steps whose scores are kept, twice where both scores and logits are; positions: those of
+    the encoder, summed over all steps whose attentions are kept.
+    """
+    # Tokens, log-probabilities and origins, and the same again: a step of a beam search copies them.
+    needed = 2 * rows * longest * (8 + 4 + 8)
+    if sizes is None:
+        return needed
+    scores = rows * sizes.vocab_size * 4
+    caches = 2 * sizes.layers * min(longest, sizes.max_positions) * rows * sizes.width * 4
+    attentions = positions * rows * sizes.layers * sizes.heads * 4
+    return needed + scores * (1 + kept) + caches + attentions
 
 
 @lru_cache(maxsize=64)
