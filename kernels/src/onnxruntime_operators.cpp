@@ -451,7 +451,8 @@ OrtStatus* read_attributes(const OrtKernelInfo* info, Node* node) {
   }
   if (node->kind == kLayerNorm) {
     TRY(node->api.attribute(info, "epsilon", &node->epsilon));
-    return node->epsilon >= 0 ? nullptr : refuse(*node, "epsilon must not be negative");
+    const bool good = node->epsilon >= 0 && node->epsilon < INFINITY;
+    return good ? nullptr : refuse(*node, "epsilon must not be negative, and finite");
   }
   TRY(node->api.attribute(info, "heads", &node->heads));
   TRY(node->api.attribute(info, "scale", &node->scale));

@@ -269,10 +269,11 @@ def _progress(photos: Sequence[str | InputError], show: bool) -> Iterator[Iterab
 
 
 def _say_if_portable() -> None:
-    from fuseline.kernels import library_info
+    from fuseline.kernels import library_info, portable_is_said
 
     info = library_info()
     if info.path is None:
+        portable_is_said()
         print(f"fuseline: running on the portable operators, which are slower: {info.reason}", file=sys.stderr)
 
 
