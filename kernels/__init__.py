@@ -83,10 +83,9 @@ def _check_halves(floats: object, halves: object) -> None:
     if isinstance(floats, np.ndarray) and isinstance(halves, np.ndarray) and floats.ndim == 3 and halves.ndim == 4:
         photos, heads, positions, size = halves.shape
         types = floats.dtype == np.float32 and halves.dtype == np.float16
-        lie = (
-            all(each.flags.c_contiguous and each.flags.aligned for each in (floats, halves)) and halves.flags.writeable
-        )
-        if types and lie and heads * size > 0 and floats.shape == (photos, positions, heads * size):
+        lie = all(each.flags.c_contiguous and each.flags.aligned for each in (floats, halves))
+        fit = heads * size > 0 and floats.shape == (photos, positions, heads * size)
+        if types and lie and fit and halves.flags.writeable:
             return
     raise InputError(
         "to_halves takes contiguous arrays float32[B, S, H x D] and float16[B, H, S, D] that can be written, not "

@@ -169,10 +169,10 @@ def _caption(options: argparse.Namespace) -> int:
     """Caption every photo that can be; 2 if one could not."""
     from .model import Model
 
+    _say_if_portable()
     model = Model.from_pretrained(options.model, options.variant, options.device, options.threads)
     fields = _generation_fields(options)
     model.generation_config.override(**fields)  # a wrong option is said once, and not for every photo
-    _say_if_portable()
     found = list(_found(options.photos))
     alone = len(options.photos) == 1 and not os.path.isdir(options.photos[0])
     write = _write_json if options.json else _write_text if alone else _write_line
