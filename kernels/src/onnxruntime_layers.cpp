@@ -169,7 +169,7 @@ OrtStatus* compute_layer(void* kernel, OrtKernelContext* context) {
     r.status = lead(r.layer, r.context, &r.team);
     r.team.end();
   };
-  if (OrtStatus* status = layer.node.api.parallel_for(context, join, Team::kMostThreads, &run)) {
+  if (OrtStatus* status = on_all_threads(layer.node, context, join, Team::kMostThreads, &run)) {
     if (run.status != nullptr) layer.node.api.release(run.status);
     return status;
   }

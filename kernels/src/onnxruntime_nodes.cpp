@@ -3,6 +3,10 @@
 
 #include <stdio.h>
 
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
+
 namespace fuseline {
 namespace {
 
@@ -56,6 +60,35 @@ OrtStatus* refuse(const Node& node, const char* reason) {
   snprintf(text, sizeof text, "the node %s: %s", node.name, reason);
   return node.api.error(text);
 }
+
+#ifdef __SANITIZE_THREAD__
+
+// onnxruntime is not compiled with ThreadSanitizer, which so cannot see how its threads hand on what there is to do, and that it
+// is done.
+OrtStatus* on_all_threads(const Node& node, const OrtKernelContext* context, void (*job)(void*, size_t), size_t jobs, void* of) {
+  struct Seen {
+    void (*job)(void*, size_t);
+    void* of;
+  } seen{job, of};
+  const auto one = [](void* what, size_t index) {
+    __tsan_acquire(what);
+    const Seen& s = *static_cast<const Seen*>(what);
+    s.job(s.of, index);
+    __tsan_release(what);
+  };
+  __tsan_release(&seen);
+  OrtStatus* const status = node.api.parallel_for(context, one, jobs, &seen);
+  __tsan_acquire(&seen);
+  return status;
+}
+
+#else
+
+OrtStatus* on_all_threads(const Node& node, const OrtKernelContext* context, void (*job)(void*, size_t), size_t jobs, void* of) {
+  return node.api.parallel_for(context, job, jobs, of);
+}
+
+#endif
 
 OrtStatus* no_memory(const Node& node) { return refuse(node, "there is not enough memory"); }
 

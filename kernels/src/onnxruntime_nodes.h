@@ -110,6 +110,9 @@ struct Call {
 OrtStatus* refuse(const Node& node, const char* reason);
 OrtStatus* no_memory(const Node& node);
 
+// job(of, index) for each index below `jobs`, on onnxruntime's threads.
+OrtStatus* on_all_threads(const Node& node, const OrtKernelContext* context, void (*job)(void*, size_t), size_t jobs, void* of);
+
 // An input, and memory for an output of float32.
 OrtStatus* take(const Node& node, const Call& call, size_t index, Tensor* into);
 OrtStatus* make(const Node& node, const Call& call, size_t index, const Shape& shape, void** data);

@@ -36,7 +36,7 @@ OrtStatus* in_parts(const Node& node, const Call& call, int64_t total, int64_t b
     const int64_t first = static_cast<int64_t>(index) * p.size;
     (*p.job)(first, first + p.size < p.total ? first + p.size : p.total);
   };
-  return node.api.parallel_for(call.context, one, static_cast<size_t>((total + plan.size - 1) / plan.size), &plan);
+  return on_all_threads(node, call.context, one, static_cast<size_t>((total + plan.size - 1) / plan.size), &plan);
 }
 
 // The same, of parts that need memory of their own: floats(jobs) numbers for so many jobs.
