@@ -333,6 +333,16 @@ OrtStatus* run_node(void* kernel, OrtKernelContext* context) {
 
 void destroy_node(void* kernel) { Destroy()(static_cast<Node*>(kernel)); }
 
+template <class Number>
+OrtStatus* read_attribute(const OrtKernelInfo* info, const Node& node, const char* name, Number* into) {
+  OrtStatus* const status = node.api.attribute(info, name, into);
+  if (status == nullptr) return nullptr;
+  node.api.release(status);
+  char text[80];
+  snprintf(text, sizeof text, "the attribute %s is missing, or of another type than it must have", name);
+  return refuse(node, text);
+}
+
 struct Operators {
   Operator all[kOperators] = {};
 
@@ -444,18 +454,18 @@ void read_name(const OrtKernelInfo* info, Node* node) {
 OrtStatus* read_attributes(const OrtKernelInfo* info, Node* node) {
   if (node->kind < kLinears) return nullptr;
   if (embeds(node->kind)) {
-    TRY(node->api.attribute(info, "vocabulary", &node->vocabulary));
-    TRY(node->api.attribute(info, "width", &node->width));
+    TRY(read_attribute(info, *node, "vocabulary", &node->vocabulary));
+    TRY(read_attribute(info, *node, "width", &node->width));
     const bool good = node->vocabulary >= 1 && node->width >= 1;
     return good ? nullptr : refuse(*node, "vocabulary and width must be at least 1");
   }
   if (node->kind == kLayerNorm) {
-    TRY(node->api.attribute(info, "epsilon", &node->epsilon));
+    TRY(read_attribute(info, *node, "epsilon", &node->epsilon));
     const bool good = node->epsilon >= 0 && node->epsilon < INFINITY;
     return good ? nullptr : refuse(*node, "epsilon must not be negative, and finite");
   }
-  TRY(node->api.attribute(info, "heads", &node->heads));
-  TRY(node->api.attribute(info, "scale", &node->scale));
+  TRY(read_attribute(info, *node, "heads", &node->heads));
+  TRY(read_attribute(info, *node, "scale", &node->scale));
   const bool good = node->heads >= 1 && fabsf(node->scale) < INFINITY;
   return good ? nullptr : refuse(*node, "heads must be at least 1 and scale finite");
 }
