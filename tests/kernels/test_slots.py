@@ -243,3 +243,32 @@ def test_a_body_without_a_bias_does_not_crash() -> None:
     for inputs in (["x", "scale", ""], ["x", "scale"]):
         with pytest.raises(Exception, match="expected to have type|Input 2"):
             run(NODES["LayerNorm"], inputs=inputs, fused=False)
+
+
+@pytest.mark.parametrize("operator", NODES)
+def test_random_sizes_are_refused_or_right(operator: str) -> None:
+    """Where the library gives numbers for other sizes, ids, positions or tables, they are the body's, if that runs."""
+    node, random = NODES[operator], np.random.default_rng(list(NODES).index(operator))
+    for _ in range(25):
+        changes = {name: another(random, array) for name, array in node.feed.items() if random.random() < 0.4}
+        try:
+            found = run(node, changes)
+        except Exception as error:
+            assert NAME in str(error)
+            continue
+        try:
+            wanted = [] if operator == OPERATOR else run(node, changes, fused=False)
+        except Exception:  # of no rows, say, which the body cannot divide by
+            continue
+        for one, other in zip(found, wanted, strict=False):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def another(random: np.random.Generator, array: Array) -> Array:
+    """An array of the same type, with one size changed or, for whole numbers, other ones."""
+    if array.dtype == np.int64 and random.random() < 0.5:
+        return random.integers(-1, 22, array.shape)
+    sizes = list(array.shape)
+    at = int(random.integers(len(sizes)))
+    sizes[at] = int(random.choice([0, 1, 2, 3, max(0, sizes[at] - 1), sizes[at] + 1, 2 * sizes[at]]))
+    return np.resize(array, sizes) if array.size and 0 not in sizes else np.zeros(sizes, array.dtype)
