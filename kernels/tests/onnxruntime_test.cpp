@@ -40,10 +40,11 @@ extern "C" OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const struct
 
 namespace testing {
 
-// Calls of malloc by the kernels until one has no memory (CMakeLists.txt puts this in the place of malloc); none below zero.
+// Calls of malloc by the kernels until one has no memory; none below zero. CMakeLists.txt puts this in the place of malloc, but not
+// in programs that are linked statically, where nothing calls it.
 std::atomic<int64_t> mallocs_left{-1};
 
-extern "C" void* __real_malloc(size_t bytes);
+extern "C" void* __real_malloc(size_t bytes) __attribute__((weak));
 extern "C" void* __wrap_malloc(size_t bytes) {
   if (mallocs_left.load() >= 0 && mallocs_left.fetch_sub(1) == 0) return nullptr;
   return __real_malloc(bytes);
