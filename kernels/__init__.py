@@ -13,9 +13,19 @@ import numpy as np
 from fuseline.errors import InputError
 
 from .definitions import Float16, Float32, Int64
-from .library import LibraryInfo, kernels
+from .guard import Guard, guard_files
+from .library import LibraryInfo, Portable, kernels
 
-__all__ = ["LibraryInfo", "beam_candidates", "library_info", "to_halves", "top_candidates"]
+__all__ = [
+    "Guard",
+    "LibraryInfo",
+    "beam_candidates",
+    "guard_files",
+    "library_info",
+    "to_halves",
+    "top_candidates",
+    "warn_if_portable",
+]
 
 
 def top_candidates(logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
@@ -63,24 +73,46 @@ def to_halves(floats: Float32, halves: Float16) -> None:
     floats: float32[B, S, H x D]; halves: float16[B, H, S, D], written: the nearest of each number, of two equally near
     ones the even, of one too large infinity. Raises InputError unless both are contiguous and of such shapes.
     """
-    types = floats.dtype == np.float32 and halves.dtype == np.float16 and floats.ndim == 3 and halves.ndim == 4
-    if types and floats.flags.c_contiguous and halves.flags.c_contiguous and halves.shape[1] * halves.shape[3] > 0:
+    _check_halves(floats, halves)
+    kernels().to_halves(floats, halves)
+
+
+def _check_halves(floats: object, halves: object) -> None:
+    """Raises InputError for what to_halves does not take."""
+    if isinstance(floats, np.ndarray) and isinstance(halves, np.ndarray) and floats.ndim == 3 and halves.ndim == 4:
         photos, heads, positions, size = halves.shape
-        if floats.shape == (photos, positions, heads * size):
-            return kernels().to_halves(floats, halves)
+        types = floats.dtype == np.float32 and halves.dtype == np.float16
+        lie = all(each.flags.c_contiguous and each.flags.aligned for each in (floats, halves))
+        fit = heads * size > 0 and floats.shape == (photos, positions, heads * size)
+        if types and lie and fit and halves.flags.writeable:
+            return
     raise InputError(
-        "to_halves takes contiguous arrays float32[B, S, H x D] and float16[B, H, S, D], not "
-        f"{floats.dtype}{list(floats.shape)} and {halves.dtype}{list(halves.shape)}"
+        "to_halves takes contiguous arrays float32[B, S, H x D] and float16[B, H, S, D] that can be written, not "
+        f"{_named(floats)} and {_named(halves)}"
     )
+
+
+def _named(given: object) -> str:
+    return f"{given.dtype}{list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
 
 
 def _check(wanted: str, given: object) -> None:
     """Raises InputError unless it is float32 with two dimensions."""
     if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.ndim != 2:
-        named = f"{given.dtype}{list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
-        raise InputError(f"{wanted}, not {named}")
+        raise InputError(f"{wanted}, not {_named(given)}")
 
 
 def library_info() -> LibraryInfo:
     """What the kernels run on. Raises InputError if the environment asks for what there is not."""
     return kernels().info
+
+
+def warn_if_portable(stacklevel: int = 1) -> None:
+    """Say as a RuntimeWarning, once in a process, that there is no kernel library and why; nothing where there is one.
+
+    stacklevel: 1 blames the nearest line outside fuseline, 2 whoever called that, and so on. Raises InputError as
+    library_info does.
+    """
+    used = kernels()
+    if isinstance(used, Portable):
+        used.notice.warn(stacklevel)

@@ -94,7 +94,8 @@ _PRODUCTS: Mapping[str, str] = {
 # The formats that tables of tokens have.
 TABLES = ("Float", "Half", "Int8")
 
-# A table lies as the weights of a linear layer from its width to its vocabulary, so that one tensor can be both.
+# A table lies as the weights of a linear layer from its width to its vocabulary, so that one tensor can be both. Gather
+# would count negative tokens from the end; as `beyond` they are refused.
 _ROWS = """
         first = Constant<value = int64[1] {0}>()
         vocabulary_0 = Constant<value_int: int = @vocabulary>()
@@ -103,7 +104,10 @@ _ROWS = """
         starts = Constant<value = int64[2] {0, 0}>()
         axes = Constant<value = int64[2] {0, 1}>()
         table_VE = Slice(table_all, starts, ends, axes)
-        stored = Gather(table_VE, ids)"""
+        nothing_less = Constant<value = int64 {0}>()
+        beyond = Constant<value = int64 {9223372036854775807}>()
+        known = Where(Less(ids, nothing_less), beyond, ids)
+        stored = Gather(table_VE, known)"""
 
 _EMBEDDINGS: Mapping[str, str] = {
     "Float": f"""
@@ -116,17 +120,21 @@ _EMBEDDINGS: Mapping[str, str] = {
         table_all = Flatten<axis = 2>(Transpose<perm = [0, 2, 1, 3]>(weight)){_ROWS}
         zero_point = Constant<value = float {{128.0}}>()
         last = Constant<value = int64[1] {{-1}}>()
-        own_scale = Unsqueeze(Gather(scale, ids), last)
+        own_scale = Unsqueeze(Gather(scale, known), last)
         embedded = Mul(Sub(Cast<to = 1>(stored), zero_point), own_scale)""",
 }
 
+# onnxruntime can do without a bias, and where it cannot it crashes; an Identity cannot do without what it is of.
 _LAYER_NORM = """
     <domain: "fuseline", opset_import: ["" : 20]>
     LayerNorm<epsilon>(x, scale, bias) => (y)
     {
-        y = LayerNormalization<axis = -1, epsilon: float = @epsilon>(x, scale, bias)
+        shift = Identity(bias)
+        y = LayerNormalization<axis = -1, epsilon: float = @epsilon>(x, scale, shift)
     }"""
 
+# Negative positions, and rows that the cache does not have, would be others' when counted from the end or from the next
+# position; as `beyond` they are refused.
 _SELF_ATTENTION = """
     <domain: "fuseline", opset_import: ["" : 20]>
     CachedSelfAttention<heads, scale>(qkv, past_key, past_value, position, beam_table)
@@ -153,10 +161,13 @@ _SELF_ATTENTION = """
         index = Unsqueeze(new_positions, second)
         key_TRE = Transpose<perm = [1, 0, 2]>(Reshape<allowzero = 1>(key, slab))
         value_TRE = Transpose<perm = [1, 0, 2]>(Reshape<allowzero = 1>(value, slab))
-        present_key = ScatterND(past_key, index, key_TRE)
-        present_value = ScatterND(past_value, index, value_TRE)
+        beyond = Constant<value = int64 {9223372036854775807}>()
+        places = Where(Less(index, zero), beyond, index)
+        present_key = ScatterND(past_key, places, key_TRE)
+        present_value = ScatterND(past_value, places, value_TRE)
         table_PR = Transpose<perm = [1, 0]>(Slice(beam_table, first, end, second))
-        lines = Add(Unsqueeze(Mul(all_positions, rows), second), table_PR)
+        there = And(GreaterOrEqual(table_PR, zero), Less(table_PR, rows))
+        lines = Where(there, Add(Unsqueeze(Mul(all_positions, rows), second), table_PR), beyond)
         line = Concat<axis = 0>(rest, heads_1, size)
         key_PRHD = Gather(Reshape(present_key, line), lines)
         value_PRHD = Gather(Reshape(present_value, line), lines)

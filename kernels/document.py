@@ -15,7 +15,8 @@ Domain `{DOMAIN}`, version {VERSION}. This page is made from `kernels/bodies.py`
 Each operator is defined by a body in standard ONNX operators. A model carries the bodies of the operators it uses, so it runs
 everywhere; where the kernel library is registered (CPU sessions of fuseline) the kernels run in their place and give the same
 numbers up to float rounding. A kernel refuses shapes that do not go together, a token that the table does not have, a beam table
-that points to no row and a cache that is full with a sentence that names the node.
+that points to no row, a cache that is full, and an output without a name with a sentence that names the node. Bodies refuse the
+same tokens, beam tables and positions, in onnxruntime's words.
 
 ## Linear layers
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -23,8 +22,9 @@ from fuseline.packaged import on_disk
 
 from . import definitions
 from .definitions import Float16, Float32, Int64
+from .notice import Notice
 
-ABI = 6  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
+ABI = 7  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
 FILE = "libfuseline_kernels.so"
 _OK = 0  # FUSELINE_OK
 _ITEM = 4  # bytes of a float32
@@ -62,41 +62,25 @@ class Kernels(Protocol):
 
 
 class Portable:
-    """The definitions in numpy. Says once why they are used, unless somebody asked for `info` before."""
+    """The definitions in numpy, which say once in a process that they are used, and why."""
 
     def __init__(self, reason: str) -> None:
-        self._info = LibraryInfo(None, "portable", (), None, reason)
-        self._said = False
-        self._lock = Lock()
-
-    @property
-    def info(self) -> LibraryInfo:
-        self._first_time()
-        return self._info
+        self.info = LibraryInfo(None, "portable", (), None, reason)
+        self.notice = Notice(f"fuseline runs on the portable operators, which are slower: {reason}")
 
     def top_candidates(self, logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
-        self._say()
+        self.notice.warn()
         return definitions.top_candidates(logits, k)
 
     def beam_candidates(
         self, logits: Float32, scores: Float32, keep: int, normalized: bool
     ) -> tuple[Float32, Float32, Int64, Int64]:
-        self._say()
+        self.notice.warn()
         return definitions.beam_candidates(logits, scores, keep, normalized)
 
     def to_halves(self, floats: Float32, halves: Float16) -> None:
-        self._say()
+        self.notice.warn()
         definitions.to_halves(floats, halves)
-
-    def _say(self) -> None:
-        if self._first_time():
-            reason = f"fuseline runs on the portable operators, which are slower: {self._info.reason}"
-            warnings.warn(reason, RuntimeWarning, stacklevel=4)
-
-    def _first_time(self) -> bool:
-        with self._lock:
-            first, self._said = not self._said, True
-        return first
 
 
 class _Kept(ctypes.Structure):
@@ -112,6 +96,12 @@ class _Kept(ctypes.Structure):
     )
 
 
+class _Range(ctypes.Structure):
+    """fuseline_range."""
+
+    _fields_ = (("begin", ctypes.c_uint64), ("end", ctypes.c_uint64), ("writable", ctypes.c_int32))
+
+
 class Native:
     """The library at `path`, which has the interface ABI. Raises OSError if it lacks a function all the same."""
 
@@ -124,6 +114,9 @@ class Native:
             self._top_candidates = library.fuseline_top_candidates
             self._beam_candidates = library.fuseline_beam_candidates
             self._to_halves = library.fuseline_to_halves
+            self._guard_begin = library.fuseline_guard_begin
+            self._guard_broken = library.fuseline_guard_broken
+            self._guard_end = library.fuseline_guard_end
         except AttributeError as error:
             raise OSError(str(error)) from error
         size, pointer = ctypes.c_int64, ctypes.c_void_p
@@ -131,6 +124,9 @@ class Native:
         chosen = (ctypes.c_int32, size, size)
         self._beam_candidates.argtypes = (pointer, *(size,) * 4, pointer, *chosen, *(pointer,) * 6)
         self._to_halves.argtypes = (ctypes.POINTER(_Kept),)
+        self._guard_begin.argtypes = (ctypes.POINTER(_Range), size, ctypes.POINTER(pointer))
+        self._guard_broken.argtypes = self._guard_end.argtypes = (pointer,)
+        self._guard_end.restype = None
         self._library = library
 
     @property
@@ -192,7 +188,7 @@ class Native:
             scores.ctypes.data,
             normalized,
             k,
-            keep,
+            most,  # and not `keep`, which need not fit into 64 bits
             first_float,
             first_float + 4 * size,
             first_integer,
@@ -208,7 +204,25 @@ class Native:
 
     def to_halves(self, floats: Float32, halves: Float16) -> None:
         photos, heads, positions, head_size = halves.shape
-        self._to_halves(_Kept(photos, positions, heads, head_size, floats.ctypes.data, halves.ctypes.data))
+        status = self._to_halves(_Kept(photos, positions, heads, head_size, floats.ctypes.data, halves.ctypes.data))
+        if status != _OK:
+            raise InputError(f"the kernel library refused to make halves of float32{list(floats.shape)}")
+
+    def guard(self, ranges: Sequence[tuple[int, int, bool]]) -> int | None:
+        """Begin to guard ranges (begin, end, whether it may be written), at least one: a handle, None if that fails."""
+        handle = ctypes.c_void_p()
+        status = self._guard_begin(
+            (_Range * len(ranges))(*(_Range(*each) for each in ranges)), len(ranges), ctypes.byref(handle)
+        )
+        return handle.value if status == _OK else None
+
+    def is_broken(self, guard: int) -> bool:
+        """Whether a guard that has not ended has met a page that was gone."""
+        return bool(self._guard_broken(guard))
+
+    def end_guard(self, guard: int) -> None:
+        """To be called once."""
+        self._guard_end(guard)
 
 
 def _in_rows(logits: Float32) -> tuple[Float32, int]:

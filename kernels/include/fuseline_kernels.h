@@ -1,6 +1,7 @@
 /* The whole interface of the kernel library, in C.
  *
- * Every function may be called from several threads at once and none keeps what it is given. A function that can fail
+ * Every function may be called from several threads at once and none keeps what it is given; only a guard is kept until it is
+ * ended. A function that can fail
  * returns a fuseline_status, checks its arguments before it touches memory, and leaves the results alone if it fails.
  * Dimensions: R rows, V vocabulary, K candidates of a row. */
 #ifndef FUSELINE_KERNELS_H
@@ -13,7 +14,7 @@ extern "C" {
 #endif
 
 /* Rises whenever a function here changes its meaning or its arguments, and when one is taken away. */
-#define FUSELINE_KERNELS_ABI 6
+#define FUSELINE_KERNELS_ABI 7
 
 #define FUSELINE_EXPORT __attribute__((visibility("default")))
 
@@ -26,7 +27,8 @@ typedef enum fuseline_status {
   FUSELINE_ABSENT_ISA = 3,   /* this CPU, or its operating system, does not offer the instruction set */
   FUSELINE_OVERRUN = 4,      /* more positions than the cache has room for */
   FUSELINE_OUT_OF_RANGE = 5, /* a beam table that points to a row, or a token to one, that is not there */
-  FUSELINE_BAD_SCALE = 6     /* a weight's scale that is zero or not finite */
+  FUSELINE_BAD_SCALE = 6,    /* a weight's scale that is zero or not finite */
+  FUSELINE_NO_MEMORY = 7     /* not enough memory */
 } fuseline_status;
 
 /* FUSELINE_KERNELS_ABI of the library that was loaded, to be compared with that of the header. */
@@ -207,6 +209,26 @@ typedef struct fuseline_kept {
 
 /* Makes the halves, each the nearest, of two equally near ones the even; what is too large becomes infinite. */
 FUSELINE_EXPORT fuseline_status fuseline_to_halves(const fuseline_kept* kept);
+
+/* --- files that are cut short -------------------------------------------------------------------------------------- */
+
+/* Memory that files are mapped to: the addresses [begin, end). */
+typedef struct fuseline_range {
+  uint64_t begin, end;
+  int32_t writable; /* not 0 where the mapping may be written */
+} fuseline_range;
+
+/* While there is a guard, reading a page of its ranges that the file no longer has (it was truncated) gives zeros, where it
+ * would end the process by SIGBUS, and breaks the guard. The first guard of a process sets a handler for SIGBUS, which stays; all
+ * that is not in a guarded range it passes on to the one before. */
+typedef struct fuseline_guard fuseline_guard;
+
+/* Guards `count` ranges, at least 1, that are copied. */
+FUSELINE_EXPORT fuseline_status fuseline_guard_begin(const fuseline_range* ranges, int64_t count, fuseline_guard** guard);
+/* 1 once zeros were read for what was gone, else 0. */
+FUSELINE_EXPORT int32_t fuseline_guard_broken(const fuseline_guard* guard);
+/* Ends a guard, once: its ranges are as all other memory again when this returns. */
+FUSELINE_EXPORT void fuseline_guard_end(fuseline_guard* guard);
 
 #ifdef __cplusplus
 }

@@ -8,6 +8,7 @@
 #include "fuseline_kernels.h"
 #include "layer_norm.h"
 #include "linear.h"
+#include "sizes.h"
 #include "top_candidates.h"
 
 namespace fuseline {
@@ -83,8 +84,17 @@ Prepared prepared(const fuseline_linear& l, void* scratch) {
   return x;
 }
 
+// Whether the bytes of all that a layer reads and writes can be counted.
+bool counts(const fuseline_linear& l) {
+  const int64_t most = kMostBytes / 64, blocks_of = l.outputs < most ? fuseline_linear_blocks(&l) * kBlockOutputs : INT64_MAX;
+  if (l.inputs > most || l.padded > most || l.groups > most || l.rows > most) return false;
+  return times(l.rows, l.inputs) <= most && times(l.rows, l.outputs) <= most && times(l.rows + kTileRows, l.padded) <= most &&
+         times(l.rows, l.groups) <= most && times(l.inputs < l.padded ? l.padded : l.inputs, blocks_of) <= most;
+}
+
 bool fits(const fuseline_linear& l) {
   if (l.rows < 0 || l.inputs < 1 || l.outputs < 1 || l.groups < 1) return false;
+  if (!counts(l)) return false;
   if (l.activation < FUSELINE_NO_ACTIVATION || l.activation > FUSELINE_QUICK_GELU) return false;
   if (l.format == FUSELINE_INT8) return l.groups == 1 && l.padded == (l.inputs + 3) / 4 * 4;
   if (l.format == FUSELINE_INT4)
@@ -126,6 +136,7 @@ const char* fuseline_cpu_features(void) { return cpu().features; }
 fuseline_status fuseline_top_candidates(const float* logits, int64_t rows, int64_t vocab, int64_t row_stride,
                                         int64_t k, float* values, int64_t* indices, float* logsumexp) {
   if (rows < 0 || k < 1 || vocab < k || (rows > 1 && row_stride < vocab)) return FUSELINE_BAD_ARGUMENT;
+  if (times(rows, rows > 1 ? row_stride : vocab, 8) > kMostBytes) return FUSELINE_BAD_ARGUMENT;
   if (rows == 0) return FUSELINE_OK;
   if (logits == nullptr || values == nullptr || indices == nullptr || logsumexp == nullptr)
     return FUSELINE_BAD_ARGUMENT;
@@ -137,7 +148,9 @@ fuseline_status fuseline_beam_candidates(const float* logits, int64_t photos, in
                                          int64_t row_stride, const float* scores, int32_t normalized, int64_t k,
                                          int64_t keep, float* sums, float* logprobs, int64_t* tokens, int64_t* rows,
                                          float* best_values, int64_t* best_indices) {
-  if (photos < 0 || beams < 1 || keep < 1 || k < 1 || vocab < k || (photos * beams > 1 && row_stride < vocab))
+  if (photos < 0 || beams < 1 || keep < 1 || k < 1 || vocab < k || (times(photos, beams) > 1 && row_stride < vocab))
+    return FUSELINE_BAD_ARGUMENT;
+  if (times(photos, beams, times(photos, beams) > 1 ? row_stride : vocab, 8) > kMostBytes || times(beams, k) > kMostBytes)
     return FUSELINE_BAD_ARGUMENT;
   if (photos == 0) return FUSELINE_OK;
   if (logits == nullptr || scores == nullptr || sums == nullptr || logprobs == nullptr || tokens == nullptr ||
@@ -197,7 +210,7 @@ void fuseline_linear_part(const fuseline_linear* layer, void* scratch, int64_t f
 }
 
 fuseline_status fuseline_layer_norm_begin(const fuseline_layer_norm* n) {
-  if (n->rows < 0 || n->width < 1) return FUSELINE_BAD_ARGUMENT;
+  if (n->rows < 0 || n->width < 1 || times(n->rows, n->width, 4) > kMostBytes) return FUSELINE_BAD_ARGUMENT;
   if (n->rows == 0) return FUSELINE_OK;
   const bool there = n->x != nullptr && n->scale != nullptr && n->bias != nullptr && n->y != nullptr;
   return there ? FUSELINE_OK : FUSELINE_BAD_ARGUMENT;
@@ -211,6 +224,7 @@ fuseline_status fuseline_self_attention_begin(const fuseline_self_attention* a) 
   if (a->rows < 0 || a->tokens < 1 || a->heads < 1 || a->head_size < 1 || a->capacity < 0 || a->position < 0)
     return FUSELINE_BAD_ARGUMENT;
   if (a->position > a->capacity - a->tokens) return FUSELINE_OVERRUN;
+  if (times(a->heads, a->head_size, a->rows, a->capacity, 16) > kMostBytes) return FUSELINE_BAD_ARGUMENT;
   if (a->rows == 0) return FUSELINE_OK;
   if (a->qkv == nullptr || a->beam_table == nullptr || a->key == nullptr || a->value == nullptr || a->mixed == nullptr)
     return FUSELINE_BAD_ARGUMENT;
@@ -239,7 +253,10 @@ void fuseline_self_attention_part(const fuseline_self_attention* a, int64_t firs
 fuseline_status fuseline_cross_attention_begin(const fuseline_cross_attention* a) {
   const bool sizes = a->photos >= 0 && a->queries >= 0 && a->positions >= 1 && a->heads >= 1 && a->head_size >= 1;
   if (a->format != FUSELINE_FLOAT && a->format != FUSELINE_HALF) return FUSELINE_BAD_ARGUMENT;
-  if (!sizes || (a->photos == 0 ? a->queries != 0 : a->queries % a->photos != 0)) return FUSELINE_BAD_ARGUMENT;
+  if (!sizes || times(a->photos, a->heads, a->head_size, a->positions, 16) > kMostBytes ||
+      times(a->queries, a->heads, a->head_size, 4) > kMostBytes)
+    return FUSELINE_BAD_ARGUMENT;
+  if (a->photos == 0 ? a->queries != 0 : a->queries % a->photos != 0) return FUSELINE_BAD_ARGUMENT;
   if (a->queries == 0) return FUSELINE_OK;
   const bool there = a->query != nullptr && a->key != nullptr && a->value != nullptr && a->mixed != nullptr;
   return there ? FUSELINE_OK : FUSELINE_BAD_ARGUMENT;
@@ -255,6 +272,7 @@ void fuseline_cross_attention_part(const fuseline_cross_attention* a, int64_t fi
 
 fuseline_status fuseline_to_halves(const fuseline_kept* k) {
   if (k->photos < 0 || k->positions < 0 || k->heads < 1 || k->head_size < 1) return FUSELINE_BAD_ARGUMENT;
+  if (times(k->photos, k->positions, k->heads, k->head_size, 4) > kMostBytes) return FUSELINE_BAD_ARGUMENT;
   if (k->photos == 0 || k->positions == 0) return FUSELINE_OK;
   if (k->floats == nullptr || k->halves == nullptr) return FUSELINE_BAD_ARGUMENT;
   in_use().load()->to_halves(*k);

@@ -2,6 +2,7 @@
 // own, so no instruction set has anything to gain here.
 #include "fuseline_kernels.h"
 #include "linear.h"
+#include "sizes.h"
 #include "vectors.h"
 
 namespace fuseline {
@@ -9,7 +10,8 @@ namespace {
 
 bool fits(const fuseline_embedding& e) {
   const bool known = e.format == FUSELINE_FLOAT || e.format == FUSELINE_HALF || e.format == FUSELINE_INT8;
-  return known && e.tokens >= 0 && e.vocabulary >= 1 && e.width >= 1;
+  return known && e.tokens >= 0 && e.vocabulary >= 1 && e.width >= 1 && times(e.tokens, e.width, 8) <= kMostBytes &&
+         times(e.vocabulary, e.width, 16, 8) <= kMostBytes;
 }
 
 bool present(const fuseline_embedding& e) {

@@ -11,10 +11,11 @@ struct Avx2 {
     __m256i low, high;  // outputs 0 to 7, 8 to 15
   };
   struct Weights {
-    __m256i low, high;  // signed
+    __m256i low, high;            // signed
+    __m256i low_size, high_size;  // without their signs: -128 is 128
   };
   struct Inputs {
-    __m256i size, value;
+    __m256i value;
   };
   static constexpr int kRows = 4, kBlocks = 1;
 
@@ -26,7 +27,8 @@ struct Avx2 {
   static __m256i bytes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
   static Weights load(const uint8_t* p) {
     const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));  // zero point 128 to 0
-    return {_mm256_xor_si256(bytes(p), flip), _mm256_xor_si256(bytes(p + 32), flip)};
+    const __m256i low = _mm256_xor_si256(bytes(p), flip), high = _mm256_xor_si256(bytes(p + 32), flip);
+    return {low, high, _mm256_abs_epi8(low), _mm256_abs_epi8(high)};
   }
   static __m256i four(const int8_t* p) {
     int32_t word;
@@ -34,18 +36,18 @@ struct Avx2 {
     return _mm256_set1_epi32(word);
   }
   static Inputs inputs(const int8_t* p) {
-    const __m256i value = four(p);
-    return {_mm256_abs_epi8(value), value};
+    return {four(p)};
   }
-  // |a| * (w with a's sign): the pairs' sums are at most 2 x 127 x 127, which 16 bits hold.
-  static __m256i products(__m256i sums, __m256i w, const Inputs& a) {
-    const __m256i pairs = _mm256_maddubs_epi16(a.size, _mm256_sign_epi8(w, a.value));
+  // |w| * (a with w's sign): the pairs' sums are at most 2 x 128 x 127, which 16 bits hold. The other way round a sign would be
+  // lost: a weight may be -128, whose opposite 8 bits do not hold, and an activation is at most 127.
+  static __m256i products(__m256i sums, __m256i w, __m256i size, const Inputs& a) {
+    const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(a.value, w));
     // As an instruction: of the intrinsic GCC 12 makes copies of the sums, and registers run out.
     __asm__("vpaddd %1, %0, %0" : "+x"(sums) : "x"(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
     return sums;
   }
   static Sums dot(Sums sums, const Weights& w, const Inputs& a) {
-    return {products(sums.low, w.low, a), products(sums.high, w.high, a)};
+    return {products(sums.low, w.low, w.low_size, a), products(sums.high, w.high, w.high_size, a)};
   }
   // 8 products of at most 15 x 127 and their neighbours' fit 16 bits, so they are widened once for all 32 inputs.
   template <int R>

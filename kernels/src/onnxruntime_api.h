@@ -53,6 +53,12 @@ struct OrtCustomOp {
   int (*GetEndVersion)(const OrtCustomOp*);
 };
 
+// onnxruntime knows entries by their places.
+static_assert(sizeof(OrtApi) == 275 * sizeof(void*), "a table of functions and nothing between them");
+static_assert(offsetof(OrtCustomOp, CreateKernel) == sizeof(void*) && offsetof(OrtCustomOp, KernelCompute) == 8 * sizeof(void*) &&
+                  offsetof(OrtCustomOp, CreateKernelV2) == 17 * sizeof(void*) && sizeof(OrtCustomOp) == 22 * sizeof(void*),
+              "the version, and after it 21 functions");
+
 }  // extern "C"
 
 namespace fuseline {
@@ -101,6 +107,7 @@ class Api {
   }
   void release(OrtTensorTypeAndShapeInfo* info) const { as<void(OrtTensorTypeAndShapeInfo*)>(99)(info); }
   void release(OrtStatus* status) const { as<void(OrtStatus*)>(93)(status); }
+  void release(OrtCustomOpDomain* domain) const { as<void(OrtCustomOpDomain*)>(101)(domain); }
   OrtStatus* inputs(const OrtKernelInfo* info, size_t* out) const {
     return as<OrtStatus*(const OrtKernelInfo*, size_t*)>(230)(info, out);
   }

@@ -3,20 +3,21 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <new>
-
 #include "onnxruntime_nodes.h"
 
 namespace fuseline {
 
 constexpr size_t kMostSteps = 64, kLongest = 4096;
+static_assert(kMostSteps <= UINT8_MAX + 1, "a layer has the numbers of its steps in bytes");
 
 struct Layer {
+  Layer(const Api& api, int kind) : node(api, kind) {}
+
   Node node;
-  size_t inputs, outputs, values, count;
-  bool shared;                // whether its weights are worth a team
-  uint8_t last[kMostValues];  // the step that reads a value last
-  Step steps[1];              // `count` of them, and one that only has nothing ahead
+  size_t inputs = 0, outputs = 0, values = 0;
+  bool shared = false;             // whether its weights are worth a team
+  uint8_t last[kMostValues] = {};  // the step that reads a value last
+  Array<Step> steps;
 };
 
 namespace {
@@ -30,31 +31,31 @@ bool next_value(char** rest, uint8_t* value) {
   return static_cast<size_t>(number) < kMostValues;
 }
 
-// "Int8Linear 31 3 4 5 > 35": an operator, what it reads, what it makes.
-bool parse(char* text, const Api& api, Step* step) {
+// "Int8Linear 31 3 4 5 > 35": an operator, what it reads, what it makes. Null where it is none.
+Step* parse(char* text, Layer* layer) {
   char* rest = nullptr;
   const char* word = strtok_r(text, " ", &rest);
   int kind = 0;
   while (word != nullptr && kind < kSteps && strcmp(word, name_of(kind)) != 0) ++kind;
-  if (word == nullptr || kind == kSteps) return false;
-  new (step) Step{Node{api, kind}, {}, {}, {}};
+  Step* const step = word == nullptr || kind == kSteps ? nullptr : layer->steps.add(layer->node.api, kind);
+  if (step == nullptr) return nullptr;
   for (size_t i = 0; i < inputs_of(kind); ++i)
-    if (!next_value(&rest, &step->inputs[i])) return false;
+    if (!next_value(&rest, &step->inputs[i])) return nullptr;
   word = strtok_r(nullptr, " ", &rest);
-  if (word == nullptr || strcmp(word, ">") != 0) return false;
+  if (word == nullptr || strcmp(word, ">") != 0) return nullptr;
   for (size_t i = 0; i < outputs_of(kind); ++i)
-    if (!next_value(&rest, &step->outputs[i])) return false;
-  return strtok_r(nullptr, " ", &rest) == nullptr;
+    if (!next_value(&rest, &step->outputs[i])) return nullptr;
+  return strtok_r(nullptr, " ", &rest) == nullptr ? step : nullptr;
 }
 
 // Whether every value is there before it is read, and made once, the outputs too.
 bool in_order(Layer* layer) {
   bool known[kMostValues] = {};
+  if (layer->inputs > kMostValues || layer->outputs > kMostValues - layer->inputs) return false;
   const size_t ends = layer->inputs + layer->outputs;
-  if (ends > kMostValues) return false;
   for (size_t v = 0; v < layer->inputs; ++v) known[v] = true;
   layer->values = ends;
-  for (size_t s = 0; s < layer->count; ++s) {
+  for (size_t s = 0; s < layer->steps.size(); ++s) {
     const Step& step = layer->steps[s];
     for (size_t i = 0; i < inputs_of(step.node.kind); ++i) {
       if (!known[step.inputs[i]]) return false;
@@ -73,29 +74,38 @@ bool in_order(Layer* layer) {
   return true;
 }
 
-OrtStatus* fill(const Node& node, const OrtKernelInfo* info, char* text, Layer* layer) {
+// What each step, and each loop of one, fetches ahead.
+void look_ahead(Layer* layer) {
+  Ahead next;
+  for (size_t s = layer->steps.size(); s-- > 0;) {
+    Step& step = layer->steps[s];
+    const Ahead own = weights_of(step.node);
+    step.after = next;
+    if (own.bytes > 0) next = own;
+    step.ahead = next;
+    layer->shared = layer->shared || own.bytes >= kWorthSharing;
+  }
+}
+
+OrtStatus* fill(const OrtKernelInfo* info, char* text, Layer* layer) {
+  const Node& node = layer->node;
   char* rest = nullptr;
   for (char* one = strtok_r(text, ";", &rest); one != nullptr; one = strtok_r(nullptr, ";", &rest)) {
-    Step* step = &layer->steps[layer->count];
-    if (!parse(one, node.api, step)) return refuse(node, "steps must name operators with the values they read and make");
-    ++layer->count;
-    snprintf(step->node.name, sizeof step->node.name, "%.80s, step %d, %s", node.name, static_cast<int>(layer->count),
+    Step* const step = parse(one, layer);
+    if (step == nullptr) return refuse(node, "steps must name operators with the values they read and make");
+    snprintf(step->node.name, sizeof step->node.name, "%.80s, step %d, %s", node.name, static_cast<int>(layer->steps.size()),
              name_of(step->node.kind));
     TRY(read_attributes(info, &step->node));
   }
   TRY(node.api.inputs(info, &layer->inputs));
   TRY(node.api.outputs(info, &layer->outputs));
   if (!in_order(layer)) return refuse(node, "steps must make each value once, outputs too, and before it is read");
-  for (size_t s = 0; s < layer->count; ++s) {
-    Step* step = &layer->steps[s];
-    for (size_t i = 0; i < inputs_of(step->node.kind); ++i)
-      if (step->inputs[i] < layer->inputs) TRY(read_constant(info, step->inputs[i], &step->node, i));
+  for (size_t s = 0; s < layer->steps.size(); ++s) {
+    Step& step = layer->steps[s];
+    for (size_t i = 0; i < inputs_of(step.node.kind); ++i)
+      if (step.inputs[i] < layer->inputs) TRY(read_constant(info, step.inputs[i], &step.node, i));
   }
-  for (size_t s = layer->count; s-- > 0;) {
-    const Ahead own = weights_of(layer->steps[s].node);
-    layer->steps[s].ahead = own.bytes > 0 ? own : layer->steps[s + 1].ahead;
-    layer->shared = layer->shared || own.bytes >= kWorthSharing;
-  }
+  look_ahead(layer);
   return nullptr;
 }
 
@@ -108,7 +118,7 @@ void drop(const Layer& layer, size_t step, Frame* frame) {
 // All steps, one after the other, on a team or alone.
 OrtStatus* lead(const Layer& layer, OrtKernelContext* context, Team* team) {
   Frame frame(layer.inputs, layer.inputs + layer.outputs, layer.values);
-  for (size_t s = 0; s < layer.count; ++s) {
+  for (size_t s = 0; s < layer.steps.size(); ++s) {
     const Step& step = layer.steps[s];
     if (team != nullptr) team->ahead(&step.ahead);
     TRY(compute_node(step.node, Call{context, &step, &frame, team}));
@@ -119,28 +129,31 @@ OrtStatus* lead(const Layer& layer, OrtKernelContext* context, Team* team) {
 
 }  // namespace
 
-OrtStatus* create_layer(const Node& node, const OrtKernelInfo* info, void** kernel) {
+OrtStatus* create_layer(const Api& api, int kind, const OrtKernelInfo* info, void** kernel) {
+  Owned<Layer> layer = own<Layer>(api, kind);
+  if (layer == nullptr) return api.error("there is not enough memory");
+  const Node& node = layer->node;
+  read_name(info, &layer->node);
   char text[kLongest];
   size_t size = sizeof text, steps = 1;
-  if (OrtStatus* status = node.api.attribute(info, "steps", text, &size)) {
-    node.api.release(status);
+  if (OrtStatus* status = api.attribute(info, "steps", text, &size)) {
+    api.release(status);
     return refuse(node, "steps must be a text of at most 4095 characters");
   }
-  text[sizeof text - 1] = 0;
+  if (size < 1 || size > sizeof text || strnlen(text, size) != size - 1)  // what comes after a zero would be left out
+    return refuse(node, "steps must be a text without zeros in it");
   for (const char* at = text; (at = strchr(at, ';')) != nullptr; ++at) ++steps;
   if (steps > kMostSteps) return refuse(node, "steps must be at most 64");
-  Layer* layer = static_cast<Layer*>(calloc(1, sizeof(Layer) + steps * sizeof(Step)));
-  if (layer == nullptr) return refuse(node, "there is not enough memory");
-  new (&layer->node) Node{node.api, node.kind};
-  memcpy(layer->node.name, node.name, sizeof node.name);
-  OrtStatus* status = fill(node, info, text, layer);
-  if (status != nullptr) free(layer);
-  *kernel = status == nullptr ? layer : nullptr;
-  return status;
+  if (!layer->steps.reserve(steps)) return no_memory(node);
+  TRY(fill(info, text, layer.get()));
+  *kernel = layer.release();
+  return nullptr;
 }
 
-OrtStatus* compute_layer(const Node& node, OrtKernelContext* context) {
-  const Layer& layer = reinterpret_cast<const Layer&>(node);
+void destroy_layer(void* kernel) { Destroy()(static_cast<Layer*>(kernel)); }
+
+OrtStatus* compute_layer(void* kernel, OrtKernelContext* context) {
+  const Layer& layer = *static_cast<const Layer*>(kernel);
   if (!layer.shared) return lead(layer, context, nullptr);
   struct Run {
     const Layer& layer;
@@ -156,8 +169,11 @@ OrtStatus* compute_layer(const Node& node, OrtKernelContext* context) {
     r.status = lead(r.layer, r.context, &r.team);
     r.team.end();
   };
-  TRY(node.api.parallel_for(context, join, Team::kMostThreads, &run));
-  return run.status;
+  if (OrtStatus* status = on_all_threads(layer.node, context, join, Team::kMostThreads, &run)) {
+    if (run.status != nullptr) layer.node.api.release(run.status);
+    return status;
+  }
+  return run.led ? run.status : refuse(layer.node, "onnxruntime has not run it");
 }
 
 }  // namespace fuseline

@@ -3,19 +3,35 @@
 
 #include <stdio.h>
 
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
+
 namespace fuseline {
 namespace {
 
+constexpr int64_t kMostElements = kMostBytes / 8;  // of the widest type that an operator has
+
+// Sizes and type of a tensor.
+OrtStatus* describe(const Node& node, const OrtTensorTypeAndShapeInfo* info, Tensor* into) {
+  TRY(node.api.rank(info, &into->shape.rank));
+  if (into->shape.rank > kMostDimensions) return refuse(node, "an input has too many dimensions");
+  TRY(node.api.dimensions(info, into->shape.of, into->shape.rank));
+  TRY(node.api.type(info, &into->type));
+  for (size_t i = 0; i < into->shape.rank; ++i)
+    if (into->shape.of[i] < 0) return refuse(node, "an input has a negative size");
+  return into->shape.elements() <= kMostElements ? nullptr : refuse(node, "an input has too many elements");
+}
+
 OrtStatus* read(const Node& node, const OrtValue* value, Tensor* into) {
   OrtTensorTypeAndShapeInfo* info = nullptr;
-  TRY(node.api.shape(value, &info));
-  OrtStatus* status = node.api.rank(info, &into->shape.rank);
-  if (status == nullptr && into->shape.rank > kMostDimensions) status = refuse(node, "an input has too many dimensions");
-  if (status == nullptr) status = node.api.dimensions(info, into->shape.of, into->shape.rank);
-  if (status == nullptr) status = node.api.type(info, &into->type);
+  if (OrtStatus* status = node.api.shape(value, &info)) {  // of a sequence, say
+    node.api.release(status);
+    return refuse(node, "an input is not a tensor");
+  }
+  OrtStatus* const status = describe(node, info, into);
   node.api.release(info);
-  if (status != nullptr) return status;
-  return node.api.data(value, &into->data);
+  return status != nullptr ? status : node.api.data(value, &into->data);
 }
 
 // Of a node onnxruntime knows the types, of a step it does not.
@@ -30,9 +46,11 @@ OrtStatus* input(const Node& node, const OrtKernelContext* context, size_t index
 }
 
 OrtStatus* output(const Node& node, OrtKernelContext* context, size_t index, const Shape& shape, void** data) {
+  if (shape.elements() > kMostElements) return no_memory(node);
   OrtValue* value = nullptr;
   TRY(node.api.output(context, index, shape.of, shape.rank, &value));
-  return node.api.data(value, data);
+  // Of an output that the graph does not name.
+  return value == nullptr ? refuse(node, "an output is missing; all of them must have names") : node.api.data(value, data);
 }
 
 }  // namespace
@@ -42,6 +60,37 @@ OrtStatus* refuse(const Node& node, const char* reason) {
   snprintf(text, sizeof text, "the node %s: %s", node.name, reason);
   return node.api.error(text);
 }
+
+#ifdef __SANITIZE_THREAD__
+
+// onnxruntime is not compiled with ThreadSanitizer, which so cannot see how its threads hand on what there is to do, and that it
+// is done.
+OrtStatus* on_all_threads(const Node& node, const OrtKernelContext* context, void (*job)(void*, size_t), size_t jobs, void* of) {
+  struct Seen {
+    void (*job)(void*, size_t);
+    void* of;
+  } seen{job, of};
+  const auto one = [](void* what, size_t index) {
+    __tsan_acquire(what);
+    const Seen& s = *static_cast<const Seen*>(what);
+    s.job(s.of, index);
+    __tsan_release(what);
+  };
+  __tsan_release(&seen);
+  OrtStatus* const status = node.api.parallel_for(context, one, jobs, &seen);
+  __tsan_acquire(&seen);
+  return status;
+}
+
+#else
+
+OrtStatus* on_all_threads(const Node& node, const OrtKernelContext* context, void (*job)(void*, size_t), size_t jobs, void* of) {
+  return node.api.parallel_for(context, job, jobs, of);
+}
+
+#endif
+
+OrtStatus* no_memory(const Node& node) { return refuse(node, "there is not enough memory"); }
 
 OrtStatus* take(const Node& node, const Call& call, size_t index, Tensor* into) {
   if (node.constants[index].data != nullptr) {
@@ -63,8 +112,9 @@ OrtStatus* make(const Node& node, const Call& call, size_t index, const Shape& s
   if (v < frame.between) {
     TRY(output(node, call.context, v - frame.inputs, shape, data));
   } else {
+    if (shape.elements() > kMostElements) return no_memory(node);
     *data = malloc(static_cast<size_t>(shape.elements()) * sizeof(float) + 1);
-    if (*data == nullptr) return refuse(node, "there is not enough memory");
+    if (*data == nullptr) return no_memory(node);
   }
   frame.values[v] = {shape, kFloat, *data};
   frame.known[v] = true;

@@ -6,7 +6,9 @@
 
 #include <atomic>
 
+#include "memory.h"
 #include "onnxruntime_api.h"
+#include "sizes.h"
 #include "team.h"
 
 namespace fuseline {
@@ -18,9 +20,10 @@ struct Shape {
   int64_t of[kMostDimensions] = {};
 
   int64_t last() const { return of[rank - 1]; }
+  // INT64_MAX where there are more than int64 counts; where one size is zero the others do not matter.
   int64_t elements() const {
     int64_t n = 1;
-    for (size_t i = 0; i < rank; ++i) n *= of[i];
+    for (size_t i = 0; i < rank; ++i) n = of[i] == 0 ? 0 : n == 0 ? 0 : times(n, of[i]);
     return n;
   }
   bool is(size_t n, const int64_t* sizes) const {
@@ -45,26 +48,34 @@ constexpr size_t kMostInputs = 5, kMostOutputs = 3;  // of an operator but a lay
 
 // A node of a graph, or a step of a layer, between two runs.
 struct Node {
-  Api api;
-  int kind;  // see Operator
+  Node(const Api& api_, int kind_) : api(api_), kind(kind_) {}
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  const Api api;
+  const int kind;  // see Operator
   int64_t heads = 0;
   float scale = 0;
   int64_t vocabulary = 0, width = 0;
   float epsilon = 0;
   char name[128] = "";
   Tensor constants[kMostInputs] = {};  // inputs that never change, as weights: asking for them costs a step a hundredth
-  mutable std::atomic<const void*> checked{nullptr};  // the scales that were seen to be good; weights do not change
+  mutable std::atomic<bool> checked{false};  // whether its scales were seen to be good and are constants
 };
 
-// A node of a layer. inputs, outputs: the numbers of its values; ahead: the weights that it, or else the next that has some, reads.
+// A node of a layer. inputs, outputs: the numbers of its values; ahead: the weights that it, or else the next that has some,
+// reads; after: those that are read once it is done.
 struct Step {
+  Step(const Api& api, int kind) : node(api, kind) {}
+
   Node node;
   uint8_t inputs[kMostInputs] = {}, outputs[kMostOutputs] = {};
-  Ahead ahead;
+  Ahead ahead, after;
 };
 
 // The values of one run of a layer, by number: inputs of the layer, its outputs, then what lies between, which is ours.
 constexpr size_t kMostValues = 128;
+static_assert(kMostValues <= UINT8_MAX + 1, "a step has the numbers of its values in bytes");
 
 struct Frame {
   Frame(size_t inputs_, size_t between_, size_t end_) : inputs(inputs_), between(between_), end(end_) {}
@@ -97,6 +108,10 @@ struct Call {
   } while (false)
 
 OrtStatus* refuse(const Node& node, const char* reason);
+OrtStatus* no_memory(const Node& node);
+
+// job(of, index) for each index below `jobs`, on onnxruntime's threads.
+OrtStatus* on_all_threads(const Node& node, const OrtKernelContext* context, void (*job)(void*, size_t), size_t jobs, void* of);
 
 // An input, and memory for an output of float32.
 OrtStatus* take(const Node& node, const Call& call, size_t index, Tensor* into);
@@ -108,14 +123,16 @@ const char* name_of(int kind);
 size_t inputs_of(int kind);
 size_t outputs_of(int kind);
 int type_of_input(int kind, size_t index);
+void read_name(const OrtKernelInfo* info, Node* node);
 OrtStatus* read_attributes(const OrtKernelInfo* info, Node* node);
 OrtStatus* read_constant(const OrtKernelInfo* info, size_t input, Node* node, size_t index);
 OrtStatus* compute_node(const Node& node, const Call& call);
 Ahead weights_of(const Node& node);           // nothing where they are no constant
 constexpr int64_t kWorthSharing = 64 << 10;  // bytes to read that are worth a second thread
 
-// Layers (onnxruntime_layers.cpp). What create_layer gives begins with a Node, and free releases it.
-OrtStatus* create_layer(const Node& node, const OrtKernelInfo* info, void** kernel);
-OrtStatus* compute_layer(const Node& node, OrtKernelContext* context);
+// Layers (onnxruntime_layers.cpp): as onnxruntime makes, runs and destroys their kernels.
+OrtStatus* create_layer(const Api& api, int kind, const OrtKernelInfo* info, void** kernel);
+OrtStatus* compute_layer(void* kernel, OrtKernelContext* context);
+void destroy_layer(void* kernel);
 
 }  // namespace fuseline

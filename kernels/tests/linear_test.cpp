@@ -101,8 +101,6 @@ void fill(Random& random, Layer& layer) {
     layer.halves[random.whole(0, layer.halves.size() - 1)] = random.chance(0.5) ? 0xfc00 : 0x7e01;  // infinity, NaN
   const bool largest = random.chance(0.2);
   for (uint8_t& each : layer.bytes) each = static_cast<uint8_t>(largest ? 255 * random.whole(0, 1) : random.whole(0, 255));
-  if (layer.l.format == FUSELINE_INT8)
-    for (uint8_t& each : layer.bytes) each = std::max<uint8_t>(each, 1);  // symmetric: -128 is not used
   for (float& each : layer.float_scale) each = random.normal() * 0.01f;
   for (uint16_t& each : layer.half_scale) each = random.half();
   // Weights beyond the inputs multiply zeros, whatever they are, but floats have none.

@@ -83,6 +83,8 @@ int main(int count, char** arguments) {
   const int cases = static_cast<int>(numbers[1]);
   Random random(numbers[0]);
   test_team(random, cases);
+  test_onnxruntime(random);
+  test_guard(cases);
   for (const std::string& isa : isas) {
     expect(fuseline_use_isa(isa.c_str()) == FUSELINE_OK, "%s cannot be used", isa.c_str());
     random = Random(numbers[0]);

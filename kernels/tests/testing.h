@@ -124,5 +124,9 @@ void test_attention(Random& random, int cases);
 void test_top_candidates(Random& random, int cases);
 // What threads that work together do is the same on all of them.
 void test_team(Random& random, int cases);
+// Files that are cut short while they are read.
+void test_guard(int cases);
+// The operators behind the interface of onnxruntime.
+void test_onnxruntime(Random& random);
 
 }  // namespace testing

@@ -67,7 +67,6 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     model = Model.from_pretrained(options.model, options.variant, options.device, options.threads)
     fields = _generation_fields(options)
     model.generation_config.override(**fields)  # a wrong option is said once, and not for every photo
-    _say_if_portable(terminal)
     photos = Photos(options.photos)
     alone = len(options.photos) == 1 and not os.path.isdir(options.photos[0])
     show = _json if options.json else _streamed if options.stream else _line
@@ -94,14 +93,6 @@ def _generation_fields(options: argparse.Namespace) -> dict[str, Any]:
     """The options that were given. A given max_length replaces whatever limit the model has."""
     fields = {} if options.num_beams is None else {"num_beams": options.num_beams}
     return fields if options.max_length is None else fields | {"max_length": options.max_length, "max_new_tokens": None}
-
-
-def _say_if_portable(terminal: Terminal) -> None:
-    from fuseline.kernels import library_info
-
-    info = library_info()
-    if info.path is None:
-        terminal.note(f"running on the portable operators, which are slower: {info.reason}")
 
 
 def _line(model: Model, photo: str, fields: dict[str, Any], terminal: Terminal, before: str) -> None:

@@ -21,8 +21,6 @@ Progress = Callable[[int, int, str], None]
 
 FAILED = 2  # the exit status of a command that has said with `fail` what it could not do
 
-_PORTABLE = "portable operators"  # in the one note that comes from two sides
-
 
 class Bar(Protocol):
     """A bar at the bottom of the terminal. Between `erase` and `draw` the cursor is at the start of an empty line."""
@@ -58,9 +56,8 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """What is worth knowing and no failure, each once."""
-        key = _PORTABLE if _PORTABLE in text else text
-        if key not in self._said:
-            self._said.add(key)
+        if text not in self._said:
+            self._said.add(text)
             self.say(f"note: {text}")
 
     def fail(self, error: BaseException, file: str | None = None, **facts: object) -> None:

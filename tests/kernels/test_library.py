@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from fuseline.errors import InputError
-from fuseline.kernels import library, library_info
+from fuseline.kernels import library, library_info, warn_if_portable
 
 LIBRARY = library.load(library.folders(), {})
 ISAS = LIBRARY.available_isas if isinstance(LIBRARY, library.Native) else ()
@@ -44,7 +44,9 @@ def portable(kernels: library.Kernels) -> str:
     info = kernels.info
     assert isinstance(kernels, library.Portable)
     assert (info.path, info.isa, info.features, info.abi) == (None, "portable", (), None)
-    assert kernels.top_candidates(LOGITS, 2)[1].tolist() == [[1, 2]]
+    with pytest.warns(RuntimeWarning, match=SAYS):
+        found = kernels.top_candidates(LOGITS, 2)[1].tolist()
+    assert found == [[1, 2]]
     assert info.reason is not None
     return info.reason
 
@@ -139,10 +141,71 @@ def test_portable_operators_say_so_once() -> None:
     assert done.stderr.count(SAYS) == 1
 
 
-def test_whoever_asked_is_not_told_again() -> None:
-    done = run("print(library_info().reason); f()", FUSELINE_KERNELS="off")
-    assert done.stdout == "FUSELINE_KERNELS=off switches the kernel library off\n"
-    assert done.stderr == ""
+@pytest.mark.parametrize(
+    ("code", "times"),
+    [
+        ("library_info(); library_info(); f()", 1),  # to ask is not to say
+        ("library_info(); warn_if_portable(); f(); warn_if_portable()", 1),
+        ("f(); warn_if_portable()", 1),
+        ("library_info()", 0),
+    ],
+)
+def test_it_is_said_once_whoever_is_first(code: str, times: int) -> None:
+    setup = "from fuseline.kernels import warn_if_portable;"
+    done = run(setup + code, FUSELINE_KERNELS="off")
+    assert (done.returncode, done.stderr.count(SAYS), done.stderr.count("RuntimeWarning")) == (0, times, times)
+    assert run(setup + code).stderr == "" or not ISAS
+
+
+def test_no_compiler_is_said_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(library, "_loaded", library.load([str(tmp_path)], {}))
+    with pytest.warns(RuntimeWarning, match=f"{SAYS}.*was not built"):
+        warn_if_portable()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_portable()
+
+
+# Of fuseline, between the caller and the kernels.
+INNER = """
+import numpy as np
+from fuseline.kernels import top_candidates, warn_if_portable
+def opens(*level): warn_if_portable(*level)
+def steps(): top_candidates(np.zeros((1, 2), np.float32), 1)
+"""
+CALLER = """
+import types, numpy as np, fuseline.kernels as kernels
+inner = types.ModuleType("fuseline.inner")
+exec(compile({inner!r}, "inner.py", "exec"), inner.__dict__)
+def helper(*level):
+    {call}  # line 6
+helper({level})  # line 7
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "level", "line"),
+    [
+        ("inner.opens(*level)", "", 6),
+        ("inner.opens(*level)", "2", 7),
+        ("inner.opens(*level)", "99", 7),
+        ("kernels.warn_if_portable(*level)", "", 6),
+        ("kernels.warn_if_portable(*level)", "2", 7),
+        ("inner.steps()", "", 6),
+        ("kernels.top_candidates(np.zeros((1, 2), np.float32), 1)", "", 6),
+        ("list(map(lambda _: inner.steps(), [1]))", "", 6),
+    ],
+)
+def test_the_warning_blames_the_caller(call: str, level: str, line: int, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(CALLER.format(inner=INNER, call=call, level=level))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FUSELINE_")}
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env=environment | {"FUSELINE_KERNELS": "off"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stderr.startswith(f"{program}:{line}: RuntimeWarning: {SAYS}"), done.stderr
+    assert done.stderr.count(SAYS) == 1
 
 
 def test_portable_operators_say_so_once_to_many_threads() -> None:
@@ -151,6 +214,18 @@ def test_portable_operators_say_so_once_to_many_threads() -> None:
         warnings.simplefilter("always")
         list(pool.map(lambda _: kernels.top_candidates(LOGITS, 1), range(50)))
     assert [str(one.message) for one in said] == [f"{SAYS}, which are slower: of a test"]
+
+
+@needs_library
+@pytest.mark.skipif(shutil.which("nm") is None, reason="nm of binutils lists what a library needs")
+def test_the_library_needs_next_to_nothing_of_a_c_plus_plus_runtime() -> None:
+    """The guards of its statics, which every one has; exceptions, types and operator new belong to a version."""
+    listed = subprocess.run(
+        ["nm", "-D", "--undefined-only", str(LIBRARY.info.path)], capture_output=True, text=True, check=True
+    )
+    needed = {line.split()[-1].split("@")[0] for line in listed.stdout.splitlines()}
+    needed = {name for name in needed if name.startswith(("_Z", "__cxa", "__gxx"))}
+    assert needed <= {"__cxa_atexit", "__cxa_finalize", "__cxa_guard_acquire", "__cxa_guard_release"}
 
 
 def test_threads_that_are_first_share_one_library(monkeypatch: pytest.MonkeyPatch) -> None:

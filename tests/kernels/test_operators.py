@@ -39,6 +39,9 @@ from fuseline.kernels import document, library_info
 from fuseline.kernels.bodies import body, operators, text
 from fuseline.kernels.library import Native, kernels
 
+from .nodes import Node
+from .nodes import run as run_node
+
 pytestmark = pytest.mark.skipif(library_info().path is None, reason="the kernel library was not built")
 
 Array = np.ndarray[Any, Any]
@@ -166,6 +169,19 @@ def test_the_largest_products_do_not_overflow(isa: str, scheme: Scheme) -> None:
     weight[:, 16:] = -2
     [found] = run(layer(weight, np.zeros(32, np.float32), scheme, "", False), {"x": x}, fused=True)
     np.testing.assert_allclose(found, x.astype(np.float64) @ weight, rtol=1e-3 if scheme == "int4" else 1e-6)
+
+
+def test_every_code_of_8_bits_is_a_weight(isa: str) -> None:
+    """Exports use -127 to 127; -128 has no opposite in 8 bits. Sums of integers are the body's to the bit."""
+    codes, signs = np.arange(256, dtype=np.uint8), np.array([[1, -1] * 32, [-1, 1] * 32], np.float32)
+    weight = np.stack([np.roll(codes, 37 * i) for i in range(4)]).reshape(1, 16, 16, 4)
+    node = Node("Int8Linear", {
+        "x": np.concatenate([signs, np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)]),
+        "weight": weight, "scale": np.linspace(0.01, 0.02, 16, dtype=np.float32), "bias": np.zeros(16, np.float32),
+    }, 1, {})  # fmt: skip
+    for rows in (1, 7):
+        some = {"x": node.feed["x"][:rows]}
+        np.testing.assert_array_equal(run_node(node, some)[0], run_node(node, some, fused=False)[0])
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

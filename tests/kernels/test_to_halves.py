@@ -63,3 +63,12 @@ def test_other_arrays_are_refused(floats: np.ndarray, halves: np.ndarray) -> Non
         InputError, match=r"to_halves takes contiguous arrays float32\[B, S, H x D\] and float16\[B, H, S, D\]"
     ):
         to_halves(floats, halves)
+
+
+def test_what_is_no_array_or_cannot_be_written_is_refused() -> None:
+    floats, halves = np.zeros((1, 3, 2), np.float32), np.zeros((1, 2, 3, 1), np.float16)
+    fixed, askew = halves.copy(), np.zeros(13, np.uint8)[1:].view(np.float16).reshape(1, 2, 3, 1)
+    fixed.flags.writeable = False
+    for one, other in ((floats, fixed), (floats, askew), (None, halves), (floats, [[[[0.0]]]])):
+        with pytest.raises(InputError, match="to_halves takes contiguous arrays"):
+            to_halves(one, other)  # type: ignore[arg-type]

@@ -335,3 +335,10 @@ def test_what_has_no_continuations(
 ) -> None:
     with pytest.raises(InputError, match=reason):
         beam_candidates(logits, scores, keep)
+
+
+@pytest.mark.parametrize("keep", [2**31, 2**63, 2**64 + 1])
+def test_more_continuations_than_can_be_counted_are_all_there_are(kernels: library.Kernels, keep: int) -> None:
+    logits, scores = normal(4, 5), normal(2, 2)
+    for found, wanted in zip(beam_candidates(logits, scores, keep), beam_candidates(logits, scores, 10), strict=True):
+        np.testing.assert_array_equal(found, wanted)

@@ -21,7 +21,6 @@ import pytest
 from PIL import Image
 
 from fuseline import FolderError, Model, __version__, cli, pipeline
-from fuseline.kernels import LibraryInfo, library_info
 from fuseline.live import show
 from fuseline.streaming import Event
 from fuseline.streams import Stream
@@ -29,7 +28,7 @@ from fuseline.terminal import Terminal
 from tests import tiny
 
 Run = Callable[..., tuple[int, str, str]]
-NOTICE = "fuseline: note: running on the portable operators"
+NOTICE = "fuseline: note: fuseline runs on the portable operators"
 
 
 @pytest.fixture(scope="module")
@@ -314,23 +313,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert (caught.value.code, capsys.readouterr().out) == (0, f"fuseline {__version__}\n")
 
 
-@pytest.mark.parametrize("library", [LibraryInfo(None, "portable", (), 1, "there is no compiler"), None])
-def test_missing_kernels_are_said_once(
-    folder: Path,
-    photos: Path,
-    library: LibraryInfo | None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    if library is not None:
-        monkeypatch.setattr("fuseline.kernels.library_info", lambda: library)
-    elif library_info().path is None:
-        pytest.skip("the kernel library was not built")
-    assert cli.main(["caption", "--model", str(folder), str(photos)]) == 0
-    err = capsys.readouterr().err
-    assert err == (f"{NOTICE}, which are slower: there is no compiler\n" if library else "")
-
-
 def test_info_shows_machine_and_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info", str(folder)]) == 0
     out = capsys.readouterr().out
@@ -470,13 +452,13 @@ def test_the_portable_operators_are_said_once(folder: Path, photos: Path) -> Non
     assert done.stderr.count("portable operators") == done.stderr.count("\n") == 1
 
 
-def test_a_warning_about_them_is_the_same_note(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_are_notes(capsys: pytest.CaptureFixture[str]) -> None:
     terminal = Terminal()
     with terminal.noting_warnings():
         warnings.warn("fuseline runs on the portable operators: no compiler", RuntimeWarning, stacklevel=1)
         warnings.warn("another", UserWarning, stacklevel=1)
         warnings.warn("a library is old", FutureWarning, stacklevel=1)
-        terminal.note("running on the portable operators: no compiler")
+        terminal.note("another")
     assert capsys.readouterr().err.splitlines() == [
         "fuseline: note: fuseline runs on the portable operators: no compiler",
         "fuseline: note: another",

@@ -1,0 +1,151 @@
+"""Graphs of one operator of the kernel library: good inputs of all of them, and how they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from fuseline.kernels import library_info
+from fuseline.kernels.bodies import DOMAIN, ENDINGS, FORMATS, TABLES, add_bodies
+from fuseline.kernels.layers import OPERATOR
+
+Array = np.ndarray[Any, Any]
+NAME = "decoder/layer.3"
+_random = np.random.default_rng(0)
+
+
+def floats(*shape: int) -> Array:
+    return _random.normal(size=shape).astype(np.float32)
+
+
+def halves(*shape: int) -> Array:
+    return floats(*shape).astype(np.float16)
+
+
+def codes(*shape: int) -> Array:
+    return _random.integers(0, 256, shape).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator with inputs that fit, as many outputs as it has, and its attributes."""
+
+    operator: str
+    feed: Mapping[str, Array]
+    outputs: int
+    attributes: Mapping[str, Any]
+
+
+def _linears() -> list[Node]:
+    """Layers of 40 inputs and 20 outputs: two blocks, in 4 bits two groups of 32."""
+    stored: dict[str, dict[str, Array]] = {
+        "Float": {"weight": floats(2, 40, 16)},
+        "Half": {"weight": halves(2, 40, 16)},
+        "Int8": {"weight": codes(2, 10, 16, 4), "scale": np.ones(20, np.float32)},
+        "Int4": {"weight": codes(2, 8, 16, 4), "scale": np.ones((2, 2, 16), np.float16)},
+    }
+    nodes = []
+    for form in FORMATS:
+        for ending in ENDINGS:
+            feed = {"x": floats(3, 40)} | stored[form] | {"bias": floats(20)}
+            if ending == "Add":
+                feed["residual"] = floats(3, 20)
+            nodes.append(Node(f"{form}Linear{ending}", feed, 1, {}))
+    return nodes
+
+
+def _embeddings() -> list[Node]:
+    """Tables of 20 tokens and a width of 6."""
+    stored: dict[str, dict[str, Array]] = {
+        "Float": {"weight": floats(2, 6, 16)},
+        "Half": {"weight": halves(2, 6, 16)},
+        "Int8": {"weight": codes(2, 2, 16, 4), "scale": np.ones(20, np.float32)},
+    }
+    ids, sizes = {"ids": np.array([[0, 19, 3]])}, {"vocabulary": 20, "width": 6}
+    return [Node(f"{form}Embedding", ids | stored[form], 1, sizes) for form in TABLES]
+
+
+def _others() -> list[Node]:
+    heads = {"heads": 3, "scale": 0.3}
+    cached = {
+        "qkv": floats(4, 72), "key": floats(9, 2, 24), "value": floats(9, 2, 24), "position": np.array([5]),
+        "beam_table": np.zeros((2, 9), np.int64),
+    }  # fmt: skip
+    cross = {"query": floats(4, 24), "key": floats(2, 5, 24), "value": floats(2, 5, 24)}
+    half = {"query": floats(4, 24), "key": halves(2, 3, 5, 8), "value": halves(2, 3, 5, 8)}
+    norm = {"x": floats(3, 8), "scale": floats(8), "bias": floats(8)}
+    layer = {"x": floats(2, 8), "scale": floats(8), "shift": floats(8), "weight": floats(1, 8, 16), "bias": floats(5)}
+    steps = {"epsilon": 1e-5, "steps": "LayerNorm 0 1 2 > 6;FloatLinear 6 3 4 > 5"}
+    return [
+        Node("LayerNorm", norm, 1, {"epsilon": 1e-5}),
+        Node("CachedSelfAttention", cached, 3, heads),
+        Node("CrossAttention", cross, 1, heads),
+        Node("HalfCrossAttention", half, 1, heads),
+        Node(OPERATOR, layer, 1, steps),
+    ]
+
+
+NODES = {node.operator: node for node in (*_linears(), *_embeddings(), *_others())}
+
+
+def session(model: onnx.ModelProto, fused: bool = True, threads: int = 2) -> ort.InferenceSession:
+    """With the kernel library, or on the bodies."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    if fused:
+        options.register_custom_ops_library(str(library_info().path))
+    else:
+        add_bodies(model)
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def graph_of(
+    nodes: Sequence[onnx.NodeProto],
+    feed: Mapping[str, Array],
+    outputs: Collection[str],
+    constants: Collection[str] = (),
+) -> onnx.ModelProto:
+    """A model that is fed with arrays of these types and any sizes, but for the constants."""
+    graph = onnx.GraphProto(name="one", node=nodes)
+    for name, array in feed.items():
+        if name in constants:
+            graph.initializer.append(numpy_helper.from_array(array, name))
+        else:
+            dtype = helper.np_dtype_to_tensor_dtype(array.dtype)
+            graph.input.append(helper.make_tensor_value_info(name, dtype, [None] * array.ndim))
+    for name in outputs:
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid(DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def run(
+    node: Node,
+    changes: Mapping[str, Array] | None = None,
+    *,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    constants: Collection[str] = (),
+    fused: bool = True,
+    threads: int = 2,
+) -> list[Array]:
+    """The node alone, with other arrays, names of inputs and outputs, or attributes."""
+    feed = dict(node.feed) | dict(changes or {})
+    names = [f"output_{i}" for i in range(node.outputs)] if outputs is None else list(outputs)
+    given = node.attributes if attributes is None else attributes
+    made = helper.make_node(node.operator, inputs or list(feed), names, name=NAME, domain=DOMAIN, **given)
+    nodes, named = [made], [name for name in names if name]
+    if not named:  # a graph has an output
+        zero = helper.make_node("Constant", [], ["zero"], value=numpy_helper.from_array(np.zeros(1, np.float32)))
+        nodes, named = [made, zero], ["zero"]
+    opened = session(graph_of(nodes, feed, named, constants), fused, threads)
+    results: list[Array] = opened.run(None, {name: array for name, array in feed.items() if name not in constants})
+    return results
