@@ -7,6 +7,7 @@ and FUSELINE_ISA=scalar, avx2, avx512, amx or neon names the instruction set tha
 from __future__ import annotations
 
 import operator
+from functools import cache
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from fuseline.errors import InputError
 from .definitions import Float16, Float32, Int64
 from .library import LibraryInfo, kernels
 
-__all__ = ["LibraryInfo", "beam_candidates", "library_info", "to_halves", "top_candidates"]
+__all__ = ["LibraryInfo", "beam_candidates", "library_info", "to_halves", "top_candidates", "warn_if_portable"]
 
 
 def top_candidates(logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
@@ -84,3 +85,17 @@ def _check(wanted: str, given: object) -> None:
 def library_info() -> LibraryInfo:
     """What the kernels run on. Raises InputError if the environment asks for what there is not."""
     return kernels().info
+
+
+def warn_if_portable() -> None:
+    """Say once, as a RuntimeWarning, that the portable operators run."""
+    info = library_info()
+    if info.path is None:
+        _warn_once(f"fuseline runs on the portable operators, which are slower: {info.reason}")
+
+
+@cache
+def _warn_once(message: str) -> None:
+    from fuseline.warning import warn
+
+    warn(message, RuntimeWarning)

@@ -354,18 +354,21 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _machine() -> dict[str, Any]:
-    import onnxruntime
-
     from fuseline.kernels import library_info
 
-    from .session import physical_cores
+    from .cores import physical_cores
+    from .devices import onnxruntime, wheels
 
-    info = library_info()
+    info, runtime = library_info(), onnxruntime()
     return {
         "fuseline": __version__,
         "cpu": {"cores": physical_cores(), "features": list(info.features)},
         "kernel library": {"path": str(info.path) if info.path else None, "isa": info.isa, "reason": info.reason},
-        "onnxruntime": {"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers()},
+        "onnxruntime": {
+            "version": runtime.__version__,
+            "providers": runtime.get_available_providers(),
+            "packages": wheels(),
+        },
     }
 
 
@@ -402,7 +405,7 @@ def _show(facts: dict[str, Any], as_json: bool) -> None:
         "fuseline": facts["fuseline"],
         "CPU": f"{facts['cpu']['cores']} cores; in use: {', '.join(facts['cpu']['features']) or 'nothing special'}",
         "kernel library": f"{library['path']} ({library['isa']})" if library["path"] else f"none: {library['reason']}",
-        "onnxruntime": f"{runtime['version']}; {', '.join(runtime['providers'])}",
+        "onnxruntime": f"{runtime['version']}; {', '.join(runtime['providers'])}; {', '.join(runtime['packages'])}",
     }
     for name, text in rows.items():
         print(f"{name:<16}{text}")

@@ -19,7 +19,8 @@ from fuseline.decoder import CachedDecoder, Encoded, State, rows_of
 from fuseline.errors import InputError
 from fuseline.folder import Folder
 from fuseline.foreign.decoder import ForeignDecoder, ForeignState
-from fuseline.session import open_session
+from fuseline.running import Graph
+from fuseline.session import open_graph
 from tests import tiny
 
 CAPACITY = 9
@@ -32,13 +33,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 @pytest.fixture(scope="module")
-def session(folder: Folder) -> onnxruntime.InferenceSession:
-    return open_session(folder.decoder_path, threads=1)
+def graph(folder: Folder) -> Graph:
+    return open_graph(folder.decoder_path, threads=1)
+
+
+@pytest.fixture(scope="module")
+def session(graph: Graph) -> onnxruntime.InferenceSession:
+    return graph.session
 
 
 @pytest.fixture
-def decoder(folder: Folder, session: onnxruntime.InferenceSession) -> CachedDecoder:
-    return CachedDecoder(session, folder.decoder)
+def decoder(folder: Folder, graph: Graph) -> CachedDecoder:
+    return CachedDecoder(graph, folder.decoder)
 
 
 def cross_arrays(folder: Folder, batch: int, seed: int = 0) -> dict[str, Array]:
@@ -250,7 +256,7 @@ def test_memory_of_a_step_that_did_not_return_is_not_used_again(
         buffers = weakref.ref(state._buffers)
         if broken:
             with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-                patch.setattr(state._buffers, "_session", Interrupted())
+                patch.setattr(state._buffers, "_graph", Interrupted())
                 decoder.step(state, np.ones((5, 1), np.int64), None)
         else:
             decoder.step(state, np.ones((5, 1), np.int64), None)
@@ -260,9 +266,9 @@ def test_memory_of_a_step_that_did_not_return_is_not_used_again(
 
 
 class Interrupted:
-    """A session that Ctrl-C reaches."""
+    """A graph that Ctrl-C reaches."""
 
-    def run_with_iobinding(self, binding: object) -> None:
+    def run_bound(self, binding: object, size: int) -> None:
         raise KeyboardInterrupt
 
 

@@ -7,7 +7,7 @@ of one photo together), `T` tokens of this step, `V` vocabulary, `K` candidates 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ..errors import Cancelled, InputError
 from ..generation import Generation, GenerationConfig, Timings
+from ..running import CancelToken, Limit, RunEnded
 from ..scores import Float32
 from .beam import BeamSearch
 from .endings import Endings
@@ -27,14 +28,6 @@ if TYPE_CHECKING:
     from ..decoder import Decoder, Encoded
 
 __all__ = ["CancelToken", "Prefix", "Search", "search"]
-
-
-class CancelToken(Protocol):
-    """What says that a search is to stop: a threading.Event, or anything else with is_set()."""
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-        ...
 
 
 class _Strategy(Protocol):
@@ -64,11 +57,14 @@ class Search:
         text_of: Callable[[int], str] | None = None,
         cancel: CancelToken | None = None,
         partial: bool = False,
+        variant: str = "",
     ) -> None:
-        """See `search`."""
+        """See `search`. variant: that of the decoder, for the Generation."""
         self._encoder_ms, self._ms = encoder_ms, 0.0
         self._cancel, self._partial, self._stopped = cancel, partial, ""
-        self._config, self._prompt = config, prompt
+        self._config, self._prompt, self._variant = config, prompt, variant
+        limited = config.max_time is not None or cancel is not None
+        self._limit = Limit(config.max_time, cancel) if limited else nullcontext()  # of each step
         self._found: list[Hypothesis] | None = None  # once it is over
         with self._timed():
             if prompt.ndim != 2 or 0 in prompt.shape or prompt.dtype != np.int64:
@@ -93,8 +89,10 @@ class Search:
         try:
             if self._cancel is not None and self._cancel.is_set():
                 return self._stop("cancelled")
-            with self._timed():
+            with self._timed(), self._limit:
                 return self._strategy.advance()
+        except RunEnded as ended:  # what was there before the step is the result
+            return self._stop(ended.reason)
         except KeyboardInterrupt:
             if not self._partial:
                 raise
@@ -118,6 +116,7 @@ class Search:
             **arrays,
             timings=Timings(self._encoder_ms, steps.milliseconds, self._ms - steps.milliseconds, total, steps.count),
             num_return_sequences=self._config.num_return_sequences,
+            variant=self._variant,
             scores=None if scores is None else tuple(scores),
             logits=None if steps.logits is None else tuple(steps.logits),
             cross_attentions=_attentions(self._found, steps.attentions) if steps.attentions else None,
@@ -125,7 +124,7 @@ class Search:
 
     def _stop(self, reason: str) -> bool:
         self._stopped = reason
-        if not self._partial:
+        if reason == "cancelled" and not self._partial:
             raise Cancelled("the search was cancelled; with partial=True it returns what it has")
         return False
 
