@@ -44,9 +44,9 @@ def onnxruntime() -> Any:
     except Exception as error:  # of the loader, or of the package's own code, whose files may not fit together
         raise DeviceError(f"onnxruntime cannot be loaded: {_loader_reason(error)}{_several()}") from None
     if version < _OLDEST:
-        oldest = ".".join(map(str, _OLDEST))
+        found, oldest = shown(module.__version__), ".".join(map(str, _OLDEST))
         raise DeviceError(
-            f"onnxruntime {shown(module.__version__)} is too old; fuseline needs {oldest} or later: pip install -U onnxruntime"
+            f"onnxruntime {found} is too old; fuseline needs {oldest} or later: pip install -U onnxruntime"
         )
     # The variable that fuseline sets counts when onnxruntime is loaded, and a program may have loaded it before.
     module.disable_telemetry_events()

@@ -15,7 +15,7 @@ from contextvars import ContextVar, Token
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from .errors import FolderError, InputError
+from .errors import FolderError, InputError, shown
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, IOBinding, OrtValue, RunOptions
@@ -217,10 +217,11 @@ def _apart(call: Callable[[RunOptions], Result], options: RunOptions) -> Result:
 
 _COLOUR = re.compile(r"\x1b?\[[0-9;]*m")
 _CODE = re.compile(r"^.*?\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
-_LOAD = re.compile(r"^Load model from .*? failed:", re.DOTALL)
+_LOAD = re.compile(r"^Load model (?:from )?.*? failed[:.] ?", re.DOTALL)
 _NODE = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ", re.DOTALL)
 _SOURCE = re.compile(r"(?:\S*[/\\])?\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ ")
 _AFTER_SIGNATURE = re.compile(r"(?: const| noexcept| \[with [^\]]*\]|::<lambda\([^)]*\)>|::operator\(\))+")
+_INVALID = re.compile(r"^This is an invalid model\b.*?\bError:? (.+)", re.DOTALL)
 _CONDITION = re.compile(r"^.{0,300}? was false\. (?=\S)", re.DOTALL)
 
 
@@ -233,9 +234,12 @@ def reason(error: BaseException | str) -> str:
     node = _NODE.search(text)
     where = ""
     if node is not None:
-        where, text = f"node {node[2][:80]!r} ({node[1][:40]}): ", text[node.end() :]
+        named = f" '{shown(node[2], 80)}'" if node[2] else ""
+        where, text = f"{shown(node[1], 40)} node{named}: ", text[node.end() :]
     text = _CODE.sub("", _without_source(text)).strip()
     text = _CONDITION.sub("", text)
+    unknown = _INVALID.search(text)
+    text = unknown[1] if unknown is not None else text
     first = re.split(r"(?<=[^.\s])\.\s+(?=[A-Z/])|\n", text, maxsplit=1)[0].strip().rstrip(".:; ")
     return where + (first[:300].rstrip() or type(error).__name__)
 
