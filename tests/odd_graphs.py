@@ -74,3 +74,43 @@ def not_a_graph(file: Path) -> Path:
     """Bytes."""
     file.write_bytes(b"\x08\x08" + b"\xff" * 100)
     return file
+
+
+def slowed(graph: Path, file: Path, output: str, *, from_position: int | None = None) -> Path:
+    """A copy of a graph that computes one of its outputs for hours: always, or from that `position` on."""
+    model = onnx.load(graph)
+    for node in model.graph.node:
+        node.output[:] = [f"{name} at first" if name == output else name for name in node.output]
+        node.input[:] = [f"{name} at first" if name == output else name for name in node.input]
+    kind = next(each for each in model.graph.output if each.name == output).type
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["slow v"], ["slow w"]), helper.make_node("Identity", ["slow go"], ["slow on"])],
+        "body",
+        [
+            helper.make_tensor_value_info("slow i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("slow go", TensorProto.BOOL, []),
+            onnx.ValueInfoProto(name="slow v", type=kind),
+        ],
+        [
+            helper.make_tensor_value_info("slow on", TensorProto.BOOL, []),
+            onnx.ValueInfoProto(name="slow w", type=kind),
+        ],
+    )
+    constants = {"slow most": np.int64(2**40), "slow true": np.bool_(True), "slow from": np.int64(from_position or 0)}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    )
+    most = "slow most"
+    if from_position is not None:
+        most = "slow rounds"
+        model.graph.node.extend(
+            [
+                helper.make_node("ReduceMax", ["position"], ["slow at"], keepdims=0),
+                helper.make_node("GreaterOrEqual", ["slow at", "slow from"], ["slow is"]),
+                helper.make_node("Cast", ["slow is"], ["slow one"], to=TensorProto.INT64),
+                helper.make_node("Mul", ["slow one", "slow most"], [most]),
+            ]
+        )
+    model.graph.node.append(helper.make_node("Loop", [most, "slow true", f"{output} at first"], [output], body=body))
+    onnx.save(model, file)
+    return file

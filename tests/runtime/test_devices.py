@@ -79,11 +79,11 @@ def test_this_onnxruntime_tells_of_the_cpus_memory(tiny_path: Path) -> None:
 _LOG = [
     "\x1b[1;31m2026-11-28 14:41:16.242377475 [E:onnxruntime:Default, provider_bridge_ort.cc:2458 operator()] "
     "/onnxruntime_src/onnxruntime/core/session/provider_bridge_ort.cc:2043 onnxruntime::Provider& "
-    "onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load library /lib/cuda.so with error: "
-    "libcublasLt.so.13: cannot open shared object file: No such file or directory",
+    "onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load library /lib/cuda.so "
+    "with error: libcublasLt.so.13: cannot open shared object file: No such file or directory",
     "\x1b[m",
-    "\x1b[0;93m2026-11-28 14:41:16.243006697 [W:onnxruntime:Default, onnxruntime_pybind_state.cc:1295 Create] Failed to "
-    "create CUDAExecutionProvider. Require cuDNN 9.* and CUDA 13.*.\x1b[m",
+    "\x1b[0;93m2026-11-28 14:41:16.243006697 [W:onnxruntime:Default, onnxruntime_pybind_state.cc:1295 Create] Failed "
+    "to create CUDAExecutionProvider. Require cuDNN 9.* and CUDA 13.*.\x1b[m",
 ]
 _ADAPTER = (
     "/onnxruntime_src/onnxruntime/core/providers/webgpu/webgpu_context.cc:65 onnxruntime::webgpu::WebGpuContext::"
