@@ -2,20 +2,26 @@
 
 Only whole variants are chosen, whose quality the folder tells: an encoder of one and a decoder of another were never
 evaluated together. The default stays unless another is faster by far, so that the same model says the same tomorrow.
+On the CPU a variant's time is that of the processor on one thread: unlike the clock on the wall it is about the same
+whatever else the machine does, and how many threads a caption gets then changes nothing of what is chosen.
 What was measured is kept in the user's cache folder, so a model is measured once a machine.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
 
+from .cores import thread_count
 from .decoder import Encoded
+from .devices import CPU, provider_of
 from .folder import Folder
 from .graphs import Graphs, open_graphs
 from .machine import facts_of, recall, remember
@@ -25,9 +31,8 @@ from .running import Limit, RunEnded
 EXACT = "fp32"
 # The share of CIDEr that a variant may lose to fp32 where the folder says nothing else: what int4 is made to keep.
 MAX_LOSS = 0.02
-# Another variant must take this much less time than the one that it replaces. The fastest of interleaved runs differs
-# by some percent from try to try, by 10 to 15 where others use the machine; a variant that is worth its loss takes half
-# the time.
+# Another variant must take this much less time than the one that it replaces. The share of two variants' times differs by
+# some percent from try to try, by up to a third where many others use the machine; one that is worth its loss takes half.
 MARGIN = 0.25
 SECONDS = 4.0  # for all that is measured; what does not fit in any more is not chosen
 CAPTION_STEPS = 12  # of the caption whose time is compared
@@ -42,8 +47,8 @@ Times = Mapping[str, float]
 class Choice:
     """What was chosen and why.
 
-    variant: its name; left_out: why a variant is not good enough, by its name; times: milliseconds of a caption, the
-    encoder and CAPTION_STEPS steps, by variant, of those that were measured.
+    variant: its name; left_out: why a variant is not good enough, by its name; times: milliseconds of a caption on one
+    thread, the encoder and CAPTION_STEPS steps, by variant, of those that were measured.
     """
 
     variant: str
@@ -59,7 +64,7 @@ class Choice:
         others = [name for name in folder.variants if name not in self.left_out and name != self.variant]
         if others:
             said = ", ".join(f"{name} {self._time(name)}" for name in others)
-            first = f"{self.variant}, {self._time(self.variant)} for a caption ({said})"
+            first = f"{self.variant}, {self._time(self.variant)} for a caption on one thread ({said})"
         else:
             first = f"{self.variant}, the only one to choose"
         return "; ".join([first, *(f"{name} is left out: {why}" for name, why in self.left_out.items())])
@@ -71,14 +76,15 @@ class Choice:
 def choose(folder: Folder, device: str = "cpu", threads: int | None = None) -> Choice:
     """The folder's default variant, unless another within its quality limit is faster here by MARGIN.
 
-    Measures for some seconds at most, and once only for a model, machine, number of threads and version; never where
-    there is nothing to choose.
+    Measures for some seconds at most, and once only for a model, machine and version; never where there is nothing to
+    choose.
     """
     left_out = {name: why for name in folder.variants if (why := _too_bad(folder, name)) is not None}
     order = _order(folder, left_out)
     if len(order) == 1:
         return Choice(order[0], left_out, {})
-    facts = facts_of(folder, device, threads) | {"variants": order}
+    on_cpu = provider_of(device) == CPU
+    facts = facts_of(folder, device, 1 if on_cpu else thread_count(threads)) | {"variants": order}
     times = _valid(recall(_ABOUT, facts), order)
     if times is None:
         times = _measured(folder, order, device, threads)
@@ -147,7 +153,13 @@ def _valid(times: Mapping[str, Any] | None, order: Sequence[str]) -> dict[str, f
 
 
 def _measured(folder: Folder, order: Sequence[str], device: str, threads: int | None) -> dict[str, float]:
-    """Milliseconds of a caption by variant: of the first, and of each other in turn with it.
+    """Milliseconds of a caption by variant."""
+    with ThreadPoolExecutor(1) as pool:  # a thread whose time is its own, see Graph
+        return pool.submit(_measured_here, folder, order, device, threads).result()
+
+
+def _measured_here(folder: Folder, order: Sequence[str], device: str, threads: int | None) -> dict[str, float]:
+    """The time of the first, and of each other in turn with it.
 
     Two variants are open at once, and their runs take turns, so that what else the machine does meets both alike.
     """
@@ -177,7 +189,10 @@ class _Timed:
     """A variant that is run, and the least time of each part: others on the machine only make it longer."""
 
     def __init__(self, folder: Folder, device: str, threads: int | None) -> None:
-        self._graphs: Graphs = open_graphs(folder, device, threads)
+        on_cpu = provider_of(device) == CPU
+        # On Windows a thread's time moves in steps of 16 ms. What runs on a device takes no time of the processor.
+        self._clock = thread_time if on_cpu and sys.platform != "win32" else perf_counter
+        self._graphs: Graphs = open_graphs(folder, device, 1 if on_cpu else threads)
         self._pixels = self._graphs.encoder.checked(photo(folder))
         self._beams = generation_config(folder).num_beams or 1
         self._steps = min(_STEPS, folder.decoder.max_positions)
@@ -190,12 +205,17 @@ class _Timed:
 
     def run(self) -> None:
         """The encoder and the first steps of a caption, once each."""
-        encoded, took = _timed(lambda: self._graphs.encoder.encode(self._pixels))
+        encoded, took = self._timed(lambda: self._graphs.encoder.encode(self._pixels))
         self._encoder = min(self._encoder, took)
         state, tokens = self._started(encoded), np.zeros((self._beams, 1), np.int64)
         for _ in range(self._steps):
-            _, took = _timed(lambda: self._graphs.decoder.step(state, tokens, None))
+            _, took = self._timed(lambda: self._graphs.decoder.step(state, tokens, None))
             self._step = min(self._step, took)
+
+    def _timed(self, run: Callable[[], Any]) -> tuple[Any, float]:
+        began = self._clock()
+        result = run()
+        return result, self._clock() - began
 
     def _started(self, encoded: Encoded) -> Any:
         return self._graphs.decoder.start(encoded, self._beams, CAPTION_STEPS)
@@ -212,9 +232,3 @@ def _take_turns(one: _Timed, other: _Timed) -> None:
             each.run()
         if done and perf_counter() > end:
             return
-
-
-def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    began = perf_counter()
-    result = run()
-    return result, perf_counter() - began

@@ -1,4 +1,4 @@
-"""max_time and cancel reach into a step, or the encoder's run, that takes hours: what was there before is the result."""
+"""max_time and cancel reach into a step, or the encoder's run, that takes hours: what was there before is given."""
 
 from __future__ import annotations
 
