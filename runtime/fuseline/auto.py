@@ -31,8 +31,9 @@ from .running import Limit, RunEnded
 EXACT = "fp32"
 # The share of CIDEr that a variant may lose to fp32 where the folder says nothing else: what int4 is made to keep.
 MAX_LOSS = 0.02
-# Another variant must take this much less time than the one that it replaces. The share of two variants' times differs by
-# some percent from try to try, by up to a third where many others use the machine; one that is worth its loss takes half.
+# Another variant must take this much less time than the one that it replaces. The share of two variants' times differs
+# by some percent from try to try, and by a third where many others use the machine; a variant that is worth its loss
+# takes half the time.
 MARGIN = 0.25
 SECONDS = 4.0  # for all that is measured; what does not fit in any more is not chosen
 CAPTION_STEPS = 12  # of the caption whose time is compared

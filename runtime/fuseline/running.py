@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 SILENT = 4  # onnxruntime's severity "fatal": what fails is said in an exception, and not on standard error before it
-# A run after one that took so long is made on a thread of its own, so that Ctrl-C reaches the main thread meanwhile. A
-# thread costs some 0.1 ms.
-_LONG = 0.05
+# Seconds. A run after one that took longer is made on a thread of its own, so that Ctrl-C reaches the main thread
+# meanwhile. A thread costs some 0.1 ms, and on a crowded machine any run may take a few hundredths of a second.
+_LONG = 0.2
 _TICK = 0.01  # seconds between two looks at a cancel token and the clock
 
 

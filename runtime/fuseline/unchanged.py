@@ -10,6 +10,8 @@ from .errors import FolderError
 from .files import external_locations
 from .folder import Folder
 
+_NO_WEIGHTS = {"config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json"}
+
 
 class Unchanged:
     """What some files were when this was made; `check` sees whether they still are."""
@@ -28,14 +30,22 @@ class Unchanged:
 
 def files_of(folder: Folder) -> list[Path]:
     """The graphs of the variant in use, and the files with their weights. Raises FolderError."""
+    graphs = [folder.path / name for name in dict.fromkeys(folder.variants[folder.variant].graphs)]
+    if not _may_have_weights_beside(folder):
+        return graphs
     files: list[Path] = []
-    for name in dict.fromkeys(folder.variants[folder.variant].graphs):
-        graph = folder.path / name
+    for graph in graphs:
         try:
             files += [graph, *(graph.parent / location for location in sorted(external_locations(graph)))]
         except OSError as error:
             raise FolderError(f"{graph} cannot be read: {error.strerror}") from error
     return files
+
+
+def _may_have_weights_beside(folder: Folder) -> bool:
+    """False where the folder's description lists no file that could hold them, so that no graph is read through."""
+    graphs = {name for variant in folder.variants.values() for name in variant.graphs}
+    return not folder.hashes or not folder.sizes.keys() <= graphs | _NO_WEIGHTS
 
 
 def _identity(file: str) -> tuple[int, int, int, int] | None:
