@@ -217,7 +217,7 @@ def _apart(call: Callable[[RunOptions], Result], options: RunOptions) -> Result:
 
 _COLOUR = re.compile(r"\x1b?\[[0-9;]*m")
 _CODE = re.compile(r"^.*?\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
-_LOAD = re.compile(r"^Load model (?:from )?.*? failed[:.] ?", re.DOTALL)
+_LOAD = re.compile(r"^(?:Load model (?:from )?.*? failed[:.] ?)+", re.DOTALL)
 _NODE = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ", re.DOTALL)
 _SOURCE = re.compile(r"(?:\S*[/\\])?\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ ")
 _AFTER_SIGNATURE = re.compile(r"(?: const| noexcept| \[with [^\]]*\]|::<lambda\([^)]*\)>|::operator\(\))+")
