@@ -238,7 +238,7 @@ def _model(name: str) -> models.Model:
 
 
 def _threads(given: int | None) -> int:
-    from fuseline.session import physical_cores
+    from fuseline.cores import physical_cores
 
     if given is not None and given < 1:
         raise BenchmarkError(f"--threads must be at least 1, not {given}")

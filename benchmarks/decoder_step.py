@@ -25,7 +25,8 @@ from fuseline.export.standard import standard
 from fuseline.folder import Folder
 from fuseline.kernels import library_info
 from fuseline.model import Model
-from fuseline.session import open_session
+from fuseline.running import Graph
+from fuseline.session import open_graph
 
 from .machine import Floors
 from .quality import quantized_by_onnxruntime
@@ -42,7 +43,7 @@ def without_kernels(folder: Folder, threads: int) -> CachedDecoder:
     options.log_severity_level = 3
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(folder.decoder_path), options, providers=["CPUExecutionProvider"])
-    return CachedDecoder(session, folder.decoder)
+    return CachedDecoder(Graph(folder.decoder_path, session), folder.decoder)
 
 
 def stock_int8(folder: Folder, threads: int) -> CachedDecoder:
@@ -50,7 +51,7 @@ def stock_int8(folder: Folder, threads: int) -> CachedDecoder:
     graph = quantized_by_onnxruntime(standard(load_graph(folder.path / folder.variants["fp32"].decoder)))
     with tempfile.TemporaryDirectory() as scratch:
         onnx.save(graph, Path(scratch) / "stock.onnx")
-        return CachedDecoder(open_session(Path(scratch) / "stock.onnx", "cpu", threads), folder.decoder)
+        return CachedDecoder(open_graph(Path(scratch) / "stock.onnx", "cpu", threads), folder.decoder)
 
 
 def step_of(decoder: CachedDecoder, encoded: Encoded, beams: int) -> Callable[[], float]:
@@ -88,7 +89,7 @@ def main() -> None:
         model = Model.from_pretrained(options.folder, name, threads=options.threads)
         decoder_file = model.folder.variants[name].decoder
         weights[name] = sum(size for file, size in model.folder.sizes.items() if file.startswith(decoder_file))
-        shape = [2 if isinstance(size, str) else size for size in model._pixels.shape]
+        shape = [2 if isinstance(size, str) else size for size in model._graphs.encoder.pixels.shape]
         encoded = model.encode(np.zeros([1, *shape[1:]], np.float32))
         assert isinstance(model._decoder, CachedDecoder)
         for beams in options.beams:

@@ -174,11 +174,11 @@ def _profiling(prefix: Path) -> Iterator[list[Any]]:
         made.profile_file_prefix = f"{prefix}-{len(opened)}"
         return made
 
-    def remembered(path: str, options: Any, providers: list[str]) -> Any:
+    def remembered(path: str, options: Any, providers: list[str], **more: Any) -> Any:
         # The operators of a decoder layer, which the file has as one node, each by itself.
         graph = split_layers(onnx.load(path, load_external_data=False))
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(Path(path).parent))
-        opened.append(session(graph.SerializeToString(), options, providers))
+        opened.append(session(graph.SerializeToString(), options, providers, **more))
         return opened[-1]
 
     onnxruntime.SessionOptions, onnxruntime.InferenceSession = with_profile, remembered

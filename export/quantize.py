@@ -103,7 +103,7 @@ def quantize(
     if data is not None:
         read_data(data, split, None, limit)
     tell = progress or (lambda *_: None)
-    model = Model(opened.using(source, source), threads=threads)
+    model = Model(opened.using(source), threads=threads)
     tell(0, 3, "reading the graphs")
     photos = [] if calibrate is None else calibration_photos(Path(calibrate))
     work = FloatGraphs(opened, model, source, photos, tell)

@@ -1,93 +1,96 @@
-"""variant="auto": which graphs of a folder run fastest on this machine, among those that are good enough.
+"""variant="auto": which variant of a folder is used on this machine, among those that are good enough.
 
-Encoder and decoder are chosen each for itself: the graphs of all variants of a folder have the same inputs and outputs.
+Only whole variants are chosen, whose quality the folder tells: an encoder of one and a decoder of another were never
+evaluated together. The default stays unless another is faster by far, so that the same model says the same tomorrow.
+On the CPU a variant's time is that of the processor on one thread: unlike the clock on the wall it is about the same
+whatever else the machine does, and how many threads a caption gets then changes nothing of what is chosen.
 What was measured is kept in the user's cache folder, so a model is measured once a machine.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Any, Literal
+from time import perf_counter, thread_time
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .decoder import CachedDecoder, Encoded
+from .cores import thread_count
+from .decoder import Encoded
+from .devices import CPU, provider_of
 from .folder import Folder
-from .generation import GenerationConfig
-from .machine import Times, recall, remember
-from .session import open_session
+from .graphs import Graphs, open_graphs
+from .machine import facts_of, recall, remember
+from .probe import generation_config, photo
+from .running import Limit, RunEnded
 
 EXACT = "fp32"
 # The share of CIDEr that a variant may lose to fp32 where the folder says nothing else: what int4 is made to keep.
 MAX_LOSS = 0.02
-# Another graph must be this much faster than the one it would replace: runs of one graph differ by some percent.
-GAIN = 0.05
-SECONDS = 1.8  # for all that is measured; what does not fit in any more is not chosen
+# Another variant must take this much less time than the one that it replaces. The share of two variants' times differs
+# by some percent from try to try, and by a third where many others use the machine; a variant that is worth its loss
+# takes half the time.
+MARGIN = 0.25
+SECONDS = 4.0  # for all that is measured; what does not fit in any more is not chosen
+CAPTION_STEPS = 12  # of the caption whose time is compared
 _CONDITIONS = ("dataset", "dataset_sha256", "photos", "num_beams", "tokenizer")
-_WARM_UP_SECONDS, _SECONDS_EACH, _RUNS, _STEPS = 0.15, 0.15, 5, 12
+_ROUNDS, _SECONDS_EACH, _STEPS = 9, 0.6, 4
+_ABOUT = "auto"
 
-Part = Literal["encoder", "decoder"]
-Array = npt.NDArray[Any]
+Times = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Choice:
     """What was chosen and why.
 
-    encoder, decoder: the variants whose graphs are used; left_out: why a variant is not good enough, by its name;
-    times: milliseconds of one photo's encoder run or of one decoder step, by graph, of those that were measured.
+    variant: its name; left_out: why a variant is not good enough, by its name; times: milliseconds of a caption on one
+    thread, the encoder and CAPTION_STEPS steps, by variant, of those that were measured.
     """
 
-    encoder: str
-    decoder: str
+    variant: str
     left_out: Mapping[str, str]
     times: Times
 
     def applied(self, folder: Folder) -> Folder:
-        """The folder with these graphs in use."""
-        return folder.using(self.encoder, self.decoder)
+        """The folder with this variant in use."""
+        return folder.using(self.variant)
 
     def sentence(self, folder: Folder) -> str:
-        """Both parts with what they were compared with, then what was left out."""
-        parts = [self._part(folder, "encoder", self.encoder), self._part(folder, "decoder", self.decoder)]
-        return "; ".join([*parts, *(f"{name} is left out: {why}" for name, why in self.left_out.items())])
+        """The variant with what it was compared with, then what was left out."""
+        others = [name for name in folder.variants if name not in self.left_out and name != self.variant]
+        if others:
+            said = ", ".join(f"{name} {self._time(name)}" for name in others)
+            first = f"{self.variant}, {self._time(self.variant)} for a caption on one thread ({said})"
+        else:
+            first = f"{self.variant}, the only one to choose"
+        return "; ".join([first, *(f"{name} is left out: {why}" for name, why in self.left_out.items())])
 
-    def _part(self, folder: Folder, part: Part, chosen: str) -> str:
-        graphs = {name: _graph(folder, part, name) for name in folder.variants if name not in self.left_out}
-        others = {name: graph for name, graph in graphs.items() if graph != _graph(folder, part, chosen)}
-        if not others:
-            return f"{part} {chosen}, the only one to choose"
-        said = [f"{name} {self._time(graph)}" for name, graph in others.items()]
-        unit = "for a photo" if part == "encoder" else "for a step"
-        return f"{part} {chosen}, {self._time(_graph(folder, part, chosen))} {unit} ({', '.join(said)})"
-
-    def _time(self, graph: str) -> str:
-        return f"{self.times[graph]:.2f} ms" if graph in self.times else "not measured, since there was no more time"
+    def _time(self, name: str) -> str:
+        return f"{self.times[name]:.2f} ms" if name in self.times else "not measured, since there was no more time"
 
 
 def choose(folder: Folder, device: str = "cpu", threads: int | None = None) -> Choice:
-    """The fastest encoder and decoder here among the variants within the folder's quality limit.
+    """The folder's default variant, unless another within its quality limit is faster here by MARGIN.
 
-    Measures for about two seconds at most, and once only for a model, machine, number of threads and version; never
-    where there is nothing to choose. An encoder other than that of fp32 is chosen only where it is faster.
+    Measures for some seconds at most, and once only for a model, machine and version; never where there is nothing to
+    choose.
     """
     left_out = {name: why for name in folder.variants if (why := _too_bad(folder, name)) is not None}
-    good = [name for name in folder.variants if name not in left_out]
-    default = folder.default_variant if folder.default_variant in good else (good or [folder.default_variant])[0]
-    exact = EXACT if EXACT in good else default
-    encoders, decoders = _candidates(folder, "encoder", exact, good), _candidates(folder, "decoder", default, good)
-    if len(encoders) == len(decoders) == 1:
-        return Choice(encoders[0], decoders[0], left_out, {})
-    times = recall(folder, device, threads)
+    order = _order(folder, left_out)
+    if len(order) == 1:
+        return Choice(order[0], left_out, {})
+    on_cpu = provider_of(device) == CPU
+    facts = facts_of(folder, device, 1 if on_cpu else thread_count(threads)) | {"variants": order}
+    times = _valid(recall(_ABOUT, facts), order)
     if times is None:
-        times = _measured(folder, encoders, decoders, device, threads)
-        remember(folder, device, threads, times)
-    encoder, decoder = _fastest(folder, "encoder", encoders, times), _fastest(folder, "decoder", decoders, times)
-    return Choice(encoder, decoder, left_out, times)
+        times = _measured(folder, order, device, threads)
+        remember(_ABOUT, facts, times)
+    return Choice(_chosen(order, times), left_out, times)
 
 
 def loss(folder: Folder, name: str) -> tuple[float, str] | None:
@@ -127,110 +130,106 @@ def _number(value: object) -> float | None:
     return float(value) if number and isinstance(value, float | int) else None
 
 
-def _graph(folder: Folder, part: Part, name: str) -> str:
-    variant = folder.variants[name]
-    return variant.encoder if part == "encoder" else variant.decoder
+def _order(folder: Folder, left_out: Mapping[str, str]) -> list[str]:
+    """The variants to choose from: the default first, then those that lose less."""
+    good = [name for name in folder.variants if name not in left_out] or [folder.default_variant]
+    lost = {name: 0.0 if name == EXACT else (loss(folder, name) or (0.0, ""))[0] for name in good}
+    return sorted(good, key=lambda name: (name != folder.default_variant, lost[name], name))
 
 
-def _candidates(folder: Folder, part: Part, first: str, good: Sequence[str]) -> list[str]:
-    """One variant for each graph: the one to fall back on first, then the smaller ones before the larger."""
-    graphs: dict[str, str] = {}
-    for name in [first, *sorted(good, key=lambda name: folder.bytes_of(_graph(folder, part, name)))]:
-        graphs.setdefault(_graph(folder, part, name), name)
-    return list(graphs.values())
+def _chosen(order: Sequence[str], times: Times) -> str:
+    """The first, unless it was measured and a later one is faster by far; and so on from that one."""
+    best = order[0]
+    for name in order[1:]:
+        if best in times and name in times and times[name] < times[best] * (1 - MARGIN):
+            best = name
+    return best
 
 
-def _fastest(folder: Folder, part: Part, names: Sequence[str], times: Times) -> str:
-    """The first, unless it was measured and another is faster by more than chance."""
-    own = times.get(_graph(folder, part, names[0]))
-    if own is None:
-        return names[0]
-    best = min(names, key=lambda name: times.get(_graph(folder, part, name), math.inf))
-    return best if times[_graph(folder, part, best)] < own * (1 - GAIN) else names[0]
+def _valid(times: Mapping[str, Any] | None, order: Sequence[str]) -> dict[str, float] | None:
+    if times is None or not times.keys() <= set(order):
+        return None
+    numbers = [_number(value) for value in times.values()]
+    return dict(times) if all(number is not None and number > 0 for number in numbers) else None
 
 
-class _Clock:
-    """Begins what may still fit into the time: what would take as long as the longest so far."""
+def _measured(folder: Folder, order: Sequence[str], device: str, threads: int | None) -> dict[str, float]:
+    """Milliseconds of a caption by variant."""
+    with ThreadPoolExecutor(1) as pool:  # a thread whose time is its own, see Graph
+        return pool.submit(_measured_here, folder, order, device, threads).result()
 
-    def __init__(self, seconds: float) -> None:
-        self._end, self._longest = perf_counter() + seconds, 0.0
 
-    def timed(self, measure: Callable[[], float]) -> float | None:
-        """What `measure` returns, or None where there is no time for it."""
+def _measured_here(folder: Folder, order: Sequence[str], device: str, threads: int | None) -> dict[str, float]:
+    """The time of the first, and of each other in turn with it.
+
+    Two variants are open at once, and their runs take turns, so that what else the machine does meets both alike.
+    """
+    end, times = perf_counter() + SECONDS, dict[str, float]()
+    first: _Timed | None = None
+    longest = 0.0
+    for name in order[1:]:
         began = perf_counter()
-        if began + self._longest > self._end:
-            return None
-        result = measure()
-        self._longest = max(self._longest, perf_counter() - began)
-        return result
-
-
-def _measured(
-    folder: Folder, encoders: Sequence[str], decoders: Sequence[str], device: str, threads: int | None
-) -> dict[str, float]:
-    """Milliseconds by graph. The decoders before the other encoders: they are most of a caption."""
-    clock, times = _Clock(SECONDS), dict[str, float]()
-    encoded: list[Encoded] = []
-
-    def encoder(name: str) -> float:
-        path, pixels = folder.path / _graph(folder, "encoder", name), _photo(folder)
-        session, outputs = open_session(path, device, threads), [each.name for each in folder.encoder_signature.outputs]
-
-        def run() -> None:
-            values = session.run_with_ort_values(outputs, {"pixel_values": _value(pixels)})
-            encoded[:] = [Encoded(1, dict(zip(outputs, values, strict=True)))]
-
-        return _least(run, _RUNS)
-
-    def decoder(name: str) -> float:
-        sizes, beams = folder.decoder, _beams(folder)
-        session = open_session(folder.path / _graph(folder, "decoder", name), device, threads)
-        made = CachedDecoder(session, sizes)
-        state, tokens = made.start(encoded[0], beams, _STEPS + 1), np.zeros((beams, 1), np.int64)
-        return _least(lambda: made.step(state, tokens, None), min(_STEPS, sizes.max_positions) - 1)
-
-    order: list[tuple[Part, str]] = [("encoder", encoders[0])]
-    order += [("decoder", name) for name in decoders] if len(decoders) > 1 else []
-    order += [("encoder", name) for name in encoders[1:]]
-    for part, name in order:
-        found = clock.timed(lambda part=part, name=name: encoder(name) if part == "encoder" else decoder(name))  # type: ignore[misc]
-        if found is not None:
-            times[_graph(folder, part, name)] = round(found * 1000, 4)
+        if began + longest > end:
+            break
+        try:
+            with Limit(end - began):
+                first = first or _Timed(folder.using(order[0]), device, threads)
+                other = _Timed(folder.using(name), device, threads)
+                _take_turns(first, other)
+        except RunEnded:
+            break
+        times |= {order[0]: first.milliseconds, name: other.milliseconds}
+        other.close()
+        longest = max(longest, perf_counter() - began)
+    if first is not None:
+        first.close()
     return times
 
 
-def _least(run: Callable[[], object], most: int) -> float:
-    """Seconds of the fastest run: others on the machine only make it slower. A first run that is long counts too."""
-    began = perf_counter()
-    run()
-    least = perf_counter() - began
-    if least > _WARM_UP_SECONDS:
-        return least
-    least, end = math.inf, perf_counter() + _SECONDS_EACH
-    for _ in range(max(1, most)):
-        began = perf_counter()
-        run()
-        least = min(least, perf_counter() - began)
-        if perf_counter() > end:
-            break
-    return least
+class _Timed:
+    """A variant that is run, and the least time of each part: others on the machine only make it longer."""
+
+    def __init__(self, folder: Folder, device: str, threads: int | None) -> None:
+        on_cpu = provider_of(device) == CPU
+        # On Windows a thread's time moves in steps of 16 ms. What runs on a device takes no time of the processor.
+        self._clock = thread_time if on_cpu and sys.platform != "win32" else perf_counter
+        self._graphs: Graphs = open_graphs(folder, device, 1 if on_cpu else threads)
+        self._pixels = self._graphs.encoder.checked(photo(folder))
+        self._beams = generation_config(folder).num_beams or 1
+        self._steps = min(_STEPS, folder.decoder.max_positions)
+        self._encoder = self._step = math.inf
+
+    @property
+    def milliseconds(self) -> float:
+        """Of a caption."""
+        return round((self._encoder + CAPTION_STEPS * self._step) * 1000, 4)
+
+    def run(self) -> None:
+        """The encoder and the first steps of a caption, once each."""
+        encoded, took = self._timed(lambda: self._graphs.encoder.encode(self._pixels))
+        self._encoder = min(self._encoder, took)
+        state, tokens = self._started(encoded), np.zeros((self._beams, 1), np.int64)
+        for _ in range(self._steps):
+            _, took = self._timed(lambda: self._graphs.decoder.step(state, tokens, None))
+            self._step = min(self._step, took)
+
+    def _timed(self, run: Callable[[], Any]) -> tuple[Any, float]:
+        began = self._clock()
+        result = run()
+        return result, self._clock() - began
+
+    def _started(self, encoded: Encoded) -> Any:
+        return self._graphs.decoder.start(encoded, self._beams, CAPTION_STEPS)
+
+    def close(self) -> None:
+        """Let go of the graphs."""
+        self._graphs.close()
 
 
-def _photo(folder: Folder) -> Array:
-    """A grey photo as the encoder takes it, float32[1, 3, height, width]."""
-    from PIL import Image
-
-    from .images import ImageProcessor
-
-    prepare = ImageProcessor.from_config(folder.preprocessor_config, str(folder.path / "preprocessor_config.json"))
-    return np.ascontiguousarray(prepare([Image.new("RGB", (224, 224), "grey")]))
-
-
-def _beams(folder: Folder) -> int:
-    return GenerationConfig.from_folder(folder.generation_config, folder.config, folder.path).num_beams or 1
-
-
-def _value(pixels: Array) -> Any:
-    from onnxruntime import OrtValue
-
-    return OrtValue.ortvalue_from_numpy(pixels)
+def _take_turns(one: _Timed, other: _Timed) -> None:
+    end = perf_counter() + _SECONDS_EACH
+    for done in range(_ROUNDS):
+        for each in (one, other):
+            each.run()
+        if done and perf_counter() > end:
+            return

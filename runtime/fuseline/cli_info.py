@@ -54,18 +54,21 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _machine() -> dict[str, Any]:
-    import onnxruntime
-
     from fuseline.kernels import library_info
 
-    from .session import physical_cores
+    from .cores import physical_cores
+    from .devices import onnxruntime, wheels
 
-    info = library_info()
+    info, runtime = library_info(), onnxruntime()
     return {
         "fuseline": __version__,
         "cpu": {"cores": physical_cores(), "features": list(info.features)},
         "kernel library": {"path": str(info.path) if info.path else None, "isa": info.isa, "reason": info.reason},
-        "onnxruntime": {"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers()},
+        "onnxruntime": {
+            "version": runtime.__version__,
+            "providers": runtime.get_available_providers(),
+            "packages": wheels(),
+        },
     }
 
 
@@ -92,7 +95,7 @@ def _chosen(folder: Folder) -> dict[str, Any]:
             "why": "the default, since the folder does not tell how good its variants are",
         }
     choice = choose(folder)
-    return {"variant": choice.applied(folder).variant, **vars(choice), "why": choice.sentence(folder)}
+    return {**vars(choice), "why": choice.sentence(folder)}
 
 
 def _rows(machine: dict[str, Any]) -> Iterator[str]:
@@ -101,7 +104,7 @@ def _rows(machine: dict[str, Any]) -> Iterator[str]:
         "fuseline": machine["fuseline"],
         "CPU": f"{machine['cpu']['cores']} cores; in use: {', '.join(machine['cpu']['features']) or 'nothing special'}",
         "kernel library": f"{library['path']} ({library['isa']})" if library["path"] else f"none: {library['reason']}",
-        "onnxruntime": f"{runtime['version']}; {', '.join(runtime['providers'])}",
+        "onnxruntime": f"{runtime['version']}; {', '.join(runtime['providers'])}; {', '.join(runtime['packages'])}",
     }
     for name, text in rows.items():
         yield f"{name:<16}{text}"

@@ -11,23 +11,24 @@ import threading
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fuseline.kernels import to_halves
 
-from .errors import InputError
-from .folder import QUERY
+from .errors import InputError, shown
+from .folder import QUERY, crossing
+from .running import Graph
 from .scores import Float32, Int64, log_softmax
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, OrtValue
+    from onnxruntime import OrtValue
 
     from .folder import DecoderSizes
 
-HALVES = "tensor(float16)"
+FLOATS, HALVES = "tensor(float)", "tensor(float16)"
 NO_ATTENTIONS = (
     "output_attentions needs a decoder graph that gives its cross-attention queries, and this one does not; export the "
     "model with this version of fuseline"
@@ -83,6 +84,7 @@ class State:
         self.rows = buffers.shape.rows
         self.capacity = buffers.shape.capacity
         self.position = position
+        self.stepping = False  # from the beginning of a step until it returns
         self._buffers = buffers
 
 
@@ -106,11 +108,14 @@ class CachedDecoder:
 
     # A program asks for a handful of shapes; each holds 2 L C R E floats, 5 MB for 12 layers of 768, 16 tokens, beam 4.
     _IDLE = 4
+    # So a batch of 8 such photos is kept. What is larger takes so long that new memory is not noticed.
+    _IDLE_BYTES = 64 << 20
 
-    def __init__(self, session: InferenceSession, sizes: DecoderSizes) -> None:
-        """session: the decoder graph of these sizes."""
-        self._session = session
+    def __init__(self, graph: Graph, sizes: DecoderSizes) -> None:
+        """graph: the decoder's, of these sizes."""
+        self._graph = graph
         self._sizes = sizes
+        self._reads = {each.name: each.type for each in graph.session.get_inputs() if crossing(each.name)}
         self._idle: list[_Buffers] = []
         self._returned: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -118,20 +123,44 @@ class CachedDecoder:
     def start(self, encoded: Encoded, num_beams: int, max_length: int, *, attentions: bool = False) -> State:
         """A fresh state of R = encoded.batch x num_beams rows and C = min(max_length, max_positions) positions.
 
-        attentions: whether `attentions` will be asked for. Raises InputError where the graph does not give them.
+        attentions: whether `attentions` will be asked for. Raises InputError where the graph does not give them, and
+        for what another model's encoder gave.
         """
         if num_beams < 1 or max_length < 1:
             raise InputError(f"num_beams and max_length must be at least 1, not {num_beams} and {max_length}")
         if attentions and not self._sizes.cross_attention_scales:
             raise InputError(NO_ATTENTIONS)
+        self._check(encoded)
         shape = _Shape(encoded.batch * num_beams, min(max_length, self._sizes.max_positions), attentions)
-        buffers = self._take(shape) or _Buffers(self._session, shape, self._sizes)
+        buffers = self._take(shape) or _Buffers(self._graph, shape, self._sizes)
         buffers.begin(encoded)
         state = State(buffers)
-        # The last reference to the state is the search's; when it goes, nobody can step it any more. A finalizer may
-        # run at any moment, also in a thread that holds the lock, so it only puts into a queue that is made for that.
-        weakref.finalize(state, self._returned.put, buffers).atexit = False
+        # The last reference to the state is the search's; when it goes, nobody can step it any more.
+        weakref.finalize(state, self._put, buffers).atexit = False
         return state
+
+    def forget(self) -> None:
+        """Let go of idle memory."""
+        with self._lock:
+            self._collect()
+            self._idle.clear()
+
+    def _check(self, encoded: Encoded) -> None:
+        """Raises InputError unless it holds what this decoder's graph reads, as floats or as halves."""
+        found, sizes = encoded.values, self._sizes
+        kinds = {(value.data_type(), *value.shape()) for value in found.values()}
+        if found.keys() == self._reads.keys() and len(kinds) == 1:
+            kind, *shape = next(iter(kinds))
+            floats = kind == FLOATS and len(shape) == 3 and shape[2] == sizes.width
+            # Halves are read as they are, where they are read at all.
+            halves = kind == HALVES and len(shape) == 4 and (shape[1], shape[3]) == (sizes.heads, sizes.head_size)
+            if shape[0] == encoded.batch and (floats or (halves and set(self._reads.values()) == {HALVES})):
+                return
+        holds = " or ".join(f"{kind}{shape}" for kind, *shape in kinds) or "nothing"
+        raise InputError(
+            f"what is encoded is of another model: it holds {len(found)} keys and values, {shown(holds)}, and this one "
+            f"reads {len(self._reads)}, {FLOATS}[{encoded.batch}, S, {sizes.width}]"
+        )
 
     def step(self, state: State, tokens: Int64, parents: Int64 | None) -> Float32:
         """See Decoder.step. Raises InputError when the cache has no room for T more positions."""
@@ -143,7 +172,10 @@ class CachedDecoder:
                 f"the decoder's cache has room for {state.capacity} positions and {state.position} are taken, so "
                 f"{length} more do not fit; ask for a larger max_length, of at most {self._sizes.max_positions}"
             )
+        refuse_broken_off(state)
+        state.stepping = True
         logits = state._buffers.run(state.position, tokens, parents)
+        state.stepping = False
         state.position += length
         return logits
 
@@ -159,19 +191,44 @@ class CachedDecoder:
         narrow.position = state.position
         return narrow
 
+    def _put(self, buffers: _Buffers) -> None:
+        """Take back the memory of a state that is gone.
+
+        A finalizer may run at any moment, also in a thread that holds the lock, so it waits for nothing: what it cannot
+        put away now is put away by whoever comes next.
+        """
+        if buffers.stepping:  # a step was broken off, and who knows what still writes there
+            return
+        buffers.end()
+        self._returned.put(buffers)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._collect()
+            finally:
+                self._lock.release()
+
+    def _collect(self) -> None:
+        """What was returned becomes idle; the oldest go where there is too much. Called with the lock."""
+        while not self._returned.empty():
+            self._idle.append(self._returned.get())
+        while len(self._idle) > self._IDLE or sum(each.bytes for each in self._idle) > self._IDLE_BYTES:
+            del self._idle[0]
+
     def _take(self, shape: _Shape) -> _Buffers | None:
         """Idle memory of this shape, the most recently used first."""
         with self._lock:
-            while not self._returned.empty():
-                buffers = self._returned.get()
-                if not buffers.stepping:  # or a step was broken off, and who knows what still writes there
-                    self._idle.append(buffers)
-            del self._idle[: -self._IDLE]
+            self._collect()
             for buffers in reversed(self._idle):
                 if buffers.shape == shape:
                     self._idle.remove(buffers)
                     return buffers
         return None
+
+
+def refuse_broken_off(state: State) -> None:
+    """Raises InputError for a state whose last step did not return."""
+    if state.stepping:
+        raise InputError("a step of this caption failed or was broken off, so it cannot go on; start it again")
 
 
 def rows_of(photos: Int64, num_beams: int) -> Int64:
@@ -186,11 +243,12 @@ class _Buffers:
     into the arrays and runs; nothing is bound again except the tokens when T changes.
     """
 
-    def __init__(self, session: InferenceSession, shape: _Shape, sizes: DecoderSizes) -> None:
+    def __init__(self, graph: Graph, shape: _Shape, sizes: DecoderSizes) -> None:
         self.shape = shape
         self.stepping = False  # from the beginning of a step until it returns
-        self._session = session
+        self._graph = graph
         self._sizes = sizes
+        session = graph.session
         self._binding = session.io_binding()
         self._own_rows = np.arange(shape.rows, dtype=np.int64)[:, None]
         self._position = np.zeros(1, np.int64)  # int64[1]
@@ -198,7 +256,9 @@ class _Buffers:
         self._logits = np.zeros((shape.rows, sizes.vocab_size), np.float32)  # float32[R, V]
         self._caches: list[Float32] = []  # 2 L of float32[C, R, E]; the binding does not keep them alive
         self._encoded: Encoded | None = None
-        self._types = {tensor.name: tensor.type for tensor in session.get_inputs()}
+        self._types = {tensor.name: tensor.type for tensor in session.get_inputs() if crossing(tensor.name)}
+        self._empty = np.zeros(0, np.float32)
+        self._nothing = _shared(self._empty)
         self._halves: dict[str, npt.NDArray[np.float16]] = {}  # by name, what the graph reads as halves
         self._bind_input("position", self._position)
         self._bind_input("beam_table", self._table)
@@ -218,6 +278,24 @@ class _Buffers:
         self._table[:] = self._own_rows
         for name, value in encoded.values.items():
             self._binding.bind_ortvalue_input(name, self._as_read(name, value))
+
+    def end(self) -> None:
+        """Let go of the photos, which whoever encoded them may have dropped already."""
+        self._encoded = None
+        for name in self._types:
+            self._binding.bind_ortvalue_input(name, self._nothing)
+
+    @property
+    def bytes(self) -> int:
+        """How much memory this is."""
+        arrays: list[npt.NDArray[Any]] = [
+            *self._caches,
+            self._logits,
+            self._queries,
+            self._table,
+            *self._halves.values(),
+        ]
+        return sum(array.nbytes for array in arrays)
 
     def _as_read(self, name: str, value: OrtValue) -> OrtValue:
         """A photo's key or value in the type that the graph reads: floats become halves where it reads those."""
@@ -257,7 +335,7 @@ class _Buffers:
         if parents is not None:
             # Columns from position on stay the rows themselves: that is where this step's tokens are written.
             self._table[:, :position] = self._table[parents, :position]
-        self._session.run_with_iobinding(self._binding)
+        self._graph.run_bound(self._binding, tokens.size)
         self.stepping = False
         return self._logits
 

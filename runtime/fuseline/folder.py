@@ -118,13 +118,10 @@ class Folder:
         """A graph with the weights that lie beside it."""
         return sum(size for name, size in self.sizes.items() if name.removesuffix("_data") == graph)
 
-    def using(self, encoder: str, decoder: str) -> Folder:
-        """The same folder with the encoder of one variant and the decoder of another in use, checked as open does."""
-        graphs = Variant(self.variants[encoder].encoder, self.variants[decoder].decoder)
-        _check_external_data(self.path, graphs, self.sizes)
-        whole = [name for name in (encoder, decoder, *self.variants) if self.variants[name] == graphs]
-        name = whole[0] if whole else f"{encoder} encoder, {decoder} decoder"
-        return replace(self, variant=name, variants={**self.variants, name: graphs})
+    def using(self, variant: str) -> Folder:
+        """The same folder with another of its variants in use, checked as open does."""
+        _check_external_data(self.path, self.variants[variant], self.sizes)
+        return replace(self, variant=variant)
 
     @classmethod
     def open(cls, path: str | Path | None = None, variant: str | None = None) -> Folder:

@@ -6,7 +6,6 @@ known by name and refused unless it has its default; no option is ever ignored.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from .errors import FolderError, InputError
 from .options import CHECKS, UNSUPPORTED, refuse, whole_or_none, written
+from .warning import warn
 
 # Keys of config.json with an option's name that say how a model runs or what it returns, not which text it gives.
 _ABOUT_RUNNING = {"use_cache", "output_attentions", "output_hidden_states", "output_scores", "return_dict_in_generate"}
@@ -79,6 +79,8 @@ class Generation:
     """with output_attentions: where each generated token looked, float32[B x num_return_sequences, T - prompt, L, H,
     S], the weights of the decoder's L layers and H heads over the S encoder positions, in the row that it continued; 0
     after the end; None where there was no step"""
+    variant: str = ""
+    """the variant of the model that said it"""
 
     def __repr__(self) -> str:
         """Short: the arrays may hold gigabytes."""
@@ -235,11 +237,9 @@ class GenerationConfig:
         """
         if self.max_new_tokens is not None:
             if self._length_given:
-                warnings.warn(
+                warn(
                     f"both max_new_tokens={self.max_new_tokens} and max_length={self.max_length} are set; "
-                    "max_new_tokens is used",
-                    UserWarning,
-                    stacklevel=4,  # the caller of Model.generate
+                    "max_new_tokens is used"
                 )
             length = prompt_length + self.max_new_tokens
         elif self._length_given or self.max_length != GenerationConfig.max_length:
@@ -275,14 +275,14 @@ class GenerationConfig:
             problem = f"min_length={self.min_length} is more than the longest length {longest}; a sequence ends there"
         else:
             return
-        warnings.warn(problem, UserWarning, stacklevel=5)  # the caller of Model.generate
+        warn(problem)
 
     def _warn_of_sampling(self) -> None:
         """Warn as transformers does of options that count only in sampling, where there is none."""
         unused = [name for name in _SAMPLING if getattr(self, name) != getattr(GenerationConfig, name)]
         if unused and not self.do_sample:
             problem = f"without do_sample=True nothing is sampled, and {', '.join(unused)} have no effect"
-            warnings.warn(problem, UserWarning, stacklevel=5)  # the caller of Model.generate
+            warn(problem)
 
     def prompt(self, batch: int) -> npt.NDArray[np.int64]:
         """The decoder's prompt, int64[batch, 1]: the start token, or else bos. Raises InputError for neither."""

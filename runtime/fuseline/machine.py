@@ -1,6 +1,6 @@
-"""What was measured on this machine, kept in the user's cache folder: a small file for each model, machine and version.
+"""What was found out about a model on this machine, kept in the user's cache folder: a small file for each question.
 
-A file that cannot be read or written is no error: what it held is measured again.
+A file that cannot be read or written is no error: what it held is found out again.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import platform
+import stat
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .cores import thread_count
+from .devices import onnxruntime, provider_of, wheels
 from .folder import Folder
-from .session import thread_count
+from .unchanged import files_of
 
-Times = Mapping[str, float]
 _LARGEST = 1 << 20
+# Without O_NONBLOCK opening a pipe would wait for a writer; a link is nothing that `remember` has written.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def cache_folder() -> Path:
@@ -37,58 +40,79 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "fuseline"
 
 
-def recall(folder: Folder, device: str, threads: int | None) -> Times | None:
-    """Milliseconds by graph, as they were remembered for this folder here; None if there are none."""
-    facts = _facts(folder, device, threads)
+def recall(about: str, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was remembered about these facts; None if there is nothing."""
     try:
-        with _file(facts).open("rb") as file:
-            found = json.loads(file.read(_LARGEST))
-        times = found["milliseconds"]
-        right = found["facts"] == facts and all(_is_time(value) for value in times.values())
-        return dict(times) if right else None
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError, RuntimeError):
+        found = json.loads(_content(_file(about, facts)))
+        return dict(found["found"]) if found["facts"] == facts else None
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+    ):  # RuntimeError: there is no home
         return None
 
 
-def remember(folder: Folder, device: str, threads: int | None, times: Times) -> None:
-    """Keep them, whole or not at all."""
-    facts = _facts(folder, device, threads)
-    text = json.dumps({"facts": facts, "milliseconds": dict(times)}, indent=2)
-    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
-        file = _file(facts)
+def remember(about: str, facts: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Keep what was found, whole or not at all."""
+    text = json.dumps({"facts": facts, "found": dict(found)}, indent=2)
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        file = _file(about, facts)
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
         try:
             with open(handle, "w", encoding="utf-8") as stream:
                 stream.write(text)
             os.replace(scratch, file)
-        except OSError:
+        except BaseException:
             os.unlink(scratch)
             raise
 
 
-def _file(facts: Mapping[str, Any]) -> Path:
+def _content(file: Path) -> bytes:
+    """What a regular file holds. Raises OSError for anything else, ValueError for one that is too large."""
+    handle = os.open(file, _READ)
+    with open(handle, "rb", buffering=0) as stream:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            raise ValueError(f"{file} is nothing that fuseline has written")
+        return stream.read(_LARGEST)
+
+
+def _file(about: str, facts: Mapping[str, Any]) -> Path:
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
-    return cache_folder() / "auto" / f"{key}.json"
+    return cache_folder() / about / f"{key}.json"
 
 
-def _facts(folder: Folder, device: str, threads: int | None) -> dict[str, Any]:
-    """Everything that what was measured depends on."""
-    import onnxruntime
-
+def facts_of(folder: Folder, device: str, threads: int | None) -> dict[str, Any]:
+    """Everything that speed and answers depend on."""
     from fuseline.kernels import library_info
 
     library = library_info()
     return {
-        "graphs": {name: sha256 for name, sha256 in sorted(folder.hashes.items()) if name.startswith("onnx/")},
-        "device": device,
+        "graphs": _graphs(folder),
+        "device": provider_of(device),
         "threads": thread_count(threads),
         "cpu": cpu_model(),
+        "system": f"{platform.system()} {platform.release()}",  # which brings the drivers
         "features": list(library.features),
         "kernels": library.isa,
         "fuseline": __version__,
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": onnxruntime().__version__,
+        "packages": wheels(),
     }
+
+
+def _graphs(folder: Folder) -> dict[str, Any]:
+    """The hashes of all graphs; of a folder that has none, what the files in use are by size and date."""
+    hashes = {name: sha256 for name, sha256 in sorted(folder.hashes.items()) if name.startswith("onnx/")}
+    if hashes:
+        return hashes
+    stats = {str(file): file.stat() for file in files_of(folder)}
+    return {name: [found.st_size, found.st_mtime_ns, found.st_ino] for name, found in stats.items()}
 
 
 def cpu_model() -> str:
@@ -100,7 +124,3 @@ def cpu_model() -> str:
     said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     names = [said[key] for key in ("model name", "CPU implementer", "CPU part", "CPU variant") if key in said]
     return " ".join(names) or platform.processor() or platform.machine()
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value) and value > 0

@@ -9,37 +9,37 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .decoder import CachedDecoder, Decoder, Encoded
-from .errors import FolderError, InputError
-from .folder import AUTO, Folder, Signature, mismatches
-from .foreign import ForeignFolder, open_graphs
+from fuseline.kernels import warn_if_portable
+
+from .decoder import Decoder, Encoded, State
+from .device_check import open_checked
+from .errors import InputError, shown
+from .folder import AUTO, Folder, find
+from .foreign import ForeignFolder
 from .generation import Generation, GenerationConfig
 from .images import ImageProcessor
 from .options import written
-from .scores import as_array
+from .running import CancelToken, Limit, RunEnded
+from .scores import Float32, Int64, as_array
 from .scoring import Score, padded_labels, score
-from .search import CancelToken, Search
-from .session import open_session, signature
+from .search import Search
 from .streaming import Event, events
 from .text import text_of_token
 from .tokenizer import open_tokenizer
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-_PIXELS = "pixel_values"
 
 
 class Model:
     """An encoder and a decoder with what goes before and after them. Safe to share between threads.
 
     folder: the Folder it was made of; generation_config: its defaults; image_processor: from photos to pixel_values;
-    tokenizer: a tokenizers.Tokenizer. None of them changes.
+    tokenizer: a tokenizers.Tokenizer; device, threads: as they were asked for. None of them changes, so a copy is the
+    model itself. Pickled, a model is its folder's path, variant, device and threads, and is opened anew; the captioner
+    that ships is that of the installation where it is opened.
     """
 
     def __init__(self, folder: Folder, device: str = "cpu", threads: int | None = None) -> None:
@@ -53,25 +53,46 @@ class Model:
         )
         self._tokens = open_tokenizer(folder.tokenizer_path, folder.decoder.vocab_size)
         self.tokenizer = self._tokens.tokenizer
-        if isinstance(folder, ForeignFolder):
-            self._open_foreign(folder, device, threads)
-        else:
-            self._open(folder, device, threads)
+        self.device, self.threads = device, threads
+        self._graphs = open_checked(folder, device, threads)
+        self._decoder: Decoder = self._graphs.decoder
+        self._closed = False
+        warn_if_portable()
 
-    def _open(self, folder: Folder, device: str, threads: int | None) -> None:
-        """The graphs of a folder that fuseline made."""
-        self._encoder = _session(folder.encoder_path, folder.encoder_signature, device, threads)
-        self._decoder: Decoder = CachedDecoder(
-            _session(folder.decoder_path, folder.decoder_signature, device, threads), folder.decoder
-        )
-        self._pixels = next(tensor for tensor in folder.encoder_signature.inputs if tensor.name == _PIXELS)
-        self._crossing = [tensor.name for tensor in folder.encoder_signature.outputs]
+    @property
+    def variant(self) -> str:
+        """The name of the variant in use."""
+        return self.folder.variant
 
-    def _open_foreign(self, folder: ForeignFolder, device: str, threads: int | None) -> None:
-        """The graphs of a folder of optimum or transformers.js."""
-        graphs = open_graphs(folder, device, threads)
-        self._encoder, self._decoder = graphs.encoder, graphs.decoder
-        self._pixels, self._crossing = graphs.pixels, [graphs.hidden]
+    def close(self) -> None:
+        """Let go of the graphs and their memory. Calls that run end as they would; new ones are refused."""
+        self._closed = True
+        self._graphs.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._closed else ""
+        return f"<Model {shown(self.folder.path)}, variant {shown(self.variant)}, on {shown(self.device)}{closed}>"
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Model:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._refuse_closed()
+        path = None if self.folder.path == find(None) else str(self.folder.path)
+        return _reopened, (type(self), path, self.variant, self.device, self.threads)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise InputError(f"this model was closed; open {self.folder.path} again")
 
     @classmethod
     def from_pretrained(
@@ -84,9 +105,10 @@ class Model:
         """Open a model folder, of fuseline or as optimum and transformers.js write them.
 
         folder: its path, or a name on the hub such as "org/name"; None for the captioner that ships. variant: one of
-        those in the folder; None for its default; "auto" for what is fastest here and good enough, encoder and decoder
-        each for itself (see fuseline.auto).
-        device: "cpu", "cuda" or the name of a provider of onnxruntime. threads: None for one a physical core.
+        those in the folder; None for its default; "auto" for the default too, unless another is good enough and
+        faster here by far (see fuseline.auto).
+        device: "cpu", or a provider of onnxruntime that works in the CPU's memory, such as "openvino"; it is compared
+        with the CPU once. threads: None for one a physical core.
         Raises FolderError, DeviceError, InputError.
         """
         if variant != AUTO:
@@ -112,15 +134,19 @@ class Model:
         pixel_values: float32[B, 3, height, width], or what `encode` made of them, which several calls may share.
         decoder_input_ids: int64[B, T], what the texts begin with; as in transformers the start token goes before it if
         no row begins with it already (Donut's prompts stay as they are: they name a task). fields: those of
-        GenerationConfig, over the model's own; max_time is the deadline. cancel: looked at before every step, a
-        threading.Event or anything else with is_set(). partial: whether a call that is cancelled, or interrupted by
-        Ctrl-C between two steps, returns the best sequences so far.
+        GenerationConfig, over the model's own; max_time is the deadline, of the search and before it of the encoder.
+        cancel: a threading.Event or anything else with is_set(), looked at before every step, and from another thread
+        during one that takes long. A step, or the encoder's run, that is over its time is ended at the graph's next
+        node, and what was there before it is the result. partial: whether a call that is cancelled, or interrupted by
+        Ctrl-C, returns the best sequences so far.
         Raises InputError for an option or an array that cannot be used; without partial, Cancelled, KeyboardInterrupt.
         """
         search = self._search(pixel_values, decoder_input_ids, cancel, partial, fields)
         while search.step():
             pass
-        return search.generation()
+        generation = search.generation()
+        self._graphs.files.check()
+        return generation
 
     def stream(
         self,
@@ -139,7 +165,14 @@ class Model:
         """
         if fields.setdefault("num_return_sequences", 1) != 1:
             raise InputError("a stream follows one sequence a photo, so num_return_sequences must be 1 or left out")
-        return events(self._search(pixel_values, decoder_input_ids, cancel, partial, fields), self._text)
+        search = self._search(pixel_values, decoder_input_ids, cancel, partial, fields)
+        return self._while_unchanged(events(search, self._text))
+
+    def _while_unchanged(self, told: Iterator[Event]) -> Iterator[Event]:
+        for event in told:
+            if event.generation is not None:
+                self._graphs.files.check()
+            yield event
 
     def _search(
         self,
@@ -150,12 +183,13 @@ class Model:
         fields: dict[str, Any],
     ) -> Search:
         """A search for these photos, the encoder done."""
+        self._refuse_closed()
         config = self.generation_config.override(**fields)
         began = perf_counter()
-        encoded = pixel_values if isinstance(pixel_values, Encoded) else self.encode(pixel_values)
+        decoder, encoded = self._encoded(pixel_values, config, cancel)
         encoder_ms = (perf_counter() - began) * 1000
         return Search(
-            self._decoder,
+            decoder,
             encoded,
             self._prompt(decoder_input_ids, encoded.batch, config),
             config,
@@ -165,7 +199,23 @@ class Model:
             text_of=self._text_of_token,
             cancel=cancel,
             partial=partial,
+            variant=self.variant,
         )
+
+    def _encoded(
+        self, pixel_values: npt.ArrayLike | Encoded, config: GenerationConfig, cancel: CancelToken | None
+    ) -> tuple[Decoder, Encoded]:
+        """What the decoder reads of the photos; where the encoder was ended, a decoder that ends at its first step."""
+        if isinstance(pixel_values, Encoded):
+            return self._decoder, pixel_values
+        if config.max_time is None and cancel is None:
+            return self._decoder, self.encode(pixel_values)
+        pixels = self._graphs.encoder.checked(pixel_values)
+        try:
+            with Limit(config.max_time, cancel):
+                return self._decoder, self.encode(pixels)
+        except RunEnded as ended:
+            return _EndedDecoder(ended), Encoded(len(pixels), {})
 
     def score(self, pixel_values: npt.ArrayLike, text: str | Sequence[str]) -> Score:
         """How probable given texts are: the cross-entropy of each token, and of the end token after the last.
@@ -185,19 +235,19 @@ class Model:
             )
         config = self.generation_config
         labels = padded_labels(tokens, next(iter(config.ends), None), self.folder.decoder)
-        return score(self._decoder, encoded, labels, int(config.prompt(1)[0, 0]))
+        found = score(self._decoder, encoded, labels, int(config.prompt(1)[0, 0]))
+        self._graphs.files.check()
+        return found
 
     def encode(self, pixel_values: npt.ArrayLike) -> Encoded:
         """Run the encoder: float32[B, 3, height, width] -> cross-attention K/V of all layers, float32[B, S, E] each.
 
         In a folder of another tool: the encoder's last hidden state, float32[B, S, E] or float16.
         """
-        from onnxruntime import OrtValue
-
-        pixels = self._checked(pixel_values)
-        given = OrtValue.ortvalue_from_numpy(pixels.astype(self._pixels.type, copy=False))
-        outputs = self._encoder.run_with_ort_values(self._crossing, {_PIXELS: given})
-        return Encoded(len(pixels), dict(zip(self._crossing, outputs, strict=True)))
+        self._refuse_closed()
+        pixels = self._graphs.encoder.checked(pixel_values)
+        self._graphs.files.check()
+        return self._graphs.encoder.encode(pixels)
 
     def decode(self, sequences: npt.ArrayLike, skip_special_tokens: bool = True) -> list[str]:
         """The text of every sequence, int64[N, T].
@@ -216,22 +266,6 @@ class Model:
     @cached_property
     def _text_of_token(self) -> Callable[[int], str]:
         return text_of_token(self._tokens)
-
-    def _checked(self, pixel_values: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """pixel_values as the encoder reads them. Raises InputError for another type or shape, NaN or infinity."""
-        pixels = np.asarray(pixel_values)
-        shape = self._pixels.shape
-        right = f"float32[{', '.join(map(str, shape))}]"
-        if pixels.dtype != np.float32:
-            raise InputError(f"pixel_values must be {right}, not {pixels.dtype}")
-        fits = pixels.ndim == 4 and all(
-            isinstance(size, str) or size == found for size, found in zip(shape, pixels.shape, strict=True)
-        )
-        if not fits or 0 in pixels.shape:
-            raise InputError(f"pixel_values must be {right}, not of shape {list(pixels.shape)}")
-        if not np.isfinite(pixels).all():
-            raise InputError("pixel_values hold NaN or infinite values; every value must be finite")
-        return np.ascontiguousarray(pixels)
 
     def _prompt(self, given: npt.ArrayLike | None, batch: int, config: GenerationConfig) -> npt.NDArray[np.int64]:
         """What the decoder starts from, int64[B, T]."""
@@ -257,10 +291,25 @@ def _begins_by_itself(config: Mapping[str, Any]) -> bool:
     return isinstance(encoder, Mapping) and "donut" in str(encoder.get("model_type")).lower()
 
 
-def _session(path: Path, listed: Signature, device: str, threads: int | None) -> InferenceSession:
-    """The graph at path. Raises FolderError with every difference between its tensors and those that were listed."""
-    session = open_session(path, device, threads)
-    problems = mismatches("graph", listed, signature(session))
-    if problems:
-        raise FolderError(f"{path} is not the graph that fuseline.json describes: {'; '.join(problems)}")
-    return session
+def _reopened(kind: type[Model], path: str | None, variant: str, device: str, threads: int | None) -> Model:
+    """What was pickled."""
+    return kind.from_pretrained(path, variant, device, threads)
+
+
+class _EndedDecoder:
+    """Stands for the decoder where the encoder was ended: the texts are their prompts."""
+
+    def __init__(self, ended: RunEnded) -> None:
+        self._ended = ended
+
+    def start(self, encoded: Encoded, num_beams: int, max_length: int, *, attentions: bool = False) -> State:
+        return State.__new__(State)
+
+    def step(self, state: State, tokens: Int64, parents: Int64 | None) -> Float32:
+        raise self._ended
+
+    def attentions(self, state: State) -> Float32:
+        raise self._ended
+
+    def narrow(self, state: State, photos: Int64) -> State:
+        raise self._ended

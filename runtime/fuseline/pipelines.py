@@ -79,6 +79,19 @@ class ImageToText:
         self._fields = dict(fields or {})
         model.generation_config.override(**self._fields)
 
+    def close(self) -> None:
+        """Close the model; see Model.close."""
+        self.model.close()
+
+    def __enter__(self) -> ImageToText:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<pipeline image-to-text of {self.model!r}>"
+
     # A text is a sequence of texts, too; the first signature that fits is meant.
     @overload
     def __call__(self, inputs: Photo, **options: Unpack[_Streaming]) -> Iterator[str]: ...

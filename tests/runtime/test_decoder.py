@@ -6,7 +6,9 @@ again from its first token the order of additions differs: 2e-4 on logits of siz
 
 from __future__ import annotations
 
+import gc
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +21,8 @@ from fuseline.decoder import CachedDecoder, Encoded, State, rows_of
 from fuseline.errors import InputError
 from fuseline.folder import Folder
 from fuseline.foreign.decoder import ForeignDecoder, ForeignState
-from fuseline.session import open_session
+from fuseline.running import Graph
+from fuseline.session import open_graph
 from tests import tiny
 
 CAPACITY = 9
@@ -32,13 +35,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 @pytest.fixture(scope="module")
-def session(folder: Folder) -> onnxruntime.InferenceSession:
-    return open_session(folder.decoder_path, threads=1)
+def graph(folder: Folder) -> Graph:
+    return open_graph(folder.decoder_path, threads=1)
+
+
+@pytest.fixture(scope="module")
+def session(graph: Graph) -> onnxruntime.InferenceSession:
+    return graph.session
 
 
 @pytest.fixture
-def decoder(folder: Folder, session: onnxruntime.InferenceSession) -> CachedDecoder:
-    return CachedDecoder(session, folder.decoder)
+def decoder(folder: Folder, graph: Graph) -> CachedDecoder:
+    return CachedDecoder(graph, folder.decoder)
 
 
 def cross_arrays(folder: Folder, batch: int, seed: int = 0) -> dict[str, Array]:
@@ -166,6 +174,73 @@ def test_the_pool_is_small(decoder: CachedDecoder, folder: Folder) -> None:
     assert len(decoder._idle) <= decoder._IDLE
 
 
+def test_the_pool_has_no_more_bytes_than_it_may(decoder: CachedDecoder, folder: Folder) -> None:
+    cross = encoded(cross_arrays(folder, 1))
+    one = decoder.start(cross, 4, CAPACITY)._buffers.bytes
+    decoder.forget()
+    decoder._IDLE_BYTES = 2 * one + one // 2  # type: ignore[misc]
+    for beams in (4, 3, 4, 3, 4):
+        states = [decoder.start(cross, beams, CAPACITY) for _ in range(3)]
+        del states
+        assert sum(each.bytes for each in decoder._idle) <= decoder._IDLE_BYTES
+    assert decoder._idle
+    decoder._IDLE_BYTES = 1  # type: ignore[misc]
+    decoder.start(cross, 4, CAPACITY)
+    assert not decoder._idle
+
+
+def test_idle_memory_holds_no_photo(decoder: CachedDecoder, folder: Folder) -> None:
+    """Whoever has encoded a photo and dropped it has its memory back, also while the caption's waits for the next."""
+    arrays = cross_arrays(folder, 1)
+    kept = weakref.WeakValueDictionary(enumerate(arrays.values()))
+    cross = Encoded(1, {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()})
+    owner = weakref.ref(cross)
+    walk(decoder, decoder.start(cross, 2, CAPACITY), steps_of(2, 2, 1, 3))
+    assert len(decoder._idle) == 1
+    del cross, arrays
+    gc.collect()
+    assert owner() is None
+    assert not list(kept.values())
+    assert decoder._idle[0]._encoded is None
+
+
+def another_layer(arrays: dict[str, Array]) -> None:
+    arrays["past_key_values.9.encoder.key"] = arrays["past_key_values.0.encoder.key"]
+
+
+def a_layer_less(arrays: dict[str, Array]) -> None:
+    del arrays["past_key_values.0.encoder.key"]
+
+
+def wider(arrays: dict[str, Array]) -> None:
+    arrays.update({name: np.concatenate([array, array], axis=2) for name, array in arrays.items()})
+
+
+def other_positions(arrays: dict[str, Array]) -> None:
+    name = next(iter(arrays))
+    arrays[name] = arrays[name][:, :3]
+
+
+def halves(arrays: dict[str, Array]) -> None:
+    arrays.update({name: array.astype(np.float16) for name, array in arrays.items()})
+
+
+@pytest.mark.parametrize("change", [another_layer, a_layer_less, wider, other_positions, halves, dict.clear])
+def test_what_another_model_has_encoded_is_refused(
+    change: Callable[[dict[str, Array]], None], decoder: CachedDecoder, folder: Folder
+) -> None:
+    arrays = cross_arrays(folder, 1)
+    change(arrays)
+    values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+    with pytest.raises(InputError, match=r"what is encoded is of another model: it holds \d+ keys and values, "):
+        decoder.start(Encoded(1, values), 2, CAPACITY)
+
+
+def test_what_is_encoded_must_be_of_as_many_photos_as_it_says(decoder: CachedDecoder, folder: Folder) -> None:
+    with pytest.raises(InputError, match="of another model"):
+        decoder.start(Encoded(2, encoded(cross_arrays(folder, 1)).values), 2, CAPACITY)
+
+
 def test_the_caches_outlive_the_photos_arrays(decoder: CachedDecoder, folder: Folder) -> None:
     """A state keeps alive what it is bound to: nothing else here does."""
     steps = steps_of(2, 2, 1, 6)
@@ -250,7 +325,7 @@ def test_memory_of_a_step_that_did_not_return_is_not_used_again(
         buffers = weakref.ref(state._buffers)
         if broken:
             with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-                patch.setattr(state._buffers, "_session", Interrupted())
+                patch.setattr(state._buffers, "_graph", Interrupted())
                 decoder.step(state, np.ones((5, 1), np.int64), None)
         else:
             decoder.step(state, np.ones((5, 1), np.int64), None)
@@ -260,9 +335,9 @@ def test_memory_of_a_step_that_did_not_return_is_not_used_again(
 
 
 class Interrupted:
-    """A session that Ctrl-C reaches."""
+    """A graph that Ctrl-C reaches."""
 
-    def run_with_iobinding(self, binding: object) -> None:
+    def run_bound(self, binding: object, size: int) -> None:
         raise KeyboardInterrupt
 
 

@@ -6,7 +6,13 @@ where no two candidates are so close that float rounding could exchange them.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import copy
+import gc
+import pickle
+import shutil
+import weakref
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +21,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from fuseline import Model
+from fuseline import Model, pipeline
 from fuseline.errors import DeviceError, FolderError, InputError
 from tests import tiny
 
@@ -232,3 +238,130 @@ def test_other_numbers_of_threads_are_refused(folders: dict[int, Path], threads:
 def test_an_unknown_variant_is_refused(folders: dict[int, Path]) -> None:
     with pytest.raises(FolderError, match="no variant 'fp16'; it has fp32, int8"):
         Model.from_pretrained(folders[0], variant="fp16")
+
+
+def test_a_closed_model_is_refused_and_says_so(folders: dict[int, Path]) -> None:
+    with Model.from_pretrained(folders[0], threads=1) as model:
+        encoded = model.encode(tiny.photos(1))
+        expected = model.generate(encoded).sequences
+        session = weakref.ref(model._graphs.encoder.graph.session)
+    assert "closed" in repr(model)
+    gc.collect()
+    assert session() is None
+    model.close()  # once more does nothing
+    for call in (
+        lambda: model.generate(tiny.photos(1)),
+        lambda: model.generate(encoded),
+        lambda: model.stream(encoded),
+        lambda: model.encode(tiny.photos(1)),
+        lambda: model.score(tiny.photos(1), "word5"),
+        lambda: pickle.dumps(model),
+    ):
+        with pytest.raises(InputError, match="this model was closed; open .* again"):
+            call()
+    assert model.decode(expected)  # needs no graph
+
+
+def test_a_caption_in_progress_of_a_model_that_is_closed_is_refused(folders: dict[int, Path]) -> None:
+    model = Model.from_pretrained(folders[0], threads=1)
+    events = model.stream(tiny.photos(1))
+    next(events)
+    model.close()
+    with pytest.raises(InputError, match="closed"):
+        list(events)
+
+
+def test_repr_names_folder_variant_and_device(model: Model, folders: dict[int, Path]) -> None:
+    assert repr(model) == f"<Model {folders[0].resolve()}, variant fp32, on cpu>"
+    assert repr(pipeline(model=model)) == f"<pipeline image-to-text of {model!r}>"
+
+
+def test_a_copy_is_the_model(model: Model) -> None:
+    assert copy.copy(model) is model
+    assert copy.deepcopy([model])[0] is model
+    captioner = pipeline(model=model, batch_size=3, max_new_tokens=4)
+    assert copy.deepcopy(captioner).model is model
+
+
+@pytest.mark.parametrize("variant", ["fp32", "int8"])
+def test_a_pickled_model_is_opened_anew(folders: dict[int, Path], variant: str) -> None:
+    model = Model.from_pretrained(folders[0], variant, threads=1)
+    pickled = pickle.dumps(pipeline(model=model, max_new_tokens=4))
+    assert len(pickled) < 1000
+    again = pickle.loads(pickled)
+    assert (again.model.variant, again.model.device, again.model.threads) == (variant, "cpu", 1)
+    assert again.model is not model
+    photo = (tiny.photos(1)[0].transpose(1, 2, 0) * 40 + 120).clip(0, 255).astype(np.uint8)
+    assert again(photo) == pipeline(model=model, max_new_tokens=4)(photo)
+
+
+def test_a_pickled_model_is_checked_again(folders: dict[int, Path], tmp_path: Path) -> None:
+    path = Path(shutil.copytree(folders[0], tmp_path / "copy"))
+    pickled = pickle.dumps(Model.from_pretrained(path, "fp32"))
+    graph = path / "onnx" / "decoder_model_fp32.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1] + b"?")
+    with pytest.raises(FolderError, match="was edited"):
+        pickle.loads(pickled)
+
+
+def test_the_captioner_that_ships_is_pickled_without_its_place() -> None:
+    model = Model.from_pretrained(threads=1)
+    assert str(model.folder.path).encode() not in pickle.dumps(model)
+    assert pickle.loads(pickle.dumps(model)).folder.path == model.folder.path
+
+
+def _caption(model: Model) -> list[list[int]]:
+    return [row.tolist() for row in model.generate(tiny.photos(2)).sequences]
+
+
+def test_a_model_goes_to_processes(folders: dict[int, Path]) -> None:
+    model = Model.from_pretrained(folders[0], "fp32", threads=1)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(_caption, model).result() == _caption(model)
+
+
+def test_what_another_model_has_encoded_is_refused(model: Model) -> None:
+    with pytest.raises(InputError, match="what is encoded is of another model"):
+        Model.from_pretrained().generate(model.encode(tiny.photos(1)))
+
+
+class NoArray:
+    """Has its own idea of arrays."""
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("not today")
+
+
+@pytest.mark.parametrize(
+    "pixel_values",
+    [
+        [[1.0, 2.0], [3.0]],
+        tiny.photos(1).tolist(),
+        np.array([object()]),
+        np.empty((1, 3, 32, 32), object),
+        NoArray(),
+        None,
+        {},
+        b"",
+        tiny.photos(1).astype(">f4"),
+        np.broadcast_to(np.float32(0), (10**6, 3, 32, 31)),
+        np.zeros((1, 3, 32, 32), [("a", "f4")]),
+    ],
+    ids=[
+        "ragged",
+        "list",
+        "objects",
+        "object array",
+        "no array",
+        "None",
+        "dict",
+        "bytes",
+        "big endian",
+        "huge",
+        "fields",
+    ],
+)
+def test_whatever_is_no_photo_is_refused_in_one_sentence(model: Model, pixel_values: Any) -> None:
+    with pytest.raises(InputError, match="^pixel_values must be float32") as caught:
+        model.generate(pixel_values)
+    assert len(str(caught.value)) < 400

@@ -6,6 +6,6 @@ contract, so they have a room of their own.
 """
 
 from .folder import ForeignFolder, open_folder
-from .graphs import open_graphs
+from .graphs import open_foreign
 
-__all__ = ["ForeignFolder", "open_folder", "open_graphs"]
+__all__ = ["ForeignFolder", "open_folder", "open_foreign"]

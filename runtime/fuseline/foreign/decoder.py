@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..decoder import NO_ATTENTIONS, Encoded, State, rows_of
-from ..errors import FolderError, InputError
+from ..decoder import NO_ATTENTIONS, Encoded, State, refuse_broken_off, rows_of
+from ..errors import FolderError, InputError, shown
 from ..folder import DecoderSizes, Tensor, crossing
 from ..scores import Float32, Int64
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession, OrtValue
+    from onnxruntime import OrtValue
+
+    from ..running import Graph
 
 Array = npt.NDArray[np.generic]
 
@@ -29,11 +31,15 @@ Array = npt.NDArray[np.generic]
 class StepGraph:
     """One decoder graph. past and present: the caches, by the names of the past; inputs: the rest."""
 
-    session: InferenceSession
-    path: object
+    graph: Graph
     inputs: Mapping[str, Tensor]
     past: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
+
+    @property
+    def path(self) -> object:
+        """The graph's file."""
+        return self.graph.path
 
 
 class ForeignState(State):
@@ -47,6 +53,7 @@ class ForeignState(State):
         self.rows = len(hidden) * num_beams
         self.capacity = capacity
         self.position = 0
+        self.stepping = False
         self.num_beams = num_beams
         self.tokens = np.empty((self.rows, 0), np.int64)  # int64[R, P + T]
         self.caches: dict[str, OrtValue] = {}  # by name, float[R, H, P, D], of cross-attention float[R, H, S, D]
@@ -74,8 +81,24 @@ class ForeignDecoder:
             raise InputError(f"num_beams and max_length must be at least 1, not {num_beams} and {max_length}")
         if attentions:
             raise InputError(NO_ATTENTIONS)
-        (hidden,) = encoded.values.values()
+        hidden = self._hidden(encoded)
         return ForeignState(hidden.numpy(), num_beams, min(max_length, self._sizes.max_positions))
+
+    def _hidden(self, encoded: Encoded) -> OrtValue:
+        """The encoder's last hidden state. Raises InputError for what another model's encoder gives."""
+        found = {name: tuple(value.shape()) for name, value in encoded.values.items()}
+        reader = self._first.inputs.get("encoder_hidden_states")
+        width = "E" if reader is None else reader.shape[2]
+        good = len(found) == 1 and all(
+            len(shape) == 3 and shape[0] == encoded.batch and (isinstance(width, str) or shape[2] == width)
+            for shape in found.values()
+        )
+        if not good:
+            raise InputError(
+                f"what is encoded is of another model: it holds {shown(found)}, and this one reads the encoder's last "
+                f"hidden state, [{encoded.batch}, S, {width}]"
+            )
+        return next(iter(encoded.values.values()))
 
     def attentions(self, state: State) -> Float32:
         """See Decoder.attentions; start has refused it."""
@@ -93,7 +116,13 @@ class ForeignDecoder:
                 f"this decoder's state has room for {state.capacity} positions and {state.position} are taken, so "
                 f"{length} more do not fit; ask for a larger max_length, of at most {self._sizes.max_positions}"
             )
+        refuse_broken_off(state)
+        state.stepping = True
         logits = self._began(state, tokens) if state.position == 0 else self._continued(state, tokens, parents)
+        if logits.shape != (rows, self._sizes.vocab_size):
+            right = f"[{rows}, {self._sizes.vocab_size}]"
+            raise FolderError(f"{self._first.path} gave logits of shape {list(logits.shape)} for a step, not {right}")
+        state.stepping = False
         state.position += length
         return logits
 
@@ -120,7 +149,7 @@ class ForeignDecoder:
         for name, tensor in self._first.past.items():  # a merged graph reads empty ones and takes no notice
             shape = len(fresh), self._sizes.heads, 0, self._sizes.head_size
             feeds[name] = _value(np.zeros(shape, tensor.type))
-        logits, caches = _run(self._first, feeds, wanted)
+        logits, caches = _run(self._first, feeds, wanted, fresh.size)
         if repeats > 1:
             caches = {name: _value(cache.numpy().repeat(repeats, axis=0)) for name, cache in caches.items()}
         state.caches = caches
@@ -133,13 +162,14 @@ class ForeignDecoder:
         kept = state.tokens[parents] if moved else state.tokens
         state.tokens = np.concatenate([kept, tokens], axis=1)
         if self._later is None:
-            return _run(self._first, _feeds(self._first, _Step(state.tokens, state.hidden, 0)), [])[0]
+            feeds = _feeds(self._first, _Step(state.tokens, state.hidden, 0))
+            return _run(self._first, feeds, [], state.tokens.size)[0]
         own = [name for name in self._later.past if not crossing(name)]
         if moved:
             for name in own:
                 state.caches[name] = _value(state.caches[name].numpy().take(parents, axis=0))
         feeds = _feeds(self._later, _Step(tokens, state.hidden, state.position)) | state.caches
-        logits, caches = _run(self._later, feeds, own)
+        logits, caches = _run(self._later, feeds, own, tokens.size)
         state.caches |= caches
         return logits
 
@@ -184,14 +214,16 @@ def _feeds(graph: StepGraph, step: _Step) -> dict[str, OrtValue]:
     return {name: _value(_MAKERS[name](step).astype(tensor.type, copy=False)) for name, tensor in graph.inputs.items()}
 
 
-def _run(graph: StepGraph, feeds: dict[str, OrtValue], wanted: list[str]) -> tuple[Float32, dict[str, OrtValue]]:
+def _run(
+    graph: StepGraph, feeds: dict[str, OrtValue], wanted: list[str], size: int
+) -> tuple[Float32, dict[str, OrtValue]]:
     """Logits of the last token, float32[R, V], and the wanted caches, by the names of the past."""
     names = ["logits", *(graph.present[name].name for name in wanted)]
-    try:
-        logits, *caches = graph.session.run_with_ort_values(names, feeds)
-    except Exception as error:  # onnxruntime's errors have no common base but this one
-        raise FolderError(f"{graph.path} fails when it runs: {str(error).splitlines()[0][:300]}") from error
-    last = np.ascontiguousarray(logits.numpy()[:, -1], dtype=np.float32)
+    logits, *caches = graph.graph.run(names, feeds, size)
+    found = logits.numpy()
+    if found.ndim != 3 or not found.shape[1]:
+        raise FolderError(f"{graph.path} gave logits of shape {list(found.shape)}, not [R, T, V]")
+    last = np.ascontiguousarray(found[:, -1], dtype=np.float32)
     return last, dict(zip(wanted, caches, strict=True))
 
 

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from ..encoder import PIXELS, Encoder
 from ..errors import FolderError
 from ..folder import DecoderSizes, Tensor, crossing
-from ..session import open_session, signature
+from ..running import Graph
+from ..session import open_graph, signature
 from .decoder import ForeignDecoder, StepGraph
 from .folder import ForeignFolder
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-PIXELS, HIDDEN, STATES, LOGITS = "pixel_values", "last_hidden_state", "encoder_hidden_states", "logits"
+HIDDEN, STATES, LOGITS = "last_hidden_state", "encoder_hidden_states", "logits"
 _FLOATS, _WHOLE = ("float32", "float16"), ("int64", "int32")
 _MASKS = (*_WHOLE, *_FLOATS, "bool")
 # What a decoder may ask for beside its cache: types, and how many dimensions.
@@ -38,39 +35,27 @@ _INPUTS: Mapping[str, tuple[tuple[str, ...], int]] = {
 _CACHE = re.compile(r"(past_key_values|present)\.(\d+)\.(?:(decoder|encoder)\.)?(key|value)")
 
 
-@dataclass(frozen=True)
-class ForeignGraphs:
-    """What a model needs of the folder: the encoder's session, its input's type and shape, its output, the decoder."""
-
-    encoder: InferenceSession
-    pixels: Tensor
-    hidden: str
-    decoder: ForeignDecoder
-
-
-def open_graphs(folder: ForeignFolder, device: str = "cpu", threads: int | None = None) -> ForeignGraphs:
-    """Open the graphs of the variant in use. Raises FolderError, and what open_session does."""
-    graphs, sizes = folder.graphs, folder.decoder
-    sessions = {path: open_session(folder.path / path, device, threads) for path in graphs.graphs}
-    encoder = sessions[graphs.encoder]
-    pixels = _encoder_input(encoder, folder.path / graphs.encoder)
-    steps = {
-        path: _step_graph(session, folder.path / path, sizes)
-        for path, session in sessions.items()
-        if path != graphs.encoder
-    }
-    first = steps[graphs.decoder]
-    later = None if graphs.with_past is None else steps[graphs.with_past]
+def open_foreign(
+    folder: ForeignFolder, device: str = "cpu", threads: int | None = None
+) -> tuple[Encoder, ForeignDecoder, list[Graph]]:
+    """Encoder and decoder of the variant in use, and all their graphs. Raises FolderError, and what open_graph does."""
+    paths, sizes = folder.graphs, folder.decoder
+    graphs = {path: open_graph(folder.path / path, device, threads) for path in paths.graphs}
+    encoder = graphs[paths.encoder]
+    pixels = _encoder_input(encoder)
+    steps = {path: _step_graph(graph, sizes) for path, graph in graphs.items() if path != paths.encoder}
+    first = steps[paths.decoder]
+    later = None if paths.with_past is None else steps[paths.with_past]
     if later is not None:
         _check_pair(first, later)
     elif first.past:
         raise FolderError(f"{first.path} reads a cache from its first step on; decoder_model_merged.onnx may do that")
-    return ForeignGraphs(encoder, pixels, HIDDEN, ForeignDecoder(first, later, sizes))
+    return Encoder(encoder, pixels, [HIDDEN]), ForeignDecoder(first, later, sizes), list(graphs.values())
 
 
-def _encoder_input(session: InferenceSession, path: object) -> Tensor:
+def _encoder_input(graph: Graph) -> Tensor:
     """The photo's tensor. Raises FolderError where the graph is no encoder of photos alone."""
-    found = signature(session)
+    found, path = signature(graph), graph.path
     names = [tensor.name for tensor in found.inputs]
     if names != [PIXELS]:
         raise FolderError(
@@ -87,9 +72,9 @@ def _encoder_input(session: InferenceSession, path: object) -> Tensor:
     return pixels
 
 
-def _step_graph(session: InferenceSession, path: object, sizes: DecoderSizes) -> StepGraph:
+def _step_graph(graph: Graph, sizes: DecoderSizes) -> StepGraph:
     """A decoder graph with every input and output in its place. Raises FolderError with all that is wrong."""
-    found = signature(session)
+    found = signature(graph)
     problems: list[str] = []
     inputs, past, present = {}, {}, {}
     for tensor in found.inputs:
@@ -116,8 +101,8 @@ def _step_graph(session: InferenceSession, path: object, sizes: DecoderSizes) ->
         problems.append(f"its output {LOGITS} is {shown} and must be float32[R, T, {sizes.vocab_size}], or float16")
     problems += _cache_problems(past, sizes) + _cache_problems(present, sizes)
     if problems:
-        raise FolderError(f"{path} is not a decoder that can be run: {'; '.join(problems)}")
-    return StepGraph(session, path, inputs, past, present)
+        raise FolderError(f"{graph.path} is not a decoder that can be run: {'; '.join(problems)}")
+    return StepGraph(graph, inputs, past, present)
 
 
 def _cache_problems(caches: Mapping[str, Tensor], sizes: DecoderSizes) -> list[str]:

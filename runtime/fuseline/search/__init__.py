@@ -7,7 +7,7 @@ of one photo together), `T` tokens of this step, `V` vocabulary, `K` candidates 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,7 @@ from ..errors import Cancelled, InputError
 from ..generation import Generation, GenerationConfig, Timings
 from ..memory import check_memory
 from ..options import written
+from ..running import CancelToken, Limit, RunEnded
 from ..scores import Float32
 from .beam import BeamSearch
 from .endings import Endings
@@ -30,14 +31,6 @@ if TYPE_CHECKING:
     from ..folder import DecoderSizes
 
 __all__ = ["CancelToken", "Prefix", "Search", "search"]
-
-
-class CancelToken(Protocol):
-    """What says that a search is to stop: a threading.Event, or anything else with is_set()."""
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-        ...
 
 
 class _Strategy(Protocol):
@@ -74,11 +67,14 @@ class Search:
         text_of: Callable[[int], str] | None = None,
         cancel: CancelToken | None = None,
         partial: bool = False,
+        variant: str = "",
     ) -> None:
-        """See `search`."""
+        """See `search`. variant: that of the decoder, for the Generation."""
         self._encoder_ms, self._ms = encoder_ms, 0.0
         self._cancel, self._partial, self._stopped = cancel, partial, ""
-        self._config, self._prompt = config, prompt
+        self._config, self._prompt, self._variant = config, prompt, variant
+        limited = config.max_time is not None or cancel is not None
+        self._limit = Limit(config.max_time, cancel) if limited else nullcontext()  # of each step
         self._found: list[Hypothesis] | None = None  # once it is over
         if cancel is not None and not callable(getattr(cancel, "is_set", None)):
             raise InputError(f"cancel must have is_set(), as a threading.Event has, not {written(cancel)}")
@@ -108,8 +104,10 @@ class Search:
         try:
             if self._cancel is not None and self._cancel.is_set():
                 return self._stop("cancelled")
-            with self._timed():
+            with self._timed(), self._limit:
                 return self._strategy.advance()
+        except RunEnded as ended:  # what was there before the step is the result
+            return self._stop(ended.reason)
         except KeyboardInterrupt:
             if not self._partial:
                 raise
@@ -134,6 +132,7 @@ class Search:
             **arrays,
             timings=Timings(self._encoder_ms, steps.milliseconds, self._ms - steps.milliseconds, total, count),
             num_return_sequences=self._config.num_return_sequences,
+            variant=self._variant,
             scores=self._strategy.scores.of(count),
             logits=steps.logits.of(count),
             cross_attentions=_attentions(self._found, attentions) if attentions else None,
@@ -141,7 +140,7 @@ class Search:
 
     def _stop(self, reason: str) -> bool:
         self._stopped = reason
-        if not self._partial:
+        if reason == "cancelled" and not self._partial:
             raise Cancelled("the search was cancelled; with partial=True it returns what it has")
         return False
 
@@ -181,7 +180,11 @@ def _check_memory(
     """Raise InputError for a search that cannot fit into memory. each: rows a photo; longest: as in needed_bytes."""
     photos, start = prompt.shape
     steps = longest - start
-    positions = steps * int(next(iter(encoded.values.values())).shape()[1]) if config.output_attentions else 0
+    positions = (
+        steps * int(next(iter(encoded.values.values())).shape()[1])
+        if config.output_attentions and encoded.values
+        else 0
+    )
     check_memory(
         needed_bytes(
             photos * each, longest, sizes, steps * (config.output_scores + bool(config.output_logits)), positions

@@ -1,0 +1,64 @@
+"""The graphs of a folder's variant, opened on a device that answers as the CPU does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .decoder import CachedDecoder, Decoder
+from .encoder import PIXELS, Encoder
+from .errors import FolderError
+from .folder import Folder, Signature, mismatches
+from .foreign import ForeignFolder, open_foreign
+from .running import Graph
+from .session import open_graph, signature
+from .unchanged import Unchanged, files_of
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """An encoder and its decoder; files: what they are read from; close: lets go of the sessions."""
+
+    encoder: Encoder
+    decoder: Decoder
+    files: Unchanged
+    close: Callable[[], None]
+
+
+def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None) -> Graphs:
+    """Open the variant in use, unchecked as far as the device's answers go: see fuseline.device_check.
+
+    Raises FolderError where a graph is not what the folder says of it, DeviceError, InputError.
+    """
+    files = Unchanged(files_of(folder))
+    if isinstance(folder, ForeignFolder):
+        encoder, foreign, graphs = open_foreign(folder, device, threads)
+        decoder: Decoder = foreign
+    else:
+        graphs = [
+            _checked(open_graph(path, device, threads), listed)
+            for path, listed in (
+                (folder.encoder_path, folder.encoder_signature),
+                (folder.decoder_path, folder.decoder_signature),
+            )
+        ]
+        pixels = next(tensor for tensor in folder.encoder_signature.inputs if tensor.name == PIXELS)
+        encoder = Encoder(graphs[0], pixels, [tensor.name for tensor in folder.encoder_signature.outputs])
+        decoder = CachedDecoder(graphs[1], folder.decoder)
+    files.check()  # what onnxruntime has read is what was there before
+
+    def close() -> None:
+        for graph in graphs:
+            graph.close()
+        if isinstance(decoder, CachedDecoder):
+            decoder.forget()
+
+    return Graphs(encoder, decoder, files, close)
+
+
+def _checked(graph: Graph, listed: Signature) -> Graph:
+    """The graph. Raises FolderError with every difference between its tensors and those that were listed."""
+    problems = mismatches("graph", listed, signature(graph))
+    if problems:
+        raise FolderError(f"{graph.path} is not the graph that fuseline.json describes: {'; '.join(problems)}")
+    return graph
