@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from fuseline import images
+from fuseline import preprocessor_config
+from fuseline.photos import header
 from fuseline.errors import FolderError, InputError
 from fuseline.images import ImageProcessor, load_image
 
@@ -276,7 +277,7 @@ def test_decompression_bombs(
 
 
 def test_the_limit_itself_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 48)
+    monkeypatch.setattr(header, "MAX_PIXELS", 64 * 48)
     assert load_image(encoded("PNG", (64, 48))).size == (64, 48)
     assert "more than the limit of 3,072" in refusal(encoded("PNG", (61, 51)))
 
@@ -304,7 +305,7 @@ BAD_CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("size", {"size": 224.0}),
     ("size", {"size": True}),
     ("size", {"size": 10**30}),
-    ("size", {"size": images.MAX_EDGE + 1}),
+    ("size", {"size": preprocessor_config.MAX_EDGE + 1}),
     ("size", {"size": []}),
     ("size", {"size": [1, 2, 3]}),
     ("size", {"size": {"height": 224}}),
