@@ -195,7 +195,7 @@ def _caption(options: argparse.Namespace) -> int:
 def _pixels(model: Model, photo: str) -> npt.NDArray[np.float32]:
     from .images import load_image
 
-    return model.image_processor([load_image(sys.stdin.buffer if photo == "-" else photo)])
+    return model.image_processor([load_image(sys.stdin.buffer if photo == "-" else photo, note=_complain)])
 
 
 def _show_live(model: Model, photo: str, fields: dict[str, Any], before: str) -> None:

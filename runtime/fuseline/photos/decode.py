@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from PIL import Image
@@ -13,7 +14,7 @@ from fuseline.errors import InputError
 
 from . import jpeg, jpeg2000, others, png, tiff
 from .header import Damaged, Header, check_memory, check_size
-from .orientation import orientation
+from .orientation import TURNS, orientation
 from .signatures import format_of, what_else
 
 # The formats that are opened, by their names in Pillow, with the module that reads each (loaded when a file needs it).
@@ -31,6 +32,7 @@ _READERS: dict[str, tuple[str, Callable[[bytes], Header]]] = {
 }
 
 _HEIF_MEMORY = 16  # bytes a pixel
+_TURNING = 8  # bytes a pixel: a second image, and the time of another
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,23 @@ def decode(data: bytes, name: str) -> Photo:
     header.check(name, len(data))
     image = _opened(found, module, header.data, name)
     _check_again(image, header, name, len(data))
-    load(image, name)
+    with _quiet(found):
+        load(image, name)
     exif, xmp = header.exif, header.xmp
     if found in ("WEBP", "AVIF"):
         exif, xmp = image.info.get("exif"), image.info.get("xmp")
     turn = orientation(exif, xmp)
+    if turn in TURNS:
+        check_memory(image.width, image.height, header.memory + _TURNING, name, len(data))
     return Photo(_sixteen_bits(image, found, data), turn, header.pages)
+
+
+def _quiet(found: str) -> AbstractContextManager[None]:
+    if found != "TIFF":
+        return nullcontext()
+    from . import libtiff  # only for these few: ctypes takes a while to load
+
+    return libtiff.quiet(importlib.import_module("PIL._imaging").__file__ or "")
 
 
 def _opened(found: str, module: str, data: bytes, name: str) -> Image.Image:

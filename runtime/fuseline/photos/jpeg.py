@@ -17,7 +17,7 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 # Encoders write some ten scans, and up to three dozen when they try hard. Every scan goes over all pixels again.
 _MAX_SCANS = 100
-_MAX_SCANNED = 3 * 10**9  # pixels times scans
+_MAX_SCANNED, _SCANNED_A_BYTE = 800_000_000, 2_000  # pixels times scans, some nanosecond each
 
 # A block of 8 x 8 has one bit at least, and four times as many pixels where colours are sampled by twos.
 _PIXELS_A_BYTE = 2048
@@ -64,7 +64,7 @@ def read(data: bytes) -> Header:
     if progressive or (body and body[0] < components):  # libjpeg keeps all coefficients, and goes over every scan
         memory += coefficients
         scans = _scans(data, at + 2 + length)
-        if scans > _MAX_SCANS or scans * width * height > _MAX_SCANNED:
+        if scans > _MAX_SCANS or scans * width * height > _MAX_SCANNED + _SCANNED_A_BYTE * len(data):
             raise Damaged(f"{scans} scans of {width} x {height} pixels are more than any photo has")
     kept.append(data[at:])
     return Header(width, height, memory, b"".join(kept), width * height // _PIXELS_A_BYTE, exif, xmp)

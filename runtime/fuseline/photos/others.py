@@ -8,7 +8,7 @@ import struct
 from .header import Damaged, Header
 
 _BMP_RUNS = {1, 2}  # compressions whose decoder is written in Python: some 0.1 microseconds a pixel
-_BMP_RUNS_MEMORY = 40
+_BMP_RUNS_MEMORY = 64  # bytes a pixel, which stand for its time
 
 
 def gif(data: bytes) -> Header:
