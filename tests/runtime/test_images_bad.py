@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import io
 import json
 import os
@@ -18,9 +17,9 @@ import pytest
 from PIL import Image, ImageFile
 
 from fuseline import preprocessor_config
-from fuseline.photos import header
 from fuseline.errors import FolderError, InputError
 from fuseline.images import ImageProcessor, load_image
+from fuseline.photos import header
 
 
 def encoded(file_format: str, size: tuple[int, int] = (64, 48), **options: Any) -> bytes:
@@ -55,8 +54,8 @@ BAD_FILES = [
     ("signature.bmp", b"BM", "header"),
     ("signature.tif", b"II*\0", "header"),
     ("signature.webp", b"RIFF\x04\0\0\0WEBPVP8 ", "header"),
-    ("page.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not an image"),
-    ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+    ("page.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "a PostScript or EPS document"),
+    ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
     ("cut.jpg", encoded("JPEG")[:2000], "cut off"),
     ("cut.png", encoded("PNG")[:2000], "cut off"),
     ("cut.bmp", encoded("BMP")[:2000], "cut off"),
@@ -108,10 +107,10 @@ def test_a_file_that_may_not_be_read(tmp_path: pathlib.Path, monkeypatch: pytest
     path.chmod(0)
     if os.access(path, os.R_OK):  # the superuser may read everything: refuse in the system's stead
 
-        def refuse(*_: object) -> io.BytesIO:
+        def refuse(*_: object) -> int:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(builtins, "open", refuse)
+        monkeypatch.setattr(os, "open", refuse)
     message = refusal(path)
     monkeypatch.undo()
     assert message == f"{path}: the file cannot be opened (Permission denied); give one that may be read"
