@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -347,7 +348,37 @@ BAD_CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("image_std", {"image_std": [0.5, 0.5, -0.5]}),
     ("image_std", {"image_std": [0.5, 0.5, 1e-60]}),
     ("image_std", {"image_std": {"r": 1, "g": 1, "b": 1}}),
+    ("size", {"size": {"height": 8192, "width": 8192}}),  # 805 MB of pixel values
+    ("crop_size", {"image_processor_type": "CLIPImageProcessor", "crop_size": 5000}),
+    ("size", {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 5000}}),
+    ("size", {"image_processor_type": "DonutImageProcessor", "size": [8000, 8000]}),
+    ("resample", {"resample": 6}),  # of Pillow 13 only
+    ("resample", {"resample": "\x1b[2J\n"}),
+    ("image_processor_type", {"image_processor_type": "\x1b[2J\n" * 99}),
+    ("do_", {"do_\x1b[2J\n" * 99: True}),
 ]
+
+LARGE_CONFIGS: list[tuple[str, dict[str, Any]]] = [
+    ("size", {"size": 10**400}),
+    ("size", {"size": 10**6000}),  # of more digits than Python writes
+    ("size", {"size": [10**6000, 1]}),
+    ("rescale_factor", {"rescale_factor": 10**6000}),
+    ("image_mean", {"image_mean": [0.5] * 10**6}),
+    ("image_mean", {"image_mean": "x" * 10**7}),
+    ("size", {"size": {str(n): n for n in range(10**5)}}),
+    ("resample", {"resample": functools.reduce(lambda inner, _: [inner], range(900), [])}),
+    ("image_processor_type", {"image_processor_type": functools.reduce(lambda inner, _: [inner], range(900), [])}),
+]
+
+
+@pytest.mark.parametrize(("named", "config"), LARGE_CONFIGS, ids=[str(n) for n in range(len(LARGE_CONFIGS))])
+def test_large_values_of_a_configuration_make_short_sentences(named: str, config: dict[str, Any]) -> None:
+    test_bad_configurations(named, config)
+
+
+def test_keys_that_are_not_known_do_no_harm() -> None:
+    config = {"image_processor_type": "ViTImageProcessor", **{f"key{n}": [n] for n in range(10**5)}}
+    assert ImageProcessor.from_config(config, WHERE).size == (224, 224)
 
 
 @pytest.mark.parametrize(("named", "config"), BAD_CONFIGS, ids=[json.dumps(config)[:60] for _, config in BAD_CONFIGS])

@@ -96,14 +96,17 @@ def jpeg2000(**fields: int) -> bytes:
     return bytes(data)
 
 
-PROGRESSIVE = whole_photos()["progressive.jpg"]
+PLAIN = saved(Image.new("RGB", (1600, 1200), "white"), "JPEG", progressive=True)
 LARGE_TIFF = [(256, 4, 1, 13_000), (257, 4, 1, 13_000), (258, 3, 1, 8), (259, 3, 1, 5), (262, 3, 1, 1)]
 
 TRAPS: dict[str, tuple[Callable[[], bytes], str]] = {
     "runs of a BMP": (lambda: runs_bmp(13_000, 13_000, b"\0\2\xff\xff" * 8), "too many for a file of"),
-    "1,000 scans": (lambda: jpeg_of_many_scans(PROGRESSIVE, 1000), "scans of 190 x 140 pixels"),
-    "scans of a large JPEG": (lambda: jpeg_of_many_scans(jpeg_of_size(PROGRESSIVE, 6000, 5000), 60), ""),
-    "a large JPEG of few bytes": (lambda: jpeg_of_size(PROGRESSIVE, 13_000, 13_000), "cannot hold its"),
+    "1,000 scans": (lambda: jpeg_of_many_scans(PLAIN, 1000), "101 scans of 1600 x 1200 pixels"),
+    "scans of a large JPEG": (lambda: jpeg_of_many_scans(jpeg_of_size(PLAIN, 6000, 5000), 60), "scans of 6000 x 5000"),
+    "a large JPEG of few bytes": (
+        lambda: jpeg_of_size(whole_photos()["baseline.jpg"], 13_000, 13_000),
+        "cannot hold its",
+    ),
     "34 bytes of WebP": (lambda: lossless_webp(13_000, 13_000), "too many for a file of"),
     "a TIFF of one strip": (lambda: tiff(*LARGE_TIFF, (273, 4, 1, 8), (278, 4, 1, 13_000)), "cannot hold its"),
     "a TIFF tag of gigabytes": (lambda: tiff(*LARGE_TIFF, (273, 4, 2**30, 8)), "tag 273 lies beyond the end"),
@@ -119,7 +122,10 @@ TRAPS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a large JPEG 2000": (lambda: jpeg2000(width=9000, height=9000, tile_width=9000, tile_height=9000), "too many for"),
     "tiles of a JPEG 2000": (lambda: jpeg2000(width=4000, height=4000, tile_width=9, tile_height=9), "tiles"),
     "layers of a JPEG 2000": (lambda: jpeg2000(layers=65_535), "packets"),
-    "blocks of a JPEG 2000": (lambda: jpeg2000(width=4000, height=4000, across=0, down=0), ""),
+    "blocks of a JPEG 2000": (
+        lambda: jpeg2000(width=2000, height=2000, tile_width=2000, tile_height=2000, across=0, down=0),
+        "blocks of 4 x 4 are",
+    ),
 }
 
 HONEST: dict[str, Callable[[], bytes]] = {
@@ -170,7 +176,7 @@ def test_much_text_does_not_cost_the_photo() -> None:
 
 @pytest.mark.parametrize("name", sorted(DAMAGES))
 def test_damaged_photos_are_read_or_refused_in_one_sentence(name: str) -> None:
-    for seed in range(12):
+    for seed in range(6):
         data = DAMAGES[name](random.Random(seed))
         assert len(data) <= LARGEST
         with warnings.catch_warnings():
@@ -188,7 +194,9 @@ def test_a_seed_gives_the_same_damage_again() -> None:
 
 
 def test_damaged_photos_leave_standard_error_alone(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "photo").write_bytes(whole_photos()["fax.tif"].replace(b"\x26\xa1", b"\x55\x55")[:-2000] + bytes(2000))
-    for seed in range(6):
-        (tmp_path / "photo").write_bytes(DAMAGES["tiff_entries"](random.Random(seed)))
-        measured(tmp_path / "photo")  # which looks at standard error
+    fax = bytearray(whole_photos()["fax.tif"])
+    fax[300:320] = b"\x55" * 20
+    for number, data in enumerate([bytes(fax), DAMAGES["tiff_entries"](random.Random(2))]):
+        path = tmp_path / str(number)
+        path.write_bytes(data)
+        measured(path)  # which looks at standard error
