@@ -10,6 +10,8 @@ from .header import Damaged, Header
 
 _SIZE, _DEFAULTS, _OF_COMPONENT, _TILE_PART, _DATA, _END = 0xFF51, 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
 
+_START = b"\xff\x4f\xff\x51"
+
 # Decoding takes 20 bytes a pixel, and the time that others take for 28.
 _MEMORY = 28
 
@@ -43,8 +45,8 @@ class _Grid(NamedTuple):
 
 def read(data: bytes) -> Header:
     """Raises Damaged."""
-    start = 0 if data.startswith(b"\xff\x4f\xff\x51") else data.find(b"jp2c\xff\x4f\xff\x51") + 4
-    if start == 3 or len(data) < start + 46:
+    start = 0 if data.startswith(_START) else _codestream(data)
+    if not data.startswith(_START, start) or len(data) < start + 46:
         raise Damaged("it is cut off")
     grid = _Grid._make(struct.unpack_from(">IIIIIIIIH", data, start + 8))
     if not 1 <= grid.components <= 4 or grid.width < 1 or grid.height < 1:
@@ -57,6 +59,23 @@ def read(data: bytes) -> Header:
     for style in _styles(data, start):
         _check_style(style, grid, tiles)
     return Header(grid.width, grid.height, _MEMORY, data)
+
+
+def _codestream(data: bytes) -> int:
+    """Where the codestream begins: in the first box of its name, since other boxes may hold what looks like one."""
+    at = 0
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if length == 1 and at + 16 <= len(data):  # a longer number follows
+            (length,) = struct.unpack_from(">Q", data, at + 8)
+            head = 16
+        if kind == b"jp2c":
+            return at + head
+        if length < head:
+            break
+        at += length
+    return len(data)
 
 
 def _styles(data: bytes, start: int) -> Iterator[bytes]:
