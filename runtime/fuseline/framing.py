@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from .errors import InputError
+from .resizing import resize, resize_with_gap
 
 
 @dataclass(frozen=True)
@@ -25,23 +26,20 @@ class Frame:
     surround: bool
     """black around it makes it as large as the frame, the odd pixel right and below"""
 
-    def fit(self, image: Image.Image, max_pixels: int) -> Image.Image:
+    def fit(self, image: Image.Image) -> Image.Image:
         """The page in its frame. Raises InputError for one that is too elongated, or too large for the frame."""
         if self.turn and (self.width - self.height) * (image.width - image.height) < 0:
             image = image.transpose(Image.Transpose.ROTATE_270)
         if self.scale:
-            image = self._scaled(image, max_pixels)
+            image = self._scaled(image)
         if self.shrink:
             image = self._shrunk(image)
         return self._surrounded(image) if self.surround else image
 
-    def _scaled(self, image: Image.Image, max_pixels: int) -> Image.Image:
+    def _scaled(self, image: Image.Image) -> Image.Image:
         edge, (short, long) = min(self.height, self.width), sorted(image.size)
         longest = int(edge * long / short)
-        if edge * longest > max_pixels:
-            found = f"a photo of {image.width} x {image.height} pixels is too elongated"
-            raise InputError(f"{found} for this model, whose shortest edge is {edge}; cut out a part of it")
-        return image.resize((edge, longest) if image.width <= image.height else (longest, edge), self.resample)
+        return resize(image, (edge, longest) if image.width <= image.height else (longest, edge), self.resample)
 
     def _shrunk(self, image: Image.Image) -> Image.Image:
         width, height = min(image.width, self.width), min(image.height, self.height)
@@ -53,7 +51,7 @@ class Frame:
             height = int(image.height * width / image.width)
         if not (width and height):
             raise InputError(f"a photo of {image.width} x {image.height} pixels is too elongated; cut out a part of it")
-        return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        return resize_with_gap(image, (width, height), Image.Resampling.BICUBIC)
 
     def _surrounded(self, image: Image.Image) -> Image.Image:
         if image.width > self.width or image.height > self.height:

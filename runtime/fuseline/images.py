@@ -6,57 +6,32 @@ Nothing here changes a global of Pillow or of `warnings`, so both may be called 
 
 from __future__ import annotations
 
-import importlib
-import io
 import os
-import re
-from collections.abc import Mapping, Sequence
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, TypeAlias, TypeGuard
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
 from .errors import FolderError, InputError, shown
 from .framing import Frame
+from .photos.decode import Photo, decode, load
+from .photos.header import check_size
+from .photos.orientation import ORIENTATION, TURNS, orientation
+from .photos.source import file_bytes, path_bytes
+from .preprocessor_config import ConfigReader
+from .resizing import resize
 
 ImageSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]"
 )
 
-# The most pixels a photo may have, which is where Pillow starts to warn: half a gibibyte at 3 bytes a pixel.
-MAX_PIXELS = 178_956_970
 
-# The formats that are opened, by their names in Pillow, with the module that reads each (loaded when a file needs it).
-# Named one by one because some of Pillow's other readers run programs (EPS) or have no signature to tell them by (TGA).
-_READERS = {
-    "JPEG": "JpegImagePlugin",
-    "PNG": "PngImagePlugin",
-    "WEBP": "WebPImagePlugin",
-    "GIF": "GifImagePlugin",
-    "BMP": "BmpImagePlugin",
-    "TIFF": "TiffImagePlugin",
-    "AVIF": "AvifImagePlugin",
-    "JPEG2000": "Jpeg2KImagePlugin",
-    "PPM": "PpmImagePlugin",
-}
-
-# What to do with the pixels for each value of the EXIF tag Orientation (EXIF 2.32, section 4.6.4 A); 1 is upright.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
-
-
-def load_image(source: ImageSource) -> Image.Image:
+def load_image(source: ImageSource, *, note: Callable[[str], None] | None = None) -> Image.Image:
     """Reads a photo completely and returns it as an upright RGB image of 8 bits a channel.
 
     `source` is a path, an encoded file's bytes, a binary file object (read from its beginning, left open), a PIL image
@@ -67,38 +42,45 @@ def load_image(source: ImageSource) -> Image.Image:
     dropped), except where that one loses the photo: greys of more than 8 bits are scaled, not clipped to white, and
     damaged EXIF data are ignored. A URL or base64 text is refused: nothing is fetched.
 
-    Raises InputError, naming the source, if there is no such file, or it cannot be read, is no image, is damaged, or
-    has more than MAX_PIXELS pixels (decided from the header, before anything is decoded).
+    Of a TIFF file with several pages the first is taken, and `note` is called with one sentence that says so; without
+    `note`, it is a UserWarning that names the caller's line.
+
+    Raises InputError, naming the source, if there is no such file, or it is no regular file, cannot be read, is no
+    image, is damaged, or would take more memory or time than a photo of so many bytes may: MAX_PIXELS at most, and far
+    fewer where the file is small (decided from the header, before anything is decoded).
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _upright_rgb(source, "the PIL image")
+        return _from_pil(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(io.BytesIO(source), "the image bytes")
-    if isinstance(source, (str, os.PathLike)):
-        return _from_path(os.fsdecode(source))
-    if hasattr(source, "read"):
-        return _decode(source, shown(getattr(source, "name", None) or "the file object"))
-    found = type(source).__name__
-    raise InputError(f"a photo cannot be read from {found}; give a path, bytes, a file, a PIL image or an array")
+        data, name = bytes(source), "the image bytes"
+    elif isinstance(source, (str, os.PathLike)):
+        data, name = path_bytes(_path(source))
+    elif hasattr(source, "read"):
+        data, name = file_bytes(source)
+    else:
+        found = type(source).__name__
+        raise InputError(f"a photo cannot be read from {found}; give a path, bytes, a file, a PIL image or an array")
+    photo = decode(data, name)
+    if photo.pages > 1:
+        (note or _warn)(f"{name}: it has {photo.pages} pages, of which only the first is read")
+    return _upright_rgb(photo, name)
 
 
-def _from_path(path: str) -> Image.Image:
-    name = shown(path)
-    if _URL.match(path) and not os.path.exists(path):
-        raise InputError(f"{name}: a URL is not fetched; download the photo and give the path of the file")
+def _path(source: str | os.PathLike[str]) -> str:
     try:
-        file = open(path, "rb")  # noqa: SIM115 - closed below; only a failure to open is answered here
-    except FileNotFoundError:
-        raise InputError(f"{name}: there is no such file; give the path of a photo") from None
-    except IsADirectoryError:
-        raise InputError(f"{name}: this is a folder; give the path of a photo") from None
-    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{name}: the file cannot be opened ({reason}); give one that may be read") from None
-    with file:
-        return _decode(file, name)
+        return os.fsdecode(source)
+    except Exception as error:  # a `__fspath__` is anybody's code
+        raise InputError(f"a {type(source).__name__} is no path; give the path of a photo") from error
+
+
+def _warn(sentence: str) -> None:
+    """A UserWarning at the line outside this package that called it."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("fuseline."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(sentence, UserWarning, stacklevel=level)
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:
@@ -106,74 +88,46 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)) or 0 in array.shape:
         right = "[height, width] or [height, width, 1, 3 or 4], not empty"
         raise InputError(f"an array of shape {list(array.shape)} is no photo; give {right}")
-    if np.issubdtype(array.dtype, np.floating):
+    check_size(array.shape[1], array.shape[0], "the array")
+    if array.dtype.names is None and np.issubdtype(array.dtype, np.floating):
         if not (array.min() >= 0 and array.max() <= 1):  # said this way round, NaN is refused too
             raise InputError(f"an array of {array.dtype} must hold values from 0 to 1, without NaN; or give uint8")
         array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
     if array.dtype != np.uint8:
-        raise InputError(f"an array of {array.dtype} is no photo; give uint8 (0 to 255) or float (0 to 1)")
+        right = "give uint8 (0 to 255) or float (0 to 1)"
+        raise InputError(f"an array of {shown(array.dtype)} is no photo; {right}")
     grey = array.ndim == 3 and array.shape[2] == 1
-    return _rgb(Image.fromarray(array[:, :, 0] if grey else array), "the array")
+    plain = np.ascontiguousarray(np.asarray(array[:, :, 0] if grey else array))
+    return _rgb(Image.fromarray(plain), "the array")
 
 
-def _decode(file: IO[bytes], name: str) -> Image.Image:
-    """The first image of an encoded file, as upright RGB."""
+def _from_pil(image: Image.Image) -> Image.Image:
+    name = "the PIL image"
+    check_size(*image.size, name)
+    load(image, name)
+    return _upright_rgb(Photo(image, _orientation(image)), name)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Of an image of the caller's, who may have changed the tag; damaged EXIF data must not cost the photo."""
     try:
-        if not (hasattr(file, "seekable") and file.seekable()):
-            file = io.BytesIO(file.read())
-        image = _open(file)
-    except Exception as error:  # readers raise nearly every built-in error on damaged headers
-        raise InputError(f"{name}: the image's header cannot be read ({error}); give a photo that is whole") from error
-    if image is not None:
-        return _upright_rgb(image, name)
-    if file.seek(0, os.SEEK_END) == 0:
-        raise InputError(f"{name}: the file is empty; give a photo")
-    raise InputError(f"{name}: this is not an image that can be read; give one of {', '.join(_READERS)}")
-
-
-def _open(file: IO[bytes]) -> Image.Image | None:
-    """Reads the header with the reader whose signature the file begins with; None if there is none.
-
-    `Image.open` is not asked: whether it warns of a large image, or refuses it, hangs on globals of the process.
-    """
-    file.seek(0)
-    start = file.read(16)
-    if not isinstance(start, bytes):
-        raise TypeError("the file is open as text, not as bytes")
-    if len(start) < 2:  # some signatures are looked at byte by byte
-        return None
-    for format_name, module in _READERS.items():
-        try:
-            importlib.import_module(f"PIL.{module}")
-        except ImportError:  # AVIF came with Pillow 11.3
-            continue
-        read, accepts = Image.OPEN[format_name]
-        if accepts is not None and accepts(start) is True:
-            file.seek(0)
-            return read(file, "")
-    return None
-
-
-def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        found = f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}"
-        raise InputError(f"{name}: {found}; make the photo smaller")
-    if width < 1 or height < 1:
-        raise InputError(f"{name}: {width} x {height} pixels are no photo; at least 1 x 1 is needed")
-    try:
-        image.load()
-    except Exception as error:  # as with headers, and OSError for a file that ends too early
-        raise InputError(f"{name}: the image is damaged or cut off ({error}); give a photo that is whole") from error
-    turn = _TURNS.get(_orientation(image))
-    return _rgb(image if turn is None else image.transpose(turn), name)
-
-
-def _orientation(image: Image.Image) -> Any:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # the pixels are whole: damaged EXIF data must not cost the photo
+        exif, xmp = image.info.get("exif"), image.info.get("xmp")
+        changed = getattr(image, "_exif", None)
+        if isinstance(exif, bytes) and not (changed and ORIENTATION in changed):
+            return orientation(exif, xmp if isinstance(xmp, bytes) else None)
+        found = image.getexif().get(ORIENTATION, 1)
+        return found if isinstance(found, int) else 1
+    except Exception:
         return 1
+
+
+def _upright_rgb(photo: Photo, name: str) -> Image.Image:
+    turn = TURNS.get(photo.orientation)
+    try:
+        return _rgb(photo.image if turn is None else photo.image.transpose(turn), name)
+    except MemoryError as error:
+        found = f"there is too little memory for its {photo.image.width} x {photo.image.height} pixels"
+        raise InputError(f"{name}: {found}; make the photo smaller") from error
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
@@ -188,8 +142,10 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         del image.info["transparency"]
     try:
         return image.convert("RGB")
+    except MemoryError:
+        raise
     except Exception as error:
-        raise InputError(f"{name}: mode {image.mode} cannot be turned into RGB ({error}); convert it first") from error
+        raise InputError(f"{name}: mode {shown(image.mode)} cannot be turned into RGB; convert it first") from error
 
 
 def _high_byte(grey: NDArray[Any]) -> Image.Image:
@@ -218,40 +174,6 @@ def _deep_grey(image: Image.Image, name: str) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """What an image processor of transformers does where the configuration is silent; all have one order of steps."""
-
-    size: int | tuple[int, int]  # a square's edge, or the shortest edge; or height and width
-    resample: Image.Resampling
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    shortest_edge: bool = False  # an int `size` is the shortest edge, and {"shortest_edge": ...} is known
-    crop: int | None = None  # None: this processor has no `do_center_crop`
-    switches: tuple[str, ...] = ()  # what else may be switched
-
-
-_HALF = (0.5, 0.5, 0.5)
-_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-_FRAMING = ("do_thumbnail", "do_align_long_axis", "do_pad")
-
-_KINDS = {
-    "ViTImageProcessor": _Kind(224, Image.Resampling.BILINEAR, _HALF, _HALF),
-    "DeiTImageProcessor": _Kind(256, Image.Resampling.BICUBIC, _HALF, _HALF, crop=224),
-    "BeitImageProcessor": _Kind(256, Image.Resampling.BICUBIC, _HALF, _HALF, crop=224),
-    "BlipImageProcessor": _Kind(384, Image.Resampling.BICUBIC, _CLIP_MEAN, _CLIP_STD),
-    "CLIPImageProcessor": _Kind(224, Image.Resampling.BICUBIC, _CLIP_MEAN, _CLIP_STD, shortest_edge=True, crop=224),
-    "DonutImageProcessor": _Kind((2560, 1920), Image.Resampling.BILINEAR, _HALF, _HALF, switches=_FRAMING),
-}
-
-# Without effect here: images are RGB already, and label maps are not captioned.
-_HARMLESS_SWITCHES = ("do_convert_rgb", "do_reduce_labels")
-
-MAX_EDGE = 8192  # of a size in a configuration; the largest of published encoders is 2,560
-
-
-@dataclass(frozen=True)
 class ImageProcessor:
     """The slow (Pillow and numpy) image processors of transformers 4: resize, centre crop, rescale, normalise.
 
@@ -273,7 +195,7 @@ class ImageProcessor:
         `...FeatureExtractor` as the processor that replaced it. Raises FolderError for a processor, a switch or a value
         that is not known.
         """
-        reader = _ConfigReader(config, where)
+        reader = ConfigReader(config, where)
         kind = reader.kind()
         crops = reader.switch("do_center_crop", kind.crop is not None)
         resizes = reader.switch("do_resize", True) and not kind.switches
@@ -329,14 +251,10 @@ class ImageProcessor:
         if image.mode != "RGB":
             raise InputError(f"an image processor takes RGB images, not mode {image.mode}; use load_image")
         if self.frame is not None:
-            return self.frame.fit(image, MAX_PIXELS)
+            return self.frame.fit(image)
         if self.size is not None:
-            image = image.resize(self._target(image), self.resample)
-        if self.crop is not None:
-            height, width = self.crop
-            left, top = (image.width - width) // 2, (image.height - height) // 2
-            image = image.crop((left, top, left + width, top + height))
-        return image
+            image = resize(image, self._target(image), self.resample)
+        return image if self.crop is None else _cropped(image, *self.crop)
 
     def _target(self, image: Image.Image) -> tuple[int, int]:
         """The (width, height) to resize to."""
@@ -345,116 +263,11 @@ class ImageProcessor:
         assert self.size is not None
         short, long = sorted(image.size)
         longest = int(self.size * long / short)
-        if self.size * longest > MAX_PIXELS:
-            found = f"a photo of {image.width} x {image.height} pixels is too elongated"
-            raise InputError(f"{found} for this model, whose shortest edge is {self.size}; cut out a part of it")
         return (self.size, longest) if image.width <= image.height else (longest, self.size)
 
 
-@dataclass(frozen=True)
-class _ConfigReader:
-    """Takes checked values out of a `preprocessor_config.json`; absent or null, it is the processor's default."""
-
-    config: Mapping[str, object]
-    where: str
-
-    def kind(self) -> _Kind:
-        name = self.config.get("image_processor_type") or self.config.get("feature_extractor_type")
-        slow = str(name).removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
-        if slow not in _KINDS:
-            raise self._wrong("image_processor_type", name, f"one of {', '.join(_KINDS)}")
-        kind = _KINDS[slow]
-        known = ["do_resize", "do_rescale", "do_normalize", *_HARMLESS_SWITCHES, *kind.switches]
-        if kind.crop is not None:
-            known.append("do_center_crop")
-        for key, value in self.config.items():
-            if value and key not in known and (key.startswith("do_") or key == "use_square_size"):
-                raise FolderError(f"{self.where}: {key} is not known of {slow}; known are {', '.join(known)}")
-        return kind
-
-    def switch(self, key: str, default: bool) -> bool:
-        value = self.config.get(key, default)
-        if value is not None and not isinstance(value, bool):
-            raise self._wrong(key, value, "true or false")
-        return bool(value)  # null is off, as in transformers
-
-    def frame(self, kind: _Kind) -> Frame:
-        size = self.config.get("size")
-        pair = size if isinstance(size, list) and len(size) == 2 else None
-        if pair is not None:  # of the feature extractor before it: width, then height
-            height, width = self._edges("size", pair[::-1])
-        else:
-            height, width = self.rectangle("size", kind.size)
-        return Frame(
-            height=height,
-            width=width,
-            resample=self.resample(kind.resample),
-            turn=self.switch("do_align_long_axis", False),
-            scale=self.switch("do_resize", True),
-            shrink=self.switch("do_thumbnail", True),
-            surround=self.switch("do_pad", True),
-        )
-
-    def size(self, key: str, default: int | tuple[int, int], shortest_edge: bool) -> tuple[int, int] | int:
-        value = self._get(key, default)
-        if not shortest_edge:
-            return self.rectangle(key, default)
-        if isinstance(value, Mapping) and set(value) == {"shortest_edge"}:
-            value = value["shortest_edge"]
-        return value if _is_edge(value) else self.rectangle(key, default)
-
-    def rectangle(self, key: str, default: int | tuple[int, int]) -> tuple[int, int]:
-        value = self._get(key, default)
-        edges = (value, value)
-        if isinstance(value, Mapping) and set(value) == {"height", "width"}:
-            edges = (value["height"], value["width"])
-        elif isinstance(value, (list, tuple)) and len(value) == 2:
-            edges = (value[0], value[1])
-        return self._edges(key, edges)
-
-    def _edges(self, key: str, edges: Sequence[Any]) -> tuple[int, int]:
-        if not (_is_edge(edges[0]) and _is_edge(edges[1])):
-            right = f'{{"height": ..., "width": ...}} or one number, each from 1 to {MAX_EDGE}'
-            raise self._wrong(key, self.config.get(key), right)
-        return edges[0], edges[1]
-
-    def resample(self, default: Image.Resampling) -> Image.Resampling:
-        value = self._get("resample", default)
-        if isinstance(value, bool) or value not in list(Image.Resampling):
-            filters = ", ".join(f"{number.value} ({number.name})" for number in sorted(Image.Resampling))
-            raise self._wrong("resample", value, f"one of {filters}")
-        return Image.Resampling(value)
-
-    def factor(self) -> float:
-        value = self._get("rescale_factor", 1 / 255)
-        if not _is_number(value) or value <= 0:
-            raise self._wrong("rescale_factor", value, "a number above 0")
-        return float(value)
-
-    def mean_std(self, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        means, stds = self._channels("image_mean", mean), self._channels("image_std", std)
-        if min(stds) <= 0:
-            raise self._wrong("image_std", self.config["image_std"], "above 0 everywhere")
-        return means, stds
-
-    def _channels(self, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
-        value = self._get(key, default)
-        numbers = value if isinstance(value, (list, tuple)) else [value] * 3
-        if len(numbers) != 3 or not all(_is_number(number) for number in numbers):
-            raise self._wrong(key, value, "one number, or 3 for R, G and B")
-        return tuple(float(number) for number in numbers)
-
-    def _get(self, key: str, default: object) -> Any:
-        value = self.config.get(key)
-        return default if value is None else value
-
-    def _wrong(self, key: str, value: object, right: str) -> FolderError:
-        return FolderError(f"{self.where}: {key} is {shown(repr(value))}; it must be {right}")
-
-
-def _is_edge(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_EDGE
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300  # no NaN, no infinity
+def _cropped(image: Image.Image, height: int, width: int) -> Image.Image:
+    """`image.crop` is not asked: whether it warns hangs on a global of Pillow."""
+    cropped = Image.new("RGB", (width, height))
+    cropped.paste(image, ((width - image.width + 1) // 2, (height - image.height + 1) // 2))
+    return cropped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import functools
 import io
 import json
 import os
@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from fuseline import images
+from fuseline import preprocessor_config
 from fuseline.errors import FolderError, InputError
 from fuseline.images import ImageProcessor, load_image
+from fuseline.photos import header
 
 
 def encoded(file_format: str, size: tuple[int, int] = (64, 48), **options: Any) -> bytes:
@@ -54,8 +55,8 @@ BAD_FILES = [
     ("signature.bmp", b"BM", "header"),
     ("signature.tif", b"II*\0", "header"),
     ("signature.webp", b"RIFF\x04\0\0\0WEBPVP8 ", "header"),
-    ("page.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not an image"),
-    ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+    ("page.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "a PostScript or EPS document"),
+    ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
     ("cut.jpg", encoded("JPEG")[:2000], "cut off"),
     ("cut.png", encoded("PNG")[:2000], "cut off"),
     ("cut.bmp", encoded("BMP")[:2000], "cut off"),
@@ -107,10 +108,10 @@ def test_a_file_that_may_not_be_read(tmp_path: pathlib.Path, monkeypatch: pytest
     path.chmod(0)
     if os.access(path, os.R_OK):  # the superuser may read everything: refuse in the system's stead
 
-        def refuse(*_: object) -> io.BytesIO:
+        def refuse(*_: object) -> int:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(builtins, "open", refuse)
+        monkeypatch.setattr(os, "open", refuse)
     message = refusal(path)
     monkeypatch.undo()
     assert message == f"{path}: the file cannot be opened (Permission denied); give one that may be read"
@@ -276,7 +277,7 @@ def test_decompression_bombs(
 
 
 def test_the_limit_itself_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 48)
+    monkeypatch.setattr(header, "MAX_PIXELS", 64 * 48)
     assert load_image(encoded("PNG", (64, 48))).size == (64, 48)
     assert "more than the limit of 3,072" in refusal(encoded("PNG", (61, 51)))
 
@@ -304,7 +305,7 @@ BAD_CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("size", {"size": 224.0}),
     ("size", {"size": True}),
     ("size", {"size": 10**30}),
-    ("size", {"size": images.MAX_EDGE + 1}),
+    ("size", {"size": preprocessor_config.MAX_EDGE + 1}),
     ("size", {"size": []}),
     ("size", {"size": [1, 2, 3]}),
     ("size", {"size": {"height": 224}}),
@@ -347,7 +348,37 @@ BAD_CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("image_std", {"image_std": [0.5, 0.5, -0.5]}),
     ("image_std", {"image_std": [0.5, 0.5, 1e-60]}),
     ("image_std", {"image_std": {"r": 1, "g": 1, "b": 1}}),
+    ("size", {"size": {"height": 8192, "width": 8192}}),  # 805 MB of pixel values
+    ("crop_size", {"image_processor_type": "CLIPImageProcessor", "crop_size": 5000}),
+    ("size", {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 5000}}),
+    ("size", {"image_processor_type": "DonutImageProcessor", "size": [8000, 8000]}),
+    ("resample", {"resample": 6}),  # of Pillow 13 only
+    ("resample", {"resample": "\x1b[2J\n"}),
+    ("image_processor_type", {"image_processor_type": "\x1b[2J\n" * 99}),
+    ("do_", {"do_\x1b[2J\n" * 99: True}),
 ]
+
+LARGE_CONFIGS: list[tuple[str, dict[str, Any]]] = [
+    ("size", {"size": 10**400}),
+    ("size", {"size": 10**6000}),  # of more digits than Python writes
+    ("size", {"size": [10**6000, 1]}),
+    ("rescale_factor", {"rescale_factor": 10**6000}),
+    ("image_mean", {"image_mean": [0.5] * 10**6}),
+    ("image_mean", {"image_mean": "x" * 10**7}),
+    ("size", {"size": {str(n): n for n in range(10**5)}}),
+    ("resample", {"resample": functools.reduce(lambda inner, _: [inner], range(900), [])}),
+    ("image_processor_type", {"image_processor_type": functools.reduce(lambda inner, _: [inner], range(900), [])}),
+]
+
+
+@pytest.mark.parametrize(("named", "config"), LARGE_CONFIGS, ids=[str(n) for n in range(len(LARGE_CONFIGS))])
+def test_large_values_of_a_configuration_make_short_sentences(named: str, config: dict[str, Any]) -> None:
+    test_bad_configurations(named, config)
+
+
+def test_keys_that_are_not_known_do_no_harm() -> None:
+    config = {"image_processor_type": "ViTImageProcessor", **{f"key{n}": [n] for n in range(10**5)}}
+    assert ImageProcessor.from_config(config, WHERE).size == (224, 224)
 
 
 @pytest.mark.parametrize(("named", "config"), BAD_CONFIGS, ids=[json.dumps(config)[:60] for _, config in BAD_CONFIGS])

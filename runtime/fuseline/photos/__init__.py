@@ -1,0 +1,1 @@
+"""Photo files: their bytes, what their headers say, and what decoding them will cost, before anything is decoded."""
