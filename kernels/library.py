@@ -19,10 +19,10 @@ import numpy as np
 
 from fuseline.errors import InputError
 from fuseline.packaged import on_disk
+from fuseline.warning import Notice
 
 from . import definitions
 from .definitions import Float16, Float32, Int64
-from .notice import Notice
 
 ABI = 7  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
 FILE = "libfuseline_kernels.so"

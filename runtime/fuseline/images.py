@@ -7,9 +7,7 @@ Nothing here changes a global of Pillow or of `warnings`, so both may be called 
 from __future__ import annotations
 
 import os
-import sys
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeAlias
 
@@ -25,13 +23,14 @@ from .photos.orientation import ORIENTATION, TURNS, orientation
 from .photos.source import file_bytes, path_bytes
 from .preprocessor_config import ConfigReader
 from .resizing import resize
+from .warning import warn
 
 ImageSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]"
 )
 
 
-def load_image(source: ImageSource, *, note: Callable[[str], None] | None = None) -> Image.Image:
+def load_image(source: ImageSource) -> Image.Image:
     """Reads a photo completely and returns it as an upright RGB image of 8 bits a channel.
 
     `source` is a path, an encoded file's bytes, a binary file object (read from its beginning, left open), a PIL image
@@ -42,8 +41,7 @@ def load_image(source: ImageSource, *, note: Callable[[str], None] | None = None
     dropped), except where that one loses the photo: greys of more than 8 bits are scaled, not clipped to white, and
     damaged EXIF data are ignored. A URL or base64 text is refused: nothing is fetched.
 
-    Of a TIFF file with several pages the first is taken, and `note` is called with one sentence that says so; without
-    `note`, it is a UserWarning that names the caller's line.
+    Of a TIFF file with several pages the first is taken, and a UserWarning at the caller's line says so.
 
     Raises InputError, naming the source, if there is no such file, or it is no regular file, cannot be read, is no
     image, is damaged, or would take more memory or time than a photo of so many bytes may: MAX_PIXELS at most, and far
@@ -64,7 +62,7 @@ def load_image(source: ImageSource, *, note: Callable[[str], None] | None = None
         raise InputError(f"a photo cannot be read from {found}; give a path, bytes, a file, a PIL image or an array")
     photo = decode(data, name)
     if photo.pages > 1:
-        (note or _warn)(f"{name}: it has {photo.pages} pages, of which only the first is read")
+        warn(f"{name}: it has {photo.pages} pages, of which only the first is read")
     return _upright_rgb(photo, name)
 
 
@@ -73,14 +71,6 @@ def _path(source: str | os.PathLike[str]) -> str:
         return os.fsdecode(source)
     except Exception as error:  # a `__fspath__` is anybody's code
         raise InputError(f"a {type(source).__name__} is no path; give the path of a photo") from error
-
-
-def _warn(sentence: str) -> None:
-    """A UserWarning at the line outside this package that called it."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("fuseline."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(sentence, UserWarning, stacklevel=level)
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:

@@ -4,19 +4,49 @@ from __future__ import annotations
 
 import sys
 import warnings
+from threading import Lock
+from types import FrameType
 
 _PACKAGE = __package__  # its parts, fuseline.export and the rest, begin with it and a point
 
 
-def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn on behalf of the first function outside the package, by the callers of this one."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__")):
-        frame = frame.f_back
+def warn(message: str, category: type[Warning] = UserWarning, stacklevel: int = 1) -> None:
+    """Warn on behalf of code outside the package.
+
+    stacklevel: 1 blames the nearest line outside, by the callers of this function, 2 whoever called that, and so on.
+    """
+    frame = _outside(sys._getframe(1), stacklevel)
     registry = frame.f_globals.setdefault("__warningregistry__", {})
     module = frame.f_globals.get("__name__") or "<unknown>"
     warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, str(module), registry)
 
 
-def _is_ours(module: object) -> bool:
+class Notice:
+    """A RuntimeWarning that comes once, whoever is first."""
+
+    def __init__(self, sentence: str) -> None:
+        self._sentence = sentence
+        self._said = False
+        self._lock = Lock()
+
+    def warn(self, stacklevel: int = 1) -> None:
+        """Say it, unless it was said. stacklevel: as for `warn`."""
+        if self._said:
+            return
+        with self._lock:
+            first, self._said = not self._said, True
+        if first:
+            warn(self._sentence, RuntimeWarning, stacklevel)
+
+
+def _outside(frame: FrameType, count: int) -> FrameType:
+    """The count-th frame outside the package, from `frame` on; the outermost of all if there are not so many."""
+    while frame.f_back is not None and (_is_ours(frame) or count > 1):
+        count -= not _is_ours(frame)
+        frame = frame.f_back
+    return frame
+
+
+def _is_ours(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__")
     return isinstance(module, str) and (module == _PACKAGE or module.startswith(f"{_PACKAGE}."))
