@@ -49,7 +49,7 @@ class Choice:
 
     def applied(self, folder: Folder) -> Folder:
         """The folder with these graphs in use."""
-        return folder.using(self.encoder, self.decoder)
+        return folder.using(self.decoder)
 
     def sentence(self, folder: Folder) -> str:
         """Both parts with what they were compared with, then what was left out."""
@@ -113,6 +113,8 @@ def loss(folder: Folder, name: str) -> tuple[float, str] | None:
 def _too_bad(folder: Folder, name: str) -> str | None:
     """Why a variant is not to be chosen by itself; None for one that may be."""
     limit = MAX_LOSS if folder.max_loss is None else folder.max_loss
+    if not folder.has(name):
+        return "its files are not here"
     if name == EXACT:
         return None
     found = loss(folder, name)

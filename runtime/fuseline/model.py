@@ -52,6 +52,7 @@ class Model:
             self._open_foreign(folder, device, threads)
         else:
             self._open(folder, device, threads)
+        folder.check_unchanged()
 
     def _open(self, folder: Folder, device: str, threads: int | None) -> None:
         """The graphs of a folder that fuseline made."""
