@@ -304,15 +304,19 @@ def _location(name: bytes) -> str:
     try:
         location = name.decode("utf-8")
     except UnicodeDecodeError:
-        raise Malformed(f"names the file {shown(name)}, which is not UTF-8") from None
+        raise Malformed(f"names the file {_readable(name)}, which is not UTF-8") from None
     if _MEMORY in location or "*" in location:
         raise Malformed(f"names the file {shown(location)!r}, which onnxruntime takes for an address in its memory")
     return location
 
 
+def _readable(text: bytes) -> str:
+    return shown(text.decode("utf-8", "backslashreplace"))
+
+
 def _number(text: bytes) -> int:
     if not text.isdigit() or len(text) > 18:
-        raise Malformed(f"has {shown(text)} for the place of a tensor in another file, which is not a whole number")
+        raise Malformed(f"has {_readable(text)} for the place of a tensor in another file, which is no whole number")
     return int(text)
 
 

@@ -12,7 +12,7 @@ from math import prod
 from .errors import shown
 
 QUERY = "cross_attention_query.{}"  # a layer's cross-attention query, an output of the decoder graph
-_MOST_SAID = 8  # differences in one message
+_MOST_SAID = 12  # differences in one message
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from mmap import mmap
 
 Buffer = bytes | mmap
 Span = tuple[int, int]  # where a field's content begins and ends
-Fields = dict[
-    int, list[Span]
-]  # by their numbers, in their order; a number has one of these marks in the place of the end:
-VARINT, FIXED = -1, -2  # and before it its value, or where it begins
+# By their numbers, in their order. A number has one of the marks in the place of its end, and before it its value, or
+# where it begins.
+Fields = dict[int, list[Span]]
+VARINT, FIXED = -1, -2
 
 _MOST_FIELDS = 2_000_000  # two seconds of reading; a decoder of 24 layers has 100,000
 _GROUPS = (3, 4)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import onnx
 import pytest
 
 from fuseline.errors import FolderError
@@ -105,12 +106,18 @@ def test_a_fuseline_folder_is_downloaded_once_and_then_kept(hub: Hub, tiny_path:
     assert json.loads(offline.stdout)["model"] == json.loads(online.stdout)["model"]
 
 
+def made_by(producer: str) -> bytes:
+    """The smallest graph that is one; its producer keeps each apart from the others."""
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "graph", [], [])
+    return bytes(onnx.helper.make_model(graph, producer_name=producer).SerializeToString())
+
+
 def test_of_another_tools_repository_only_the_default_variant_is_downloaded(tmp_path: Path) -> None:
     folder = tmp_path / "served"
     names = [f"onnx/{part}{end}.onnx" for part in ("encoder_model", "decoder_model_merged") for end in ("", "_q4")]
     for name in (*names, "onnx/encoder_model.onnx_data", "onnx/decoder_model.onnx", "model.safetensors", "README.md"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(name.encode())
+        (folder / name).write_bytes(made_by(name))
     for name in ("config.json", "preprocessor_config.json", "tokenizer.json"):
         text = {"vocab_size": 9, "n_layer": 1, "n_head": 1, "n_embd": 8, "name": name}  # equal files are loaded once
         (folder / name).write_text(json.dumps(text))
