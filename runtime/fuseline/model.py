@@ -56,9 +56,9 @@ class Model:
 
     def _open(self, folder: Folder, device: str, threads: int | None) -> None:
         """The graphs of a folder that fuseline made."""
-        self._encoder = _session(folder.encoder_path, folder.encoder_signature, device, threads)
+        self._encoder = _session(folder, folder.encoder_path, folder.encoder_signature, device, threads)
         self._decoder: Decoder = CachedDecoder(
-            _session(folder.decoder_path, folder.decoder_signature, device, threads), folder.decoder
+            _session(folder, folder.decoder_path, folder.decoder_signature, device, threads), folder.decoder
         )
         self._pixels = next(tensor for tensor in folder.encoder_signature.inputs if tensor.name == _PIXELS)
         self._crossing = [tensor.name for tensor in folder.encoder_signature.outputs]
@@ -246,9 +246,9 @@ def _begins_by_itself(config: Mapping[str, Any]) -> bool:
     return isinstance(encoder, Mapping) and "donut" in str(encoder.get("model_type")).lower()
 
 
-def _session(path: Path, listed: Signature, device: str, threads: int | None) -> InferenceSession:
+def _session(folder: Folder, path: Path, listed: Signature, device: str, threads: int | None) -> InferenceSession:
     """The graph at path. Raises FolderError with every difference between its tensors and those that were listed."""
-    session = open_session(path, device, threads)
+    session = open_session(path, device, threads, folder.facts_of(path).folded)
     problems = mismatches("graph", listed, signature(session))
     if problems:
         raise FolderError(f"{path} is not the graph that fuseline.json describes: {'; '.join(problems)}")

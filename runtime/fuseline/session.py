@@ -18,9 +18,12 @@ _TYPES = {"float": "float32", "double": "float64"}  # the rest onnxruntime names
 _MOST_THREADS = 1024
 
 
-def open_session(path: Path, device: str = "cpu", threads: int | None = None) -> InferenceSession:
+def open_session(
+    path: Path, device: str = "cpu", threads: int | None = None, folded: int | None = None
+) -> InferenceSession:
     """The graph at path, ready to run on the device with that many threads (None: one for each physical core).
 
+    folded: the most bytes of a constant that onnxruntime may compute while it loads the graph (GraphFacts.folded).
     Raises DeviceError if the device is not to be had, InputError for a wrong number of threads, FolderError if
     onnxruntime refuses the file.
     """
@@ -36,6 +39,8 @@ def open_session(path: Path, device: str = "cpu", threads: int | None = None) ->
     # Spinning makes a run of many small nodes faster, and would burn every core for 25 ms after each run; this keeps
     # the first and stops the second.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if folded is not None:
+        options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(folded))
     _register_kernels(options, providers)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers)

@@ -25,10 +25,11 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """The files of org/name, served as the hub serves them. asked: the files that were downloaded."""
+    """The files of org/name, served as the hub serves them. asked: what was downloaded; agents: who asked."""
 
     def __init__(self, folder: Path) -> None:
         self.asked: list[str] = []
+        self.agents: list[str] = []
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -42,6 +43,7 @@ class Hub:
                 self.answer(with_body=True)
 
             def answer(self, with_body: bool) -> None:
+                hub.agents.append(self.headers["User-Agent"])
                 path, files = self.path.partition("?")[0], f"/org/name/resolve/{SHA}/"
                 if path.startswith("/api/models/org/name"):
                     names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
@@ -99,11 +101,51 @@ def test_a_fuseline_folder_is_downloaded_once_and_then_kept(hub: Hub, tiny_path:
     assert online.returncode == 0, online.stderr
     assert sorted(json.loads(online.stdout)["model"]["variants"]) == ["fp32", "int8"]
     assert "onnx/unlisted.bin" not in hub.asked
+    assert not [name for name in hub.asked if "int8" in name]  # that is another variant
     count = len(hub.asked)
     assert opened("org/name", tmp_path, hub.endpoint).returncode == 0
     assert len(hub.asked) == count
     offline = opened("org/name", tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert json.loads(offline.stdout)["model"] == json.loads(online.stdout)["model"]
+
+
+def test_of_a_fuseline_folder_another_variant_is_downloaded_when_it_is_asked_for(hub: Hub, tmp_path: Path) -> None:
+    ask = (
+        "import sys; from fuseline.folder import Folder; print(Folder.open('org/name', sys.argv[1]).decoder_path.name)"
+    )
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1"}
+    for variant, other in (("int8", "fp32"), ("fp32", "int8")):
+        hub.asked.clear()
+        command = [sys.executable, "-c", ask, variant]
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+        assert found.stdout.strip() == f"decoder_model_{variant}.onnx", found.stderr
+        assert [name for name in hub.asked if name.startswith("onnx/")]
+        assert not [name for name in hub.asked if other in name]
+
+
+def test_the_hub_is_told_nothing_but_the_name(hub: Hub, tmp_path: Path) -> None:
+    """huggingface_hub would tell which versions of torch and others are installed."""
+    assert opened("org/name", tmp_path, hub.endpoint).returncode == 0
+    assert hub.agents
+    for agent in hub.agents:
+        assert not any(word in agent for word in ("torch", "tensorflow", "onnxruntime", "session_id")), agent
+
+
+def test_a_path_that_is_mistyped_is_not_asked_for_on_the_hub(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    found = opened("models/typo", tmp_path, hub.endpoint)
+    assert found.returncode == 2
+    assert "there is no model folder models/typo; models is there, so the name is a path here" in found.stderr
+    assert hub.agents == []
+    (tmp_path / "org").mkdir()
+    (tmp_path / "org/name").symlink_to("nowhere")
+    assert "there is no model folder org/name" in opened("org/name", tmp_path, hub.endpoint).stderr
+    assert hub.agents == []
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FolderError, match="there is no model folder other/name$"):
+        find(Path("other/name"))  # a path is never a name
 
 
 def made_by(producer: str) -> bytes:
@@ -151,6 +193,8 @@ def test_without_huggingface_hub_the_sentence_says_so(monkeypatch: pytest.Monkey
         find("org/name")
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "/a/b", "../b", "a/..", "./b", "name", "a b/c"])
+@pytest.mark.parametrize(
+    "name", ["a/b/c", "/a/b", "../b", "a/..", "./b", "name", "a b/c", "ä/b", "a/b\n", "-a/b", "a" * 99 + "/b", "a/"]
+)
 def test_a_path_is_no_name_on_the_hub(name: str) -> None:
     assert not is_hub_id(name)

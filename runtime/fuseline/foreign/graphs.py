@@ -51,7 +51,9 @@ class ForeignGraphs:
 def open_graphs(folder: ForeignFolder, device: str = "cpu", threads: int | None = None) -> ForeignGraphs:
     """Open the graphs of the variant in use. Raises FolderError, and what open_session does."""
     graphs, sizes = folder.graphs, folder.decoder
-    sessions = {path: open_session(folder.path / path, device, threads) for path in graphs.graphs}
+    sessions = {
+        path: open_session(folder.path / path, device, threads, folder.facts[path].folded) for path in graphs.graphs
+    }
     encoder = sessions[graphs.encoder]
     pixels = _encoder_input(encoder, folder.path / graphs.encoder)
     steps = {
