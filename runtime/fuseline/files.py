@@ -24,7 +24,7 @@ LARGEST_JSON = 4 << 20
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody writes to would be waited for
 _BINARY = getattr(os, "O_BINARY", 0)
 _INT64 = 1 << 63
-_READ_WHOLE = 32 << 20  # bytes of a file up to which it is read rather than mapped
+_READ_WHOLE = 1 << 20  # bytes of a file up to which it is read; mapping a larger one spares a copy
 
 
 @dataclass(frozen=True)

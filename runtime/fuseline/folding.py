@@ -9,8 +9,8 @@ codes are to be unfolded, and they may be large.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 # What all results together may take beyond a multiple of the weights.
 _BUDGET, _TIMES_WEIGHTS = 1 << 29, 16
@@ -34,8 +34,7 @@ _ELEMENTWISE = frozenset((
 # fmt: on
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A node; standard: of ONNX's own domain; constant: the shape of the tensor or the list in its attributes."""
 
     name: str
@@ -45,8 +44,7 @@ class Node:
     constant: tuple[int, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Constant:
+class _Constant(NamedTuple):
     """What is known of a constant: how many numbers at most, and its shape where that is known. unsure: neither is."""
 
     size: int

@@ -15,7 +15,7 @@ from mmap import mmap
 
 from .errors import FolderError, shown
 from .folding import Node, most_folded
-from .wire import Malformed, Span, Wire, of
+from .wire import VARINT, Malformed, Span, Wire, of
 
 # protobuf itself stops at 2 GiB; weights of larger models lie beside the graph.
 LARGEST_GRAPH = (2 << 30) - 1
@@ -153,6 +153,7 @@ class _Model:
         self.inside = self.nested = 0
         self.sparse = False
         self._wire = wire
+        self._operators: dict[tuple[bytes, bytes], Operator] = {}
 
     def scopes(self) -> Iterator[tuple[Sequence[Node], Mapping[bytes, tuple[int, ...]]]]:
         """Nodes and initializers of the graph and of every function."""
@@ -256,7 +257,9 @@ class _Model:
         dims = tuple(self._wire.varints(fields, 1))
         if len(dims) > MOST_DIMENSIONS or min(dims, default=0) < 0:
             raise Malformed("has a tensor of a negative size, or of too many dimensions")
-        kind = fields[2][-1][0] if 2 in fields else 0
+        kind, mark = fields[2][-1] if 2 in fields else (0, VARINT)
+        if mark != VARINT:
+            raise Malformed("has a tensor whose type is no number")
         entries = of(fields, 13)
         if entries:
             self._external(entries, prod(dims), kind)
@@ -290,10 +293,13 @@ class _Model:
             self.external += [External(name, offset, size) for offset in offsets]
 
     def _operator(self, domains: Sequence[Span], names: Sequence[Span]) -> Operator:
-        domain, name = (
-            self._wire.text(each[-1]).decode("utf-8", "backslashreplace") if each else "" for each in (domains, names)
-        )
-        return ("" if domain == "ai.onnx" else domain), name
+        """Of several texts in one field a parser takes the last. The same few come again and again."""
+        text = self._wire.text
+        key = text(domains[-1]) if domains else b"", text(names[-1]) if names else b""
+        if key not in self._operators:
+            domain, name = (each.decode("utf-8", "backslashreplace") for each in key)
+            self._operators[key] = ("" if domain == "ai.onnx" else domain), name
+        return self._operators[key]
 
     def _texts(self, entry: Span, number: int) -> list[bytes]:
         return [self._wire.text(span) for span in of(self._wire.fields([entry]), number)]

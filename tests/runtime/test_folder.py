@@ -523,6 +523,13 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
         Folder.open(tmp_path / "file")
 
 
+@pytest.mark.parametrize("path", ["", "a\0b", "x" * 10_000, "\ud800", "\udcff/x", "~", "a\nb", "\x1b[31m"])
+def test_odd_paths_are_refused_in_a_sentence(path: str) -> None:
+    with pytest.raises(FolderError) as caught:
+        Folder.open(path)
+    assert str(caught.value).isprintable()
+
+
 def test_a_folder_without_a_model_is_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "encoder_model.onnx").write_bytes(b"")
     with pytest.raises(FolderError, match=r"has no fuseline\.json, and no encoder_model\.onnx with .* fuseline export"):
