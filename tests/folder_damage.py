@@ -18,6 +18,7 @@ from typing import Any
 from tests import graph_damage
 
 _CONFIGS = ("config.json", "generation_config.json", "preprocessor_config.json")
+_LARGEST = 1 << 24  # bytes of a file that is read here
 # What a value may be replaced by; those that json cannot write are put in as text.
 _VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 10**9, 10**12, 2**63, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf"), "", "x",
@@ -70,7 +71,7 @@ def _replace(random: Random, content: Any) -> str:
 def _bytes(random: Random, folder: Path) -> str:
     """A JSON file with other bytes."""
     path = _json(random, folder)
-    if not path.is_file():
+    if not path.is_file() or path.stat().st_size > _LARGEST:
         return "nothing"
     content = path.read_bytes()
     names, values = zip(
@@ -170,7 +171,7 @@ def _json(random: Random, folder: Path) -> Path:
 
 def _loaded(path: Path) -> Any:
     try:
-        content = json.loads(path.read_bytes()) if path.is_file() and path.stat().st_size < 1 << 24 else None
+        content = json.loads(path.read_bytes()) if path.is_file() and path.stat().st_size <= _LARGEST else None
     except (ValueError, RecursionError, OSError):
         return None
     return content if isinstance(content, dict | list) else None

@@ -177,7 +177,7 @@ def mutate(random: Random, folder: Path) -> str:
     done, content = damaged(random, path.read_bytes())
     path.write_bytes(content)
     listed = folder / "fuseline.json"
-    if listed.exists():
+    if listed.is_file():
         about = json.loads(listed.read_bytes())
         name = path.relative_to(folder).as_posix()
         about["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -310,6 +310,12 @@ def test_few_calls_that_are_many_nodes_are_refused() -> None:
     )
 
 
+def test_operators_that_are_many_nodes_to_onnxruntime_count_as_many() -> None:
+    node = helper.make_node("GroupNormalization", ["x", "x", "x"], ["y"], num_groups=1)
+    assert facts(graph(*[node] * 100)).nodes == 4000
+    assert "has 40000 nodes" in refused(graph(*[node] * 1000))
+
+
 def test_no_file_is_missed_in_damaged_bytes() -> None:
     """Whatever protobuf makes of them: a file that is named then is found here, or the graph is refused."""
     chance, taken = random.Random(0), 0
