@@ -56,7 +56,7 @@ def all_variants(source: Path, out: Path, photos: Sequence[Path], progress: Prog
     else:
         _write_floats(opened, out)
     opened = Folder.open(out)
-    model = Model(opened.using("fp32", "fp32"))
+    model = Model(opened.using("fp32"))
     alone = FloatGraphs(opened, model, "fp32", [], progress)
     seen = FloatGraphs(opened, model, "fp32", photos, progress)
     made: dict[str, Graphs] = {"fp16": alone.variant("fp16").graphs, "int8": alone.variant("int8").graphs}

@@ -106,7 +106,7 @@ def add_variants(
     Raises ExportError if a graph has other inputs or outputs than those of the folder's variants, FolderError if the
     folder is not one or is damaged.
     """
-    opened = Folder.open(folder)
+    opened = Folder.open(folder, whole=True)
     default = default_variant or opened.default_variant
     _check_variants(variants, default, others=opened.variants)
     folder = opened.path

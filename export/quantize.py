@@ -96,7 +96,7 @@ def quantize(
     Raises ExportError for a variant that loses too much (the others are written) and for what cannot be quantized,
     FolderError for the folder, InputError for photos and data. The folder is complete or as it was.
     """
-    opened = Folder.open(Path(folder))
+    opened = Folder.open(Path(folder), whole=True)
     source = _source(opened, variants, max_loss, half)
     if static and calibrate is None:
         raise InputError("static convolutions need photos to calibrate with; name a folder of them")

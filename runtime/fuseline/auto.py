@@ -116,6 +116,8 @@ def loss(folder: Folder, name: str) -> tuple[float, str] | None:
 def _too_bad(folder: Folder, name: str) -> str | None:
     """Why a variant is not to be chosen by itself; None for one that may be."""
     limit = MAX_LOSS if folder.max_loss is None else folder.max_loss
+    if not folder.has(name):
+        return "its files are not here"
     if name == EXACT:
         return None
     found = loss(folder, name)

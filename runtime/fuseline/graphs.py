@@ -12,7 +12,7 @@ from .folder import Folder, Signature, mismatches
 from .foreign import ForeignFolder, open_foreign
 from .running import Graph
 from .session import open_graph, signature
-from .unchanged import Unchanged, files_of
+from .unchanged import Unchanged
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None)
 
     Raises FolderError where a graph is not what the folder says of it, DeviceError, InputError.
     """
-    files = Unchanged(files_of(folder))
+    files = Unchanged(folder.files_in_use)
     if isinstance(folder, ForeignFolder):
         encoder, foreign, graphs = open_foreign(folder, device, threads)
         decoder: Decoder = foreign
     else:
         graphs = [
-            _checked(open_graph(path, device, threads), listed)
+            _checked(open_graph(path, device, threads, folder.facts_of(path).folded), listed)
             for path, listed in (
                 (folder.encoder_path, folder.encoder_signature),
                 (folder.decoder_path, folder.decoder_signature),
@@ -45,11 +45,13 @@ def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None)
         pixels = next(tensor for tensor in folder.encoder_signature.inputs if tensor.name == PIXELS)
         encoder = Encoder(graphs[0], pixels, [tensor.name for tensor in folder.encoder_signature.outputs])
         decoder = CachedDecoder(graphs[1], folder.decoder)
-    files.check()  # what onnxruntime has read is what was there before
+    files.guard()
+    files.check()  # what onnxruntime has read is what was checked
 
     def close() -> None:
         for graph in graphs:
             graph.close()
+        files.release()
         if isinstance(decoder, CachedDecoder):
             decoder.forget()
 

@@ -21,7 +21,6 @@ from . import __version__
 from .cores import thread_count
 from .devices import onnxruntime, provider_of, wheels
 from .folder import Folder
-from .unchanged import files_of
 
 _LARGEST = 1 << 20
 # Without O_NONBLOCK opening a pipe would wait for a writer; a link is nothing that `remember` has written.
@@ -111,8 +110,7 @@ def _graphs(folder: Folder) -> dict[str, Any]:
     hashes = {name: sha256 for name, sha256 in sorted(folder.hashes.items()) if name.startswith("onnx/")}
     if hashes:
         return hashes
-    stats = {str(file): file.stat() for file in files_of(folder)}
-    return {name: [found.st_size, found.st_mtime_ns, found.st_ino] for name, found in stats.items()}
+    return {str(file): [stamp.size, stamp.modified, stamp.inode] for file, stamp in folder.files_in_use.items()}
 
 
 def cpu_model() -> str:

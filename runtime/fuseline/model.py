@@ -31,6 +31,7 @@ from .search import Search
 from .streaming import Event, events
 from .text import text_of_token
 from .tokenizer import open_tokenizer
+from .unchanged import Unchanged
 
 
 class Model:
@@ -57,6 +58,7 @@ class Model:
         self._graphs = open_checked(folder, device, threads)
         self._decoder: Decoder = self._graphs.decoder
         self._closed = False
+        Unchanged({folder.path / name: stamp for name, stamp in folder.stamps.items()}).check()
         warn_if_portable()
 
     @property

@@ -18,30 +18,31 @@ if TYPE_CHECKING:
 _TYPES = {"float": "float32", "double": "float64"}  # the rest onnxruntime names as numpy does
 
 
-def open_graph(path: Path, device: str = "cpu", threads: int | None = None) -> Graph:
+def open_graph(path: Path, device: str = "cpu", threads: int | None = None, folded: int | None = None) -> Graph:
     """The graph at path, ready to run on the device with that many threads (None: one for each physical core).
 
+    folded: the most bytes of a constant that onnxruntime may compute while it loads the graph (GraphFacts.folded).
     Raises DeviceError if the device is not to be had, InputError for a wrong number of threads, FolderError if
     onnxruntime refuses the file.
     """
     provider, count = provider_of(device), thread_count(threads)
     if provider == CPU:
-        return Graph(path, _session(path, [CPU], count))
+        return Graph(path, _session(path, [CPU], count, folded))
     error: Exception | None = None
     session: InferenceSession | None = None
     with standard_error() as said:
         try:
-            session = _session(path, [provider, CPU], count)
+            session = _session(path, [provider, CPU], count, folded)
         except Exception as raised:
             error = raised
     if session is None or session.get_providers()[0] != provider:
-        _session(path, [CPU], count)  # the file may be what is wrong: then this says so
+        _session(path, [CPU], count, folded)  # the file may be what is wrong: then this says so
         raise not_started(provider, error and (error.__context__ or error), said)
     check_memory(session, provider)
     return Graph(path, session)
 
 
-def _session(path: Path, providers: list[str], threads: int) -> InferenceSession:
+def _session(path: Path, providers: list[str], threads: int, folded: int | None) -> InferenceSession:
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -52,6 +53,8 @@ def _session(path: Path, providers: list[str], threads: int) -> InferenceSession
     # Spinning makes a run of many small nodes faster, and would burn every core for 25 ms after each run; this keeps
     # the first and stops the second.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if folded is not None:
+        options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(folded))
     try:
         _register_kernels(options, providers)
         # With the fallback a provider that fails is replaced by the CPU, and standard output is told.

@@ -3,54 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
-from .errors import FolderError
-from .files import external_locations
-from .folder import Folder
+from fuseline.kernels import Guard, guard_files
 
-_NO_WEIGHTS = {"config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json"}
+from .errors import FolderError
+from .files import Stamp, stamp_of
 
 
 class Unchanged:
-    """What some files were when this was made; `check` sees whether they still are."""
+    """Files that are what they were when they were checked; `check` sees whether they still are."""
 
-    def __init__(self, files: Iterable[Path]) -> None:
-        """Raises FolderError for a file that is not there."""
-        self._files = {os.fspath(file): _identity(os.fspath(file)) for file in files}
-        self.check()  # refuses what is missing already
+    def __init__(self, files: Mapping[Path, Stamp]) -> None:
+        """files: each with the stamp of what was checked."""
+        self._files = {os.fspath(file): stamp for file, stamp in files.items()}
+        self._guard: Guard | None = None
+
+    def guard(self) -> None:
+        """From now on a file that is cut short while it is read does not end the process, but fails the next check.
+
+        To be called once the files are mapped, so when the sessions are made.
+        """
+        self._guard = guard_files([Path(file) for file in self._files])
+
+    def release(self) -> None:
+        """The files are read no more."""
+        if self._guard is not None:
+            self._guard.release()
 
     def check(self) -> None:
         """A call of the system for each file. Raises FolderError where one was written, replaced or removed."""
         for file, was in self._files.items():
-            if was is None or _identity(file) != was:
+            if _stamp(file) != was:
                 raise FolderError(f"{file} was changed while it is open; open the model again")
+        if self._guard is not None and self._guard.broken:
+            raise FolderError(f"a file of {Path(next(iter(self._files))).parent} was cut short while it was read")
 
 
-def files_of(folder: Folder) -> list[Path]:
-    """The graphs of the variant in use, and the files with their weights. Raises FolderError."""
-    graphs = [folder.path / name for name in dict.fromkeys(folder.variants[folder.variant].graphs)]
-    if not _may_have_weights_beside(folder):
-        return graphs
-    files: list[Path] = []
-    for graph in graphs:
-        try:
-            files += [graph, *(graph.parent / location for location in sorted(external_locations(graph)))]
-        except OSError as error:
-            raise FolderError(f"{graph} cannot be read: {error.strerror}") from error
-    return files
-
-
-def _may_have_weights_beside(folder: Folder) -> bool:
-    """False where the folder's description lists no file that could hold them, so that no graph is read through."""
-    graphs = {name for variant in folder.variants.values() for name in variant.graphs}
-    return not folder.hashes or not folder.sizes.keys() <= graphs | _NO_WEIGHTS
-
-
-def _identity(file: str) -> tuple[int, int, int, int] | None:
+def _stamp(file: str) -> Stamp | None:
     try:
-        found = os.stat(file)
+        return stamp_of(file)
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -22,7 +23,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from fuseline import Model
 from fuseline.errors import FolderError, InputError
 from fuseline.folder import Folder
-from tests import foreign, tiny
+from tests import foreign, graph_damage, tiny
 
 Made = Callable[[str], tuple[Any, Path]]
 PIXELS = tiny.photos(20)
@@ -171,6 +172,38 @@ def wrong_encoder(folder: Path) -> None:
     onnx.save(graph, path)
 
 
+def pipe(folder: Path) -> None:
+    (folder / "encoder_model.onnx").unlink()
+    os.mkfifo(folder / "encoder_model.onnx")
+
+
+def loop(folder: Path) -> None:
+    path = folder / "encoder_model.onnx"
+    graph = onnx.load(path)
+    graph.graph.node.append(
+        onnx.helper.make_node("Loop", ["", ""], ["z"], body=onnx.helper.make_graph([], "b", [], []))
+    )
+    onnx.save(graph, path)
+
+
+def weights_at(location: str) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        path = folder / "encoder_model.onnx"
+        graph = onnx.load(path)
+        graph.graph.initializer.append(graph_damage.outside(location))
+        onnx.save(graph, path)
+
+    return damage
+
+
+def no_decoder(value: object) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"decoder": value}))
+
+    return damage
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no graphs": (lambda f: (f / "encoder_model.onnx").unlink(), "no encoder_model.onnx with decoder_model_merged"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer.json; transformers' AutoTokenizer"),
@@ -183,7 +216,27 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no number": (lambda f: change_config(f, vocab_size="x"), "'vocab_size' is wrong; it must be a whole number"),
     "another input": (another_input, "what its input head_mask should be given is not known"),
     "wrong encoder": (wrong_encoder, "reads pixel_values, attention_mask, and an encoder of photos reads pixel_values"),
-    "truncated": (lambda f: (f / "encoder_model.onnx").write_bytes(b"\x08"), "onnxruntime cannot load"),
+    "truncated": (
+        lambda f: (f / "encoder_model.onnx").write_bytes(b"\x08"),
+        "is not a graph that can be opened: it ends",
+    ),
+    "a pipe": (pipe, "encoder_model.onnx is not a regular file"),
+    "a loop": (loop, "has the operator Loop, which repeats a graph"),
+    "weights up": (weights_at("../w"), "'../w', which is not a path inside the folder"),
+    "weights in memory": (weights_at("*/_ORT_MEM_ADDR_/*"), "an address in its memory"),
+    "weights missing": (weights_at("nowhere"), "nowhere is missing"),
+    "endless layers": (
+        lambda f: change_config(f, n_layer=10**9),
+        "'n_layer' is wrong; it must be a whole number of at",
+    ),
+    "endless words": (lambda f: change_config(f, vocab_size=10**12), "'vocab_size' is wrong"),
+    "endless heads": (lambda f: change_config(f, n_head=10**400), "'n_head' is wrong"),
+    "no object": (no_decoder(3), "config.json: 'decoder' is wrong; it must be an object"),
+    "a list": (lambda f: (f / "config.json").write_text("[]"), "config.json must hold a JSON object"),
+    "a broken description": (
+        lambda f: (f / "fuseline.json").symlink_to("x"),
+        "fuseline.json is a link to a file that is",
+    ),
 }
 
 

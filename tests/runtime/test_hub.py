@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import onnx
 import pytest
 
 from fuseline.errors import FolderError
@@ -24,10 +25,11 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """The files of org/name, served as the hub serves them. asked: the files that were downloaded."""
+    """The files of org/name, served as the hub serves them. asked: what was downloaded; agents: who asked."""
 
     def __init__(self, folder: Path) -> None:
         self.asked: list[str] = []
+        self.agents: list[str] = []
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -41,6 +43,7 @@ class Hub:
                 self.answer(with_body=True)
 
             def answer(self, with_body: bool) -> None:
+                hub.agents.append(self.headers["User-Agent"])
                 path, files = self.path.partition("?")[0], f"/org/name/resolve/{SHA}/"
                 if path.startswith("/api/models/org/name"):
                     names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
@@ -98,6 +101,7 @@ def test_a_fuseline_folder_is_downloaded_once_and_then_kept(hub: Hub, tiny_path:
     assert online.returncode == 0, online.stderr
     assert sorted(json.loads(online.stdout)["model"]["variants"]) == ["fp32", "int8"]
     assert "onnx/unlisted.bin" not in hub.asked
+    assert not [name for name in hub.asked if "int8" in name]  # that is another variant
     count = len(hub.asked)
     assert opened("org/name", tmp_path, hub.endpoint).returncode == 0
     assert len(hub.asked) == count
@@ -105,12 +109,57 @@ def test_a_fuseline_folder_is_downloaded_once_and_then_kept(hub: Hub, tiny_path:
     assert json.loads(offline.stdout)["model"] == json.loads(online.stdout)["model"]
 
 
+def test_of_a_fuseline_folder_another_variant_is_downloaded_when_it_is_asked_for(hub: Hub, tmp_path: Path) -> None:
+    ask = (
+        "import sys; from fuseline.folder import Folder; print(Folder.open('org/name', sys.argv[1]).decoder_path.name)"
+    )
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1"}
+    for variant, other in (("int8", "fp32"), ("fp32", "int8")):
+        hub.asked.clear()
+        command = [sys.executable, "-c", ask, variant]
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+        assert found.stdout.strip() == f"decoder_model_{variant}.onnx", found.stderr
+        assert [name for name in hub.asked if name.startswith("onnx/")]
+        assert not [name for name in hub.asked if other in name]
+
+
+def test_the_hub_is_told_nothing_but_the_name(hub: Hub, tmp_path: Path) -> None:
+    """huggingface_hub would tell which versions of torch and others are installed."""
+    assert opened("org/name", tmp_path, hub.endpoint).returncode == 0
+    assert hub.agents
+    for agent in hub.agents:
+        assert not any(word in agent for word in ("torch", "tensorflow", "onnxruntime", "session_id")), agent
+
+
+def test_a_path_that_is_mistyped_is_not_asked_for_on_the_hub(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    found = opened("models/typo", tmp_path, hub.endpoint)
+    assert found.returncode == 2
+    assert "there is no model folder models/typo; models is there, so the name is a path here" in found.stderr
+    assert hub.agents == []
+    (tmp_path / "org").mkdir()
+    (tmp_path / "org/name").symlink_to("nowhere")
+    assert "there is no model folder org/name" in opened("org/name", tmp_path, hub.endpoint).stderr
+    assert hub.agents == []
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FolderError, match="there is no model folder other/name$"):
+        find(Path("other/name"))  # a path is never a name
+
+
+def made_by(producer: str) -> bytes:
+    """The smallest graph that is one; its producer keeps each apart from the others."""
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "graph", [], [])
+    return bytes(onnx.helper.make_model(graph, producer_name=producer).SerializeToString())
+
+
 def test_of_another_tools_repository_only_the_default_variant_is_downloaded(tmp_path: Path) -> None:
     folder = tmp_path / "served"
     names = [f"onnx/{part}{end}.onnx" for part in ("encoder_model", "decoder_model_merged") for end in ("", "_q4")]
     for name in (*names, "onnx/encoder_model.onnx_data", "onnx/decoder_model.onnx", "model.safetensors", "README.md"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(name.encode())
+        (folder / name).write_bytes(made_by(name))
     for name in ("config.json", "preprocessor_config.json", "tokenizer.json"):
         text = {"vocab_size": 9, "n_layer": 1, "n_head": 1, "n_embd": 8, "name": name}  # equal files are loaded once
         (folder / name).write_text(json.dumps(text))
@@ -144,6 +193,8 @@ def test_without_huggingface_hub_the_sentence_says_so(monkeypatch: pytest.Monkey
         find("org/name")
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "/a/b", "../b", "a/..", "./b", "name", "a b/c"])
+@pytest.mark.parametrize(
+    "name", ["a/b/c", "/a/b", "../b", "a/..", "./b", "name", "a b/c", "ä/b", "a/b\n", "-a/b", "a" * 99 + "/b", "a/"]
+)
 def test_a_path_is_no_name_on_the_hub(name: str) -> None:
     assert not is_hub_id(name)

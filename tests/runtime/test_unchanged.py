@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +17,6 @@ import pytest
 from fuseline import Model
 from fuseline.errors import FolderError
 from fuseline.folder import Folder
-from fuseline.unchanged import Unchanged, files_of
 from tests import tiny
 
 
@@ -81,19 +83,43 @@ def test_other_files_and_other_variants_may_change(path: Path) -> None:
     model.generate(tiny.photos(1))
 
 
-def test_weights_beside_a_graph_are_watched(path: Path) -> None:
-    folder, file = Folder.open(path, "fp32"), path / "onnx/decoder_model_fp32.onnx"
-    onnx.save(onnx.load(file), file, save_as_external_data=True, location="weights", size_threshold=0)
-    folder = dataclasses.replace(folder, sizes={**folder.sizes, "onnx/weights": (path / "onnx/weights").stat().st_size})
-    files = files_of(folder)
-    assert file.parent / "weights" in files
-    watched = Unchanged(files)
-    watched.check()
-    edit(file.parent / "weights")
+@pytest.fixture
+def weights(path: Path) -> Path:
+    """The file that the fp32 decoder keeps its weights in, beside its graph."""
+    file = path / "onnx/decoder_model_fp32.onnx"
+    onnx.save(onnx.load(file), file, save_as_external_data=True, location="weights", size_threshold=1024)
+    about = json.loads((path / "fuseline.json").read_bytes())
+    for each in (file, file.parent / "weights"):
+        sha256 = hashlib.sha256(each.read_bytes()).hexdigest()
+        about["files"][f"onnx/{each.name}"] = {"bytes": each.stat().st_size, "sha256": sha256}
+    (path / "fuseline.json").write_text(json.dumps(about))
+    return file.parent / "weights"
+
+
+def test_weights_beside_a_graph_are_watched(path: Path, weights: Path) -> None:
+    model = Model.from_pretrained(path, "fp32")
+    model.generate(tiny.photos(1))
+    edit(weights)
     with pytest.raises(FolderError, match="weights was changed"):
-        watched.check()
+        model.generate(tiny.photos(1))
+
+
+def test_weights_that_are_cut_short_during_a_caption_cost_the_caption_only(path: Path, weights: Path) -> None:
+    code = """
+import os, sys
+from fuseline import FolderError, Model
+from tests import tiny
+model = Model.from_pretrained(sys.argv[1], "fp32")
+try:
+    model.generate(tiny.photos(1), stopping_criteria=[lambda *_: bool(os.truncate(sys.argv[2], 0))])
+except FolderError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code, str(path), str(weights)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{weights} was changed while it is open; open the model again\n")
 
 
 def test_the_files_of_a_variant_are_its_graphs(path: Path) -> None:
-    names = [file.name for file in files_of(Folder.open(path, "int8"))]
-    assert names == ["encoder_model_int8.onnx", "decoder_model_int8.onnx"]
+    names = {file.name for file in Folder.open(path, "int8").files_in_use}
+    assert names == {"encoder_model_int8.onnx", "decoder_model_int8.onnx"}

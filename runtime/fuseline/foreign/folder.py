@@ -6,16 +6,21 @@ numbers that config.json must give, and that no file lies outside the folder, we
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from ..errors import FolderError
-from ..files import external_locations, inside, read_json
-from ..folder import DecoderSizes, Folder, Signature
-from .layout import PLACES, ForeignVariant, belongs_to, chosen, variants_of
+from ..description import CONFIGS, NEEDED, Json
+from ..errors import FolderError, shown
+from ..files import Stamp, parsed, read_small, reading
+from ..folder import TOKENIZER, Folder, check_tokenizer
+from ..tensors import MOST, DecoderSizes, Signature
+from ..variant_files import check_variant
+from .layout import PLACES, ForeignVariant, chosen, graph_of, variants_of
 
 # The names of the same thing in the configurations of transformers, those that speak of the decoder alone first.
 _LAYERS = ("decoder_layers", "n_layer", "num_hidden_layers", "num_layers")
@@ -37,6 +42,10 @@ class ForeignFolder(Folder):
         assert isinstance(graphs, ForeignVariant)  # open_folder puts no other kind there
         return graphs
 
+    def using(self, variant: str) -> ForeignFolder:
+        """See Folder.using. Nothing was listed, so the folder is looked at anew."""
+        return self if variant == self.variant else open_folder(self.path, variant)
+
 
 def open_folder(root: Path, variant: str | None = None) -> ForeignFolder:
     """Check the resolved folder root, of optimum or transformers.js. variant: by its suffix; None: that without one.
@@ -46,35 +55,59 @@ def open_folder(root: Path, variant: str | None = None) -> ForeignFolder:
     names = _files(root)
     variants = variants_of(names)
     name, graphs = chosen(variants, variant, root)
-    for needed in ("config.json", "preprocessor_config.json", "tokenizer.json"):
+    for needed in NEEDED:
         if needed not in names:
             raise FolderError(f"{root} has no {needed}; {_ADVICE[needed]}")
-    for graph in graphs.graphs:
-        _check_graph(root, graph)
-    read = [file for file in _READ if file in names]
-    read += [file for each in variants.values() for graph in each.graphs for file in names if belongs_to(graph, file)]
-    config = read_json(root, "config.json")
+    configs, stamps = _configs(root, names)
+    checked = check_variant(root, graphs.graphs, None)
+    stamps |= checked.stamps
     return ForeignFolder(
         path=root,
         variant=name,
         default_variant=next(iter(variants)),
         variants=variants,
-        decoder=_decoder_sizes(config, root / "config.json"),
+        decoder=_decoder_sizes(configs["config.json"], root / "config.json"),
         encoder_signature=Signature((), ()),
         decoder_signature=Signature((), ()),
-        sizes={file: inside(root, file).stat().st_size for file in sorted(set(read))},
+        sizes=_sizes(root, names, variants) | {file: stamp.size for file, stamp in stamps.items()},
         hashes={},
         made_by={},
         quality={},
         agreement={},
         max_loss=None,
-        config=config,
-        generation_config=read_json(root, "generation_config.json") if "generation_config.json" in names else {},
-        preprocessor_config=read_json(root, "preprocessor_config.json"),
+        config=configs["config.json"],
+        generation_config=configs.get("generation_config.json", {}),
+        preprocessor_config=configs["preprocessor_config.json"],
+        facts=checked.facts,
+        stamps=stamps,
     )
 
 
-_READ = ("config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json")
+def _configs(root: Path, names: set[str]) -> tuple[dict[str, Json], dict[str, Stamp]]:
+    """The configurations that are there, and the stamps of these and of the tokenizer."""
+    configs: dict[str, Json] = {}
+    stamps: dict[str, Stamp] = {}
+    for name in (name for name in CONFIGS if name in names):
+        content, stamps[name] = read_small(root, name)
+        configs[name] = parsed(content, root / name)
+    stamps[TOKENIZER] = check_tokenizer(root)
+    return configs, stamps
+
+
+def _sizes(root: Path, names: set[str], variants: Mapping[str, ForeignVariant]) -> dict[str, int]:
+    """Bytes of the regular files that by their names belong to a variant; of those not in use no more is asked."""
+    graphs = {graph for variant in variants.values() for graph in variant.graphs}
+    sizes = {}
+    for name in sorted(name for name in names if graph_of(name) in graphs):
+        try:
+            found = os.stat(root / name)
+        except OSError:
+            continue
+        if stat.S_ISREG(found.st_mode):
+            sizes[name] = found.st_size
+    return sizes
+
+
 _ADVICE = {
     "config.json": "copy it from the model that the graphs were made of",
     "preprocessor_config.json": "copy it from the model that the graphs were made of; it says how photos are prepared",
@@ -84,57 +117,54 @@ _ADVICE = {
 
 def _files(root: Path) -> set[str]:
     """The paths of what lies in the folder and in onnx/."""
-    try:
-        return {
-            f"{place}{entry.name}" for place in PLACES if (root / place).is_dir() for entry in (root / place).iterdir()
-        }
-    except OSError as error:
-        raise FolderError(f"{error.filename or root} cannot be read: {error.strerror}") from error
+    with reading(root):
+        return set(_listed(root))
 
 
-def _check_graph(root: Path, graph: str) -> None:
-    """The graph and the files that it keeps weights in lie inside the folder."""
-    inside(root, graph)
-    try:
-        locations = sorted(external_locations(root / graph))
-    except OSError as error:
-        raise FolderError(f"{root / graph} cannot be read: {error.strerror}") from error
-    for location in locations:
-        inside(root, str(PurePosixPath(graph).parent / location), root / graph)
+def _listed(root: Path) -> Iterable[str]:
+    for place in PLACES:
+        if (root / place).is_dir():
+            yield from (f"{place}{name}" for name in os.listdir(root / place))
 
 
 def _decoder_sizes(config: Mapping[str, Any], where: Path) -> DecoderSizes:
     """What config.json says of the decoder. Raises FolderError for a number that is missing or impossible."""
     section = config
     for name in ("decoder", "text_config"):
-        if isinstance(config.get(name), Mapping):
+        if config.get(name) is not None:
             section = config[name]
+            if not isinstance(section, Mapping):
+                raise FolderError(f"{where}: {name!r} is wrong; it must be an object")
             break
-    layers, heads, width = (_number(section, names, where) for names in (_LAYERS, _HEADS, _WIDTH))
+    layers = _number(section, _LAYERS, where, MOST["layers"])
+    heads = _number(section, _HEADS, where, MOST["heads"])
+    width = _number(section, _WIDTH, where, MOST["heads"] * MOST["head_size"])
     if width % heads:
         raise FolderError(f"{where}: a width of {width} cannot be shared by {heads} heads")
-    return DecoderSizes(
-        layers, heads, width // heads, _number(section, ("vocab_size",), where), _positions(section, where)
-    )
+    words = _number(section, ("vocab_size",), where, MOST["vocab_size"])
+    return DecoderSizes(layers, heads, width // heads, words, _positions(section, where))
 
 
 def _positions(section: Mapping[str, Any], where: Path) -> int:
     """The most positions that the decoder can tell apart; without bound where config.json gives none, as for T5."""
     if not any(name in section for name in _POSITIONS):
         return sys.maxsize
-    most = _number(section, _POSITIONS, where)
+    most = _number(section, _POSITIONS, where, MOST["max_positions"])
     if section.get("model_type") in SHIFTED:
         pad = section.get("pad_token_id")
-        most -= (pad if isinstance(pad, int) else 1) + 1
+        most -= (pad if type(pad) is int else 1) + 1
+        if not 0 < most <= MOST["max_positions"]:
+            raise FolderError(f"{where}: 'pad_token_id' is {shown(pad)} and leaves {shown(most)} positions")
     return most
 
 
-def _number(section: Mapping[str, Any], names: tuple[str, ...], where: Path) -> int:
-    """The first of the names that is there, a whole number of at least 1."""
+def _number(section: Mapping[str, Any], names: tuple[str, ...], where: Path, most: int) -> int:
+    """The first of the names that is there, a whole number from 1 to most."""
     for name in names:
         if name in section:
             value = section[name]
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise FolderError(f"{where}: {name!r} is wrong; it must be a whole number of at least 1")
+            if type(value) is not int or not 1 <= value <= most:
+                right = f"it must be a whole number of at least 1 and at most {most}"
+                raise FolderError(f"{where}: {name!r} is wrong; {right}")
             return value
     raise FolderError(f"{where} says nothing of the decoder's {' or '.join(names)}")

@@ -40,7 +40,7 @@ def open_foreign(
 ) -> tuple[Encoder, ForeignDecoder, list[Graph]]:
     """Encoder and decoder of the variant in use, and all their graphs. Raises FolderError, and what open_graph does."""
     paths, sizes = folder.graphs, folder.decoder
-    graphs = {path: open_graph(folder.path / path, device, threads) for path in paths.graphs}
+    graphs = {path: open_graph(folder.path / path, device, threads, folder.facts[path].folded) for path in paths.graphs}
     encoder = graphs[paths.encoder]
     pixels = _encoder_input(encoder)
     steps = {path: _step_graph(graph, sizes) for path, graph in graphs.items() if path != paths.encoder}

@@ -7,13 +7,16 @@ with decoder_with_past_model.onnx, or decoder_model.onnx alone, into the folder 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ..errors import FolderError
-from ..folder import Variant
+from ..description import Variant
+from ..errors import FolderError, shown
+from ..files import some
 
 PLACES = ("", "onnx/")
+_WEIGHTS = re.compile(r"(.*\.onnx)[._]data.*", re.DOTALL)
 # Variants by suffix; the first is the default where it is there. optimum's own tools add "_quantized" and "_optimized".
 SUFFIXES = {
     "fp32": "",
@@ -77,16 +80,16 @@ def chosen(variants: dict[str, ForeignVariant], variant: str | None, where: obje
         )
     name = next(iter(variants)) if variant is None else variant
     if name not in variants:
-        raise FolderError(f"{where} has no variant {name!r}; it has {', '.join(sorted(variants))}")
+        raise FolderError(f"{where} has no variant {shown(name)!r}; it has {some(sorted(variants))}")
     return name, variants[name]
 
 
-def belongs_to(graph: str, name: str) -> bool:
-    """Whether the file of that path is the graph or one of those that its weights are kept in by convention.
+def graph_of(name: str) -> str:
+    """The path of the graph that a file is, or that its weights belong to by convention.
 
     They are called like the graph with more behind it: .onnx_data, .onnx_data_1, .onnx.data.
     """
-    return name == graph or name.startswith((f"{graph}_data", f"{graph}.data"))
+    return _WEIGHTS.sub(r"\1", name)
 
 
 def _decoders(names: Collection[str], place: str, suffix: str) -> tuple[str, str | None] | None:
