@@ -117,8 +117,9 @@ class Folder:
         """A graph with the weights that lie beside it."""
         return sum(size for name, size in self.sizes.items() if name.removesuffix("_data") == graph)
 
-    def using(self, encoder: str, decoder: str) -> Folder:
+    def using(self, encoder: str, decoder: str | None = None) -> Folder:
         """The same folder with the encoder of one variant and the decoder of another in use, checked as open does."""
+        decoder = decoder or encoder
         graphs = Variant(self.variants[encoder].encoder, self.variants[decoder].decoder)
         _check_external_data(self.path, graphs, self.sizes)
         whole = [name for name in (encoder, decoder, *self.variants) if self.variants[name] == graphs]
@@ -126,7 +127,7 @@ class Folder:
         return replace(self, variant=name, variants={**self.variants, name: graphs})
 
     @classmethod
-    def open(cls, path: str | Path | None = None, variant: str | None = None) -> Folder:
+    def open(cls, path: str | Path | None = None, variant: str | None = None, *, whole: bool = False) -> Folder:
         """Check the folder at path whole. None: the captioner that ships; variant None: the folder's default.
 
         A name such as "org/name" that is no folder here is looked for on the hub. A folder without fuseline.json is
