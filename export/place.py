@@ -1,9 +1,9 @@
 """The place where a folder is written: one process at a time, the new one put there in one step, no leftovers.
 
-Beside a folder `name` lies, while it is written, a hidden one, `.name.fuseline-new`, with a lock in it. A process that is
-killed leaves it, and whoever writes the folder next removes it. The new folder and the old one are exchanged by the
-file system in one step. Where it cannot do that, the old one is called `.name.fuseline-old` for a moment, and whoever
-comes next puts it back if it was not replaced.
+While a folder `name` is written, a hidden one lies beside it, `.name.fuseline-new`, with a lock in it. A process that
+is killed leaves it, and whoever writes the folder next removes it. The new folder and the old one are exchanged by
+the file system in one step. Where it cannot do that, the old one is called `.name.fuseline-old` for a moment, and
+whoever comes next puts it back if it was not replaced.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _locked(scratch: Path, path: Path) -> IO[bytes]:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if (scratch / "lock").samefile(lock.fileno()):
+            if os.path.samestat((scratch / "lock").stat(), os.fstat(lock.fileno())):
                 return lock
         except FileNotFoundError:
             pass

@@ -105,52 +105,37 @@ def quantize(
     path = find(recovered(folder))
     check_writable(path)
     with claimed(path) as place:
-        return _quantize(
-            place, variants, calibrate, data, split, limit, max_loss, half, static, default, threads, progress
+        opened = Folder.open(place.path, whole=True)
+        source = _source(opened, variants, max_loss, half, default)
+        thread_count(threads)
+        if static and calibrate is None:
+            raise InputError("static convolutions need photos to calibrate with; name a folder of them")
+        if data is not None:
+            read_data(data, split, None, limit)
+        tell = progress or (lambda *_: None)
+        model = Model(opened.using(source), threads=threads)
+        tell(0, 3, "reading the graphs")
+        photos = [] if calibrate is None else calibration_photos(Path(calibrate))
+        work = FloatGraphs(opened, model, source, photos, tell)
+        made = {name: work.variant(name, half, static) for name in variants}  # type: ignore[arg-type]
+        judges = _judges(model, None if calibrate is None else Path(calibrate), photos)
+        gate = _Gate(
+            work, judges, {name: each.half for name, each in made.items()}, data, split, limit, max_loss, threads
         )
-
-
-def _quantize(
-    place: Place,
-    variants: Sequence[str],
-    calibrate: str | Path | None,
-    data: str | Path | None,
-    split: str | None,
-    limit: int | None,
-    max_loss: float | None,
-    half: int,
-    static: bool,
-    default: str | None,
-    threads: int | None,
-    progress: Progress | None,
-) -> QuantizeReport:
-    opened = Folder.open(place.path, whole=True)
-    source = _source(opened, variants, max_loss, half, default)
-    thread_count(threads)
-    if static and calibrate is None:
-        raise InputError("static convolutions need photos to calibrate with; name a folder of them")
-    if data is not None:
-        read_data(data, split, None, limit)
-    tell = progress or (lambda *_: None)
-    model = Model(opened.using(source), threads=threads)
-    tell(0, 3, "reading the graphs")
-    photos = [] if calibrate is None else calibration_photos(Path(calibrate))
-    work = FloatGraphs(opened, model, source, photos, tell)
-    made = {name: work.variant(name, half, static) for name in variants}  # type: ignore[arg-type]
-    judges = _judges(model, None if calibrate is None else Path(calibrate), photos)
-    gate = _Gate(work, judges, {name: each.half for name, each in made.items()}, data, split, limit, max_loss, threads)
-    try:
-        add_to(place, {name: each.graphs for name, each in made.items()}, default_variant=default, check=gate)
-    except _TooMuch:
-        good = {name: made[name].graphs for name in made if name not in gate.refused}
-        if good:
-            kept = default if default in {*good, *opened.variants} else None
-            add_to(place, good, default_variant=kept, check=gate.record)
-    if gate.refused:
-        raise ExportError("; ".join(gate.refused.values()))
-    tell(3, 3, "done")
-    now = Folder.open(opened.path)
-    return QuantizeReport(opened.path, source, {name: gate.quantized(now, name, made[name].errors) for name in made})
+        try:
+            add_to(place, {name: each.graphs for name, each in made.items()}, default_variant=default, check=gate)
+        except _TooMuch:
+            good = {name: made[name].graphs for name in made if name not in gate.refused}
+            if good:
+                kept = default if default in {*good, *opened.variants} else None
+                add_to(place, good, default_variant=kept, check=gate.record)
+        if gate.refused:
+            raise ExportError("; ".join(gate.refused.values()))
+        tell(3, 3, "done")
+        now = Folder.open(opened.path)
+        return QuantizeReport(
+            opened.path, source, {name: gate.quantized(now, name, made[name].errors) for name in made}
+        )
 
 
 def _source(folder: Folder, variants: Sequence[str], max_loss: float | None, half: int, default: str | None) -> str:

@@ -54,9 +54,9 @@ def prepared(source: str | Path) -> tuple[Checkpoint, str, Path]:
 
 
 def write_via_optimum(checkpoint: Checkpoint, preprocessor: Path, place: Place, reference: Any) -> Agreement:
-    """Write the place's folder whole or not at all, from the model of transformers. Raises ExportError where optimum cannot.
+    """Write the place's folder whole or not at all, from the model of transformers.
 
-    Also where the result differs from transformers by more than a tie.
+    Raises ExportError where optimum cannot, and where the result differs from transformers by more than a tie.
     """
     try:
         with place.replaced() as folder:

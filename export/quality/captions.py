@@ -115,7 +115,7 @@ def _read(partial: Path) -> dict[tuple[str, str], Text]:
 
 @contextmanager
 def _appending(partial: Path | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A function that appends an object to the file at once. Where that cannot be done, nothing is kept from there on."""
+    """A function that appends an object to the file at once. Where that fails, nothing is kept from there on."""
     file: IO[bytes] | None = None
     with suppress(OSError):
         if partial is not None:

@@ -63,11 +63,13 @@ def read_data(
             raise InputError(f"limit must be at least 1 photo, not {limit}")
         found = found[:limit]
     _check_photos(found, path, folder)
-    outside = [
-        photo.name for photo in found if PurePath(photo.name).is_absolute() or ".." in PurePath(photo.name).parts
-    ]
+    outside = [photo.name for photo in found if _leads_out(PurePath(photo.name))]
     remarks = [f"{len(outside)} photos that {path} names are not below {folder}: {_some(outside)}"] if outside else []
     return DataSet(path.name, hashlib.sha256(content).hexdigest(), split, tuple(found), tuple(remarks))
+
+
+def _leads_out(name: PurePath) -> bool:
+    return name.is_absolute() or ".." in name.parts
 
 
 def _content(path: Path) -> bytes:
@@ -85,9 +87,8 @@ def _check_photos(found: Sequence[Photo], path: Path, folder: Path) -> None:
     """What costs little to check of all photos before any is captioned: that each is a file, has bytes, may be read."""
     missing = [photo.name for photo in found if not _is_file(photo.path)]
     if missing:
-        raise InputError(
-            f"{len(missing)} of the {len(found)} photos of {path} are not below {folder}: {_some(missing)}"
-        )
+        count = f"{len(missing)} of the {len(found)} photos"
+        raise InputError(f"{count} of {path} are not below {folder}: {_some(missing)}")
     bad = [photo.name for photo in found if not os.access(photo.path, os.R_OK) or not photo.path.stat().st_size]
     if bad:
         raise InputError(f"{len(bad)} of the {len(found)} photos of {path} are empty or may not be read: {_some(bad)}")

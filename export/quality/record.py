@@ -1,8 +1,8 @@
 """Where results of an evaluation go: a folder's fuseline.json and MODEL_CARD.md, and which folders take none.
 
-fuseline.json's "quality" holds one result a variant, by which variants are chosen, so it is of one data set: the one that
-was evaluated first. Only the same photos under the same conditions change it. Every other result is an entry of the
-list "evaluations", {"conditions": {...}, "variants": {...}}, one for each set of conditions.
+fuseline.json's "quality" holds one result a variant, by which variants are chosen, so it is of one data set: the one
+that was evaluated first. Only the same photos under the same conditions change it. Every other result is an entry of
+the list "evaluations", {"conditions": {...}, "variants": {...}}, one for each set of conditions.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 from fuseline.errors import ExportError, shown
 from fuseline.folder import DESCRIPTION
 
-from ..folder import EVALUATIONS, replace_file, update_description
+from ..folder import EVALUATIONS, update_description
+from ..place import replace_file
 
 BEGIN, END = "<!-- fuseline evaluate: begin -->", "<!-- fuseline evaluate: end -->"
 CARD = "MODEL_CARD.md"
-# What has to be equal for one result to take the place of another. A name is the user's to choose, so it does not count.
+# What has to be equal for one result to take the place of another. A name is the user's to choose and does not count.
 _CONDITIONS = ("dataset_sha256", "photos", "num_beams", "tokenizer")
 Quality = Mapping[str, Mapping[str, Any]]
 
