@@ -24,7 +24,7 @@ from fuseline.files import sha256_of
 from fuseline.folder import AUTO, DESCRIPTION, QUERY, Folder, crossing, find, width_of
 from fuseline.kernels.layers import join_layers, split_layers
 
-from .place import Place, check_out, claimed, recovered, replace_file
+from .place import Place, check_out, check_place, claimed, recovered, replace_file
 from .refusals import in_one_sentence, reason
 from .weights_file import WeightsFile, is_outside
 
@@ -156,6 +156,7 @@ def add_to(
 ) -> None:
     """As add_variants, at a place that is claimed already."""
     folder = place.path
+    check_place(folder)
     opened = Folder.open(folder, whole=True)  # what is listed anew below was compared with its hash before
     default = default_variant or opened.default_variant
     _check_variants(variants, default, others=opened.variants)

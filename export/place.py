@@ -70,7 +70,7 @@ def claimed(path: Path) -> Iterator[Place]:
     Raises ExportError where another process has claimed it, or nothing can be written beside it.
     """
     path = located(path)
-    check_place(path)
+    _check_name(path)
     scratch = beside(path, "new")
     lock = _locked(scratch, path)
     try:
@@ -120,7 +120,17 @@ def check_out(out: Path, *, replace: bool = True) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raises ExportError where a folder at that path, as located gives it, cannot be put in the place of another."""
+    """Raises ExportError where what is at that path, as located gives it, cannot make way for another folder."""
+    _check_name(path)
+    with suppress(FileNotFoundError):  # of a current folder that was removed
+        if Path.cwd().is_relative_to(path):
+            raise ExportError(f"{path} is the current folder or holds it, so it cannot be replaced; run from elsewhere")
+    if path.is_dir() and not path.is_symlink():
+        _check_mounts(path)
+
+
+def _check_name(path: Path) -> None:
+    """Raises ExportError where nothing can be written beside the path."""
     if not path.name:
         raise ExportError(f"{path} cannot be replaced; name a folder in it")
     if "\0" in path.name or len(os.fsencode(path.name)) > _LONGEST_NAME:
@@ -129,11 +139,6 @@ def check_place(path: Path) -> None:
         raise ExportError(f"there is no folder {path.parent} to write {path.name} in; make it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise ExportError(f"nothing can be written into {path.parent}, where {path.name} would be; name another place")
-    with suppress(FileNotFoundError):  # of a current folder that was removed
-        if Path.cwd().is_relative_to(path):
-            raise ExportError(f"{path} is the current folder or holds it, so it cannot be replaced; run from elsewhere")
-    if path.is_dir() and not path.is_symlink():
-        _check_mounts(path)
 
 
 def _check_mounts(path: Path) -> None:

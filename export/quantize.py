@@ -22,7 +22,7 @@ from .convolutions import calibrate_convolutions, is_convolutional, store_convol
 from .folder import add_to, check_schemes, load_graph
 from .generated import generated_photos
 from .linears import fuse_linears
-from .place import Place, claimed, recovered
+from .place import check_place, claimed, recovered
 from .quality import Evaluation, evaluate
 from .quality.agreement import NextTokens, next_tokens
 from .quality.data import read_data
@@ -104,6 +104,7 @@ def quantize(
     """
     path = find(recovered(folder))
     check_writable(path)
+    check_place(path)
     with claimed(path) as place:
         opened = Folder.open(place.path, whole=True)
         source = _source(opened, variants, max_loss, half, default)
