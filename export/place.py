@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from fuseline.errors import ExportError
 
@@ -27,6 +27,7 @@ _LONGEST_NAME = 255  # bytes, on all file systems in use
 _RENAME_EXCHANGE, _AT_FDCWD = 2, -100  # linux/fs.h, fcntl.h
 # What a file system without RENAME_EXCHANGE answers, and a kernel without renameat2.
 _NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+_Path = TypeVar("_Path", bound=str | Path | None)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -93,10 +94,10 @@ def located(path: Path) -> Path:
         raise ExportError(f"{path} is no path that can be written to: {error}") from error
 
 
-def recovered(path: str | Path) -> str | Path:
+def recovered(path: _Path) -> _Path:
     """The same path, after an old folder that a killed process left beside it is back there."""
     with suppress(ExportError, OSError, ValueError):
-        if beside(located(Path(path)), "old").is_dir():
+        if path is not None and beside(located(Path(path)), "old").is_dir():
             with claimed(Path(path)):
                 pass
     return path

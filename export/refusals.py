@@ -59,7 +59,7 @@ def in_one_sentence(verb: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]
     def decorated(function: Callable[_P, _T]) -> Callable[_P, _T]:
         @wraps(function)
         def called(*arguments: _P.args, **options: _P.kwargs) -> _T:
-            what = arguments[0] if arguments else next(iter(options.values()), "this")
+            what = (arguments[0] if arguments else next(iter(options.values()), None)) or "the captioner that ships"
             with one_sentence(f"{what} cannot be {verb}"):
                 return function(*arguments, **options)
 

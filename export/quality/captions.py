@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -56,10 +57,11 @@ def captions(
     return {name: [said[name, photo.name] for photo in data.photos] for name in models}
 
 
-def partial_file(folder: Folder, facts: Sequence[Any]) -> Path:
+def partial_file(folder: Folder, facts: Sequence[Any]) -> Path | None:
     """The file beside the folder that keeps texts of an interrupted run; another one for other facts or weights.
 
-    Files of other weights and versions, which can be of no use any more, are removed where they are the user's own.
+    None where a link or a file of somebody else's lies there: its texts might be anything. Files of other weights and
+    versions, which can be of no use any more, are removed where they are the user's own.
     """
     versions = [metadata.version(package) for package in ("fuseline", "onnxruntime")]
     start = beside(folder.path, f"evaluation-{_key([dict(folder.hashes), versions])}").name
@@ -67,9 +69,15 @@ def partial_file(folder: Folder, facts: Sequence[Any]) -> Path:
     with suppress(OSError):
         for path in folder.path.parent.iterdir():
             old = path.name.startswith((every, f".{folder.path.name}.evaluation-")) and path.suffix == ".jsonl"
-            if old and not path.name.startswith(start) and path.lstat().st_uid == os.geteuid():
+            if old and not path.name.startswith(start) and _is_own(path):
                 path.unlink()
-    return folder.path.parent / f"{start}-{_key(facts)}.jsonl"
+    found = folder.path.parent / f"{start}-{_key(facts)}.jsonl"
+    return found if not os.path.lexists(found) or _is_own(found) else None
+
+
+def _is_own(path: Path) -> bool:
+    about = path.lstat()
+    return stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid()
 
 
 def _key(facts: Sequence[Any]) -> str:

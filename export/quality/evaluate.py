@@ -95,7 +95,7 @@ class _Settings:
 
 @in_one_sentence("evaluated")
 def evaluate(
-    folder: str | Path,
+    folder: str | Path | None,
     data: str | Path,
     variants: Sequence[str] | None = None,
     *,
@@ -113,10 +113,11 @@ def evaluate(
 ) -> Evaluation:
     """Caption a data set with variants of a folder, and say how good each is and how far from fp32.
 
-    data, split, photos, limit: see read_data; name: what the data set is called in the results (default: its folder's
-    name and its split). variants: default all; fp32 is always among them if the folder has it, since the others are
-    compared with it. task: "caption" (BLEU, ROUGE-L, CIDEr) or "ocr" (error rates of words and characters).
-    tokenizer: "words" (lower case, no punctuation; the same everywhere) or "ptb" (COCO's own and METEOR; needs Java).
+    folder: None is the captioner that ships. data, split, photos, limit: see read_data; name: what the data set is
+    called in the results (default: its folder's name and its split). variants: default all; fp32 is always among them
+    if the folder has it, since the others are compared with it. task: "caption" (BLEU, ROUGE-L, CIDEr) or "ocr" (error
+    rates of words and characters). tokenizer: "words" (lower case, no punctuation; the same everywhere) or "ptb"
+    (COCO's own and METEOR; needs Java).
     num_beams, threads: default the model's and the machine's. write: into the folder's fuseline.json and MODEL_CARD.md.
     What a folder's variants are chosen by (its "quality") is changed only by an evaluation of the same photos under the
     same conditions, or if there is none; another one gets its own entry, see record.py. A folder that takes no results
