@@ -16,6 +16,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,11 +268,17 @@ def _be_like(old: Path, new: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """All of a folder is on the disk before it is renamed: a power cut would else leave its files empty."""
+    """All that is new in a folder is on the disk before it is renamed: a power cut would else leave its files empty."""
+    new = []
     for where, _, files in os.walk(folder):
         for path in [*(os.path.join(where, name) for name in files), where]:
-            if stat.S_IFMT(os.lstat(path).st_mode) in (stat.S_IFREG, stat.S_IFDIR):
-                _fsync(path)
+            about = os.lstat(path)
+            if stat.S_ISDIR(about.st_mode) or (stat.S_ISREG(about.st_mode) and about.st_nlink == 1):
+                new.append(path)
+    with ThreadPoolExecutor(
+        8
+    ) as pool:  # asked for at once, they are written with one entry of the file system's journal
+        list(pool.map(_fsync, new))
 
 
 def _fsync(path: str | Path) -> None:
