@@ -49,9 +49,13 @@ def captions(
         for number, photo in enumerate(data.photos):
             progress(number, len(data.photos), "captioning")
             left = [name for name in models if (name, photo.name) not in said]
-            for name, text in _texts(models, left, photo.path, fields):
-                said[name, photo.name] = text
-                keep({"variant": name, "photo": photo.name, "text": text.text, "milliseconds": text.milliseconds})
+            try:
+                for name, text in _texts(models, left, photo.path, fields):
+                    said[name, photo.name] = text
+                    keep({"variant": name, "photo": photo.name, "text": text.text, "milliseconds": text.milliseconds})
+            except InputError as error:
+                after = "; with another photo in its place the same command goes on there" if partial else ""
+                raise InputError(f"the data set cannot be captioned whole: {error}{after}") from error
     if partial:
         partial.unlink(missing_ok=True)
     return {name: [said[name, photo.name] for photo in data.photos] for name in models}
@@ -91,10 +95,7 @@ def _texts(
     if not names:
         return
     began = perf_counter()
-    try:
-        pixel_values = models[names[0]].image_processor([load_image(path)])
-    except InputError as error:
-        raise InputError(f"the data set cannot be captioned whole: {error}") from error
+    pixel_values = models[names[0]].image_processor([load_image(path)])
     reading = perf_counter() - began
     for name in names:
         began = perf_counter()
