@@ -21,7 +21,7 @@ from ..refusals import in_one_sentence, need
 from .bootstrap import Difference, differences
 from .captions import Progress, Text, captions, partial_file
 from .data import DataSet, read_data
-from .record import why_not_written, write_results
+from .record import is_others, why_not_written, write_results
 from .scores import Metric, Task, Tokenizer, caption_metrics, java_is_here, ocr_metrics, same_share
 
 BASE = "fp32"
@@ -137,8 +137,8 @@ def evaluate(
     reason = why_not_written(opened.path)
     if write and reason:
         LOG.warning("the results are not written: %s", shown(reason, LONGEST))
-    own = reason is None and os.access(opened.path.parent, os.W_OK | os.X_OK)
-    with claimed(opened.path) if write and own else nullcontext():
+    own = not is_others(opened.path) and os.access(opened.path.parent, os.W_OK | os.X_OK)
+    with claimed(opened.path) if write and own and reason is None else nullcontext():
         models = {each: Model(Folder.open(opened.path, each), threads=threads) for each in chosen}
         first = next(iter(models.values()))
         config = first.generation_config.override(**({} if num_beams is None else {"num_beams": num_beams}))

@@ -39,6 +39,11 @@ def why_not_written(folder: Path) -> str | None:
     return None
 
 
+def is_others(folder: Path) -> bool:
+    """Whether nothing of ours is to lie beside a resolved folder either: packages, and the cache of the hub."""
+    return _is_installed(folder) or folder.parent.name == "snapshots"
+
+
 def check_writable(folder: Path) -> None:
     """Raises ExportError where why_not_written has a reason."""
     reason = why_not_written(folder)
