@@ -3,17 +3,24 @@
 Needs onnx, and `export` torch and transformers too; the runtime never imports it.
 """
 
-from .adapters.gpt2 import append_cross_kv, build_decoder, decoder_info
-from .check import Agreement
-from .convert import ExportReport, export
-from .folder import add_variants, write_folder
-from .quality import Evaluation, evaluate
-from .quantize import QuantizeReport, quantize
+from .refusals import NotInstalled, need
+
+try:
+    from .adapters.gpt2 import append_cross_kv, build_decoder, decoder_info
+    from .check import Agreement
+    from .convert import ExportReport, export
+    from .folder import add_variants, write_folder
+    from .quality import Evaluation, evaluate
+    from .quantize import QuantizeReport, quantize
+except ImportError:
+    need("fuseline.export", "onnx")  # raises what says how to get it
+    raise
 
 __all__ = [
     "Agreement",
     "Evaluation",
     "ExportReport",
+    "NotInstalled",
     "QuantizeReport",
     "add_variants",
     "append_cross_kv",

@@ -36,7 +36,7 @@ def calibration_photos(folder: Path, most: int | None = MOST_PHOTOS) -> list[Pat
     """So many photos of a folder, spread evenly over their names; None: all. Raises InputError for too few."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder of photos to calibrate with")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
     if len(found) < LEAST_PHOTOS:
         raise InputError(f"{folder} has {len(found)} photos, and calibrating takes at least {LEAST_PHOTOS}")
     if most is None or len(found) <= most:

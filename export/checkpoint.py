@@ -2,7 +2,8 @@
 
 Weights are read from safetensors, or where there are none from pytorch_model.bin with weights_only=True: the captioner
 that is used most (ViT with GPT-2) is published in that form alone, and that reader makes tensors and nothing else.
-Nothing in a checkpoint is executed.
+Nothing in a checkpoint is executed, and no file outside of it is read: neither code that it brings (auto_map), nor
+weights that an index, a link or a configuration looks for elsewhere.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from fuseline.errors import ExportError
 
+from .refusals import reason
+
 _DOWNLOADED = ["*.json", "*.txt", "*.safetensors", "pytorch_model*.bin"]
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# Of config.json: another file of weights, and weights that a package of its own would have to read.
+_ELSEWHERE = {"transformers_weights", "quantization_config"}
+# Of a JSON file; tokenizers of large vocabularies have 30 MB, indices of weights a tenth of that.
+_LARGEST_JSON = 64 << 20
 # What a captioner has no use for: the model keeps it, and older checkpoints lack it.
 _UNUSED = re.compile(r"^encoder\.pooler\.|\.position_ids$|\._float_tensor$")
 
@@ -59,9 +66,28 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     config = checkpoint.json("config.json")
     if config is None:
         raise ExportError(f"{source} has no config.json; give the folder of a Hugging Face checkpoint")
-    if not any(checkpoint.file(name) for name in _WEIGHTS):
-        raise ExportError(f"{source} has no weights; one of {', '.join(_WEIGHTS)} is needed")
+    _check_weights(checkpoint, source, config)
     return Checkpoint(folder, config)
+
+
+def _check_weights(checkpoint: Checkpoint, source: str | Path, config: Mapping[str, Any]) -> None:
+    """Raises ExportError where transformers would look for weights elsewhere than in files of the checkpoint."""
+    weights = next((name for name in _WEIGHTS if checkpoint.file(name)), None)
+    if weights is None:
+        raise ExportError(f"{source} has no weights; one of {', '.join(_WEIGHTS)} is needed")
+    if checkpoint.file("adapter_config.json"):
+        raise ExportError(f"{source} is an adapter of PEFT, whose weights lie elsewhere; merge it into its model first")
+    named = sorted(_ELSEWHERE & config.keys())
+    if named:
+        raise ExportError(f"{source}: config.json has {', '.join(named)}, which is not supported; save the model anew")
+    if not weights.endswith(".index.json"):
+        return
+    files = (checkpoint.json(weights) or {}).get("weight_map")
+    if not isinstance(files, dict) or not all(isinstance(name, str) for name in files.values()):
+        raise ExportError(f"{source}: {weights} must have an object called weight_map, of files by tensors")
+    for name in sorted(set(files.values())):
+        if PurePath(name).name != name or not name.endswith((".safetensors", ".bin")) or not checkpoint.file(name):
+            raise ExportError(f"{source}: {weights} lists {name!r}, which is no file of weights in the checkpoint")
 
 
 def load_model(checkpoint: Checkpoint, loader: str) -> Any:
@@ -85,7 +111,7 @@ def load_model(checkpoint: Checkpoint, loader: str) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # safetensors, torch and transformers have no common base for a damaged file
-        raise ExportError(f"transformers cannot load {checkpoint.path}: {_sentence(error)}") from error
+        raise ExportError(f"transformers cannot load {checkpoint.path}: {reason(error)}") from error
     model, info = loaded
     missing = sorted(name for name in info["missing_keys"] if not _UNUSED.search(name))
     if missing:
@@ -104,14 +130,14 @@ def tokenizer_json(checkpoint: Checkpoint) -> Path | str:
         return path
     from transformers import AutoTokenizer
 
-    for name in ("vocab.json", "merges.txt", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"):
-        checkpoint.file(name)
+    for path in checkpoint.path.iterdir():  # a link out is refused, whatever a slow tokenizer calls its files
+        checkpoint.file(path.name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
             checkpoint.path, use_fast=True, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # as above, anything may come out of a file that is not what its name says
-        raise ExportError(f"{checkpoint.path} has no tokenizer that can be read: {_sentence(error)}") from error
+        raise ExportError(f"{checkpoint.path} has no tokenizer that can be read: {reason(error)}") from error
     if not tokenizer.is_fast:
         raise ExportError(
             f"{checkpoint.path} has no tokenizer.json, and none can be made of {type(tokenizer).__name__}"
@@ -131,10 +157,14 @@ def _downloaded(name: str) -> Path:
     except LocalEntryNotFoundError as error:
         raise ExportError(f"there is no folder {name}, and the hub cannot be reached to look for it there") from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise ExportError(f"there is no folder {name}, and the hub does not give it: {_sentence(error)}") from error
+        raise ExportError(f"there is no folder {name}, and the hub does not give it: {reason(error)}") from error
 
 
 def _read_object(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _LARGEST_JSON:
+        raise ExportError(
+            f"{path} has {path.stat().st_size} bytes and may have {_LARGEST_JSON}; it is no configuration"
+        )
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -142,9 +172,3 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ExportError(f"{path} must hold a JSON object")
     return value
-
-
-def _sentence(error: Exception) -> str:
-    """The first line of a message of others, of a length to be read."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300].rstrip(". ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,8 +23,10 @@ from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, ask, compare
 from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
 from .encoder import HIDDEN_STATES, export_encoder
-from .folder import Model, check_out, write_folder
+from .folder import Model, check_schemes, write_to
 from .linears import fuse_linears
+from .place import Place, check_out, claimed
+from .refusals import in_one_sentence, need
 from .via_optimum import prepared, write_via_optimum
 from .weights import Array, Scheme
 from .weights_file import WeightsFile
@@ -56,6 +59,7 @@ class _Plan:
     max_length: int | None
 
 
+@in_one_sentence("exported")
 def export(
     source: str | Path,
     out: str | Path,
@@ -78,21 +82,25 @@ def export(
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """
+    need("exporting", "onnx", "onnxscript", "torch", "transformers")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if via is not None:
         _check_via(via, variants, max_length)
-        check_out(Path(out), replace=force)
-        return _via_optimum(source, Path(out), progress)
+        with claimed(Path(out)) as place:
+            check_out(place.path, replace=force)
+            return _via_optimum(source, place, Path(out), progress)
     out, steps = Path(out), 4 + len(variants)
 
     def tell(step: int, what: str) -> None:
         if progress is not None:
             progress(step, steps, what)
 
-    tell(0, "reading the checkpoint")
-    check_out(out, replace=force)
-    plan = _plan(source, variants, max_length)
-    with _quiet():
-        agreement = _write(plan, out, tell)
+    with claimed(out) as place:
+        tell(0, "reading the checkpoint")
+        check_out(place.path, replace=force)
+        plan = _plan(source, variants, max_length)
+        with _quiet(), _offline():
+            agreement = _write(plan, place, tell)
     tell(steps, "done")
     return ExportReport(out, _sizes(out), agreement)
 
@@ -104,22 +112,22 @@ def _check_via(via: str, variants: Sequence[str], max_length: int | None) -> Non
         raise ExportError("optimum exports fp32 in full length; leave variants and max_length as they are")
 
 
-def _via_optimum(source: str | Path, out: Path, progress: Progress | None) -> ExportReport:
+def _via_optimum(source: str | Path, place: Place, out: Path, progress: Progress | None) -> ExportReport:
     """As export, by optimum-onnx."""
     steps = ("reading the checkpoint", "loading the weights", "exporting via optimum, and comparing with transformers")
     tell = progress or (lambda step, steps, what: None)
     tell(0, len(steps), steps[0])
     checkpoint, loader, preprocessor = prepared(source)
-    with _quiet():
+    with _quiet(), _offline():
         tell(1, len(steps), steps[1])
         reference = load_model(checkpoint, loader)
         tell(2, len(steps), steps[2])
-        agreement = write_via_optimum(checkpoint, preprocessor, out, reference)
+        agreement = write_via_optimum(checkpoint, preprocessor, place, reference)
     tell(len(steps), len(steps), "done")
     return ExportReport(out, _sizes(out), {"fp32": agreement})
 
 
-def _write(plan: _Plan, out: Path, tell: Callable[[int, str], None]) -> dict[str, Agreement]:
+def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[str, Agreement]:
     """Write the folder and compare every variant before it takes its place.
 
     The model is let go when it has answered: with the folder's graphs opened beside it memory would hold it twice.
@@ -153,9 +161,9 @@ def _write(plan: _Plan, out: Path, tell: Callable[[int, str], None]) -> dict[str
     }
     default = next(iter(plan.schemes))
     try:
-        write_folder(out, **own_files, decoder_info=info, variants=graphs, default_variant=default, check=compared)
+        write_to(place, **own_files, decoder_info=info, variants=graphs, default_variant=default, check=compared)
     except OSError as error:
-        raise ExportError(f"{out} cannot be written: {error.strerror or error}") from error
+        raise ExportError(f"{place.path} cannot be written: {error.strerror or error}") from error
     return agreement
 
 
@@ -170,9 +178,7 @@ def _empty(model: Any) -> None:
 
 def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -> _Plan:
     """Everything that can be refused before weights are read is refused here."""
-    wrong = [name for name in variants if name not in SCHEMES]
-    if wrong or not variants or len(set(variants)) < len(variants):
-        raise ExportError(f"variants are {', '.join(variants) or 'none'} and must be some of {', '.join(SCHEMES)}")
+    check_schemes(variants, SCHEMES)
     if max_length is not None and max_length < 2:
         raise ExportError(f"max_length {max_length} must be at least 2, the start token and one more")
     checkpoint = open_checkpoint(source)
@@ -266,3 +272,18 @@ def _quiet() -> Iterator[None]:
         torch_log.setLevel(torch_level)
         if bars:
             remarks.enable_progress_bar()
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """The checkpoint is on this machine by now, so nothing is asked of the hub, whatever a configuration says."""
+    import transformers
+    from huggingface_hub import constants
+
+    hub: Any = transformers.utils.hub  # without types
+    before, theirs = constants.HF_HUB_OFFLINE, hub._is_offline_mode
+    constants.HF_HUB_OFFLINE = hub._is_offline_mode = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, hub._is_offline_mode = before, theirs

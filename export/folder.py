@@ -8,28 +8,33 @@ import json
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import stat
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import helper
 
 from fuseline.errors import ExportError
 from fuseline.files import sha256_of
-from fuseline.folder import AUTO, QUERY, Folder, crossing, width_of
+from fuseline.folder import AUTO, DESCRIPTION, QUERY, Folder, crossing, find, width_of
 from fuseline.kernels.layers import join_layers, split_layers
 
+from .place import Place, check_out, check_place, claimed, recovered, replace_file
+from .refusals import in_one_sentence, reason
 from .weights_file import WeightsFile, is_outside
 
 FORMAT = 1
 # What each layer's cross_attention_query and key are multiplied by, in fuseline.json.
 SCALES = "cross_attention_scales"
 PARTS = ("encoder", "decoder")
+# Sections of fuseline.json that say what was measured: by variant, and a list of evaluations on other data.
+MEASURED, EVALUATIONS = ("quality", "agreement"), "evaluations"
+_UNFINISHED = ".fuseline-new"  # what a killed process leaves of a file, see place.py
 # Past this many bytes the weights go to a file beside the graph, which onnxruntime maps: GPT-2 of 124 M parameters
 # takes 255 MB in int8 and 768 MB in fp32 once loaded, against 367 and 1,113 MB from one file (onnxruntime 1.32).
 # Smaller models stay one file.
@@ -41,6 +46,7 @@ Model = onnx.ModelProto | Path | Callable[[WeightsFile], onnx.ModelProto]
 Json = Mapping[str, Any] | Path  # a value to write, or a file to copy as it is
 
 
+@in_one_sentence("written")
 def write_folder(
     out: Path,
     *,
@@ -54,7 +60,7 @@ def write_folder(
     quality: Mapping[str, Any] | None = None,
     check: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> None:
-    """Write the folder beside `out` and rename it there, so that `out` is complete or as it was.
+    """Write the folder beside `out` and put it there in one step, so that `out` is complete or as it was.
 
     tokenizer_json: the text itself, or the file that holds it; decoder_info: layers, heads, head_size, vocab_size and
     max_positions; variants: the "encoder" and "decoder" of each, graphs, files that hold them or what makes them;
@@ -63,7 +69,36 @@ def write_folder(
     Raises ExportError if `out` exists and is not a fuseline folder, or if the graphs do not fit each other or
     decoder_info.
     """
-    check_out(out)
+    with claimed(Path(out)) as place:
+        write_to(
+            place,
+            config=config,
+            generation_config=generation_config,
+            preprocessor_config=preprocessor_config,
+            tokenizer_json=tokenizer_json,
+            decoder_info=decoder_info,
+            variants=variants,
+            default_variant=default_variant,
+            quality=quality,
+            check=check,
+        )
+
+
+def write_to(
+    place: Place,
+    *,
+    config: Json,
+    generation_config: Json,
+    preprocessor_config: Json,
+    tokenizer_json: str | Path,
+    decoder_info: Mapping[str, int],
+    variants: Mapping[str, Mapping[str, Model]],
+    default_variant: str,
+    quality: Mapping[str, Any] | None = None,
+    check: Callable[[Path], Mapping[str, Any]] | None = None,
+) -> None:
+    """As write_folder, at a place that is claimed already."""
+    check_out(place.path)
     _check_variants(variants, default_variant)
     texts = {
         "config.json": _text(config),
@@ -71,7 +106,7 @@ def write_folder(
         "preprocessor_config.json": _text(preprocessor_config),
         "tokenizer.json": _text(tokenizer_json),
     }
-    with _replacing(out) as folder:
+    with place.replaced() as folder:
         for name, text in texts.items():
             (folder / name).write_bytes(text)
         graphs, tensors, sizes = _write_graphs(folder, variants, decoder_info)
@@ -81,51 +116,79 @@ def write_folder(
             "decoder": sizes,
             "default_variant": default_variant,
             "variants": graphs,
-            "files": _files(folder),
+            "files": _files(folder, _all_files(folder)),
             "tensors": tensors,
             "quality": dict(quality or {}),
         }
-        (folder / "fuseline.json").write_bytes(_text(about))
+        (folder / DESCRIPTION).write_bytes(_text(about))
         if check is not None:
             about["agreement"] = dict(check(folder))
-            (folder / "fuseline.json").write_bytes(_text(about))
+            (folder / DESCRIPTION).write_bytes(_text(about))
 
 
+@in_one_sentence("given more variants")
 def add_variants(
     folder: Path,
     variants: Mapping[str, Mapping[str, Model]],
     *,
     default_variant: str | None = None,
-    check: Callable[[Path], Mapping[str, Mapping[str, Any]]] | None = None,
+    check: Callable[[Path, dict[str, Any]], None] | None = None,
 ) -> None:
     """Write more variants into a fuseline folder that exists, or the same ones anew; it is complete or as it was.
 
-    variants, check: as for write_folder, but check returns sections of fuseline.json ("quality", "agreement") by
-    variant, which are added to those that are there. default_variant: a new default (default: the old one). Files that
-    no variant uses any more go; everything else stays to the byte.
+    variants: as for write_folder. check: is called with the complete folder before it takes its place and with what its
+    fuseline.json says, which it may add to; where it raises, nothing is written. default_variant: a new default
+    (default: the old one). Graphs that no variant uses any more go, and what was measured of a variant whose graphs
+    change. Everything else stays to the byte, files of others too.
     Raises ExportError if a graph has other inputs or outputs than those of the folder's variants, FolderError if the
-    folder is not one or is damaged.
+    folder is not one or a file that it lists is damaged.
     """
-    opened = Folder.open(folder, whole=True)
+    with claimed(find(recovered(folder))) as place:
+        add_to(place, variants, default_variant=default_variant, check=check)
+
+
+def add_to(
+    place: Place,
+    variants: Mapping[str, Mapping[str, Model]],
+    *,
+    default_variant: str | None = None,
+    check: Callable[[Path, dict[str, Any]], None] | None = None,
+) -> None:
+    """As add_variants, at a place that is claimed already."""
+    folder = place.path
+    check_place(folder)
+    opened = Folder.open(folder, whole=True)  # what is listed anew below was compared with its hash before
     default = default_variant or opened.default_variant
     _check_variants(variants, default, others=opened.variants)
-    folder = opened.path
-    with _replacing(folder) as made:
-        about = json.loads((folder / "fuseline.json").read_bytes())
+    with place.replaced() as made:
+        about = json.loads((folder / DESCRIPTION).read_bytes())
+        before = {name: _hashes(about, name) for name in variants}
         for name in about["variants"].keys() & variants.keys():
             del about["variants"][name]
         kept = {file for parts in about["variants"].values() for file in parts.values()}
-        _copy(folder, made, leave={file for file in _graph_files(opened) if file.removesuffix("_data") not in kept})
+        gone = {file for file in _graph_files(opened) if file.removesuffix("_data") not in kept}
+        _copy(folder, made, leave={*gone, DESCRIPTION})
+        others = set(_all_files(made))
         written = {}
         for file in sorted(kept):
             graph = onnx.load(made / file, load_external_data=False)
             written[_hash(graph, _weights_of(made / file))] = file
         graphs, _, _ = _write_graphs(made, variants, about["decoder"], about["tensors"], written)
-        about |= {"variants": about["variants"] | graphs, "default_variant": default, "files": _files(made, about)}
-        (made / "fuseline.json").write_bytes(_text(about))
-        for section, found in (check(made) if check is not None else {}).items():
-            about[section] = about.get(section, {}) | dict(found)
-        (made / "fuseline.json").write_bytes(_text(about))
+        listed = {name: facts for name, facts in about["files"].items() if name not in gone}
+        listed |= _files(made, [name for name in _all_files(made) if name not in others])
+        about["files"] = dict(sorted(listed.items()))
+        about |= {"variants": about["variants"] | graphs, "default_variant": default}
+        _forget(about, [name for name in variants if _hashes(about, name) != before[name]])
+        if check is not None:
+            _describe(made, about, folder)
+            check(made, about)
+        _describe(made, about, folder)
+
+
+def _describe(made: Path, about: Mapping[str, Any], like: Path) -> None:
+    """Write fuseline.json, with the permissions that it has in the folder `like`."""
+    (made / DESCRIPTION).write_bytes(_text(about))
+    os.chmod(made / DESCRIPTION, stat.S_IMODE((like / DESCRIPTION).stat().st_mode))
 
 
 def update_description(folder: Path, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -133,23 +196,10 @@ def update_description(folder: Path, change: Callable[[dict[str, Any]], None]) -
 
     The hashes it lists are those of other files, so they stay right. Raises OSError if it cannot be written.
     """
-    about: dict[str, Any] = json.loads((folder / "fuseline.json").read_bytes())
+    about: dict[str, Any] = json.loads((folder / DESCRIPTION).read_bytes())
     change(about)
-    replace_file(folder / "fuseline.json", _text(about))
+    replace_file(folder / DESCRIPTION, _text(about))
     return about
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside `path` and rename it there. Raises OSError if that cannot be done."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.chmod(file.name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
 
 
 def tensors_of(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
@@ -247,9 +297,10 @@ def _scales(model: onnx.ModelProto) -> list[float]:
 
 
 def _unused(folder: Path, stem: str) -> str:
-    """A path for a graph. Another variant may still use the file that has the best name."""
+    """A path for a graph. Another variant may still use the file that has the best name, or it may be the user's."""
     numbered = (f"{stem}_{number}.onnx" for number in itertools.count(2))
-    return next(path for path in itertools.chain([f"{stem}.onnx"], numbered) if not (folder / path).exists())
+    paths = itertools.chain([f"{stem}.onnx"], numbered)
+    return next(p for p in paths if not any(os.path.lexists(folder / name) for name in (p, f"{p}_data")))
 
 
 def _hash(model: onnx.ModelProto, outside: WeightsFile) -> bytes:
@@ -309,6 +360,8 @@ def load_graph(path: Path) -> onnx.ModelProto:
         return split_layers(onnx.load(path))
     except (KeyError, ValueError) as error:
         raise ExportError(f"{path} has decoder layers that do not fit their body; export the model anew") from error
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise ExportError(f"{path} is not an ONNX graph that can be read: {reason(error)}") from error
 
 
 def _write_checked(model: onnx.ModelProto, path: Path, outside: WeightsFile) -> None:
@@ -332,49 +385,57 @@ def _graph_files(folder: Folder) -> set[str]:
 
 
 def _copy(folder: Path, made: Path, leave: set[str]) -> None:
-    """Everything in a folder but the files in `leave`, linked where the file system can, since graphs are large."""
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
-        name = path.relative_to(folder).as_posix()
-        if name in leave or name == "fuseline.json":
-            continue
-        target = made / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+    """Everything in a folder but the files in `leave`, linked where the file system can, since graphs are large.
+
+    So nothing in `made` may be written in place: a file that is there is the old folder's too.
+    """
+
+    def left(where: str, names: list[str]) -> set[str]:
+        inside = Path(where).relative_to(folder)
+        return {each for each in names if (inside / each).as_posix() in leave or each.endswith(_UNFINISHED)}
+
+    def link(source: str, target: str) -> None:
         try:
-            os.link(path, target)
-        except OSError:
-            shutil.copy2(path, target)
+            os.link(source, target, follow_symlinks=False)
+        except OSError as error:
+            if not stat.S_ISREG(os.lstat(source).st_mode):
+                raise ExportError(f"{source} is no file that can be copied; move it out of the folder") from error
+            shutil.copy2(source, target)
+
+    try:
+        shutil.copytree(folder, made, symlinks=True, ignore=left, copy_function=link, dirs_exist_ok=True)
+    except shutil.Error as error:
+        source, _, why = error.args[0][0]
+        raise ExportError(f"{source} cannot be copied: {why}") from error
 
 
-def _files(folder: Path, about: Mapping[str, Any] | None = None) -> dict[str, dict[str, int | str]]:
-    """Size and hash of every file in the folder, by its path with forward slashes.
-
-    about: fuseline.json as it was, of which files that are nobody's (a model card) stay unlisted.
-    """
-    files: dict[str, dict[str, int | str]] = {}
-    listed = sorted(path for path in folder.rglob("*") if path.is_file())
-    if about is not None:
-        listed = [p for p in listed if p.relative_to(folder).as_posix() in about["files"] or p.parent.name == "onnx"]
+def _files(folder: Path, names: Collection[str]) -> dict[str, dict[str, int | str]]:
+    """Size and hash of files in the folder, by their paths with forward slashes, sorted."""
     with ThreadPoolExecutor(2) as pool:
-        for path, sha256 in zip(listed, pool.map(sha256_of, listed), strict=True):
-            files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256}
-    return files
+        hashes = dict(zip(names, pool.map(lambda name: sha256_of(folder / name), names), strict=True))
+    return {name: {"bytes": (folder / name).stat().st_size, "sha256": hashes[name]} for name in sorted(hashes)}
 
 
-def check_out(out: Path, *, replace: bool = True) -> None:
-    """Raises ExportError if a folder cannot be written to `out`, or something is there that is not to be replaced.
+def _all_files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
-    replace: whether a fuseline folder may be; anything else never is.
-    """
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise ExportError(f"{out} exists and is not a folder; name another folder to export to")
-    if out.is_dir() and any(out.iterdir()) and not (out / "fuseline.json").is_file():
-        raise ExportError(
-            f"{out} holds something else than a fuseline folder and is left as it is; name another folder"
-        )
-    if out.is_dir() and any(out.iterdir()) and not replace:
-        raise ExportError(f"{out} is a fuseline folder already; replace it with --force, or name another folder")
-    if not out.parent.is_dir():
-        raise ExportError(f"there is no folder {out.parent} to write {out.name} in; make it first")
+
+def _forget(about: dict[str, Any], variants: Collection[str]) -> None:
+    """Take out what was measured of variants whose graphs are others now."""
+    sections = [about.get(name) for name in MEASURED]
+    others = about.get(EVALUATIONS)
+    for each in others if isinstance(others, list) else []:
+        sections.append(each.get("variants") if isinstance(each, dict) else None)
+    for section in sections:
+        for name in variants:
+            if isinstance(section, dict):
+                section.pop(name, None)
+
+
+def _hashes(about: Mapping[str, Any], variant: str) -> list[Any]:
+    """Of a variant's graphs and the weights beside them, as fuseline.json has them."""
+    graphs = about["variants"].get(variant, {}).values()
+    return [about["files"].get(name) for graph in graphs for name in (graph, f"{graph}_data")]
 
 
 def _check_variants(
@@ -390,6 +451,13 @@ def _check_variants(
             )
         if set(parts) != set(PARTS):
             raise ExportError(f"variant {variant!r} has {', '.join(sorted(parts))} and must have {' and '.join(PARTS)}")
+
+
+def check_schemes(variants: Sequence[str], known: Collection[str]) -> None:
+    """Raises ExportError where the variants that are to be made are not some of those known, each once."""
+    if not variants or not set(variants) <= set(known) or len(set(variants)) < len(variants):
+        given = ", ".join(str(name) or "an empty name" for name in variants) or "none"
+        raise ExportError(f"variants are {given} and must be some of {', '.join(known)}, each once")
 
 
 def _check_fit(tensors: Mapping[str, Any], info: Mapping[str, Any]) -> None:
@@ -429,20 +497,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"  # run from a source tree, or on a machine that only exports
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place at the end; nothing of it is left if something fails before."""
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        folder, old = Path(scratch) / "new", Path(scratch) / "old"
-        folder.mkdir()
-        yield folder
-        if out.is_dir():
-            os.rename(out, old)
-        try:
-            os.rename(folder, out)
-        except OSError:
-            if old.is_dir():
-                os.rename(old, out)
-            raise

@@ -12,19 +12,23 @@ from typing import Any
 
 import onnx
 
+from fuseline.cores import thread_count
 from fuseline.errors import ExportError, InputError
-from fuseline.folder import Folder
+from fuseline.folder import Folder, find
 from fuseline.model import Model
 
 from .calibration import LEAST_PHOTOS, Calibration, Moments, calibration_photos, pixel_batches
 from .convolutions import calibrate_convolutions, is_convolutional, store_convolutions
-from .folder import add_variants, load_graph, update_description
+from .folder import add_to, check_schemes, load_graph
 from .generated import generated_photos
 from .linears import fuse_linears
+from .place import check_place, claimed, recovered
 from .quality import Evaluation, evaluate
 from .quality.agreement import NextTokens, next_tokens
 from .quality.data import read_data
+from .quality.record import check_writable, record, update_card
 from .recode import errors, recode
+from .refusals import in_one_sentence, need
 from .weights import Array, Scheme
 
 SCHEMES: tuple[Scheme, ...] = ("fp16", "int8", "int4")
@@ -68,6 +72,7 @@ class QuantizeReport:
         }
 
 
+@in_one_sentence("quantized")
 def quantize(
     folder: str | Path,
     variants: Sequence[str] = ("int8",),
@@ -92,56 +97,68 @@ def quantize(
     that loses more is not written. half: so many matrices, those with the largest rounding errors, stay in half
     precision. static: convolutions multiply in 8 bits, with the ranges of the calibration photos (default: weights of
     8 bits, arithmetic of float32, which was the faster one on every CPU tried). default: a new default variant.
-    threads: for what is run (default: one a physical core).
+    threads: for what is run (default: one a physical core). What was measured of a variant that is made anew goes; with
+    data, what is found is recorded as by evaluate.
     Raises ExportError for a variant that loses too much (the others are written) and for what cannot be quantized,
     FolderError for the folder, InputError for photos and data. The folder is complete or as it was.
     """
-    opened = Folder.open(Path(folder), whole=True)
-    source = _source(opened, variants, max_loss, half)
-    if static and calibrate is None:
-        raise InputError("static convolutions need photos to calibrate with; name a folder of them")
-    if data is not None:
-        read_data(data, split, None, limit)
-    tell = progress or (lambda *_: None)
-    model = Model(opened.using(source), threads=threads)
-    tell(0, 3, "reading the graphs")
-    photos = [] if calibrate is None else calibration_photos(Path(calibrate))
-    work = FloatGraphs(opened, model, source, photos, tell)
-    made = {name: work.variant(name, half, static) for name in variants}  # type: ignore[arg-type]
-    judges = _judges(model, None if calibrate is None else Path(calibrate), photos)
-    gate = _Gate(work, judges, {name: each.half for name, each in made.items()}, data, split, limit, max_loss, threads)
-    try:
-        add_variants(
-            opened.path, {name: each.graphs for name, each in made.items()}, default_variant=default, check=gate
+    path = find(recovered(folder))
+    check_writable(path)
+    check_place(path)
+    with claimed(path) as place:
+        opened = Folder.open(place.path, whole=True)
+        source = _source(opened, variants, max_loss, half, default)
+        thread_count(threads)
+        if static and calibrate is None:
+            raise InputError("static convolutions need photos to calibrate with; name a folder of them")
+        if data is not None:
+            need("quantizing by CIDEr", "pycocoevalcap")
+            read_data(data, split, None, limit)
+        tell = progress or (lambda *_: None)
+        model = Model(opened.using(source), threads=threads)
+        tell(0, 3, "reading the graphs")
+        photos = [] if calibrate is None else calibration_photos(Path(calibrate))
+        work = FloatGraphs(opened, model, source, photos, tell)
+        made = {name: work.variant(name, half, static) for name in variants}  # type: ignore[arg-type]
+        judges = _judges(model, None if calibrate is None else Path(calibrate), photos)
+        gate = _Gate(
+            work, judges, {name: each.half for name, each in made.items()}, data, split, limit, max_loss, threads
         )
-    except _TooMuch:
-        good = {name: made[name].graphs for name in made if name not in gate.refused}
-        if good:
-            kept = default if default in {*good, *opened.variants} else None
-            add_variants(opened.path, good, default_variant=kept, check=gate.again)
-    if max_loss is not None and len(gate.refused) < len(made):
-        update_description(opened.path, lambda about: about.update(max_loss=max_loss))
-    if gate.refused:
-        raise ExportError("; ".join(gate.refused.values()))
-    tell(3, 3, "done")
-    now = Folder.open(opened.path)
-    return QuantizeReport(opened.path, source, {name: gate.quantized(now, name, made[name].errors) for name in made})
+        try:
+            add_to(place, {name: each.graphs for name, each in made.items()}, default_variant=default, check=gate)
+        except _TooMuch:
+            good = {name: made[name].graphs for name in made if name not in gate.refused}
+            if good:
+                kept = default if default in {*good, *opened.variants} else None
+                add_to(place, good, default_variant=kept, check=gate.record)
+        if gate.refused:
+            raise ExportError("; ".join(gate.refused.values()))
+        tell(3, 3, "done")
+        now = Folder.open(opened.path)
+        return QuantizeReport(
+            opened.path, source, {name: gate.quantized(now, name, made[name].errors) for name in made}
+        )
 
 
-def _source(folder: Folder, variants: Sequence[str], max_loss: float | None, half: int) -> str:
+def _source(folder: Folder, variants: Sequence[str], max_loss: float | None, half: int, default: str | None) -> str:
     """The variant to start from. All that can be refused before graphs are read is refused here."""
-    wrong = [name for name in variants if name not in SCHEMES]
-    if wrong or not variants or len(set(variants)) < len(variants):
-        raise ExportError(f"variants are {', '.join(variants) or 'none'} and must be some of {', '.join(SCHEMES)}")
-    if max_loss is not None and not 0 <= max_loss < 1:
-        raise InputError(f"max_loss {max_loss:g} must be a share from 0 to below 1; 0.005 is 0.5%")
-    if half < 0:
+    check_schemes(variants, SCHEMES)
+    if max_loss is not None and not (_is_number(max_loss) and 0 <= max_loss < 1):
+        raise InputError(f"max_loss {max_loss} must be a share from 0 to below 1; 0.005 is 0.5%")
+    if isinstance(half, bool) or not isinstance(half, int) or half < 0:
         raise InputError(f"half {half} must be a number of matrices, 0 or more")
+    if default is not None and default not in {*folder.variants, *variants}:
+        known = ", ".join(dict.fromkeys([*folder.variants, *variants]))
+        raise InputError(f"default {default!r} is not among the variants {known}")
     source = next((name for name in SOURCES if name in folder.variants and name not in variants), None)
     if source is None:
         has = ", ".join(folder.variants)
         raise ExportError(f"{folder.path} has {has} and no variant of floats to quantize; export it with fp32 first")
     return source
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -228,8 +245,8 @@ class _Gate:
         self._agreement: dict[str, NextTokens] = {}
         self._evaluation: Evaluation | None = None
 
-    def __call__(self, folder: Path) -> dict[str, dict[str, Any]]:
-        """For add_variants: the sections of fuseline.json. Raises _TooMuch where a variant is refused."""
+    def __call__(self, folder: Path, about: dict[str, Any]) -> None:
+        """For add_to: measures, and puts that into what fuseline.json says. Raises _TooMuch for a refused variant."""
         work, names = self._work, list(self._half)
         work.tell(2, 3, "comparing with the floats")
         others = [Model(Folder.open(folder, name), threads=self._threads) for name in names]
@@ -247,17 +264,18 @@ class _Gate:
                 )
         if self.refused:
             raise _TooMuch("; ".join(self.refused.values()))
-        return self.again(folder)
+        self.record(folder, about)
 
-    def again(self, folder: Path) -> dict[str, dict[str, Any]]:
-        """What was measured of the variants that were not refused."""
+    def record(self, folder: Path, about: dict[str, Any]) -> None:
+        """As a call, with what was measured before, of the variants that were not refused."""
         good = [name for name in self._half if name not in self.refused]
         agreement = {name: {"compared with": self._work.source, **asdict(self._agreement[name])} for name in good}
-        sections: dict[str, dict[str, Any]] = {"agreement": agreement}
+        about["agreement"] = about.get("agreement", {}) | agreement
+        if self._max_loss is not None:
+            about["max_loss"] = self._max_loss
         if self._evaluation is not None:
-            quality = self._evaluation.quality()
-            sections["quality"] = {name: found for name, found in quality.items() if name not in self.refused}
-        return sections
+            record(about, self._evaluation.conditions, self._evaluation.recorded(without=self.refused))
+        update_card(folder, about, make=False)
 
     def _loss(self, name: str) -> tuple[float, str]:
         """The share that a variant loses to the floats, and of what."""

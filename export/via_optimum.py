@@ -22,7 +22,8 @@ from fuseline.images import ImageProcessor
 from .adapters import model_adapter
 from .check import Agreement, check
 from .checkpoint import Checkpoint, open_checkpoint, tokenizer_json
-from .folder import _replacing
+from .place import Place
+from .refusals import reason
 
 COMMAND = "pip install 'optimum-onnx==0.1.0'"
 _MERGED = "decoder_model_merged.onnx"
@@ -52,13 +53,13 @@ def prepared(source: str | Path) -> tuple[Checkpoint, str, Path]:
     return checkpoint, loader, preprocessor
 
 
-def write_via_optimum(checkpoint: Checkpoint, preprocessor: Path, out: Path, reference: Any) -> Agreement:
-    """Write `out` whole or not at all, from the model of transformers. Raises ExportError where optimum cannot.
+def write_via_optimum(checkpoint: Checkpoint, preprocessor: Path, place: Place, reference: Any) -> Agreement:
+    """Write the place's folder whole or not at all, from the model of transformers.
 
-    Also where the result differs from transformers by more than a tie.
+    Raises ExportError where optimum cannot, and where the result differs from transformers by more than a tie.
     """
     try:
-        with _replacing(out) as folder:
+        with place.replaced() as folder:
             _export(reference, folder)
             for name in ("config.json", "generation_config.json"):
                 own = checkpoint.file(name)
@@ -70,7 +71,7 @@ def write_via_optimum(checkpoint: Checkpoint, preprocessor: Path, out: Path, ref
             (folder / "tokenizer.json").write_bytes(text)
             return check(folder, "fp32", reference)
     except OSError as error:
-        raise ExportError(f"{out} cannot be written: {error.strerror or error}") from error
+        raise ExportError(f"{place.path} cannot be written: {error.strerror or error}") from error
 
 
 def _export(reference: Any, folder: Path) -> None:
@@ -89,8 +90,7 @@ def _export(reference: Any, folder: Path) -> None:
     except (MemoryError, OSError, ExportError):
         raise
     except Exception as error:  # of optimum and torch, which have no common base
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(". ")
-        raise ExportError(f"optimum cannot export this model: {reason}") from error
+        raise ExportError(f"optimum cannot export this model: {reason(error)}") from error
     if (folder / _MERGED).exists():
         for part in _PARTS:
             for file in folder.glob(f"{part}*"):

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 from typing import IO, Any
 
-from fuseline.errors import InputError
+from fuseline.errors import InputError, shown
+from fuseline.folder import Folder
 from fuseline.images import load_image
 from fuseline.model import Model
 
+from ..place import beside
 from .data import DataSet
 
+LOG = logging.getLogger("fuseline.export")
 Progress = Callable[[int, int, str], None]
 
 
@@ -41,12 +49,43 @@ def captions(
         for number, photo in enumerate(data.photos):
             progress(number, len(data.photos), "captioning")
             left = [name for name in models if (name, photo.name) not in said]
-            for name, text in _texts(models, left, photo.path, fields):
-                said[name, photo.name] = text
-                keep({"variant": name, "photo": photo.name, "text": text.text, "milliseconds": text.milliseconds})
+            try:
+                for name, text in _texts(models, left, photo.path, fields):
+                    said[name, photo.name] = text
+                    keep({"variant": name, "photo": photo.name, "text": text.text, "milliseconds": text.milliseconds})
+            except InputError as error:
+                after = "; with another photo in its place the same command goes on there" if partial else ""
+                raise InputError(f"the data set cannot be captioned whole: {error}{after}") from error
     if partial:
         partial.unlink(missing_ok=True)
     return {name: [said[name, photo.name] for photo in data.photos] for name in models}
+
+
+def partial_file(folder: Folder, facts: Sequence[Any]) -> Path | None:
+    """The file beside the folder that keeps texts of an interrupted run; another one for other facts or weights.
+
+    None where a link or a file of somebody else's lies there: its texts might be anything. Files of other weights and
+    versions, which can be of no use any more, are removed where they are the user's own.
+    """
+    versions = [metadata.version(package) for package in ("fuseline", "onnxruntime")]
+    start = beside(folder.path, f"evaluation-{_key([dict(folder.hashes), versions])}").name
+    every = start[: start.rindex("-") + 1]
+    with suppress(OSError):
+        for path in folder.path.parent.iterdir():
+            old = path.name.startswith((every, f".{folder.path.name}.evaluation-")) and path.suffix == ".jsonl"
+            if old and not path.name.startswith(start) and _is_own(path):
+                path.unlink()
+    found = folder.path.parent / f"{start}-{_key(facts)}.jsonl"
+    return found if not os.path.lexists(found) or _is_own(found) else None
+
+
+def _is_own(path: Path) -> bool:
+    about = path.lstat()
+    return stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid()
+
+
+def _key(facts: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _texts(
@@ -56,10 +95,7 @@ def _texts(
     if not names:
         return
     began = perf_counter()
-    try:
-        pixel_values = models[names[0]].image_processor([load_image(path)])
-    except InputError as error:
-        raise InputError(f"the data set cannot be captioned whole: {error}") from error
+    pixel_values = models[names[0]].image_processor([load_image(path)])
     reading = perf_counter() - began
     for name in names:
         began = perf_counter()
@@ -88,22 +124,29 @@ def _read(partial: Path) -> dict[tuple[str, str], Text]:
 
 @contextmanager
 def _appending(partial: Path | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A function that appends an object to the file at once. Where no file can be made, nothing is kept."""
-    file: IO[str] | None = None
+    """A function that appends an object to the file at once. Where that fails, nothing is kept from there on."""
+    file: IO[bytes] | None = None
+    with suppress(OSError):
+        if partial is not None:
+            # In a new line, whatever the run before left. No link is followed, since others may write there too.
+            cut = partial.exists() and not partial.read_bytes().endswith(b"\n")
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            file = open(os.open(partial, flags, 0o600), "ab", buffering=0)  # noqa: SIM115 - closed below
+            file.write(b"\n" if cut else b"")
+
+    def keep(entry: Mapping[str, Any]) -> None:
+        nonlocal file
+        if file is None:
+            return
+        try:
+            file.write(json.dumps(entry).encode() + b"\n")
+        except OSError as error:  # a full disk: what is there may still be of use
+            LOG.warning("%s cannot keep what comes now: %s", shown(partial), error.strerror)
+            file.close()
+            file = None
+
     try:
-        if partial is None:
-            raise OSError("nothing is to be kept")
-        # In a new line, whatever the run before left.
-        cut = partial.exists() and not partial.read_bytes().endswith(b"\n")
-        file = partial.open("a", encoding="utf-8")
-        file.write("\n" if cut else "")
-    except OSError:
-        yield lambda entry: None
-        return
-    with file:
-
-        def keep(entry: Mapping[str, Any]) -> None:
-            file.write(json.dumps(entry) + "\n")
-            file.flush()
-
         yield keep
+    finally:
+        if file is not None:
+            file.close()

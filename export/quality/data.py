@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from fuseline.errors import InputError
+from fuseline.errors import InputError, shown
 
 DEFAULT_SPLIT = "val"
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,18 @@ class Photo:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Photos in the file's order. sha256: that of the file they came from."""
+    """Photos in the file's order. sha256: that of the file they came from; remarks: what its user should know."""
 
     name: str
     sha256: str
     split: str | None
     photos: tuple[Photo, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> list[Any]:
+        """What tells these photos from those of another data set."""
+        return [self.sha256, self.split, [[photo.name, str(photo.path)] for photo in self.photos]]
 
 
 def read_data(
@@ -46,21 +55,54 @@ def read_data(
     """
     path = Path(path)
     folder = path.parent if photos is None else Path(photos)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    content = _content(path)
     found = _of_coco(content, path, folder) if path.suffix == ".json" else _of_lines(content, path, folder)
     found, split = _of_split(found, split, path)
     if limit is not None:
-        if limit < 1:
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise InputError(f"limit must be at least 1 photo, not {limit}")
         found = found[:limit]
-    missing = [photo.name for photo in found if not photo.path.is_file()]
+    _check_photos(found, path, folder)
+    outside = [photo.name for photo in found if _leads_out(PurePath(photo.name))]
+    remarks = [f"{len(outside)} photos that {path} names are not below {folder}: {_some(outside)}"] if outside else []
+    return DataSet(path.name, hashlib.sha256(content).hexdigest(), split, tuple(found), tuple(remarks))
+
+
+def _leads_out(name: PurePath) -> bool:
+    return name.is_absolute() or ".." in name.parts
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():  # of a pipe, reading might never end
+            raise InputError(f"{path} cannot be read: it is no regular file; give captions.jsonl or a JSON of COCO")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a zero byte in the path
+        raise InputError(f"{path!r} cannot be read: {error}") from error
+
+
+def _check_photos(found: Sequence[Photo], path: Path, folder: Path) -> None:
+    """What costs little to check of all photos before any is captioned: that each is a file, has bytes, may be read."""
+    missing = [photo.name for photo in found if not _is_file(photo.path)]
     if missing:
-        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise InputError(f"{len(missing)} of the {len(found)} photos of {path} are not below {folder}: {some}")
-    return DataSet(path.name, hashlib.sha256(content).hexdigest(), split, tuple(found))
+        count = f"{len(missing)} of the {len(found)} photos"
+        raise InputError(f"{count} of {path} are not below {folder}: {_some(missing)}")
+    bad = [photo.name for photo in found if not os.access(photo.path, os.R_OK) or not photo.path.stat().st_size]
+    if bad:
+        raise InputError(f"{len(bad)} of the {len(found)} photos of {path} are empty or may not be read: {_some(bad)}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(shown, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def _of_lines(content: bytes, path: Path, folder: Path) -> list[Photo]:
@@ -74,7 +116,7 @@ def _of_lines(content: bytes, path: Path, folder: Path) -> list[Photo]:
         if not isinstance(name, str) or not name:
             raise InputError(f'{where}: "file" must be the path of a photo, not {name!r}')
         if not isinstance(captions, list) or not captions or not all(_is_text(text) for text in captions):
-            raise InputError(f'{where}: "captions" must be a list of one or more texts')
+            raise InputError(f'{where}: "captions" must be a list of one or more texts, of whole characters')
         if split is not None and not isinstance(split, str):
             raise InputError(f'{where}: "split" must be a text, not {split!r}')
         if name in found:
@@ -91,15 +133,19 @@ def _of_coco(content: bytes, path: Path, folder: Path) -> list[Photo]:
     if not isinstance(images, list) or not isinstance(annotations, list):
         raise InputError(f'{path} must hold the lists "images" and "annotations", as COCO\'s captions JSON does')
     names: dict[Any, str] = {}
+    seen: set[str] = set()
     for image in _objects(images, f"{path}, images"):
-        if not isinstance(image.get("file_name"), str) or "id" not in image:
+        if not isinstance(image.get("file_name"), str) or not _is_key(image.get("id")):
             raise InputError(f'{path}: an image has no "id" or no "file_name": {str(image)[:80]}')
+        if image["id"] in names or image["file_name"] in seen:
+            raise InputError(f"{path}: {image['file_name']} or the id {image['id']!r} is there twice among the images")
+        seen.add(image["file_name"])
         names[image["id"]] = image["file_name"]
     captions: dict[Any, list[str]] = {key: [] for key in names}
     for note in _objects(annotations, f"{path}, annotations"):
         if not _is_text(note.get("caption")):
             raise InputError(f'{path}: an annotation has no "caption": {str(note)[:80]}')
-        if note.get("image_id") not in captions:
+        if not _is_key(note.get("image_id")) or note["image_id"] not in captions:
             raise InputError(f"{path}: the photo {note.get('image_id')!r} has a caption and is not among the images")
         captions[note["image_id"]].append(note["caption"])
     bare = [names[key] for key, texts in captions.items() if not texts]
@@ -119,7 +165,12 @@ def _of_split(found: list[Photo], split: str | None, path: Path) -> tuple[list[P
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    """Not blank, and no half of a pair of surrogates, which nothing but Python could read."""
+    return isinstance(value, str) and bool(value.strip()) and not _SURROGATES.search(value)
+
+
+def _is_key(value: object) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _object(content: bytes, where: str) -> Mapping[str, Any]:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
+import os
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import metadata
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fuseline.errors import FolderError, InputError
+from fuseline.errors import LONGEST, ExportError, FolderError, InputError, shown
 from fuseline.folder import Folder
 from fuseline.model import Model
 
+from ..place import claimed, recovered
+from ..refusals import in_one_sentence, need
 from .bootstrap import Difference, differences
-from .captions import Progress, Text, captions
+from .captions import Progress, Text, captions, partial_file
 from .data import DataSet, read_data
-from .record import write_quality
+from .record import is_others, why_not_written, write_results
 from .scores import Metric, Task, Tokenizer, caption_metrics, java_is_here, ocr_metrics, same_share
 
 BASE = "fp32"
 SAME = "same as fp32"
 DIGITS = 4
+LOG = logging.getLogger("fuseline.export")
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,16 @@ class Evaluation:
     conditions: Mapping[str, Any]
     variants: Mapping[str, Scored]
     base: str | None
+    not_written: str | None = None
+    """why the folder does not hold these results, where it was to be written"""
 
     def quality(self) -> dict[str, dict[str, Any]]:
         """By variant, as fuseline.json holds it: everything but times, which are the machine's and not the model's."""
-        return {name: {**self.conditions, **_recorded(scored)} for name, scored in self.variants.items()}
+        return {name: {**self.conditions, **found} for name, found in self.recorded().items()}
+
+    def recorded(self, without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+        """The same without the conditions, of all variants but some."""
+        return {name: _recorded(scored) for name, scored in self.variants.items() if name not in without}
 
     def report(self) -> dict[str, Any]:
         """All of it as JSON takes it, times included."""
@@ -64,7 +74,8 @@ class Evaluation:
             name: {**_recorded(scored), "milliseconds": scored.milliseconds, "bytes": scored.bytes}
             for name, scored in self.variants.items()
         }
-        return {"path": str(self.path), **self.conditions, "compared with": self.base, "variants": variants}
+        about = {"path": str(self.path), **self.conditions, "compared with": self.base, "variants": variants}
+        return about if self.not_written is None else {**about, "not written": self.not_written}
 
 
 @dataclass(frozen=True)
@@ -82,8 +93,9 @@ class _Settings:
         return caption_metrics(references, texts, self.tokenizer)
 
 
+@in_one_sentence("evaluated")
 def evaluate(
-    folder: str | Path,
+    folder: str | Path | None,
     data: str | Path,
     variants: Sequence[str] | None = None,
     *,
@@ -101,49 +113,67 @@ def evaluate(
 ) -> Evaluation:
     """Caption a data set with variants of a folder, and say how good each is and how far from fp32.
 
-    data, split, photos, limit: see read_data; name: what the data set is called in the results (default: its folder's
-    name and its split). variants: default all; fp32 is always among them if the folder has it, since the others are
-    compared with it. task: "caption" (BLEU, ROUGE-L, CIDEr) or "ocr" (error rates of words and characters).
-    tokenizer: "words" (lower case, no punctuation; the same everywhere) or "ptb" (COCO's own and METEOR; needs Java).
-    num_beams, threads: default the model's and the machine's. write: into fuseline.json and MODEL_CARD.md.
-    resume: keep texts in a file beside the folder, so that a run after an interrupt goes on where it was.
-    Raises InputError for data or options that cannot be used, FolderError for the folder.
+    folder: None is the captioner that ships. data, split, photos, limit: see read_data; name: what the data set is
+    called in the results (default: its folder's name and its split). variants: default all; fp32 is always among them
+    if the folder has it, since the others are compared with it. task: "caption" (BLEU, ROUGE-L, CIDEr) or "ocr" (error
+    rates of words and characters). tokenizer: "words" (lower case, no punctuation; the same everywhere) or "ptb"
+    (COCO's own and METEOR; needs Java).
+    num_beams, threads: default the model's and the machine's. write: into the folder's fuseline.json and MODEL_CARD.md.
+    What a folder's variants are chosen by (its "quality") is changed only by an evaluation of the same photos under the
+    same conditions, or if there is none; another one gets its own entry, see record.py. A folder that takes no results
+    (an installed one, one of other tools or of the hub's cache, one that may not be written) stays as it is: that is
+    logged as a warning before the work begins, as is a result that could not be written in the end, and
+    Evaluation.not_written tells. resume: keep texts in a file beside the folder, where that can be written, so that a
+    run after an interrupt goes on where it was.
+    Raises InputError for data or options that cannot be used, FolderError for the folder, ExportError where another
+    process writes it.
     """
-    opened = Folder.open(folder)
-    _check(task, tokenizer, metadata_needed=task == "caption")
+    opened = Folder.open(recovered(folder))
+    _check(task, tokenizer)
     chosen = _chosen(opened, variants)
     read = read_data(data, split, photos, limit)
-    models = {each: Model(Folder.open(opened.path, each), threads=threads) for each in chosen}
-    first = next(iter(models.values()))
-    config = first.generation_config.override(**({} if num_beams is None else {"num_beams": num_beams}))
-    settings = _Settings(task, tokenizer, {"num_beams": config.num_beams, "num_return_sequences": 1})
-    partial = _partial(opened, read, settings) if resume else None
-    said = captions(models, read, settings.fields, partial, progress or (lambda *_: None))
-    evaluation = Evaluation(
-        path=opened.path,
-        conditions=_conditions(read, name or _name(data, read), settings),
-        variants=_scored(opened, read, settings, said),
-        base=BASE if BASE in chosen else None,
-    )
-    if write:
-        write_quality(opened.path, evaluation.quality())
+    for remark in read.remarks:
+        LOG.warning("%s", shown(remark, LONGEST))
+    reason = why_not_written(opened.path)
+    if write and reason:
+        LOG.warning("the results are not written: %s", shown(reason, LONGEST))
+    own = not is_others(opened.path) and os.access(opened.path.parent, os.W_OK | os.X_OK)
+    with claimed(opened.path) if write and own and reason is None else nullcontext():
+        models = {each: Model(Folder.open(opened.path, each), threads=threads) for each in chosen}
+        first = next(iter(models.values()))
+        config = first.generation_config.override(**({} if num_beams is None else {"num_beams": num_beams}))
+        settings = _Settings(task, tokenizer, {"num_beams": config.num_beams, "num_return_sequences": 1})
+        partial = partial_file(opened, [read.facts, settings.fields]) if resume and own else None
+        said = captions(models, read, settings.fields, partial, progress or (lambda *_: None))
+        evaluation = Evaluation(
+            path=opened.path,
+            conditions=_conditions(read, name or _name(data, read), settings),
+            variants=_scored(opened, read, settings, said),
+            base=BASE if BASE in chosen else None,
+            not_written=reason if write else None,
+        )
+        return _written(evaluation) if write and reason is None else evaluation
+
+
+def _written(evaluation: Evaluation) -> Evaluation:
+    """Into the folder. A full disk must not cost the results, so where it fails they say that they are not there."""
+    try:
+        write_results(evaluation.path, evaluation.conditions, evaluation.recorded())
+    except ExportError as error:
+        LOG.warning("%s", error)
+        return replace(evaluation, not_written=str(error))
     return evaluation
 
 
-def _check(task: str, tokenizer: str, metadata_needed: bool) -> None:
+def _check(task: str, tokenizer: str) -> None:
     if task not in ("caption", "ocr"):
         raise InputError(f"task must be caption or ocr, not {task!r}")
     if tokenizer not in ("words", "ptb"):
         raise InputError(f"tokenizer must be words or ptb, not {tokenizer!r}")
     if tokenizer == "ptb" and not java_is_here():
         raise InputError("the tokenizer ptb and METEOR run on Java, which is not here; install Java, or use words")
-    if metadata_needed:
-        try:
-            metadata.version("pycocoevalcap")
-        except metadata.PackageNotFoundError as error:
-            raise InputError(
-                "evaluating captions needs pycocoevalcap, which is missing; pip install pycocoevalcap"
-            ) from error
+    if task == "caption":
+        need("evaluating captions", "pycocoevalcap")
 
 
 def _chosen(folder: Folder, variants: Sequence[str] | None) -> list[str]:
@@ -156,13 +186,6 @@ def _chosen(folder: Folder, variants: Sequence[str] | None) -> list[str]:
         )
     base = [BASE] if BASE in folder.variants else []
     return base + [name for name in wanted if name != BASE]
-
-
-def _partial(folder: Folder, data: DataSet, settings: _Settings) -> Path:
-    """The file beside the folder that keeps texts of an interrupted run; another one for other options or weights."""
-    facts = [folder.hashes, data.sha256, data.split, [p.name for p in data.photos], settings.fields, _versions()]
-    key = hashlib.sha256(json.dumps(facts, default=dict, sort_keys=True).encode()).hexdigest()[:12]
-    return folder.path.parent / f".{folder.path.name}.evaluation-{key}.jsonl"
 
 
 def _scored(
@@ -190,6 +213,7 @@ def _conditions(data: DataSet, name: str, settings: _Settings) -> dict[str, Any]
     return {
         "dataset": name,
         "dataset_sha256": data.sha256,
+        **({"split": data.split} if data.split else {}),
         "photos": len(data.photos),
         "num_beams": settings.fields["num_beams"],
         **tokenizer,
@@ -197,7 +221,7 @@ def _conditions(data: DataSet, name: str, settings: _Settings) -> dict[str, Any]
 
 
 def _name(path: str | Path, data: DataSet) -> str:
-    return " ".join([Path(path).resolve().parent.name, *([data.split] if data.split else [])])
+    return " ".join([shown(Path(path).resolve().parent.name), *([data.split] if data.split else [])])
 
 
 def _recorded(scored: Scored) -> dict[str, Any]:
@@ -209,7 +233,3 @@ def _recorded(scored: Scored) -> dict[str, Any]:
             for name, each in scored.less_base.items()
         }
     return {**found, "texts_sha256": scored.texts_sha256}
-
-
-def _versions() -> list[str]:
-    return [metadata.version(package) for package in ("fuseline", "onnxruntime")]

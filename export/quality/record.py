@@ -1,41 +1,121 @@
-"""Writes what was measured into a folder that exists: fuseline.json's "quality", and a section of MODEL_CARD.md."""
+"""Where results of an evaluation go: a folder's fuseline.json and MODEL_CARD.md, and which folders take none.
+
+fuseline.json's "quality" holds one result a variant, by which variants are chosen, so it is of one data set: the one
+that was evaluated first. Only the same photos under the same conditions change it. Every other result is an entry of
+the list "evaluations", {"conditions": {...}, "variants": {...}}, one for each set of conditions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fuseline.errors import ExportError
+from fuseline.errors import ExportError, shown
+from fuseline.folder import DESCRIPTION
 
-from ..folder import replace_file, update_description
+from ..folder import EVALUATIONS, update_description
+from ..place import replace_file
 
 BEGIN, END = "<!-- fuseline evaluate: begin -->", "<!-- fuseline evaluate: end -->"
 CARD = "MODEL_CARD.md"
+# What has to be equal for one result to take the place of another. A name is the user's to choose and does not count.
+_CONDITIONS = ("dataset_sha256", "photos", "num_beams", "tokenizer")
 Quality = Mapping[str, Mapping[str, Any]]
 
 
-def write_quality(folder: Path, quality: Quality) -> None:
-    """By variant; what other variants have stays. Every file is whole or as it was.
+def why_not_written(folder: Path) -> str | None:
+    """Why results and variants do not go into a resolved folder; None where they can."""
+    if _is_installed(folder):
+        return f"{folder} belongs to an installed package, which stays as it was installed; copy the folder first"
+    if folder.parent.name == "snapshots":
+        return f"{folder} lies in the cache of the hub, whose files are not to be changed; copy the folder first"
+    if not (folder / DESCRIPTION).is_file():
+        return f"{folder} has no {DESCRIPTION}, since another tool made it; export the model with fuseline"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{folder} may not be written; copy it, or change its permissions"
+    return None
+
+
+def is_others(folder: Path) -> bool:
+    """Whether nothing of ours is to lie beside a resolved folder either: packages, and the cache of the hub."""
+    return _is_installed(folder) or folder.parent.name == "snapshots"
+
+
+def check_writable(folder: Path) -> None:
+    """Raises ExportError where why_not_written has a reason."""
+    reason = why_not_written(folder)
+    if reason is not None:
+        raise ExportError(reason)
+
+
+def _is_installed(folder: Path) -> bool:
+    """Whether it ships with this package, or lies among packages that pip or a distribution has installed."""
+    shipped = Path(str(resources.files("fuseline").joinpath("models"))).resolve()
+    return folder.is_relative_to(shipped) or not {"site-packages", "dist-packages"}.isdisjoint(folder.parts)
+
+
+def write_results(folder: Path, conditions: Mapping[str, Any], variants: Quality) -> None:
+    """Record an evaluation, and show it in the model card. Each of the two files is whole or as it was.
 
     Raises ExportError if the folder cannot be written.
     """
-
-    def change(about: dict[str, Any]) -> None:
-        about["quality"] = {**about.get("quality", {}), **{name: dict(found) for name, found in quality.items()}}
-
     try:
-        about = update_description(folder, change)
-        card = folder / CARD
-        text = card.read_text(encoding="utf-8") if card.exists() else f"# {folder.name}\n"
-        replace_file(card, _with_section(text, about["quality"]).encode())
+        about = update_description(folder, lambda about: record(about, conditions, variants))
+        update_card(folder, about)
     except OSError as error:
         raise ExportError(f"what was measured cannot be written into {folder}: {error.strerror or error}") from error
 
 
-def _with_section(card: str, quality: Quality) -> str:
+def record(about: dict[str, Any], conditions: Mapping[str, Any], variants: Quality) -> None:
+    """Put an evaluation into what fuseline.json says: into "quality" or "evaluations". Other variants stay there."""
+    quality = about.get("quality", {})
+    replaced = [quality[name] for name in variants if name in quality]
+    others: list[Any] = about[EVALUATIONS] if isinstance(about.get(EVALUATIONS), list) else []
+    of_these = [each for each in others if _is_entry(each) and _same(each["conditions"], conditions)]
+    others = [each for each in others if each not in of_these]
+    measured = {name: found for each in of_these for name, found in each["variants"].items()} | dict(variants)
+    if not quality or (any(_same(was, conditions) for was in quality.values()) and _all_same(replaced, conditions)):
+        about["quality"] = {**quality, **{name: {**conditions, **found} for name, found in measured.items()}}
+    else:
+        others.append({"conditions": dict(conditions), "variants": measured})
+    if others or EVALUATIONS in about:
+        about[EVALUATIONS] = others
+
+
+def _is_entry(each: object) -> bool:
+    return isinstance(each, dict) and all(isinstance(each.get(key), dict) for key in ("conditions", "variants"))
+
+
+def _all_same(results: Sequence[Mapping[str, Any]], conditions: Mapping[str, Any]) -> bool:
+    return all(_same(each, conditions) for each in results)
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two results are of the same photos under the same conditions. Older ones do not say their split."""
+    if "dataset_sha256" not in one or any(one.get(key) != other.get(key) for key in _CONDITIONS):
+        return False
+    return "split" not in one or "split" not in other or one["split"] == other["split"]
+
+
+def update_card(folder: Path, about: Mapping[str, Any], *, make: bool = True) -> None:
+    """Bring the section of the model card up to date. make: also where there is none yet. Raises OSError.
+
+    A card that fuseline.json lists stays, since its hash would be wrong.
+    """
+    card = folder / CARD
+    if CARD in about["files"] or (card.exists() and not card.is_file()):
+        return
+    text = card.read_bytes().decode("utf-8", "surrogateescape") if card.exists() else f"# {folder.name}\n"
+    if make or BEGIN in text:
+        replace_file(card, _with_section(text, about).encode("utf-8", "surrogateescape"))
+
+
+def _with_section(card: str, about: Mapping[str, Any]) -> str:
     """The card with the section between its marks replaced, or with one at the end."""
-    section = f"{BEGIN}\n{quality_section(quality)}{END}"
+    section = f"{BEGIN}\n{quality_section(about['quality'], about.get(EVALUATIONS, ()))}{END}"
     before, begin, rest = card.partition(BEGIN)
     _, end, after = rest.partition(END)
     if begin and end:
@@ -43,19 +123,24 @@ def _with_section(card: str, quality: Quality) -> str:
     return f"{card.rstrip()}\n\n{section}\n"
 
 
-def quality_section(quality: Quality) -> str:
+def quality_section(quality: Quality, evaluations: Sequence[Any] = ()) -> str:
     """Markdown: one table for each set of conditions, variants as rows, differences to fp32 with their intervals."""
     lines = ["## Measured quality", ""]
     for conditions in dict.fromkeys(map(_conditions, quality.values())):
         of = {name: found for name, found in quality.items() if _conditions(found) == conditions}
         lines += [f"{conditions}.", "", *_table(of), ""]
+    others = [each for each in evaluations if _is_entry(each) and each["variants"]]
+    lines += ["### On other data", ""] if others else []
+    for each in others:
+        lines += [f"{_conditions(each['conditions'])}.", "", *_table(each["variants"]), ""]
     lines += ["In brackets: the difference to fp32 and its 95% interval (paired bootstrap over the photos).", ""]
     return "\n".join(lines)
 
 
 def _conditions(found: Mapping[str, Any]) -> str:
     tokenizer = f", tokenizer {found['tokenizer']}" if "tokenizer" in found else ""
-    return f"{found.get('dataset')}, {found.get('photos')} photos, beam {found.get('num_beams')}{tokenizer}"
+    dataset = shown(found.get("dataset")).replace("<", "&lt;")  # no mark of ours in a name
+    return f"{dataset}, {found.get('photos')} photos, beam {found.get('num_beams')}{tokenizer}"
 
 
 def _table(quality: Quality) -> list[str]:

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .extras import need
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -56,7 +55,6 @@ def add_to(commands: Any) -> None:
 
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Evaluate with a progress bar on standard error, then show the scores."""
-    need("evaluating", ("onnx",) if options.ocr else ("onnx", "pycocoevalcap"))
     from fuseline.export import evaluate
 
     with terminal.steps() as progress:

@@ -7,13 +7,10 @@ import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .extras import need
 from .terminal import Terminal, readable
 
 if TYPE_CHECKING:
     from fuseline.export import ExportReport
-
-_NEEDS = ("onnx", "onnxscript", "torch", "transformers")  # onnxscript: torch asks for it late
 
 _HELP = """\
 Turn a Hugging Face image-to-text model into a fuseline folder, and compare the two on generated photos.
@@ -46,7 +43,6 @@ def add_to(commands: Any) -> None:
 
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Export with a progress bar on standard error, then show files, sizes and agreement."""
-    need("exporting", _NEEDS)
     from fuseline.export import export
 
     variants = [name.strip() for name in options.variants.split(",")]

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .extras import need
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -59,7 +58,6 @@ def _share(text: str) -> float:
 
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Quantize with a progress bar on standard error, then show what was written."""
-    need("quantizing", ("onnx",) if options.data is None else ("onnx", "pycocoevalcap"))
     from fuseline.export import quantize
 
     with terminal.steps() as progress:

@@ -179,6 +179,8 @@ def _sentence(error: BaseException, file: str | None) -> str:
         return f"{where}there is not enough memory for this; a smaller photo or model, or fewer beams, needs less"
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
+        if package == __package__:
+            return f"{where}this needs {error.name}, which is left out of this program; install fuseline for it"
         return f"{where}this needs {package}, which is missing; install it with pip install {package}"
     if isinstance(error, OSError) and error.strerror:
         named = f"{shown(error.filename)}: " if error.filename is not None else where

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +17,10 @@ import pytest
 from PIL import Image
 
 from fuseline import cli
-from fuseline.errors import FolderError, InputError
+from fuseline.errors import Error, ExportError, FolderError, InputError
 from fuseline.export import evaluate
+from fuseline.export.place import claimed
+from fuseline.export.quality.captions import partial_file
 from fuseline.export.quality.data import read_data
 from fuseline.folder import Folder
 from fuseline.model import Model
@@ -113,6 +120,13 @@ BAD_LINES: list[tuple[str, str]] = [
     ('{"file": 3, "captions": ["a"]}', 'line 1: "file" must be the path of a photo, not 3'),
     ('{"file": "a.png", "captions": []}', 'line 1: "captions" must be a list of one or more texts'),
     ('{"file": "a.png", "captions": [" "]}', 'line 1: "captions" must be a list of one or more texts'),
+    ('{"file": "a.png", "captions": ["\\ud800"]}', 'line 1: "captions" must be a list of one or more texts, of whole'),
+    ('{"file": "\\ud800.png", "captions": ["a"]}', "1 of the 1 photos"),
+    ('{"file": "' + "x" * 5000 + '.png", "captions": ["a"]}', "1 of the 1 photos"),
+    ('{"file": "a\\u0000.png", "captions": ["a"]}', "1 of the 1 photos"),
+    ('{"file": "a.png", "captions": ["a"], "n": ' + "9" * 5000 + "}", "line 1 is not JSON"),
+    ('{"file": "/dev/zero", "captions": ["a"]}', "1 of the 1 photos"),
+    ("[" * 100_000, "line 1 is not JSON"),
     ('{"file": "a.png", "captions": ["a"], "split": 1}', 'line 1: "split" must be a text, not 1'),
     ('{"file": "a.png", "captions": ["a"]}\n' * 2, "line 2: a.png is there twice"),
     ('{"file": "a.png", "captions": ["a"]}', "1 of the 1 photos"),
@@ -136,6 +150,9 @@ BAD_COCO: list[tuple[Any, str]] = [
     ({"images": [], "annotations": [{"image_id": 5, "caption": "a"}]}, "the photo 5 has a caption and is not among"),
     ({"images": [], "annotations": [{"image_id": 5}]}, 'an annotation has no "caption"'),
     ({"images": [3], "annotations": []}, "images[0] must be an object"),
+    ({"images": [{"id": [1], "file_name": "a"}], "annotations": []}, 'an image has no "id" or no "file_name"'),
+    ({"images": [{"id": 1, "file_name": "a"}] * 2, "annotations": []}, "a or the id 1 is there twice"),
+    ({"images": [], "annotations": [{"image_id": {}, "caption": "a"}]}, "the photo {} has a caption and is not among"),
 ]
 
 
@@ -156,6 +173,196 @@ def test_wrong_options(folder: Path, data: Path) -> None:
     with pytest.raises(InputError, match="the data set cannot be captioned whole: .*3.png"):
         evaluate(folder, data)
     assert Folder.open(folder).quality == {}
+
+
+# Where results go ---------------------------------------------------------------------------------
+
+
+def six(data: Path) -> Path:
+    """Another data set: three of the photos, with other captions."""
+    lines = [{"file": f"images/{number}.png", "captions": ["word7"]} for number in range(3)]
+    other = data.parent / "mine.jsonl"
+    other.write_text("\n".join(map(json.dumps, lines)))
+    return other
+
+
+def test_other_data_does_not_replace_what_a_model_is_known_by(folder: Path, data: Path) -> None:
+    known = evaluate(folder, data).quality()
+    found = evaluate(folder, six(data))
+    about = json.loads((folder / "fuseline.json").read_text())
+    assert about["quality"] == known
+    assert about["evaluations"] == [{"conditions": dict(found.conditions), "variants": found.recorded()}]
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "### On other data" in card
+    assert card.count("| int8 |") == 2
+    evaluate(folder, six(data), ["fp32"], name="the same photos, called <!-- otherwise")  # takes its place
+    evaluate(folder, six(data), ["fp32"], num_beams=1)  # another one
+    evaluate(folder, data, ["int8"])
+    about = json.loads((folder / "fuseline.json").read_text())
+    assert about["quality"] == known
+    assert [each["conditions"]["num_beams"] for each in about["evaluations"]] == [4, 1]
+    assert about["evaluations"][0]["variants"] == found.recorded()
+    assert "otherwise" not in str(about["quality"])
+    assert Folder.open(folder, whole=True).quality == known
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert card.count("<!--") == 2
+    assert card.count("| fp32 |") == 3
+
+
+def test_results_without_a_data_set_are_kept(folder: Path, data: Path) -> None:
+    """Those that the captioner that ships has: they name no file, so nobody can say that it is the same."""
+    about = json.loads((folder / "fuseline.json").read_text())
+    about["quality"] = {"int8": {"dataset": "flickr8k val", "photos": PHOTOS, "num_beams": 4, "CIDEr": 0.5}}
+    (folder / "fuseline.json").write_text(json.dumps(about))
+    evaluate(folder, data, name="flickr8k val")
+    after = json.loads((folder / "fuseline.json").read_text())
+    assert after["quality"] == about["quality"]
+    assert len(after["evaluations"]) == 1
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def installed(folder: Path) -> Path:
+    home = folder.parent / "lib" / "site-packages" / "captioner" / "models"
+    return Path(shutil.move(folder, home / "x")) if home.mkdir(parents=True) is None else home
+
+
+def in_the_hubs_cache(folder: Path) -> Path:
+    (folder.parent / "models--org--name" / "snapshots").mkdir(parents=True)
+    return Path(shutil.move(folder, folder.parent / "models--org--name" / "snapshots" / "abc"))
+
+
+@pytest.mark.parametrize(
+    ("move", "sentence"), [(installed, "belongs to an installed package"), (in_the_hubs_cache, "lies in the cache of")]
+)
+def test_folders_that_take_no_results(
+    move: Any, sentence: str, folder: Path, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = move(folder)
+    before = tree(folder.parent)
+    said: list[str] = []
+    found = evaluate(folder, data, limit=2, progress=lambda *_: said.extend(caplog.messages))
+    assert said[0].startswith("the results are not written: ") and sentence in said[0]  # before the first photo
+    assert found.not_written is not None and sentence in found.not_written
+    assert found.report()["not written"] == found.not_written
+    assert found.variants["int8"].scores["CIDEr"] >= 0
+    assert tree(folder.parent) == before
+    caplog.clear()
+    assert evaluate(folder, data, limit=2, write=False).not_written is None
+    assert caplog.messages == []
+
+
+def test_the_captioner_that_ships_takes_no_results(data: Path) -> None:
+    from fuseline.folder import find
+
+    before = tree(find(None).parent)
+    found = evaluate(None, data, limit=1)
+    assert found.not_written is not None and "belongs to an installed package" in found.not_written
+    assert tree(find(None).parent) == before
+
+
+def test_a_full_disk_does_not_cost_the_results(
+    folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = tree(folder)
+    monkeypatch.setattr("fuseline.export.place._fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
+    found = evaluate(folder, data, limit=2)
+    assert found.variants["int8"].scores["CIDEr"] >= 0
+    assert found.not_written is not None and "cannot be written into" in found.not_written
+    assert "No space left on device" in caplog.messages[-1]
+    assert tree(folder) == before
+
+
+def test_a_file_of_texts_that_cannot_grow_is_given_up(folder: Path, data: Path) -> None:
+    """No file may grow past 200 bytes in this process, as on a full disk."""
+    script = (
+        "import resource, sys; from fuseline.export import evaluate; from fuseline.folder import Folder\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\n"
+        "found = evaluate(sys.argv[1], sys.argv[2]); print(len(found.variants), found.not_written)"
+    )
+    before = tree(folder.parent)
+    arguments = [sys.executable, "-c", script, str(folder), str(data)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 what was measured cannot be written into")
+    assert "cannot keep what comes now: File too large" in done.stderr
+    assert tree(folder.parent) == before
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 200
+
+
+def test_files_of_other_weights_are_removed(folder: Path, data: Path) -> None:
+    """What an interrupted run of an older model kept, also under the name that it had once; nothing of others."""
+    for name in ("tiny.fuseline-evaluation-0-1", "tiny.evaluation-0123456789ab", "tiny2.fuseline-evaluation-1-2"):
+        (folder.parent / f".{name}.jsonl").write_text("{}")
+    evaluate(folder, data, limit=1)
+    assert sorted(path.name for path in folder.parent.iterdir()) == [".tiny2.fuseline-evaluation-1-2.jsonl", "tiny"]
+
+
+def test_texts_of_somebody_else_are_not_taken(folder: Path, data: Path) -> None:
+    """In a folder where others may write too: a link in the place of the file that keeps texts."""
+    opened, read = Folder.open(folder), read_data(data, limit=1)
+    kept = partial_file(opened, [read.facts])
+    assert kept is not None
+    (folder.parent / "theirs").write_text("{}")
+    kept.symlink_to(folder.parent / "theirs")
+    assert partial_file(opened, [read.facts]) is None
+    assert (folder.parent / "theirs").read_text() == "{}"
+
+
+def test_one_process_at_a_time(folder: Path, data: Path) -> None:
+    with claimed(folder), pytest.raises(ExportError, match="another process is writing"):
+        evaluate(folder, data)
+    with claimed(folder):
+        evaluate(folder, data, limit=1, write=False)
+
+
+def test_other_files_of_the_folder_stay(folder: Path, data: Path) -> None:
+    """A card with line ends of Windows and bytes that are no UTF-8; and one that fuseline.json lists."""
+    (folder / "MODEL_CARD.md").write_bytes(b"# Mine\r\n\xff\r\n")
+    evaluate(folder, data, limit=1)
+    assert (folder / "MODEL_CARD.md").read_bytes().startswith(b"# Mine\r\n\xff\n\n<!--")
+    about = json.loads((folder / "fuseline.json").read_text())
+    card = (folder / "MODEL_CARD.md").read_bytes()
+    about["files"]["MODEL_CARD.md"] = {"bytes": len(card), "sha256": hashlib.sha256(card).hexdigest()}
+    (folder / "fuseline.json").write_text(json.dumps(about))
+    evaluate(folder, data, limit=2)
+    Folder.open(folder, whole=True)
+    assert (folder / "MODEL_CARD.md").read_bytes() == card
+
+
+def test_photos_outside_of_the_data_are_told(folder: Path, data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (data.parent / "set").mkdir()
+    lines = [
+        {"file": "../images/0.png", "captions": ["a"]},
+        {"file": str(data.parent / "images/1.png"), "captions": ["a"]},
+    ]
+    (data.parent / "set" / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert len(evaluate(folder, data.parent / "set" / "captions.jsonl", write=False).variants["fp32"].texts) == 2
+    assert "2 photos that" in caplog.text and "are not below" in caplog.text
+
+
+def test_data_that_is_no_file_or_has_bad_photos(folder: Path, data: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(InputError, match=r"pipe\.jsonl cannot be read: it is no regular file"):
+        read_data(tmp_path / "pipe.jsonl")
+    with pytest.raises(InputError, match="cannot be read: it is no regular file"):
+        read_data(tmp_path)
+    with pytest.raises(Error, match="cannot be read"):
+        read_data("a\0b.jsonl")
+    (data.parent / "images/3.png").unlink()
+    os.mkfifo(data.parent / "images/3.png")
+    with pytest.raises(InputError, match=r"1 of the 6 photos of .* are not below .*: images/3\.png"):
+        read_data(data)
+    (data.parent / "images/3.png").unlink()
+    (data.parent / "images/3.png").touch()
+    with pytest.raises(InputError, match=r"1 of the 6 photos of .* are empty or may not be read: images/3\.png"):
+        read_data(data)
 
 
 def test_the_command(folder: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

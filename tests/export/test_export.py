@@ -6,8 +6,10 @@ The models are small with random weights enlarged (tests/tiny.py), saved by tran
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -171,7 +173,7 @@ def edit(name: str, **fields: Any) -> Change:
     def change(folder: Path) -> None:
         values = json.loads((folder / name).read_text())
         for key, value in fields.items():
-            values[key] = values[key] | value if isinstance(value, dict) else value
+            values[key] = (values.get(key) or {}) | value if isinstance(value, dict) else value
         (folder / name).write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
 
     return change
@@ -201,10 +203,51 @@ def link_outside(folder: Path) -> None:
     (folder / "tokenizer.json").symlink_to(folder.parent / "secret")
 
 
+def shards(*names: str) -> Change:
+    """Weights in files that an index lists, the first one in the place of model.safetensors."""
+
+    def change(folder: Path) -> None:
+        from safetensors import safe_open
+
+        with safe_open(folder / "model.safetensors", "pt") as weights:
+            tensors = list(weights.keys())
+        (folder.parent / "outside.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+        (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+        files = {tensor: names[index % len(names)] for index, tensor in enumerate(tensors)}
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+
+    return change
+
+
+def large_header(folder: Path) -> None:
+    """safetensors begins with the length of its header: here a gigabyte, in a file that has so many bytes."""
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write((1 << 30).to_bytes(8, "little") + b"{")
+        file.truncate((1 << 30) + 8)
+
+
+def own_code(folder: Path) -> None:
+    """A configuration, a model and a tokenizer whose code is to come with the checkpoint."""
+    code = f"import pathlib; pathlib.Path({str(folder.parent / 'attacked')!r}).touch()\n"
+    for name in ("modeling", "configuration", "tokenization"):
+        (folder / f"{name}.py").write_text(code + "class Own: pass\n")
+    edit("config.json", auto_map={"AutoConfig": "configuration.Own", "AutoModel": "modeling.Own"})(folder)
+    (folder / "tokenizer.json").unlink()
+    own = {"auto_map": {"AutoTokenizer": ["tokenization.Own", None]}, "tokenizer_class": "Own"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(own))
+
+
+def vocabulary_outside(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder.parent / "secret").write_text("{}")
+    (folder / "sentencepiece.bpe.model").symlink_to(folder.parent / "secret")
+
+
 def remove(name: str) -> Change:
     return lambda folder: (folder / name).unlink()
 
 
+INDEX = "model.safetensors.index.json"
 REFUSED: dict[str, tuple[Change, str]] = {
     "architecture": (
         edit("config.json", architectures=["BlipModel"], model_type="blip"),
@@ -231,6 +274,23 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "another width": (edit("config.json", decoder={"n_inner": 71}), "transformers cannot load"),
     "pickle": (attack, "transformers cannot load"),
     "no tokenizer": (remove("tokenizer.json"), "has no tokenizer"),
+    "weights outside": (
+        shards("../outside.safetensors"),
+        "lists '../outside.safetensors', which is no file of weights",
+    ),
+    "weights anywhere": (shards("/etc/passwd"), "lists '/etc/passwd', which is no file of weights in the checkpoint"),
+    "weights missing": (shards("model-1.safetensors", "x.safetensors"), "lists 'x.safetensors', which is no file"),
+    "index": (lambda f: (shards("x")(f), edit(INDEX, weight_map=None)(f)), "must have an object called weight_map"),
+    "other weights": (
+        edit("config.json", transformers_weights="../x.safetensors"),
+        "has transformers_weights, which is",
+    ),
+    "quantized": (edit("config.json", quantization_config={}), "config.json has quantization_config, which is not"),
+    "adapter": (lambda folder: (folder / "adapter_config.json").write_text("{}"), "is an adapter of PEFT"),
+    "large header": (large_header, "transformers cannot load"),
+    "own code": (own_code, "has no tokenizer that can be read"),
+    "vocabulary outside": (vocabulary_outside, "sentencepiece.bpe.model is a link out of the checkpoint"),
+    "large JSON": (lambda f: os.truncate(f / "config.json", 1 << 30), "config.json has 1073741824 bytes and may have"),
     "link": (link_outside, "tokenizer.json is a link out of the checkpoint"),
 }
 
@@ -246,6 +306,44 @@ def test_checkpoints_that_are_refused(case: str, source: Path, tmp_path: Path) -
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "to").iterdir())
     assert not (tmp_path / "attacked").exists()
+
+
+def test_weights_in_several_files(source: Path, tmp_path: Path) -> None:
+    shards("model-1.safetensors")(source)
+    assert export(source, tmp_path / "out").agreement["fp32"].beam == 1.0
+
+
+# What a local checkpoint is exported without: anything that is sent, any name that is looked up.
+WATCHED = """
+import os, sys
+opened = []
+
+def hook(event, arguments):
+    # When urllib3 is imported it tries whether IPv6 is there, with a socket of this machine that nothing is sent by.
+    of_urllib3 = event == "socket.__new__" or (event == "socket.bind" and arguments[1] == ("::1", 0))
+    if event.startswith("socket.") and not of_urllib3:
+        opened.append((event, arguments))
+
+sys.addaudithook(hook)
+from fuseline.export import export
+export(sys.argv[1], sys.argv[2], ["fp32", "int8"])
+from huggingface_hub import constants
+print(opened, constants.HF_HUB_OFFLINE, os.environ["HF_HUB_DISABLE_TELEMETRY"])
+"""
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_a_local_checkpoint_is_exported_without_the_network(odd: bool, source: Path, tmp_path: Path) -> None:
+    """odd: with settings that transformers looks up on the hub where it may."""
+    if odd:
+        hub = {"_name_or_path": "org/name", "attn_implementation": "kernels-community/flash-attn"}
+        edit("config.json", **hub, encoder=hub, decoder=hub)(source)
+        torch.save(tiny.tiny_model(0).state_dict(), source / "pytorch_model.bin")
+        (source / "model.safetensors").unlink()  # which transformers would ask the hub to convert
+    arguments = [sys.executable, "-c", WATCHED, str(source), str(tmp_path / "out")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[] False 1\n"
 
 
 def test_arguments_that_are_refused(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +21,8 @@ from PIL import Image
 
 from fuseline import Model
 from fuseline.cli import main
-from fuseline.errors import ExportError, FolderError, InputError
+from fuseline.errors import Error, ExportError, FolderError, InputError
+from fuseline.export import evaluate
 from fuseline.export import quantize as quantize_with_all_threads
 from fuseline.export.folder import load_graph
 from fuseline.export.generated import generated_photos
@@ -198,6 +202,16 @@ def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
         ({"variants": ["int2"]}, ExportError, "variants are int2 and must be some of fp16, int8, int4"),
         ({"variants": ["int8", "int8"]}, ExportError, "variants are int8, int8 and must be some of"),
         ({"variants": []}, ExportError, "variants are none and must be some of"),
+        ({"variants": [""]}, ExportError, "variants are an empty name and must be some of"),
+        ({"max_loss": float("nan")}, InputError, "max_loss nan must be a share from 0 to below 1"),
+        ({"max_loss": "1"}, InputError, "max_loss 1 must be a share"),
+        ({"half": 0.5}, InputError, r"half 0\.5 must be a number of matrices"),
+        ({"threads": 0}, InputError, "threads must be a whole number from 1 to"),
+        ({"threads": "two"}, InputError, "threads must be a whole number from 1 to"),
+        ({"default": "best"}, InputError, "default 'best' is not among the variants fp32, int8"),
+        ({"limit": 0, "data": "captions.jsonl"}, InputError, "limit must be at least 1 photo, not 0"),
+        ({"calibrate": "pipes"}, InputError, "has 0 photos, and calibrating takes at least 8"),
+        ({"calibrate": "captions.jsonl"}, InputError, "is not a folder of photos to calibrate with"),
         ({"max_loss": 1.5}, InputError, "max_loss 1.5 must be a share from 0 to below 1"),
         ({"static": True}, InputError, "static convolutions need photos to calibrate with"),
         ({"half": -1}, InputError, "half -1 must be a number of matrices"),
@@ -209,6 +223,9 @@ def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
 def test_what_is_refused(folder: Path, options: Any, error: type[Exception], sentence: str) -> None:
     (folder.parent / "few").mkdir()
     Image.new("RGB", (8, 8)).save(folder.parent / "few" / "one.png")
+    (folder.parent / "pipes").mkdir()
+    for number in range(8):
+        os.mkfifo(folder.parent / "pipes" / f"{number}.png")
     line = {"file": "none.png", "captions": ["a photo that is not there"], "split": "val"}
     (folder.parent / "captions.jsonl").write_text(json.dumps(line) + "\n")
     for name in ("calibrate", "data"):
@@ -216,8 +233,159 @@ def test_what_is_refused(folder: Path, options: Any, error: type[Exception], sen
             options = options | {name: folder.parent / options[name]}
     before = content(folder)
     with pytest.raises(error, match=sentence):
-        quantize(folder, **options)
+        quantize(folder, **{"threads": 1} | options)
     assert content(folder) == before
+    assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
+
+
+# What of a folder changes, and what does not ----------------------------------------------------------
+
+
+def test_everything_else_stays(folder: Path) -> None:
+    """Files of the user's, whatever they are, their links and times; and no old file is written through a link."""
+    (folder / "notes").mkdir()
+    (folder / "notes" / "empty").mkdir()
+    (folder / "notes" / "mine.txt").write_text("mine")
+    (folder / "notes" / "mine.txt").chmod(0o400)
+    (folder / "onnx" / "decoder_model_int8.onnx_data").write_text("called like weights, and nobody's")
+    (folder / "onnx" / "unlisted.onnx").write_bytes(b"no graph")
+    (folder / "linked").symlink_to("notes/mine.txt")
+    (folder / "broken").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe")
+    folder.chmod(0o751)
+    (folder / "fuseline.json").chmod(0o604)
+    old = {
+        path: (path.lstat().st_mode, path.lstat().st_ino) for path in folder.rglob("*") if path.name != "fuseline.json"
+    }
+    copy = shutil.copytree(
+        folder, folder.parent / "copy", ignore=lambda *_: ["pipe"], copy_function=os.link, symlinks=True
+    )
+    before = content(copy)
+    quantize(folder, ["int8"])
+    files = {path for path in old if not path.is_dir() and not path.is_symlink()}
+    assert len(files) == 10
+    assert all((path.lstat().st_mode, path.lstat().st_ino) == old[path] for path in files)
+    assert (folder / "notes" / "empty").is_dir()
+    assert os.readlink(folder / "linked") == "notes/mine.txt" and os.readlink(folder / "broken") == "nowhere"
+    assert [folder.stat().st_mode & 0o777, (folder / "fuseline.json").stat().st_mode & 0o777] == [0o751, 0o604]
+    assert content(copy) == before  # the files of the old folder, by other links
+    about = json.loads((folder / "fuseline.json").read_text())
+    assert about["variants"]["int8"]["decoder"] == "onnx/decoder_model_int8_2.onnx"
+    assert not {"onnx/unlisted.onnx", "onnx/decoder_model_int8.onnx_data", "notes/mine.txt"} & about["files"].keys()
+    Folder.open(folder, "int8", whole=True)
+
+
+def test_a_damaged_file_is_not_listed_anew(folder: Path) -> None:
+    quantize(folder, ["int8"])
+    damaged = folder / Folder.open(folder).variants["int8"].decoder
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    before = content(folder)
+    with pytest.raises(FolderError, match="decoder_model_int8.onnx was edited"):
+        quantize(folder, ["int4"])
+    assert content(folder) == before
+
+
+def test_what_was_measured_goes_with_the_graphs(folder: Path, tmp_path: Path) -> None:
+    """A variant made anew is another one; one that comes out the same keeps what is known of it."""
+    pytest.importorskip("pycocoevalcap")
+    data = captions(folder, tmp_path)
+    quantize(folder, ["int4", "int8"])
+    evaluate(folder, data)
+    evaluate(folder, data, num_beams=1)
+    before = json.loads((folder / "fuseline.json").read_text())
+    assert [set(before["quality"]), set(before["evaluations"][0]["variants"])] == [{"fp32", "int4", "int8"}] * 2
+    quantize(folder, ["int8"])
+    after = json.loads((folder / "fuseline.json").read_text())
+    assert after["quality"] == before["quality"]
+    quantize(folder, ["int4"], half=3)
+    after = json.loads((folder / "fuseline.json").read_text())
+    assert [set(after["quality"]), set(after["evaluations"][0]["variants"])] == [{"fp32", "int8"}] * 2
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "| int8 |" in card and "| int4 |" not in card
+    quantize(folder, ["int4"], data=data, limit=3)  # other photos than those of "quality"
+    after = json.loads((folder / "fuseline.json").read_text())
+    assert after["quality"] == {name: before["quality"][name] for name in ("fp32", "int8")}
+    assert [each["conditions"]["photos"] for each in after["evaluations"]] == [10, 3]
+
+
+def installed(folder: Path) -> Path:
+    (folder.parent / "site-packages").mkdir()
+    return Path(shutil.move(folder, folder.parent / "site-packages" / "model"))
+
+
+def by_another_tool(folder: Path) -> Path:
+    (folder / "fuseline.json").unlink()
+    return folder
+
+
+def odd_graph(spoil: Any) -> Any:
+    def change(folder: Path) -> Path:
+        path = folder / Folder.open(folder).variants["fp32"].decoder
+        path.write_bytes(spoil(path.read_bytes()))
+        about = json.loads((folder / "fuseline.json").read_text())
+        facts = {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        about["files"][path.relative_to(folder).as_posix()] = facts
+        (folder / "fuseline.json").write_text(json.dumps(about))
+        return folder
+
+    return change
+
+
+def without(kind: str) -> Any:
+    """Without the initializers, or with a layer that reads a tensor that is not there."""
+
+    def spoil(content: bytes) -> bytes:
+        model = onnx.ModelProto()
+        model.ParseFromString(content)
+        if kind == "initializers":
+            del model.graph.initializer[:]
+        else:
+            del model.functions[:]
+        return model.SerializeToString()
+
+    return spoil
+
+
+ODD: dict[str, tuple[Any, str]] = {
+    "installed": (installed, "belongs to an installed package, which stays as it was installed; copy the folder first"),
+    "of another tool": (by_another_tool, "has no fuseline.json, since another tool made it"),
+    "no graph": (odd_graph(lambda content: b"x" * len(content)), "decoder_model_fp32"),
+    "half a graph": (odd_graph(lambda content: content[: len(content) // 2]), "decoder_model_fp32"),
+    "empty": (odd_graph(lambda content: b""), "decoder_model_fp32"),
+    "no weights": (odd_graph(without("initializers")), "decoder_model_fp32"),
+    "no functions": (odd_graph(without("functions")), "there is no operator"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_folders_that_cannot_be_quantized(case: str, folder: Path) -> None:
+    change, sentence = ODD[case]
+    folder = change(folder)
+    before = content(folder)
+    with pytest.raises(Error) as error:
+        quantize(folder, ["int8"])
+    assert sentence in str(error.value)
+    assert content(folder) == before
+    assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_the_captioner_that_ships_is_not_changed() -> None:
+    with pytest.raises(ExportError, match="belongs to an installed package"):
+        quantize("flickr8k-lite0", ["int4"])
+
+
+def test_a_full_disk_leaves_the_folder_as_it_was(folder: Path) -> None:
+    """No file may grow past 20 kB in this process, as on a full disk."""
+    script = (
+        "import resource, sys; from fuseline.export import quantize\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "quantize(sys.argv[1], ['int8'])"
+    )
+    before = content(folder)
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=False)
+    assert "cannot be quantized: File too large" in done.stderr
+    assert content(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 def test_only_floats_can_be_quantized(tmp_path: Path) -> None:

@@ -235,7 +235,12 @@ def test_variants_are_added_to_a_folder_that_exists(parts: dict[str, Any], tmp_p
     (out / "MODEL_CARD.md").write_text("by hand")
     before = written(out)
     other = {"encoder": graphs["encoder"], "decoder": renamed(graphs["decoder"], "other")}
-    add_variants(out, {"int4": other}, default_variant="int4", check=lambda _: {"quality": {"int4": {"CIDEr": 0.4}}})
+    add_variants(
+        out,
+        {"int4": other},
+        default_variant="int4",
+        check=lambda _, about: about["quality"].update(int4={"CIDEr": 0.4}),
+    )
     opened = Folder.open(out)  # checks every hash
     assert (opened.default_variant, list(opened.variants)) == ("int4", ["fp32", "int4"])
     assert opened.variants["int4"].encoder == opened.variants["fp32"].encoder  # the same graph lies there once
@@ -264,7 +269,7 @@ def test_adding_leaves_the_folder_as_it_was_where_it_fails(parts: dict[str, Any]
     with pytest.raises(ExportError, match="a variant cannot be called 'auto'"):
         add_variants(out, {"auto": graphs})
 
-    def refuse(_: Path) -> Mapping[str, Mapping[str, Any]]:
+    def refuse(_: Path, about: dict[str, Any]) -> None:
         raise ExportError("it loses too much")
 
     with pytest.raises(ExportError, match="it loses too much"):
