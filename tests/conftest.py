@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import onnxruntime first
+
 from pathlib import Path
 from typing import Any
 

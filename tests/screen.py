@@ -34,8 +34,10 @@ class Screen:
         stdout: IO[Any] | None = None,
         stderr: IO[Any] | None = None,
         cwd: Path | None = None,
+        inherited: Sequence[int] = (),
         **environment: str,
     ) -> None:
+        """inherited: open files that the program has too, by their numbers."""
         self._screen = pyte.Screen(columns, ROWS)
         self._stream = pyte.ByteStream(self._screen)
         self.raw, self.shots = b"", list[list[str]]()
@@ -51,6 +53,7 @@ class Screen:
             stdout=theirs if stdout is None else stdout,
             stderr=theirs if stderr is None else stderr,
             cwd=cwd,
+            pass_fds=inherited,
             env=os.environ | {"TERM": "xterm", "NO_COLOR": ""} | environment,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),

@@ -6,6 +6,8 @@ The names are loaded when they are first used: a program that only asks for the 
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
 
 # From 1.32 on onnxruntime reports what it runs, and keeps an id in the user's cache folder, unless this is set before
 # it is loaded. Every way into the package comes through here first.
+if os.environ.get("ORT_DISABLE_TELEMETRY") != "1" and hasattr(sys.modules.get("onnxruntime"), "__version__"):
+    warnings.warn(
+        "onnxruntime was imported before fuseline, and from 1.32 on it reports what it runs; import fuseline first, or "
+        "set ORT_DISABLE_TELEMETRY=1",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"

@@ -6,7 +6,6 @@ Every file is stamped when it is read here, so that what is opened later can be 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from .description import DESCRIPTION
 from .errors import FolderError, shown
 from .files import Stamp, check_name, contents, inside, open_regular, reading, stamp_of
 from .graph_file import GraphFacts, check
+from .memory import machine_bytes
 
 # A file of weights: so many times the bytes up to the last tensor that a graph has in it, and these besides. Exporters
 # fill up to whole pages.
@@ -135,15 +135,7 @@ def _check_memory(root: Path, graphs: Sequence[str], beside: int) -> None:
     """Refuses what this machine cannot hold, before hashing it would take as long as reading it."""
     with reading(root):
         size = sum(inside(root, graph).stat().st_size for graph in graphs) + beside
-    memory = _memory()
-    if size > memory:
+    memory = machine_bytes()
+    if memory is not None and size > memory:
         have = f"{memory / 1e9:.1f} GB"
         raise FolderError(f"{root}: its weights are {size / 1e9:.1f} GB, more than this machine's memory of {have}")
-
-
-def _memory() -> int:
-    """Bytes of memory that this machine has."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not on every system
-        return 1 << 40

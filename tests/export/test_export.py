@@ -508,5 +508,5 @@ def test_the_command_says_what_is_missing(
     assert capsys.readouterr().err.startswith("fuseline: there is no folder")
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert cli.main(["export", str(checkpoint), str(tmp_path / "out")]) == 2
-    sentence = "fuseline: exporting needs transformers, which is missing; install with pip install transformers\n"
-    assert capsys.readouterr().err == sentence
+    sentence = "fuseline: exporting needs transformers, which is not installed; pip install onnx onnxscript torch"
+    assert capsys.readouterr().err == f"{sentence} 'transformers>=4.50,<5'\n"

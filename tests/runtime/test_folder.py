@@ -402,7 +402,7 @@ def test_damage_is_refused_before_anything_runs(folder: Path, name: str, monkeyp
     damage, fragments = DAMAGES[name]
     damage(folder)
     monkeypatch.setattr(onnxruntime, "InferenceSession", None)
-    monkeypatch.setattr("fuseline.model._tokenizer", None)
+    monkeypatch.setattr("fuseline.model.open_tokenizer", None)
     with pytest.raises(FolderError) as caught:
         Model.from_pretrained(folder)
     sentence = str(caught.value)
@@ -554,7 +554,7 @@ def test_a_file_that_is_no_graph_is_refused(folder: Path) -> None:
 
 def test_a_file_that_is_no_tokenizer_is_refused(folder: Path) -> None:
     put(folder, "tokenizer.json", b'{"version": "1.0"}')
-    with pytest.raises(FolderError, match=r"tokenizer\.json is not a tokenizers file"):
+    with pytest.raises(FolderError, match=r"tokenizer\.json: 'model' must be an object with a 'vocab'"):
         Model.from_pretrained(folder)
 
 

@@ -6,7 +6,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, inliner, numpy_helper
 
 from fuseline.errors import FolderError
+from fuseline.folder import Folder
 from fuseline.graph_file import MOST_CALLS, MOST_NESTED, GraphFacts, check
 from tests import graph_damage, tiny
 from tests.graph_damage import function, graph, outside, scrambled, tagged, varint
 
 NEG = helper.make_node("Neg", ["x"], ["y"])
-SHIPPED = sorted(Path(str(resources.files("fuseline"))).glob("models/*/onnx/*.onnx"))
+SHIPPED = sorted(Folder.open().path.glob("onnx/*.onnx"))
 
 
 def facts(model: onnx.ModelProto | bytes) -> GraphFacts:

@@ -103,3 +103,18 @@ assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+# Stands for onnxruntime, which would begin to report here.
+LOADED = "import sys, types; sys.modules['onnxruntime'] = types.ModuleType('onnxruntime'); "
+LOADED += "sys.modules['onnxruntime'].__version__ = '1.32.0'"
+
+
+@pytest.mark.parametrize(("first", "said"), [("", 0), (LOADED, 1)])
+def test_a_report_that_cannot_be_stopped_any_more_is_said(first: str, said: int, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-c", f"{first}\nimport fuseline"]
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.count("import fuseline first") == said
+    assert done.stderr.count("<string>:2: RuntimeWarning") == said

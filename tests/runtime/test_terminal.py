@@ -180,17 +180,20 @@ def test_a_terminal_that_is_made_narrower_and_wider(folder: Path, photos: Path, 
     """While the command waits for a photo from a pipe, so that nothing is on its way to the terminal."""
     for name in ("1.png", "3.png", "5.png"):
         shutil.copy(photos / "a.png", tmp_path / name)
-    for name in ("2.png", "4.png"):
-        os.mkfifo(tmp_path / name)
-    named = [f"{number}.png" for number in (1, 2, 3, 4, 5)]
+    pipes = os.pipe(), os.pipe()
+    reading = [ours for ours, _ in pipes]
+    named = ["1.png", f"/dev/fd/{reading[0]}", "3.png", f"/dev/fd/{reading[1]}", "5.png"]
     text = program(command(folder, "--max-length", 5, "1.png"), cwd=tmp_path).stdout.decode()
-    with Screen(command(folder, "--max-length", 5, *named), 100, cwd=tmp_path) as shown:
-        for done, columns in ((1, 60), (3, 120)):
+    with Screen(command(folder, "--max-length", 5, *named), 100, cwd=tmp_path, inherited=reading) as shown:
+        for done, columns, (_, writing) in ((1, 60, pipes[0]), (3, 120, pipes[1])):
             shown.until(f" {done}/5 ")
             shown.resize(columns)
-            (tmp_path / named[done]).write_bytes((photos / "a.png").read_bytes())
+            with open(writing, "wb") as pipe:
+                pipe.write((photos / "a.png").read_bytes())
         assert shown.wait() == 0
         assert shown.rows == [f"{name}: {text}".rstrip() for name in named]
+    for each in reading:
+        os.close(each)
 
 
 def test_a_terminal_without_a_size(folder: Path, photos: Path, lines: list[str]) -> None:

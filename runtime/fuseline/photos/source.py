@@ -14,6 +14,8 @@ MAX_BYTES = 2**30
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 _AT_ONCE = 2**20
+# What is open already, as a shell's <(...) is: whoever wrote that waits for it knowingly.
+_OPEN = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
 
 _NO_FILES = {
     stat.S_IFDIR: "a folder; give the path of a photo",
@@ -30,6 +32,9 @@ def path_bytes(path: str) -> tuple[bytes, str]:
     if _URL.match(path) and not os.path.exists(path):
         raise InputError(f"{name}: a URL is not fetched; download the photo and give the path of the file")
     try:
+        if _OPEN.fullmatch(path):
+            with open(path, "rb", buffering=0) as file:
+                return _read(file, name), name
         _check_regular(os.stat(path), name)
         # A pipe may have come in the file's place meanwhile: O_NONBLOCK, or opening one waits for its writer.
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
