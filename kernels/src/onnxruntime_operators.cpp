@@ -223,7 +223,7 @@ OrtStatus* compute_self_attention(const Node& node, const Call& call) {
   TRY(take(node, call, 2, &value));
   TRY(take(node, call, 3, &position));
   TRY(take(node, call, 4, &table));
-  if (key.shape.rank != 3 || table.shape.rank != 2 || qkv.shape.rank != 2 || position.shape.elements() != 1)
+  if (key.shape.rank != 3 || table.shape.rank != 2 || qkv.shape.rank != 2 || !same(position.shape, {1}))
     return refuse(node, "qkv, cache, position or beam_table has another number of dimensions than it must have");
   const int64_t capacity = key.shape.of[0], rows = key.shape.of[1], width = key.shape.of[2], n = qkv.shape.of[0];
   if (!value.shape.is(3, key.shape.of) || !same(table.shape, {rows, capacity}) || qkv.shape.of[1] != times(3, width) ||

@@ -431,7 +431,8 @@ inline Vector exponential(Vector x) {
 
 inline Vector absolute(Vector x) { return floats_of(bits_of(x) & 0x7fffffff); }
 
-inline Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
+// 0 where the exponential is held: a huge x times what would be left there is not small.
+inline Vector sigmoid(Vector x) { return select(x < splat(-87.0f), Vector{}, 1.0f / (1.0f + exponential(-x))); }
 
 // erf by Abramowitz and Stegun 7.1.26, within 1.5e-7.
 inline Vector error_function(Vector x) {
