@@ -84,10 +84,22 @@ _LARGEST_SEED = 1 << 1024
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
+class _Short(reprlib.Repr):
+    def repr_instance(self, x: Any, level: int) -> str:
+        """Without what tells only where in memory something lies: <function f at 0x7f...>."""
+        if isinstance(x, type):
+            return f"the type {x.__name__}"
+        text = super().repr_instance(x, level)
+        return f"a {type(x).__name__}" if text.startswith("<") else text
+
+
+_SHORT = _Short()
+
+
 def written(value: Any) -> str:
     """A value as a message has it, short, whatever it is: some have no repr, or one of thousands of digits."""
     try:
-        return reprlib.repr(value)
+        return _SHORT.repr(value)
     except Exception:  # a whole number of more than 4,300 digits, or what a class of the caller's raises
         return f"a {type(value).__name__} that cannot be shown"
 

@@ -15,6 +15,7 @@ from .errors import InputError
 from .folder import AUTO
 from .images import load_image
 from .model import Model
+from .options import written
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,6 +24,7 @@ Photo: TypeAlias = "str | PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 Captions: TypeAlias = list[dict[str, str]]
 
 TASKS = ("image-to-text",)
+_MOST_AT_ONCE = 1 << 20  # photos; how many fit into memory is looked at when they are there
 
 
 class _Options(TypedDict, total=False):
@@ -169,6 +171,7 @@ def _fields(max_new_tokens: int | None, generate_kwargs: Mapping[str, Any] | Non
 
 
 def _checked_batch_size(batch_size: int) -> int:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= _MOST_AT_ONCE:
+        right = f"a whole number from 1 to {_MOST_AT_ONCE}"
+        raise InputError(f"batch_size must be {right}, not {written(batch_size)}")
     return batch_size

@@ -351,8 +351,9 @@ def _in_turn(steps: Sequence[Processor]) -> Processor:
     """One processor out of several, the first first."""
 
     def apply(sequences: Int64, scores: Float32) -> Float32:
-        for step in steps:
-            scores = step(sequences, scores)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # torch computes infinities in silence too
+            for step in steps:
+                scores = step(sequences, scores)
         return scores
 
     return apply

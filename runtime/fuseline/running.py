@@ -220,6 +220,7 @@ _CODE = re.compile(r"^.*?\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
 _LOAD = re.compile(r"^(?:Load model (?:from )?.*? failed[:.] ?)+", re.DOTALL)
 _NODE = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ", re.DOTALL)
 _SOURCE = re.compile(r"(?:\S*[/\\])?\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ ")
+_NAME = re.compile(r"^[A-Za-z_]\w*(?:::~?\w+)* (?=\S)")
 _AFTER_SIGNATURE = re.compile(r"(?: const| noexcept| \[with [^\]]*\]|::<lambda\([^)]*\)>|::operator\(\))+")
 _INVALID = re.compile(r"^This is an invalid model\b.*?\bError:? (.+)", re.DOTALL)
 _CONDITION = re.compile(r"^.{0,300}? was false\. (?=\S)", re.DOTALL)
@@ -236,7 +237,8 @@ def reason(error: BaseException | str) -> str:
     if node is not None:
         named = f" '{shown(node[2], 80)}'" if node[2] else ""
         where, text = f"{shown(node[1], 40)} node{named}: ", text[node.end() :]
-    text = _CODE.sub("", _without_source(text)).strip()
+    while (shorter := _CODE.sub("", _without_source(text)).strip()) != text:  # one error may hand on another
+        text = shorter
     text = _CONDITION.sub("", text)
     unknown = _INVALID.search(text)
     text = unknown[1] if unknown is not None else text
@@ -250,6 +252,8 @@ def _without_source(text: str) -> str:
     if source is None:
         return text
     rest = text[source.end() :]
+    if "/" not in source[0] and "\\" not in source[0]:  # with the file's name alone comes the function's alone
+        return _NAME.sub("", rest)
     opening, depth = rest.find("("), 0
     for at in range(max(opening, 0), len(rest) if opening >= 0 else 0):
         depth += (rest[at] == "(") - (rest[at] == ")")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from tests import folder_damage
 from tests.fuzz import json_damage
 from tests.fuzz.copies import (
     DESCRIPTION,
@@ -228,7 +229,7 @@ def two_of_them(random: Random, folder: Path) -> str:
 DAMAGES: tuple[Damage, ...] = (
     says_otherwise, says_otherwise, says_otherwise, no_json, processor, generation, other_bytes, other_kind,
     listed_names, many,
-    two_of_them,
+    two_of_them, folder_damage.mutate, folder_damage.mutate, folder_damage.mutate,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, helper
 
+from tests import graph_damage
 from tests.fuzz import graph_damages
 from tests.fuzz.copies import caption, copied, correct_hashes, rewrite, right_caption, same_caption
 from tests.fuzz.kinds import Kind, Place, Trial
@@ -100,7 +101,7 @@ def damage(random: Random, folder: Path) -> str:
     return f"{os.path.basename(path)}: {what}"
 
 
-DAMAGES = (damage,)
+DAMAGES = (damage, damage, damage, graph_damage.mutate)
 
 
 def _make(random: Random, place: Place) -> Trial:

@@ -350,6 +350,8 @@ def _compared(data: bytes, feed: Feed, names: list[str], threads: int, comparabl
     try:
         right = _run(data, feed, names, threads, fused=False)
     except Refused as refusal:
+        if found[0].size == 0:  # nothing was asked, and the library does not look at what nothing reads
+            return "loaded"
         raise Wrong(f"the library computes what the body refuses: {refusal}") from None
     for name, ours, bodys in zip(names, found, right, strict=True):
         if ours.shape != bodys.shape or ours.dtype != bodys.dtype:

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests import photo_damage
+
 LARGE = 200_000  # bytes from which on a photo may take longer
 _EXTREMES = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 
@@ -450,6 +452,7 @@ def bombs(random: Random) -> Photo:
 
 # Functions that give bytes alone may stand here too.
 GENERATORS: tuple[Callable[[Random], Photo | bytes], ...] = (
-    whole, damaged, damaged, damaged, png_chunks, jpeg_segments, many_scans, tiff_tags, bmp_header, bombs
+    whole, damaged, damaged, damaged, png_chunks, jpeg_segments, many_scans, tiff_tags, bmp_header, bombs,
+    lambda random: photo_damage.damaged_photo(random.getrandbits(32)),
 )  # fmt: skip
-WEIGHTS = (10, 15, 15, 15, 10, 10, 1, 8, 6, 4)
+WEIGHTS = (10, 15, 15, 15, 10, 10, 1, 8, 6, 4, 60)

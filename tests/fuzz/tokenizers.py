@@ -17,6 +17,7 @@ import fuseline
 from tests.fuzz import json_damage
 from tests.fuzz.copies import copied, correct_hashes, rewrite, right_caption, same_caption
 from tests.fuzz.kinds import Kind, Place, Trial, Wrong
+from tests.tokenizer_damage import damaged_tokenizer
 
 Damage = Callable[[Random, dict[str, Any]], str]
 WORDS = 97  # of the tiny captioner
@@ -324,7 +325,14 @@ def damage(random: Random, folder: Path) -> str:
     return f"{name}: {what}"
 
 
-DAMAGES = (damage,)
+def another(random: Random, folder: Path) -> str:
+    """The damaged file of a tokenizer as they are in use, of another vocabulary than the captioner's."""
+    seed = random.getrandbits(32)
+    rewrite(folder / "tokenizer.json", damaged_tokenizer(seed))
+    return f"tests.tokenizer_damage.damaged_tokenizer({seed})"
+
+
+DAMAGES = (damage, damage, damage, another)
 
 
 def _make(random: Random, place: Place) -> Trial:

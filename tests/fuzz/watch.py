@@ -43,7 +43,7 @@ _CODE = tuple(
         *(os.path.dirname(os.path.dirname(module.__file__)) for module in (np, PIL, tokenizers, onnxruntime)),
     )
 )
-_MACHINE = ("/sys/devices/system/cpu", "/sys/fs/cgroup", "/proc/cpuinfo", "/proc/self", "/dev/null", "/dev/urandom")
+_MACHINE = ("/sys/devices/system/cpu", "/sys/fs/cgroup", "/proc/cpuinfo", "/dev/null", "/dev/urandom")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _IN_ACCESS, _IN_MODIFY, _IN_OPEN, _IN_CREATE = 0x1, 0x2, 0x20, 0x100
 
@@ -53,7 +53,7 @@ class Files:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._readable = tuple(map(os.path.realpath, (place.case, place.cache, *_CODE))) + _MACHINE
+        self._readable = tuple(map(os.path.realpath, (place.case, place.cache, *_CODE, "/proc/self"))) + _MACHINE
         self._writable = (os.path.realpath(place.cache), "/dev/null")
         self._armed = False
         self._seen: list[str] = []
