@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import DeviceError, shown
-from .running import reason
+from .running import SILENT, reason
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -31,6 +31,7 @@ _OLDEST = (1, 20)
 _NO_DEVICES = ("AzureExecutionProvider",)
 # Those that read and write the CPU's memory where it lies, for an onnxruntime that does not tell (before 1.23).
 _SHARING = ("OpenVINO", "Xnnpack", "XNNPACK", "Dnnl", "CoreML", "QNN", "Nnapi", "ACL", "ArmNN", "VitisAI", "SNPE")
+_WARNINGS = 2  # onnxruntime's severity, and all above it
 _CPU_MEMORY = "Cpu"  # the name that onnxruntime gives it
 
 
@@ -50,6 +51,7 @@ def onnxruntime() -> Any:
         )
     # The variable that fuseline sets counts when onnxruntime is loaded, and a program may have loaded it before.
     module.disable_telemetry_events()
+    module.set_default_logger_severity(SILENT)  # of what belongs to no session, such as memory that is not to be had
     return module
 
 
@@ -110,6 +112,14 @@ def standard_error() -> Iterator[list[str]]:
     onnxruntime says only there why a provider does not start. What is not its own is written on afterwards.
     """
     lines: list[str] = []
+    onnxruntime().set_default_logger_severity(_WARNINGS)
+    try:
+        yield from _held_back(lines)
+    finally:
+        onnxruntime().set_default_logger_severity(SILENT)
+
+
+def _held_back(lines: list[str]) -> Iterator[list[str]]:
     try:
         sys.stderr.flush()
         before = os.dup(2)

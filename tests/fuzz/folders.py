@@ -272,7 +272,8 @@ def _make(random: Random, place: Place) -> Trial:
             TypeError,
             AttributeError,
             RecursionError,
-        ):  # too damaged to be corrected
+            MemoryError,
+        ):  # too damaged to be corrected, or too large
             correct = False
     return Trial(f"{template}: {what}{', hashes right' if correct else ''}", lambda: _opened(folder))
 

@@ -117,14 +117,14 @@ def _loaded(source: Any, photo: Photo | None) -> str:
 
 
 def _size_in_header(data: bytes) -> tuple[int, int] | None:
-    """(width, height) as the file's first bytes say, read here by hand; None where they say it more than once."""
+    """(width, height) as the file's first bytes say, read here by hand; None where they say it more than once.
+
+    Not of a GIF, which a first frame that reaches beyond it makes larger.
+    """
     if data.count(b"IHDR") > 1 or sum(data.count(bytes((255, mark))) for mark in (0xC0, 0xC1, 0xC2)) > 1:
         return None
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":
         return struct.unpack_from(">II", data, 16)  # type: ignore[return-value]
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        width, height = struct.unpack_from("<HH", data, 6)
-        return (width, height) if width and height else None  # where they are 0 the first frame says it
     if data[:2] == b"BM" and len(data) > 26 and data[14] >= 40:
         width, height = struct.unpack_from("<ii", data, 18)
         return (width, abs(height))
