@@ -40,19 +40,29 @@ def onnxruntime() -> Any:
     """The package, telemetry off. Raises DeviceError if it cannot be loaded, or is too old."""
     try:
         module = import_module("onnxruntime")
-        version = tuple(int(part) for part in module.__version__.split(".")[:2])
+        found = _version(module)
         module.InferenceSession  # noqa: B018 - what remains of two packages in one folder may have no such name
     except Exception as error:  # of the loader, or of the package's own code, whose files may not fit together
         raise DeviceError(f"onnxruntime cannot be loaded: {_loader_reason(error)}{_several()}") from None
-    if version < _OLDEST:
-        found, oldest = shown(module.__version__), ".".join(map(str, _OLDEST))
+    if found < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
         raise DeviceError(
-            f"onnxruntime {found} is too old; fuseline needs {oldest} or later: pip install -U onnxruntime"
+            f"onnxruntime {shown(module.__version__)} is too old; fuseline needs {oldest} or later: "
+            "pip install -U onnxruntime"
         )
     # The variable that fuseline sets counts when onnxruntime is loaded, and a program may have loaded it before.
     module.disable_telemetry_events()
     module.set_default_logger_severity(SILENT)  # of what belongs to no session, such as memory that is not to be had
     return module
+
+
+def version() -> tuple[int, ...]:
+    """Major and minor version of onnxruntime. Raises DeviceError as onnxruntime does."""
+    return _version(onnxruntime())
+
+
+def _version(module: Any) -> tuple[int, ...]:
+    return tuple(int(part) for part in module.__version__.split(".")[:2])
 
 
 def _loader_reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cores import thread_count
-from .devices import CPU, check_memory, not_started, onnxruntime, provider_of, standard_error
+from .devices import CPU, check_memory, not_started, onnxruntime, provider_of, standard_error, version
 from .errors import FolderError
 from .folder import Signature, Tensor
 from .running import SILENT, Graph, reason
@@ -15,6 +15,7 @@ from .running import SILENT, Graph, reason
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, NodeArg, SessionOptions
 
+_BOUNDS_CONSTANTS = (1, 27)  # an onnxruntime before this computes constants of any size while it loads a graph
 _TYPES = {"float": "float32", "double": "float64"}  # the rest onnxruntime names as numpy does
 
 
@@ -53,12 +54,15 @@ def _session(path: Path, providers: list[str], threads: int, folded: int | None)
     # Spinning makes a run of many small nodes faster, and would burn every core for 25 ms after each run; this keeps
     # the first and stops the second.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    unbounded: list[str] = []
     if folded is not None:
         options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(folded))
+        if version() < _BOUNDS_CONSTANTS:
+            unbounded.append("ConstantFolding")
     try:
         _register_kernels(options, providers)
         # With the fallback a provider that fails is replaced by the CPU, and standard output is told.
-        return runtime.InferenceSession(str(path), options, providers, enable_fallback=0)
+        return runtime.InferenceSession(str(path), options, providers, enable_fallback=0, disabled_optimizers=unbounded)
     except Exception as error:  # onnxruntime's errors have no common base but this one
         raise FolderError(f"onnxruntime cannot load {path}: {reason(error)}") from None
 
