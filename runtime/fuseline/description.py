@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import FolderError, shown
@@ -90,6 +90,8 @@ def _check_names(where: Path, variants: Mapping[str, Variant], listed: Mapping[s
     """Variants and files have names that can be shown and that lie inside, and what is needed is listed."""
     for name in listed:
         check_name(name, where)
+        if str(PurePosixPath(name)) != name:
+            raise FolderError(f"{where} lists {shown(name)!r}; it must be written as {str(PurePosixPath(name))!r}")
     for name, variant in variants.items():
         if not name or not name.isprintable() or len(name) > 100:
             raise FolderError(f"{where}: variants: {shown(name)!r} is no name; it must be printable and not long")

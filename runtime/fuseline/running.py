@@ -220,6 +220,7 @@ _CODE = re.compile(r"^.*?\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
 _LOAD = re.compile(r"^(?:Load model (?:from )?.*? failed[:.] ?)+", re.DOTALL)
 _NODE = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ", re.DOTALL)
 _SOURCE = re.compile(r"(?:\S*[/\\])?\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ ")
+_INSIDE = re.compile(r"[.:;]? ?\b\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ (?:\w+ )?")
 _NAME = re.compile(r"^[A-Za-z_]\w*(?:::~?\w+)* (?=\S)")
 _AFTER_SIGNATURE = re.compile(r"(?: const| noexcept| \[with [^\]]*\]|::<lambda\([^)]*\)>|::operator\(\))+")
 _INVALID = re.compile(r"^This is an invalid model\b.*?\bError:? (.+)", re.DOTALL)
@@ -241,7 +242,7 @@ def reason(error: BaseException | str) -> str:
         text = shorter
     text = _CONDITION.sub("", text)
     unknown = _INVALID.search(text)
-    text = unknown[1] if unknown is not None else text
+    text = _INSIDE.sub("; ", unknown[1] if unknown is not None else text)
     first = re.split(r"(?<=[^.\s])\.\s+(?=[A-Z/])|\n", text, maxsplit=1)[0].strip().rstrip(".:; ")
     return where + (first[:300].rstrip() or type(error).__name__)
 

@@ -53,17 +53,23 @@ def correct_hashes(folder: Path) -> None:
 
 
 @cache
-def _photo() -> Any:
+def photo() -> Any:
+    """A made-up photo, RGB."""
     coarse = np.random.default_rng(3).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return load_image(coarse.repeat(8, axis=0).repeat(8, axis=1))
 
 
+def open_model(folder: Path) -> fuseline.Model:
+    """With all that can be asked of the folder itself, and nothing of this machine."""
+    return fuseline.Model.from_pretrained(folder, None, threads=1)
+
+
 def caption(folder: Path, **options: Any) -> str:
     """What a user would do: open the folder, caption a photo. Raises Wrong for what no caption can be."""
-    model = fuseline.Model.from_pretrained(folder, None, threads=1)
+    model = open_model(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        captions = fuseline.pipeline(model=model)(_photo(), generate_kwargs=options)
+        captions = fuseline.pipeline(model=model)(photo(), generate_kwargs=options)
     texts = [each["generated_text"] for each in captions]
     if not all(isinstance(text, str) for text in texts):
         raise Wrong(f"captions of type {[type(text) for text in texts]}")

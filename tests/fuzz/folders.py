@@ -260,21 +260,13 @@ def _make(random: Random, place: Place) -> Trial:
         correct_hashes(folder)
         right = right_caption(place.templates / template)
         return Trial(f"{template}: {what}", lambda: same_caption(folder, right, what))
-    what = random.choice(DAMAGES)(random, folder)
     correct = random.random() < 0.6
-    if correct:
-        try:
+    try:
+        what = random.choice(DAMAGES)(random, folder)
+        if correct:
             correct_hashes(folder)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-            MemoryError,
-        ):  # too damaged to be corrected, or too large
-            correct = False
+    except Exception as error:  # what one damage has left, the next cannot read, change or list
+        what, correct = f"as far as it went before {type(error).__name__}", False
     return Trial(f"{template}: {what}{', hashes right' if correct else ''}", lambda: _opened(folder))
 
 

@@ -356,17 +356,22 @@ def _compared(data: bytes, feed: Feed, names: list[str], threads: int, comparabl
     for name, ours, bodys in zip(names, found, right, strict=True):
         if ours.shape != bodys.shape or ours.dtype != bodys.dtype:
             raise Wrong(f"{name} is {ours.dtype}{list(ours.shape)} and of the body {bodys.dtype}{list(bodys.shape)}")
-        _alike(name, ours, bodys)
+        # The body computes the scores of later tokens, and hides infinite ones in vain; the library does not read them.
+        hides = b"SelfAttention" in data and not all(np.isfinite(each).all() for each in feed.values())
+        _alike(name, ours, bodys, hides)
     return "loaded"
 
 
-def _alike(name: str, ours: Array, bodys: Array) -> None:
-    """Raises Wrong where finite numbers differ by more than TOLERANCE, or only one of the two is finite."""
+def _alike(name: str, ours: Array, bodys: Array, hides: bool) -> None:
+    """Raises Wrong where finite numbers differ by more than TOLERANCE, or only one of the two is finite.
+
+    hides: whether the body may have NaN where there is a right number.
+    """
     usual = np.abs(bodys) < 1e30  # beyond that sums overflow in one order and not in another; NaN is not below it
     if not np.array_equal(np.isfinite(ours)[usual], np.isfinite(bodys)[usual]):
         raise Wrong(f"{name} is not finite where the body's is")
     broken = np.isnan(bodys)
-    if np.isfinite(ours[broken]).any():
+    if not hides and np.isfinite(ours[broken]).any():
         raise Wrong(f"{name} is finite where the body's is NaN")
     if usual.any():
         worst = np.abs(ours[usual].astype(np.float64) - bodys[usual]).max()

@@ -157,6 +157,16 @@ class Memory:
         return _status("VmHWM") - self._before
 
 
+def resident() -> float:
+    """Megabytes of the process now."""
+    return _status("VmRSS")
+
+
+def peak() -> float:
+    """Megabytes at the peak since Memory.begin."""
+    return _status("VmHWM")
+
+
 def _status(field: str) -> float:
     """A size in /proc/self/status, in megabytes."""
     for line in Path("/proc/self/status").read_text().splitlines():

@@ -130,8 +130,7 @@ def _answered(error: BaseException) -> Report:
 
 
 def _judge_size(report: Report, trial: Trial, most: float) -> None:
-    # What a graph takes when it runs is bounded by the machine alone; it has been opened within its limit then.
-    if report.megabytes > most and "fails when it runs" not in report.sentence:
+    if report.megabytes > most:
         how = f"{report.outcome} {normalised(report.sentence)}"
         detail = f"{report.megabytes:.0f} MB and at most {most:.0f} are right ({trial.what})"
         report.findings.append(("memory", how, detail))

@@ -50,6 +50,16 @@ SOURCE = "/onnxruntime_src/onnxruntime/core/providers/cpu/tensor/reshape_helper.
             'In Node, ("", Nonsense, "", -1) : ("x": tensor(float),) -> ("y",) , Error No Op registered for Nonsense',
             "No Op registered for Nonsense",
         ),
+        (
+            f"[ONNXRuntimeError] : 1 : FAIL : Load model from a failed:{SOURCE}onnxruntime::Graph::Graph(int, bool) "
+            "[ONNXRuntimeError] : 1 : FAIL : tensorprotoutils.cc:2678 ConstantNodeProtoToTensorProto Constant node: "
+            "Constant_246 has no data attributes",
+            "Constant node: Constant_246 has no data attributes",
+        ),
+        (
+            "Deserialize tensor w failed.endian_utils.cc:66 CopyLittleEndian source and destination size mismatch",
+            "Deserialize tensor w failed; source and destination size mismatch",
+        ),
         ("std::bad_alloc", "there is not enough memory for it"),
         ("", "Exception"),
         ("x" * 1000, "x" * 300),
@@ -146,20 +156,29 @@ def test_a_graph_serves_after_a_run_that_was_ended(tmp_path: Path) -> None:
     assert graph.run(["y"], one, 1)[0].numpy() == 8
 
 
+def settles(count: int) -> bool:
+    """Whether there are soon so many threads: one that has done its work takes a moment to go."""
+    for _ in range(200):
+        if threading.active_count() == count:
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def test_the_small_thread_is_there_as_long_as_the_limit(tmp_path: Path) -> None:
     graph = open_graph(odd_graphs.endless(tmp_path / "short.onnx", most=3), threads=1)
     before = threading.active_count()
     run(graph)
-    assert threading.active_count() == before
+    assert settles(before)
     limit = Limit(1000)
     with limit:
         run(graph)
-    assert threading.active_count() == before + 1
+    assert settles(before + 1)
     del limit
     end = time.monotonic() + WIDE
     while threading.active_count() > before and time.monotonic() < end:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert settles(before)
 
 
 def test_threads_have_limits_of_their_own(endless: Graph, tmp_path: Path) -> None:
