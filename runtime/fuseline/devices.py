@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import DeviceError, shown
+from .options import written
 from .running import SILENT, reason
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def provider_of(device: object) -> str:
             if device == name or device.lower() == short:
                 return str(name)
     names = sorted(available.values(), key=lambda short: (short != "cpu", short))
-    raise DeviceError(f"there is no device {shown(repr(device))} here; available: {', '.join(names)}{_several()}")
+    raise DeviceError(f"there is no device {written(device)} here; available: {', '.join(names)}{_several()}")
 
 
 def _short(provider: str) -> str:

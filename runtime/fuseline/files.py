@@ -17,6 +17,8 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fuseline.kernels import guard_files
+
 from .errors import FolderError, shown
 
 # config.json of the largest models is some tens of kB; a description with thousands of files stays below this too.
@@ -24,7 +26,9 @@ LARGEST_JSON = 4 << 20
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody writes to would be waited for
 _BINARY = getattr(os, "O_BINARY", 0)
 _INT64 = 1 << 63
-_READ_WHOLE = 1 << 20  # bytes of a file up to which it is read; mapping a larger one spares a copy
+# Bytes of a file up to which it is read. A larger one is mapped, since a copy of it would be felt; what is mapped must
+# be guarded against being cut short.
+_READ_WHOLE = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,16 @@ def contents(path: Path) -> Iterator[tuple[bytes | mmap.mmap, Stamp]]:
     with reading(path), open_regular(path) as file:
         stamp = stamp_of(file)
         if stamp.size <= _READ_WHOLE:
-            yield file.read(_READ_WHOLE), stamp
+            yield file.read(stamp.size), stamp
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            yield content, stamp
+            guard = guard_files([path])
+            try:
+                yield content, stamp
+            finally:
+                guard.release()
+        if guard.broken:
+            raise FolderError(f"{path} was cut short while it was read; copy or export it again")
 
 
 def stamp_of(file: str | Path | BufferedReader) -> Stamp:

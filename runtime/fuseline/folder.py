@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from .description import CONFIGS, DESCRIPTION, Description, Json, Variant, read_description
-from .errors import FolderError, shown
+from .errors import FolderError, InputError, shown
 from .files import Stamp, inside, parsed, read_small, reading, some, stamp_of
 from .graph_file import GraphFacts
 from .hub import downloaded, has_form, is_hub_id
+from .options import written
 from .packaged import on_disk
 from .tensors import QUERY, DecoderSizes, Signature, Tensor, crossing, mismatches, width_of
 from .variant_files import Listed, check_hash, check_listed, check_size, check_variant
@@ -204,6 +205,8 @@ def find(path: str | Path | None, variant: str | None = None) -> Path:
     A text "org/name" that is no path here is downloaded from the hub, as much of it as the variant needs.
     Raises FolderError if there is no folder.
     """
+    if path is not None and not isinstance(path, str | os.PathLike):
+        raise InputError(f"a model is a folder's path or a name on the hub, not {written(path)}")
     root = on_disk("models", DEFAULT_MODEL) if path is None else Path(path)
     if root is None:
         raise FolderError(f"the captioner {DEFAULT_MODEL} is not there; install fuseline again")

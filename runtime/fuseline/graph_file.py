@@ -33,6 +33,8 @@ Operator = tuple[str, str]  # domain and name, the domain of ONNX's own operator
 _DOMAINS = ("", "com.microsoft", "fuseline")
 # What repeats a graph as often as the graph itself says.
 _ENDLESS = ("Loop", "Scan", "SequenceMap", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch")
+# What makes texts: each may double, which no limit of constants counts, and encoders and decoders read none.
+_OF_TEXTS = ("StringConcat", "StringSplit", "StringNormalizer", "RegexFullMatch", "TfIdfVectorizer")
 # What stands for a program in another file, or one that onnxruntime was told of by its host.
 _FOREIGN_PROGRAMS = (
     "EPContext",
@@ -339,6 +341,8 @@ def _check_operators(operators: Mapping[Operator, int], functions: Mapping[Opera
     for domain, name in operators:
         if name in _ENDLESS:
             raise Malformed(f"has the operator {name}, which repeats a graph; decoders here take one step a run")
+        if name in _OF_TEXTS:
+            raise Malformed(f"has the operator {name}, which works on texts; encoders and decoders have numbers alone")
         if name in _FOREIGN_PROGRAMS:
             raise Malformed(f"has the operator {name}, which stands for a program in another file")
         if domain not in _DOMAINS and (domain, name) not in functions:

@@ -113,6 +113,8 @@ class Model:
         with the CPU once. threads: None for one a physical core.
         Raises FolderError, DeviceError, InputError.
         """
+        if variant is not None and not isinstance(variant, str):
+            raise InputError(f"variant must be the name of one of the folder's, or None, not {written(variant)}")
         if variant != AUTO:
             return cls(Folder.open(folder, variant), device, threads)
         opened = Folder.open(folder)
@@ -165,7 +167,8 @@ class Model:
         returns; closing the iterator, or dropping it, gives up the rest. Raises as generate does, and InputError for
         num_return_sequences other than 1.
         """
-        if fields.setdefault("num_return_sequences", 1) != 1:
+        fields.setdefault("num_return_sequences", 1)
+        if self.generation_config.override(**fields).num_return_sequences != 1:
             raise InputError("a stream follows one sequence a photo, so num_return_sequences must be 1 or left out")
         search = self._search(pixel_values, decoder_input_ids, cancel, partial, fields)
         return self._while_unchanged(events(search, self._text))
@@ -209,6 +212,8 @@ class Model:
     ) -> tuple[Decoder, Encoded]:
         """What the decoder reads of the photos; where the encoder was ended, a decoder that ends at its first step."""
         if isinstance(pixel_values, Encoded):
+            if not isinstance(pixel_values.values, Mapping):
+                raise InputError("an Encoded must be what encode has returned")
             return self._decoder, pixel_values
         if config.max_time is None and cancel is None:
             return self._decoder, self.encode(pixel_values)
@@ -227,7 +232,8 @@ class Model:
         in 4.57 shifts the labels of these models twice.) Raises InputError.
         """
         texts = [text] if isinstance(text, str) else text
-        if not isinstance(texts, Sequence | np.ndarray) or not all(isinstance(each, str) for each in texts):
+        listed = isinstance(texts, list | tuple | np.ndarray) and getattr(texts, "ndim", 1) == 1
+        if not listed or not all(isinstance(each, str) for each in texts):
             raise InputError(f"text must be a text or a list of texts, not {written(text)}")
         tokens = [self._tokens.encode(each, f"text {number}") for number, each in enumerate(texts, start=1)]
         encoded = self.encode(pixel_values)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, TypedDict, Unpack, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from .options import written
 if TYPE_CHECKING:
     from PIL import Image
 
-Photo: TypeAlias = "str | PathLike[str] | bytes | Image.Image | npt.NDArray[Any]"
+Photo: TypeAlias = "str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | npt.NDArray[Any]"
 Captions: TypeAlias = list[dict[str, str]]
 
 TASKS = ("image-to-text",)
@@ -61,8 +61,8 @@ def pipeline(
     text of one photo in pieces.
     Raises InputError for an unknown task or a wrong option, FolderError and DeviceError as Model.from_pretrained.
     """
-    if task not in TASKS:
-        raise InputError(f"there is no task {task!r}; there is {', '.join(TASKS)}")
+    if not isinstance(task, str) or task not in TASKS:
+        raise InputError(f"there is no task {written(task)}; there is {', '.join(TASKS)}")
     if not isinstance(model, Model):
         model = Model.from_pretrained(model, variant, device, threads)
     return ImageToText(model, batch_size, _fields(max_new_tokens, generate_kwargs), stream)
@@ -127,14 +127,15 @@ class ImageToText:
         fields = self._fields | _fields(max_new_tokens, generate_kwargs)
         size = self._batch_size if batch_size is None else _checked_batch_size(batch_size)
         in_pieces = self._in_pieces if stream is None else stream
-        if isinstance(inputs, Iterator) or (isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes)):
+        if _are_several(inputs):
             if in_pieces:
                 raise InputError("stream=True gives the text of one photo in pieces; call it for each photo")
-            captions = self._captions(inputs, size, fields)
+            captions = self._captions(cast("Iterable[Photo]", inputs), size, fields)
             return captions if isinstance(inputs, Iterator) else list(captions)
+        photo = cast("Photo", inputs)
         if in_pieces:
-            return (event.text for event in self.model.stream(self._prepared(inputs), **fields) if event.text)
-        return self._caption([self._prepared(inputs)], fields)[0]
+            return (event.text for event in self.model.stream(self._prepared(photo), **fields) if event.text)
+        return self._caption([self._prepared(photo)], fields)[0]
 
     def _captions(self, photos: Iterable[Photo], size: int, fields: Mapping[str, Any]) -> Iterator[Captions]:
         numbered = enumerate(photos, start=1)
@@ -161,7 +162,16 @@ class ImageToText:
         return [captions[first : first + each] for first in range(0, len(captions), each)]
 
 
+def _are_several(inputs: object) -> bool:
+    """Whether it is a list or a stream of photos. Texts, bytes in memory and open files are one photo each."""
+    alone = isinstance(inputs, str | bytes | bytearray | memoryview) or hasattr(inputs, "read")
+    return not alone and isinstance(inputs, Iterator | Sequence)
+
+
 def _fields(max_new_tokens: int | None, generate_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    named = isinstance(generate_kwargs, Mapping) and all(isinstance(name, str) for name in generate_kwargs)
+    if generate_kwargs is not None and not named:
+        raise InputError(f"generate_kwargs must be a mapping of options by name, not {written(generate_kwargs)}")
     fields = dict(generate_kwargs or {})
     if max_new_tokens is not None:
         if "max_new_tokens" in fields:

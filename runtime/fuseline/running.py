@@ -168,7 +168,11 @@ class Graph:
         except RunEnded:
             self._last = perf_counter() - began
             raise
+        except _Interrupted as interrupted:
+            raise interrupted.error from None
         except Exception as error:  # onnxruntime's errors have no common base but Exception
+            if not _is_theirs(error):
+                raise
             # Not "from error": its text is dozens of lines of a graph's own, which a traceback would print.
             raise FolderError(f"{self.path} fails when it runs: {reason(error)}") from None
         self._last = perf_counter() - began
@@ -191,28 +195,43 @@ def _apart(call: Callable[[RunOptions], Result], options: RunOptions) -> Result:
     """The call on a thread of its own. An exception that comes meanwhile, such as KeyboardInterrupt, ends the run."""
     results: list[Result] = []
     errors: list[BaseException] = []
-    done = threading.Lock()
-    done.acquire()
 
     def work() -> None:
         try:
             results.append(call(options))
         except BaseException as error:
             errors.append(error)
-        finally:
-            done.release()
 
     thread = threading.Thread(target=work, daemon=True)
-    thread.start()
     try:
-        done.acquire()  # unlike a call into onnxruntime, a signal wakes this
-    except BaseException:
+        thread.start()
+    except RuntimeError:  # there is no memory for another thread
+        return call(options)
+    try:
+        thread.join()  # unlike a call into onnxruntime, a signal wakes this
+    except BaseException as error:
         options.terminate = True
-        done.acquire()  # what it writes to must not be used before; a second Ctrl-C waits no longer
-        raise
+        thread.join()  # what it writes to must not be used before; a second Ctrl-C waits no longer
+        raise _Interrupted(error) from None
     if errors:
         raise errors[0]
     return results[0]
+
+
+class _Interrupted(BaseException):
+    """Carries what a signal's handler has raised past what looks for onnxruntime's exceptions."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+# What onnxruntime raises beside exceptions of its own: those that pybind11 makes of C++'s.
+_OF_C = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError)
+
+
+def _is_theirs(error: Exception) -> bool:
+    """Whether onnxruntime has raised it; else it is a signal handler's of the caller, and passes."""
+    return type(error).__module__.startswith("onnxruntime") or type(error) in _OF_C
 
 
 _COLOUR = re.compile(r"\x1b?\[[0-9;]*m")
