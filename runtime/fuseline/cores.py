@@ -6,7 +6,8 @@ import math
 import os
 from pathlib import Path
 
-from .errors import InputError, shown
+from .errors import InputError
+from .options import written
 
 _MOST_THREADS = 1024
 
@@ -60,5 +61,5 @@ def thread_count(threads: int | None) -> int:
         return physical_cores()
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
         right = f"a whole number from 1 to {_MOST_THREADS}, or None"
-        raise InputError(f"threads must be {right}, not {shown(repr(threads))}")
+        raise InputError(f"threads must be {right}, not {written(threads)}")
     return threads

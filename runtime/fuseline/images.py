@@ -208,7 +208,7 @@ class ImageProcessor:
         A photo of 1 or 3 rows is a photo: transformers, not told `input_data_format`, takes its rows for channels.
         Raises InputError if there is no image, one is not RGB or too elongated, or they come out in different sizes.
         """
-        if not isinstance(images, Sequence) or not all(isinstance(image, Image.Image) for image in images):
+        if not isinstance(images, list | tuple) or not all(isinstance(image, Image.Image) for image in images):
             raise InputError(f"an image processor takes a list of images of load_image, not {written(images)}")
         fitted = [self._fit(image) for image in images]
         sizes = sorted({image.size for image in fitted})

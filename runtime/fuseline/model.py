@@ -212,7 +212,8 @@ class Model:
     ) -> tuple[Decoder, Encoded]:
         """What the decoder reads of the photos; where the encoder was ended, a decoder that ends at its first step."""
         if isinstance(pixel_values, Encoded):
-            if not isinstance(pixel_values.values, Mapping):
+            named = isinstance(pixel_values.values, Mapping)
+            if not named or not all(hasattr(value, "data_type") for value in pixel_values.values.values()):
                 raise InputError("an Encoded must be what encode has returned")
             return self._decoder, pixel_values
         if config.max_time is None and cancel is None:

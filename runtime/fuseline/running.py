@@ -7,12 +7,13 @@ nodes of a graph, so a single node that takes long is not broken off.
 
 from __future__ import annotations
 
+import _thread
 import re
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .errors import FolderError, InputError, shown
@@ -26,6 +27,7 @@ SILENT = 4  # onnxruntime's severity "fatal": what fails is said in an exception
 # Seconds. A run after one that took longer is made on a thread of its own, so that Ctrl-C reaches the main thread
 # meanwhile. A thread costs some 0.1 ms, and on a crowded machine any run may take a few hundredths of a second.
 _LONG = 0.2
+_START = 1.0  # seconds in which a thread begins, however crowded the machine is
 _TICK = 0.01  # seconds between two looks at a cancel token and the clock
 
 
@@ -192,30 +194,44 @@ def _options() -> RunOptions:
 
 
 def _apart(call: Callable[[RunOptions], Result], options: RunOptions) -> Result:
-    """The call on a thread of its own. An exception that comes meanwhile, such as KeyboardInterrupt, ends the run."""
-    results: list[Result] = []
-    errors: list[BaseException] = []
+    """The call on a thread of its own. An exception that comes meanwhile, such as KeyboardInterrupt, ends the run.
+
+    A signal's handler may raise between any two lines here, so no lock is waited for after one has. threading.Thread
+    would do more of its own meanwhile, and be left in disorder.
+    """
+    told: list[Result | BaseException] = []
+    begun: list[bool] = []
+    done = _thread.allocate_lock()
+    done.acquire()
 
     def work() -> None:
+        begun.append(True)
         try:
-            results.append(call(options))
+            told.append(call(options))
         except BaseException as error:
-            errors.append(error)
+            told.append(error)
+        done.release()
 
-    thread = threading.Thread(target=work, daemon=True)
     try:
-        thread.start()
-    except RuntimeError:  # there is no memory for another thread
-        return call(options)
-    try:
-        thread.join()  # unlike a call into onnxruntime, a signal wakes this
+        try:
+            _thread.start_new_thread(work, ())
+        except RuntimeError:  # there is no memory for another thread
+            return call(options)
+        done.acquire()  # unlike a call into onnxruntime, a signal wakes this
     except BaseException as error:
         options.terminate = True
-        thread.join()  # what it writes to must not be used before; a second Ctrl-C waits no longer
+        _wait(begun, told)  # what it writes to must not be used before; a second Ctrl-C waits no longer
         raise _Interrupted(error) from None
-    if errors:
-        raise errors[0]
-    return results[0]
+    if isinstance(told[0], BaseException):
+        raise told[0]
+    return told[0]
+
+
+def _wait(begun: Sequence[object], told: Sequence[object]) -> None:
+    """Until a thread has told something, or has not begun: the signal came before it was started."""
+    end = monotonic() + _START
+    while not told and (begun or monotonic() < end):
+        sleep(0.001)
 
 
 class _Interrupted(BaseException):
@@ -239,7 +255,7 @@ _CODE = re.compile(r"^.*?\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
 _LOAD = re.compile(r"^(?:Load model (?:from )?.*? failed[:.] ?)+", re.DOTALL)
 _NODE = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ", re.DOTALL)
 _SOURCE = re.compile(r"(?:\S*[/\\])?\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ ")
-_INSIDE = re.compile(r"[.:;]? ?\b\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ (?:\w+ )?")
+_INSIDE = re.compile(r"[.:;]? ?\b\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ (?:\w+(?:<[^>]*>)? )?")
 _NAME = re.compile(r"^[A-Za-z_]\w*(?:::~?\w+)* (?=\S)")
 _AFTER_SIGNATURE = re.compile(r"(?: const| noexcept| \[with [^\]]*\]|::<lambda\([^)]*\)>|::operator\(\))+")
 _INVALID = re.compile(r"^This is an invalid model\b.*?\bError:? (.+)", re.DOTALL)

@@ -77,11 +77,14 @@ def _register_kernels(options: SessionOptions, providers: list[str]) -> None:
 
 
 def signature(graph: Graph) -> Signature:
-    """The inputs and outputs that the graph really has."""
-    return Signature(
-        tuple(_tensor(argument) for argument in graph.session.get_inputs()),
-        tuple(_tensor(argument) for argument in graph.session.get_outputs()),
-    )
+    """The inputs and outputs that the graph really has. Raises FolderError for names that are no text."""
+    try:
+        return Signature(
+            tuple(_tensor(argument) for argument in graph.session.get_inputs()),
+            tuple(_tensor(argument) for argument in graph.session.get_outputs()),
+        )
+    except UnicodeDecodeError:
+        raise FolderError(f"{graph.path} has names that are not UTF-8; export the model again") from None
 
 
 def _tensor(argument: NodeArg) -> Tensor:

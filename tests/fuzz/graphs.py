@@ -133,4 +133,4 @@ def _opened(folder: Path) -> str:
     return "loaded"
 
 
-KIND = Kind("graphs", _make, cpu_seconds=10.0 + 2 * MOST_SECONDS, megabytes=5000.0)
+KIND = Kind("graphs", _make, cpu_seconds=10.0 + 2 * MOST_SECONDS, megabytes=1500.0)

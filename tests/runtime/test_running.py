@@ -148,6 +148,34 @@ def test_ctrl_c_ends_a_run(endless: Graph, before: int) -> None:
         run(endless)
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="alarms are POSIX's")
+def test_what_an_alarm_raises_reaches_the_caller_whenever_it_comes(tmp_path: Path) -> None:
+    class Alarm(Exception):
+        pass
+
+    def ring(*_: object) -> None:
+        raise Alarm
+
+    graph = open_graph(odd_graphs.endless(tmp_path / "short.onnx", most=2000), threads=1)
+    before = signal.signal(signal.SIGALRM, ring)
+    number = rung = 0
+    try:
+        while number < 300:
+            try:
+                while number < 300:
+                    number += 1
+                    graph._largest = 0  # so that each run is made on a thread of its own
+                    signal.setitimer(signal.ITIMER_REAL, 0.0001 * (1 + number % 40))
+                    run(graph)
+            except Alarm:
+                rung += 1
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert rung > 0
+
+
 def test_a_graph_serves_after_a_run_that_was_ended(tmp_path: Path) -> None:
     graph = open_graph(odd_graphs.endless(tmp_path / "long.onnx", most=3), threads=1)
     one = {"x": onnxruntime.OrtValue.ortvalue_from_numpy(np.ones(1, np.float32))}
