@@ -39,8 +39,6 @@ CHANGED: dict[str, Callable[[Array], Array]] = {
 # What has a meaning all the same.
 FINE = {
     *((f"{form}Embedding", "ids", change) for form in TABLES for change in ("empty", "number", "deeper")),
-    ("CachedSelfAttention", "position", "number"),
-    ("CachedSelfAttention", "position", "deeper"),
     ("LayerNorm", "x", "deeper"),
     ("DecoderLayer", "x", "deeper"),
     *(

@@ -76,8 +76,7 @@ def test_nodes_are_counted_as_the_onnx_package_inlines_them() -> None:
     assert facts(model).nodes == len(list(messages(inlined, "NodeProto")))
 
 
-letters = "".join(map(chr, range(33, 127))).replace("*", "") + "äß犬"
-names = st.text(letters, min_size=1, max_size=300)
+names = st.sampled_from(["w", "model.onnx_data", "a b", "größe", "犬", "x" * 127, "x" * 128, "y" * 300])
 tensors = st.builds(
     lambda name, dims, far, offset: (
         outside(name, dims=tuple(dims), offset=offset)

@@ -184,26 +184,19 @@ def test_a_graph_serves_after_a_run_that_was_ended(tmp_path: Path) -> None:
     assert graph.run(["y"], one, 1)[0].numpy() == 8
 
 
-def settles(count: int) -> bool:
-    """Whether there are soon so many threads: one that has done its work takes a moment to go."""
-    for _ in range(200):
-        if threading.active_count() == count:
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def test_the_small_thread_is_there_as_long_as_the_limit(tmp_path: Path) -> None:
     graph = open_graph(odd_graphs.endless(tmp_path / "short.onnx", most=3), threads=1)
-    before = threading.active_count()
     run(graph)
-    assert settles(before)
+    before = set(threading.enumerate())
+    run(graph)
+    assert not set(threading.enumerate()) - before
     limit = Limit(1000)
     with limit:
         run(graph)
-    assert settles(before + 1)
+    [small] = set(threading.enumerate()) - before
     del limit
-    assert settles(before)
+    small.join(WIDE)
+    assert not small.is_alive()
 
 
 def test_threads_have_limits_of_their_own(endless: Graph, tmp_path: Path) -> None:
