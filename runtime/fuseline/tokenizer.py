@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import Error, FolderError, InputError, shown
+from .files import open_regular
 from .options import written
 from .tokenizer_parts import LONGEST_TOKEN, Encoded, Rules
 
@@ -160,13 +160,10 @@ def _guarded(call: Callable[[], Result], error: Callable[[str], Error]) -> Resul
 def _read(path: Path) -> bytes:
     """The bytes of a regular file, never waiting for what is none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise FolderError(f"{path} is not a regular file")
-            if found.st_size > LARGEST_FILE:
-                raise FolderError(f"{path} has {found.st_size} bytes and may have {LARGEST_FILE}")
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGEST_FILE:
+                raise FolderError(f"{path} has {size} bytes and may have {LARGEST_FILE}")
             return file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise FolderError(f"{path} cannot be read: {error.strerror}") from error
