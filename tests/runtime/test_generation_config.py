@@ -128,7 +128,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(name: str, message: 
         ({"exponential_decay_length_penalty": 5}, "exponential_decay_length_penalty must be a pair (start, factor)"),
         ({"remove_invalid_values": 1}, "remove_invalid_values must be True or False, not 1"),
         ({"prefix_allowed_tokens_fn": [1]}, "prefix_allowed_tokens_fn must be a function, not [1]"),
-        ({"logits_processor": len}, "logits_processor must be a list of functions, not <built-in"),
+        ({"logits_processor": len}, "logits_processor must be a list of functions, not a builtin_function"),
         ({"stopping_criteria": ["stop"]}, "stopping_criteria must be a list of functions, not ['stop']"),
         ({"do_sample": 1}, "do_sample must be True or False, not 1"),
         ({"temperature": 0.0}, "temperature must be more than 0, not 0.0"),
