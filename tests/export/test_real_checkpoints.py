@@ -1,0 +1,69 @@
+"""Every published model of the table, made small: exported, and its photos become the texts of transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoTokenizer
+
+from fuseline import Model
+from fuseline.export import export
+from tests import tiny
+from tests.export.real_checkpoints import PUBLISHED, Published
+from tests.export.small_checkpoints import loader, write_small_checkpoint
+
+PHOTOS = 6
+
+
+def _photos() -> list[Image.Image]:
+    """Of coarse blocks and of odd sizes; pages are upright, lines lie."""
+    random = np.random.default_rng(0)
+    sizes = [(90, 121), (64, 48), (133, 77), (48, 48), (60, 72), (300, 40)]
+    blocks = [random.integers(0, 256, size=(5, 4, 3), dtype=np.uint8) for _ in sizes]
+    return [Image.fromarray(b).resize(size, Image.Resampling.NEAREST) for b, size in zip(blocks, sizes, strict=True)]
+
+
+def _their_tokenizer(folder: Path) -> Any:
+    """BertJapaneseTokenizer takes texts apart by MeCab, which decoding does not ask."""
+    path = folder / "tokenizer_config.json"
+    about = json.loads(path.read_text())
+    if about.get("word_tokenizer_type") == "mecab":
+        path.write_text(json.dumps(about | {"word_tokenizer_type": "basic"}))
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("published", PUBLISHED, ids=[each.name for each in PUBLISHED])
+def test_it_says_what_transformers_says(published: Published, tmp_path: Path) -> None:
+    folder = write_small_checkpoint(published, tmp_path / "checkpoint")
+    report = export(folder, tmp_path / "out")
+    agreement = report.agreement["fp32"]
+    assert (agreement.greedy, agreement.beam, agreement.first_difference) == (1.0, 1.0, None)
+    config = json.loads((folder / "config.json").read_text())
+    reference = loader(config).from_pretrained(folder)
+    processor, tokenizer = AutoImageProcessor.from_pretrained(folder, use_fast=False), _their_tokenizer(folder)
+    with Model.from_pretrained(tmp_path / "out", threads=1) as model:
+        photos = _photos()
+        pixels = model.image_processor(photos)
+        np.testing.assert_array_equal(pixels, processor(photos, return_tensors="np")["pixel_values"])
+        prompt: dict[str, Any] = {}
+        if published.prompt is not None:
+            ids = tokenizer(published.prompt, add_special_tokens=False).input_ids
+            assert model.tokenizer.encode(published.prompt, add_special_tokens=False).ids == ids
+            prompt["decoder_input_ids"] = np.array([ids] * PHOTOS)
+        said = set()
+        for options in ({}, {"num_beams": 4}, {"num_beams": 1}):  # the first: as the files say
+            given = {name: torch.from_numpy(value) for name, value in prompt.items()}
+            theirs = reference.generate(torch.from_numpy(pixels), **given, **options).numpy()
+            ours = model.generate(pixels, **prompt, **options).sequences
+            ends = model.generation_config.ends
+            assert [tiny.ended(row, *ends) for row in ours] == [tiny.ended(row, *ends) for row in theirs]
+            for skip in (True, False):
+                assert model.decode(theirs, skip) == tokenizer.batch_decode(theirs, skip_special_tokens=skip)
+            said.update(map(tuple, theirs.tolist()))
+        assert len(said) > PHOTOS // 2, "the photos should be told apart, or the test shows nothing"
