@@ -252,7 +252,7 @@ _TROCR = (
 
 
 def _tuned_trocr(name: str, decoder: Facts, encoder: Facts | None = None, **facts: Any) -> Published:
-    """As Seq2SeqTrainer saves them: beams and lengths in config.json itself, and an image processor of 4.26 or later."""
+    """As Seq2SeqTrainer saves them: beams and lengths in config.json, and an image processor of 4.26 or later."""
     searched = {
         "early_stopping": True,
         "length_penalty": 2.0,

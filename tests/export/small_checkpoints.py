@@ -1,7 +1,7 @@
 """Checkpoints of `real_checkpoints` on disk: small, with random weights that say varied things, all else as published.
 
-Everything is smaller by one rule each: pixels by 8 (pages by 16), patches and windows are 2, positions and lengths an
-eighth, widths and layers by a table; token ids in the upper half of a vocabulary are counted from its end.
+Everything is smaller by one rule each: pixels by 8 (pages by 32), patches and windows are 2, positions and lengths by 8
+to 32, widths and layers by a table; token ids in the upper half of a vocabulary are counted from its end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TEXTS = [
     "a young boy jumps into the water!",
     "she said: what is on this photo?",
 ]
-_WIDTHS = {384: 24, 768: 32, 1024: 40, 256: 16, 96: 12, 128: 16, 512: 28, 3072: 56, 4096: 60, 1536: 44}
+_WIDTHS = {384: 24, 768: 32, 1024: 40, 256: 16, 96: 16, 128: 20, 512: 28, 3072: 56, 4096: 60, 1536: 44}
 _WIDTH_KEYS = {
     "hidden_size",
     "n_embd",
@@ -39,6 +39,7 @@ _WIDTH_KEYS = {
     "image_text_hidden_size",
 }
 _HEAD_KEYS = {"num_attention_heads", "n_head", "decoder_attention_heads"}
+_STAGES = {"depths": [1, 2], "num_heads": [2, 4], "num_layers": 2}  # of Swin, whose last is twice as wide as the first
 _LAYER_KEYS = {"num_hidden_layers", "n_layer", "decoder_layers"}
 _LENGTH_KEYS = {"max_position_embeddings", "n_positions", "n_ctx", "max_length"}
 
@@ -116,13 +117,18 @@ def _vocab_size(config: Mapping[str, Any]) -> int:
 
 def _pixels_by(published: Published) -> int:
     size = (published.config.get("encoder") or published.config["vision_config"])["image_size"]
-    return 16 if max(size if isinstance(size, list) else [size]) >= 960 else 8
+    return 32 if max(size if isinstance(size, list) else [size]) >= 960 else 8
 
 
 def _divided(value: Any, by: int) -> Any:
     if isinstance(value, Mapping):
         return {key: _divided(each, by) for key, each in value.items()}
     return [each // by for each in value] if isinstance(value, list) else value // by
+
+
+def _shorter(length: int) -> int:
+    """What is more than a multiple of 8 stays, since RoBERTa's positions are two more."""
+    return length if length < 128 else length // (8 if length < 768 else 16 if length < 2048 else 32) + length % 8
 
 
 def _smaller(facts: Mapping[str, Any], old: int, new: int, by: int) -> dict[str, Any]:
@@ -137,22 +143,20 @@ def _smaller(facts: Mapping[str, Any], old: int, new: int, by: int) -> dict[str,
             found[key] = 4
         elif key in _LAYER_KEYS:
             found[key] = 2
-        elif key == "depths":
-            found[key] = [1, 2, *(1 for _ in value[2:])]
-        elif key in _LENGTH_KEYS and value >= 128:
-            found[key] = value // 8 + value % 8
+        elif key in _STAGES:
+            found[key] = _STAGES[key]
+        elif key in _LENGTH_KEYS:
+            found[key] = _shorter(value)
         elif key == "image_size":
             found[key] = _divided(value, by)
-        elif key == "patch_size":
-            found[key] = 2
-        elif key == "window_size":
+        elif key == "patch_size" or key == "window_size":
             found[key] = 2
         elif key == "vocab_size":
             found[key] = new
         elif key.endswith("_token_id") and isinstance(value, int) and value >= old // 2:
             found[key] = value - old + new
     if "depths" in found:
-        found["hidden_size"] = found["embed_dim"] * 2 ** (len(found["depths"]) - 1)
+        found["hidden_size"] = found["embed_dim"] * 2
     return found
 
 
