@@ -6,10 +6,15 @@ import os
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import onnxruntime first
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# A shell that runs this in the background, or nohup, has Ctrl-C ignored, and tests of it would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
