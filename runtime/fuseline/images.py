@@ -182,18 +182,17 @@ class ImageProcessor:
     def from_config(cls, config: Mapping[str, object], where: str) -> ImageProcessor:
         """Reads a parsed `preprocessor_config.json`; `where` names that file in messages.
 
-        A name ending in `Fast` is read as its slow processor, as `use_fast=False` does in transformers, and an old
-        `...FeatureExtractor` as the processor that replaced it. Raises FolderError for a processor, a switch or a value
-        that is not known.
+        A name ending in `Fast` is read as its slow processor, as `use_fast=False` does in transformers: both resize
+        with the same filters, torch and Pillow round otherwise. An old `...FeatureExtractor` is the processor that
+        replaced it. Raises FolderError for a processor, a switch or a value that is not known.
         """
         reader = ConfigReader(config, where)
         kind = reader.kind()
-        crops = reader.switch("do_center_crop", kind.crop is not None)
-        resizes = reader.switch("do_resize", True) and not kind.switches
+        size, crop = (None, None) if kind.switches else reader.size_and_crop(kind)
         processor = cls(
-            size=reader.size("size", kind.size, kind.shortest_edge) if resizes else None,
+            size=size,
             resample=reader.resample(kind.resample),
-            crop=reader.rectangle("crop_size", kind.crop) if crops and kind.crop is not None else None,
+            crop=crop,
             rescale_factor=reader.factor() if reader.switch("do_rescale", True) else None,
             mean_std=reader.mean_std(kind.mean, kind.std) if reader.switch("do_normalize", True) else None,
             frame=reader.frame(kind) if kind.switches else None,
