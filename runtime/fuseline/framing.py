@@ -73,7 +73,8 @@ _DARK = 200  # of the greys from 0 to 255 that a page is stretched to; what is d
 def _without_margin(page: Image.Image) -> Image.Image:
     """The smallest part of a page that holds all its print; a page of one grey is left as it is."""
     grey = page.convert("L")
-    low, high = grey.getextrema()
+    pixels = np.asarray(grey)
+    low, high = int(pixels.min()), int(pixels.max())
     if low == high:
         return page
     levels = np.arange(256).clip(low, high)

@@ -50,9 +50,7 @@ _KINDS = {
     "ViTHybridImageProcessor": _CLIP,
     "SiglipImageProcessor": Kind(224, _BICUBIC, _HALF, _HALF, "none"),
     "PvtImageProcessor": Kind(224, _BILINEAR, _IMAGENET_MEAN, _IMAGENET_STD),
-    "LevitImageProcessor": Kind(
-        224, _BICUBIC, _IMAGENET_MEAN, _IMAGENET_STD, "shortest", crop=224, enlarged=256 / 224
-    ),
+    "LevitImageProcessor": Kind(224, _BICUBIC, _IMAGENET_MEAN, _IMAGENET_STD, "shortest", crop=224, enlarged=256 / 224),
     "ConvNextImageProcessor": Kind(384, _BILINEAR, _HALF, _HALF, "shortest", crop_pct=224 / 256),
     "DonutImageProcessor": Kind((2560, 1920), _BILINEAR, _HALF, _HALF, switches=_FRAMING, width_first=True),
     "NougatImageProcessor": Kind(
@@ -129,12 +127,14 @@ class ConfigReader:
         resizes, crops = self.switch("do_resize", True), self.switch("do_center_crop", kind.crop is not None)
         size = self._size(kind) if resizes else None
         if kind.crop_pct is not None:
-            return self._part(size, kind.crop_pct) if size is not None else (None, None)
+            return self._cut(size, kind.crop_pct) if size is not None else (None, None)
         if isinstance(size, int):
             size = int(kind.enlarged * size)
         return size, self.rectangle("crop_size", kind.crop) if crops and kind.crop is not None else None
 
-    def _part(self, size: tuple[int, int] | int, crop_pct: float) -> tuple[tuple[int, int] | int, tuple[int, int] | None]:
+    def _cut(
+        self, size: tuple[int, int] | int, crop_pct: float
+    ) -> tuple[tuple[int, int] | int, tuple[int, int] | None]:
         """As ConvNext's processor: the middle of a photo that was made larger, or all of it where that is large."""
         if not isinstance(size, int):
             raise self._wrong("size", self.config.get("size"), '{"shortest_edge": ...} or one number')
