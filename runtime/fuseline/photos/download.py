@@ -129,7 +129,9 @@ def _body(answer: http.client.HTTPResponse, limit: _Limit, name: str) -> bytes:
         if total > MAX_BYTES:
             raise InputError(f"{name}: more than {MAX_BYTES:,} bytes are no photo; give a smaller one")
         if limit.over():
-            raise TimeoutError
+            break
+    if limit.over():  # what was hung up on looks as if it had ended
+        raise TimeoutError
     if answer.length:  # read1 says nothing of what is missing
         raise http.client.IncompleteRead(b"", answer.length)
     return b"".join(pieces)

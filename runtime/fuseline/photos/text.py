@@ -14,7 +14,7 @@ from .source import MAX_BYTES, NOT_FETCHED, URL, path_bytes
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")  # of both alphabets
 _STANDARD = str.maketrans("-_", "+/")
-_HEAD = 64  # characters by which base64 is recognized; no photo has fewer
+_HEAD, _LEAST = 64, 16  # characters by which base64 is recognized, as far as there are so many
 _NO_PATH = 128  # so many characters of base64 without a point, a space or the like are no path
 _LONGEST_PATH = 4096  # what systems allow
 
@@ -55,9 +55,10 @@ def _data_url(text: str) -> tuple[bytes, str]:
 def _is_base64(text: str) -> bool:
     """Whether it begins as a photo in base64 does, or has no other characters and is longer than paths are."""
     head = "".join(text[: 2 * _HEAD].split())[:_HEAD]
-    if len(head) < _HEAD or not _BASE64.fullmatch(head):
+    if len(head) < _LEAST or not _BASE64.fullmatch(head):
         return False
-    if format_of(binascii.a2b_base64(head.translate(_STANDARD) + "==")) is not None:
+    head = head.rstrip("=").translate(_STANDARD)
+    if format_of(binascii.a2b_base64(head[: len(head) // 4 * 4])) is not None:
         return True
     return len(text) >= _NO_PATH and _BASE64.fullmatch("".join(text.split())) is not None
 
