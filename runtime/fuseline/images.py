@@ -50,7 +50,8 @@ def load_image(source: ImageSource, *, allow_downloads: bool = False, timeout: f
     not clipped to white. Files do not say what white is, so the largest value of the photo does: white is the highest
     number of 8, 10, 12 or 16 bits, whichever are the fewest that hold it, and the highest 8 of these are kept; in
     floats up to 1 it is 1. So photos, scans and X-rays look right however their bits were stored, 16-bit greys keep
-    their high byte, and a 16-bit photo without any grey above 4,095, which is all black, is made lighter.
+    their high byte, and a 16-bit photo without any grey above 4,095, which is all black, is made lighter. Colours of 16
+    bits in PNG and TIFF files are read alike.
 
     Of a TIFF file with several pages the first is taken, and a UserWarning at the caller's line says so.
 

@@ -403,6 +403,54 @@ def test_sixteen_bits_of_grey_are_as_bright_as_of_colour() -> None:
     np.testing.assert_array_equal(np.asarray(load_image(png)), np.asarray(load_image(Image.fromarray(SIXTEEN))))
 
 
+def _tiff_of_16_bit_colours(colours: np.ndarray, order: str = "<", compressed: bool = False) -> bytes:
+    """UInt16[height, width, 3 or 4] as one strip."""
+    height, width, samples = colours.shape
+    body = colours.astype(f"{order}u2").tobytes()
+    body = zlib.compress(body) if compressed else body
+    at = 8 + len(body) + len(body) % 2
+    tags = [(256, width), (257, height), (258, None), (259, 8 if compressed else 1), (262, 2), (273, 8), (277, samples)]
+    tags += [(278, height), (279, len(body)), (284, 1), *([(338, 2)] if samples == 4 else [])]
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", at)
+    entries = struct.pack(f"{order}H", len(tags))
+    for tag, value in tags:
+        if value is None:  # the bits of each sample, which stand behind the directory
+            entries += struct.pack(f"{order}HHII", tag, 3, samples, at + 2 + 12 * len(tags) + 4)
+        else:
+            entries += struct.pack(f"{order}HHII", tag, 4, 1, value)
+    end = struct.pack(f"{order}I", 0) + struct.pack(f"{order}{samples}H", *[16] * samples)
+    return head + body + b"\0" * (len(body) % 2) + entries + end
+
+
+COLOUR_FILES: dict[str, Callable[[np.ndarray], bytes]] = {
+    "PNG": _png_of_16_bit_colours,
+    "TIFF": _tiff_of_16_bit_colours,
+    "big-endian TIFF": lambda colours: _tiff_of_16_bit_colours(colours, ">"),
+    "compressed TIFF": lambda colours: _tiff_of_16_bit_colours(colours, compressed=True),
+    "compressed big-endian TIFF": lambda colours: _tiff_of_16_bit_colours(colours, ">", compressed=True),
+    "TIFF with alpha": lambda colours: _tiff_of_16_bit_colours(np.dstack([colours, np.full(colours.shape[:2], 65535)])),
+}
+
+
+@pytest.mark.parametrize("file", COLOUR_FILES)
+@pytest.mark.parametrize("how", LONGER)
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_colours_stored_in_16_bits_are_what_they_were(bits: int, how: str, file: str) -> None:
+    colours = np.asarray(photo(21, 13)).astype(np.uint16)
+    colours[0, 0] = 255
+    found = load_image(COLOUR_FILES[file](LONGER[how](colours, bits)))
+    assert found.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(found), colours)
+
+
+def test_dark_colours_of_16_bits_are_still_turned_upright() -> None:
+    turned = bytearray(_png_of_16_bit_colours(np.asarray(photo(21, 13)).astype(np.uint16)))
+    exif = EXIF_TURNED.removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    turned[33:33] = chunk  # after the header
+    np.testing.assert_array_equal(np.asarray(load_image(bytes(turned))), np.asarray(photo(21, 13))[::-1, ::-1])
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

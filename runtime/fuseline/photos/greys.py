@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fuseline.errors import InputError
@@ -30,9 +31,13 @@ def as_rgb(image: Image.Image, name: str) -> Image.Image:
     high = grey.max()
     if not (grey.min() >= 0 and high <= _MOST):  # said this way round, NaN is refused too
         raise InputError(f"{name}: its greys must lie within 0 to {_MOST}, without NaN; convert it to 8 bits first")
-    if image.mode == "F" and high <= 1:
-        kept = np.rint(grey * 255)
-    else:
-        bits = next(bits for bits in _BITS if high < 2**bits)
-        kept = grey.astype(np.uint16) >> (bits - 8)
-    return Image.fromarray(kept.astype(np.uint8)).convert("RGB")
+    in_ones = image.mode == "F" and high <= 1
+    kept = np.rint(grey * 255).astype(np.uint8) if in_ones else highest_bits(grey.astype(np.uint16))
+    return Image.fromarray(kept).convert("RGB")
+
+
+def highest_bits(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """The highest 8 of as few bits as hold the largest value."""
+    high = values.max()
+    bits = next(bits for bits in _BITS if high < 2**bits)
+    return (values >> (bits - 8)).astype(np.uint8)
