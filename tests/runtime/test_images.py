@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import pathlib
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from PIL import Image, ImageFile
 from transformers.image_utils import load_image as reference_load_image
 
 from fuseline.images import ImageProcessor, load_image
+from tests.photo_damage import png_chunk, png_of_16_bits, tiff_of_16_bits
 
 PROCESSORS = (
     "ViTImageProcessor",
@@ -385,50 +384,19 @@ def test_sixteen_bits_keep_their_high_byte(dtype: str, file_format: str) -> None
     assert np.asarray(load_image(data)).tolist() == np.stack([SIXTEEN // 256] * 3, axis=2).tolist()
 
 
-def _png_of_16_bit_colours(colours: np.ndarray) -> bytes:
-    """UInt16[height, width, 3]: Pillow does not write such files, and reads them as 8 bits."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    height, width, _ = colours.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
 def test_sixteen_bits_of_grey_are_as_bright_as_of_colour() -> None:
     # This is why greys keep the high byte, not v / 257.
-    png = _png_of_16_bit_colours(np.stack([SIXTEEN] * 3, axis=2))
+    png = png_of_16_bits(np.stack([SIXTEEN] * 3, axis=2))
     np.testing.assert_array_equal(np.asarray(load_image(png)), np.asarray(load_image(Image.fromarray(SIXTEEN))))
 
 
-def _tiff_of_16_bit_colours(colours: np.ndarray, order: str = "<", compressed: bool = False) -> bytes:
-    """UInt16[height, width, 3 or 4] as one strip."""
-    height, width, samples = colours.shape
-    body = colours.astype(f"{order}u2").tobytes()
-    body = zlib.compress(body) if compressed else body
-    at = 8 + len(body) + len(body) % 2
-    tags = [(256, width), (257, height), (258, None), (259, 8 if compressed else 1), (262, 2), (273, 8), (277, samples)]
-    tags += [(278, height), (279, len(body)), (284, 1), *([(338, 2)] if samples == 4 else [])]
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", at)
-    entries = struct.pack(f"{order}H", len(tags))
-    for tag, value in tags:
-        if value is None:  # the bits of each sample, which stand behind the directory
-            entries += struct.pack(f"{order}HHII", tag, 3, samples, at + 2 + 12 * len(tags) + 4)
-        else:
-            entries += struct.pack(f"{order}HHII", tag, 4, 1, value)
-    end = struct.pack(f"{order}I", 0) + struct.pack(f"{order}{samples}H", *[16] * samples)
-    return head + body + b"\0" * (len(body) % 2) + entries + end
-
-
 COLOUR_FILES: dict[str, Callable[[np.ndarray], bytes]] = {
-    "PNG": _png_of_16_bit_colours,
-    "TIFF": _tiff_of_16_bit_colours,
-    "big-endian TIFF": lambda colours: _tiff_of_16_bit_colours(colours, ">"),
-    "compressed TIFF": lambda colours: _tiff_of_16_bit_colours(colours, compressed=True),
-    "compressed big-endian TIFF": lambda colours: _tiff_of_16_bit_colours(colours, ">", compressed=True),
-    "TIFF with alpha": lambda colours: _tiff_of_16_bit_colours(np.dstack([colours, np.full(colours.shape[:2], 65535)])),
+    "PNG": png_of_16_bits,
+    "TIFF": tiff_of_16_bits,
+    "big-endian TIFF": lambda colours: tiff_of_16_bits(colours, ">"),
+    "compressed TIFF": lambda colours: tiff_of_16_bits(colours, compressed=True),
+    "compressed big-endian TIFF": lambda colours: tiff_of_16_bits(colours, ">", compressed=True),
+    "TIFF with alpha": lambda colours: tiff_of_16_bits(np.dstack([colours, np.full(colours.shape[:2], 65535)])),
 }
 
 
@@ -444,10 +412,9 @@ def test_colours_stored_in_16_bits_are_what_they_were(bits: int, how: str, file:
 
 
 def test_dark_colours_of_16_bits_are_still_turned_upright() -> None:
-    turned = bytearray(_png_of_16_bit_colours(np.asarray(photo(21, 13)).astype(np.uint16)))
+    turned = bytearray(png_of_16_bits(np.asarray(photo(21, 13)).astype(np.uint16)))
     exif = EXIF_TURNED.removeprefix(b"Exif\0\0")
-    chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
-    turned[33:33] = chunk  # after the header
+    turned[33:33] = png_chunk(b"eXIf", exif)  # after the header
     np.testing.assert_array_equal(np.asarray(load_image(bytes(turned))), np.asarray(photo(21, 13))[::-1, ::-1])
 
 

@@ -35,7 +35,7 @@ def text_bytes(text: str, allow_downloads: bool, timeout: float | None) -> tuple
     if text[:5].lower() == "data:":
         return _data_url(text)
     if not URL.match(text):
-        if _is_base64(text):
+        if is_base64(text):
             name = f"the base64 text of {len(text):,} characters"
             return _decoded(text, name), name
         if len(text) > _LONGEST_PATH:
@@ -52,7 +52,7 @@ def _data_url(text: str) -> tuple[bytes, str]:
     return _decoded(body, name), name
 
 
-def _is_base64(text: str) -> bool:
+def is_base64(text: str) -> bool:
     """Whether it begins as a photo in base64 does, or has no other characters and is longer than paths are."""
     head = "".join(text[: 2 * _HEAD].split())[:_HEAD]
     if len(head) < _LEAST or not _BASE64.fullmatch(head):
