@@ -479,6 +479,27 @@ def test_arrays_of_every_shape() -> None:
     assert np.array_equal(np.asarray(load_image(mirrored)), mirrored)
 
 
+def _of_mode(mode: str) -> Image.Image:
+    """Noise in each band, alpha too."""
+    bands = Image.new(mode, (1, 1)).getbands()
+    if mode == "PA":
+        return _of_mode("LA").convert("PA")
+    return Image.merge(mode, [photo(30, 20, seed).convert("L") for seed, _ in enumerate(bands)])
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "P", "PA", "1"])
+def test_images_of_every_mode_are_those_of_transformers(mode: str) -> None:
+    image = _noise(mode) if mode in ("P", "1") else _of_mode(mode)
+    np.testing.assert_array_equal(np.asarray(load_image(image)), np.asarray(reference_load_image(image)))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N"])
+def test_images_of_16_bit_greys_in_either_order(mode: str) -> None:
+    dtype = {"I;16B": ">u2", "I;16N": "=u2"}.get(mode, "<u2")
+    image = Image.frombytes(mode, (4, 2), SIXTEEN.astype(dtype).tobytes())
+    assert np.asarray(load_image(image)).tolist() == np.stack([SIXTEEN // 256] * 3, axis=2).tolist()
+
+
 def test_the_callers_image_is_left_as_it_was() -> None:
     image = _palette_with_transparency()
     before = image.tobytes()
