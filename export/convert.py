@@ -17,7 +17,6 @@ import onnx
 
 from fuseline.errors import ExportError
 from fuseline.generation import GenerationConfig
-from fuseline.images import ImageProcessor
 
 from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, ask, compare
@@ -26,6 +25,7 @@ from .encoder import HIDDEN_STATES, export_encoder
 from .folder import Model, check_schemes, write_to
 from .linears import fuse_linears
 from .place import Place, check_out, claimed
+from .processor import Processor, read_processor
 from .refusals import in_one_sentence, need
 from .via_optimum import prepared, write_via_optimum
 from .weights import Array, Scheme
@@ -51,8 +51,7 @@ class _Plan:
 
     checkpoint: Checkpoint
     adapter: ModelAdapter
-    preprocessor: Path
-    image_processor: ImageProcessor
+    processor: Processor
     generation: dict[str, Any] | None
     ends: Sequence[int]
     schemes: Mapping[str, Scheme]
@@ -77,8 +76,9 @@ def export(
     left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
     here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); progress: is called with
     the step, the number of steps and what is done in it. Everything but the graphs comes from the checkpoint as it is,
-    except a longer max_length in generation_config.json and what a model's own generate says instead of that file
-    (BLIP's). `out` is complete at the end, or as it was if anything fails.
+    except a longer max_length in generation_config.json, what a model's own generate says instead of that file
+    (BLIP's), and an image processor within processor_config.json, which becomes a preprocessor_config.json. `out` is
+    complete at the end, or as it was if anything fails.
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """
@@ -117,12 +117,12 @@ def _via_optimum(source: str | Path, place: Place, out: Path, progress: Progress
     steps = ("reading the checkpoint", "loading the weights", "exporting via optimum, and comparing with transformers")
     tell = progress or (lambda step, steps, what: None)
     tell(0, len(steps), steps[0])
-    checkpoint, loader, preprocessor = prepared(source)
+    checkpoint, loader, processor = prepared(source)
     with _quiet(), _offline():
         tell(1, len(steps), steps[1])
         reference = load_model(checkpoint, loader)
         tell(2, len(steps), steps[2])
-        agreement = write_via_optimum(checkpoint, preprocessor, place, reference)
+        agreement = write_via_optimum(checkpoint, processor, place, reference)
     tell(len(steps), len(steps), "done")
     return ExportReport(out, _sizes(out), {"fp32": agreement})
 
@@ -141,7 +141,7 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
         graphs.clear()  # they are written, and what makes them holds the model
         gc.collect()  # as well as what torch made on the way
         tell(3, "asking transformers")
-        answers = ask(models[0], plan.image_processor, plan.ends, info["max_positions"])
+        answers = ask(models[0], plan.processor.prepare, plan.ends, info["max_positions"])
         _empty(models.pop())
         again = cache(load)
         for number, variant in enumerate(plan.schemes):
@@ -156,7 +156,7 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
     own_files: dict[str, Any] = {
         "config": plan.checkpoint.path / "config.json",
         "generation_config": _generation_config(plan, models[0]),
-        "preprocessor_config": plan.preprocessor,
+        "preprocessor_config": plan.processor.config,
         "tokenizer_json": tokenizer_json(plan.checkpoint),
     }
     default = next(iter(plan.schemes))
@@ -184,16 +184,13 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -
     checkpoint = open_checkpoint(source)
     adapter = model_adapter(checkpoint.config)
     adapter.check(checkpoint.config)
-    preprocessor = checkpoint.file("preprocessor_config.json")
-    if preprocessor is None:
-        raise ExportError(f"{source} has no preprocessor_config.json, so how photos are to be prepared is not known")
-    image_processor = ImageProcessor.from_config(checkpoint.json(preprocessor.name) or {}, str(preprocessor))
+    processor = read_processor(checkpoint, source)
     generation = adapter.generation_config(checkpoint.config)
     own = checkpoint.json("generation_config.json") or {}
     options = own if generation is None else generation
     ends = GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path).ends
     schemes = {name: SCHEMES[name] for name in variants}
-    return _Plan(checkpoint, adapter, preprocessor, image_processor, generation, ends, schemes, max_length)
+    return _Plan(checkpoint, adapter, processor, generation, ends, schemes, max_length)
 
 
 def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:

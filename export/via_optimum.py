@@ -17,12 +17,13 @@ from typing import Any
 
 from fuseline.errors import ExportError
 from fuseline.foreign.folder import SHIFTED
-from fuseline.images import ImageProcessor
+from fuseline.processor_file import PLAIN
 
 from .adapters import model_adapter
 from .check import Agreement, check
 from .checkpoint import Checkpoint, open_checkpoint, tokenizer_json
 from .place import Place
+from .processor import Processor, read_processor
 from .refusals import reason
 
 COMMAND = "pip install 'optimum-onnx==0.1.0'"
@@ -38,22 +39,18 @@ def check_optimum() -> None:
         raise ExportError(f"exporting via optimum needs optimum-onnx, which is missing ({error}); {COMMAND}") from error
 
 
-def prepared(source: str | Path) -> tuple[Checkpoint, str, Path]:
-    """The checkpoint, the class that loads it, and its preprocessor_config.json.
+def prepared(source: str | Path) -> tuple[Checkpoint, str, Processor]:
+    """The checkpoint, the class that loads it, and its image processor.
 
     Raises what can be refused before weights are read.
     """
     check_optimum()
     checkpoint = open_checkpoint(source)
     loader = model_adapter(checkpoint.config).loader
-    preprocessor = checkpoint.file("preprocessor_config.json")
-    if preprocessor is None:
-        raise ExportError(f"{source} has no preprocessor_config.json, so how photos are to be prepared is not known")
-    ImageProcessor.from_config(checkpoint.json(preprocessor.name) or {}, str(preprocessor))
-    return checkpoint, loader, preprocessor
+    return checkpoint, loader, read_processor(checkpoint, source)
 
 
-def write_via_optimum(checkpoint: Checkpoint, preprocessor: Path, place: Place, reference: Any) -> Agreement:
+def write_via_optimum(checkpoint: Checkpoint, processor: Processor, place: Place, reference: Any) -> Agreement:
     """Write the place's folder whole or not at all, from the model of transformers.
 
     Raises ExportError where optimum cannot, and where the result differs from transformers by more than a tie.
@@ -65,7 +62,7 @@ def write_via_optimum(checkpoint: Checkpoint, preprocessor: Path, place: Place, 
                 own = checkpoint.file(name)
                 if own is not None:
                     shutil.copyfile(own, folder / name)
-            shutil.copyfile(preprocessor, folder / "preprocessor_config.json")
+            (folder / PLAIN).write_bytes(processor.text())
             tokenizer = tokenizer_json(checkpoint)
             text = tokenizer.read_bytes() if isinstance(tokenizer, Path) else tokenizer.encode()
             (folder / "tokenizer.json").write_bytes(text)

@@ -79,6 +79,8 @@ def whole_photos() -> dict[str, bytes]:
     photos = {name: _saved(image, file_format, options) for name, (file_format, image, options) in kinds.items()}
     photos["plain.ppm"] = b"P3 9 7 255\n" + b" ".join(b"%d" % (n % 256) for n in range(189)) + b"\n"
     photos["runs.bmp"] = runs_bmp(16, 4, b"\x10\x05" * 4 + b"\0\1")
+    dark = np.asarray(noise).astype(np.uint16) * 4  # 10 bits in 16
+    photos["dark.png"], photos["dark.tif"] = png_of_16_bits(dark), tiff_of_16_bits(dark, compressed=True)
     photos["fifteen.pgm"] = b"P5 9 7 1000\n" + bytes(126)
     return photos
 
@@ -173,6 +175,36 @@ def _noise_after_a_signature(rng: random.Random) -> bytes:
 
 def _noise(rng: random.Random) -> bytes:
     return rng.randbytes(rng.choice([1, 2, 16, 300]))
+
+
+# --- colours of 16 bits, which Pillow does not write ---
+
+
+def png_of_16_bits(colours: np.ndarray[Any, Any]) -> bytes:
+    """UInt16[height, width, 3]."""
+    height, width, _ = colours.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return _png([(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")])
+
+
+def tiff_of_16_bits(colours: np.ndarray[Any, Any], order: str = "<", compressed: bool = False) -> bytes:
+    """UInt16[height, width, 3 or 4] as one strip."""
+    height, width, samples = colours.shape
+    body = colours.astype(f"{order}u2").tobytes()
+    body = zlib.compress(body) if compressed else body
+    at = 8 + len(body) + len(body) % 2
+    tags = [(256, width), (257, height), (258, None), (259, 8 if compressed else 1), (262, 2), (273, 8), (277, samples)]
+    tags += [(278, height), (279, len(body)), (284, 1), *([(338, 2)] if samples == 4 else [])]
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", at)
+    entries = struct.pack(f"{order}H", len(tags))
+    for tag, value in tags:
+        if value is None:  # the bits of each sample, which stand behind the directory
+            entries += struct.pack(f"{order}HHII", tag, 3, samples, at + 2 + 12 * len(tags) + 4)
+        else:
+            entries += struct.pack(f"{order}HHII", tag, 4, 1, value)
+    end = struct.pack(f"{order}I", 0) + struct.pack(f"{order}{samples}H", *[16] * samples)
+    return head + body + b"\0" * (len(body) % 2) + entries + end
 
 
 # --- damage that knows the format ---

@@ -19,6 +19,7 @@ from .graph_file import GraphFacts
 from .hub import downloaded, has_form, is_hub_id
 from .options import written
 from .packaged import on_disk
+from .processor_file import PLAIN
 from .tensors import QUERY, DecoderSizes, Signature, Tensor, crossing, mismatches, width_of
 from .variant_files import Listed, check_hash, check_listed, check_size, check_variant
 
@@ -72,6 +73,7 @@ class Folder:
     preprocessor_config: Json
     facts: Mapping[str, GraphFacts]
     stamps: Mapping[str, Stamp]
+    preprocessor_file: str = PLAIN  # where preprocessor_config was found, for messages
 
     @property
     def encoder_path(self) -> Path:

@@ -1,9 +1,10 @@
-"""How Donut's image processor fits a page into a frame of one size: turned, scaled and surrounded, not cut."""
+"""How Donut's and Nougat's image processors fit a page into a frame of one size: turned, scaled and surrounded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from .errors import InputError
@@ -12,11 +13,13 @@ from .resizing import resize, resize_with_gap
 
 @dataclass(frozen=True)
 class Frame:
-    """The steps of DonutImageProcessor in transformers 4 that change a page's size; each may be off."""
+    """The steps of Donut's and Nougat's processors in transformers 4 that change a page's size; each may be off."""
 
     height: int
     width: int
     resample: Image.Resampling
+    bare: bool
+    """what surrounds the print is cut off (Nougat)"""
     turn: bool
     """a page lying in an upright frame, or standing in one that lies, is turned clockwise"""
     scale: bool
@@ -28,6 +31,8 @@ class Frame:
 
     def fit(self, image: Image.Image) -> Image.Image:
         """The page in its frame. Raises InputError for one that is too elongated, or too large for the frame."""
+        if self.bare:
+            image = _without_margin(image)
         if self.turn and (self.width - self.height) * (image.width - image.height) < 0:
             image = image.transpose(Image.Transpose.ROTATE_270)
         if self.scale:
@@ -60,3 +65,18 @@ class Frame:
         framed = Image.new("RGB", (self.width, self.height))
         framed.paste(image, ((self.width - image.width) // 2, (self.height - image.height) // 2))
         return framed
+
+
+_DARK = 200  # of the greys from 0 to 255 that a page is stretched to; what is darker is print
+
+
+def _without_margin(page: Image.Image) -> Image.Image:
+    """The smallest part of a page that holds all its print; a page of one grey is left as it is."""
+    grey = page.convert("L")
+    pixels = np.asarray(grey)
+    low, high = int(pixels.min()), int(pixels.max())
+    if low == high:
+        return page
+    levels = np.arange(256).clip(low, high)
+    dark = (levels - low) / (high - low) * 255 < _DARK  # rounds as transformers does
+    return page.crop(grey.point((dark * 255).tolist()).getbbox())

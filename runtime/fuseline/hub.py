@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 
 from .description import CONFIGS, DESCRIPTION
 from .errors import FolderError
+from .processor_file import NESTED
 
 # Read of every folder, where it is there.
-_SMALL = (DESCRIPTION, *CONFIGS, "tokenizer.json")
+_SMALL = (DESCRIPTION, *CONFIGS, NESTED, "tokenizer.json")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")
 _Result = TypeVar("_Result")
 

@@ -19,28 +19,39 @@ from .errors import FolderError, InputError, shown
 from .framing import Frame
 from .options import written
 from .photos.decode import Photo, decode, load
+from .photos.greys import as_rgb, is_deep
 from .photos.header import check_size
 from .photos.orientation import ORIENTATION, TURNS, orientation
 from .photos.source import file_bytes, path_bytes
+from .photos.text import text_bytes
 from .preprocessor_config import ConfigReader
 from .resizing import resize
 from .warning import warn
+
+MAX_TIMEOUT = 86_400  # seconds; sockets take no much larger number
 
 ImageSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]"
 )
 
 
-def load_image(source: ImageSource) -> Image.Image:
+def load_image(source: ImageSource, *, allow_downloads: bool = False, timeout: float | None = None) -> Image.Image:
     """Reads a photo completely and returns it as an upright RGB image of 8 bits a channel.
 
-    `source` is a path, an encoded file's bytes, a binary file object (read from its beginning, left open), a PIL image
-    (returned itself if it is upright RGB already) or an array: uint8, or float with values from 0 to 1, of shape
-    [height, width] or [height, width, 1, 3 or 4]. Of an animation the first frame is taken.
+    `source` is a path (`~` is the home folder), an encoded file's bytes, a binary file object (read from its beginning,
+    left open), a PIL image (returned itself if it is upright RGB already), an array or what makes itself one by
+    `__array__`: uint8, or float with values from 0 to 1, of shape [height, width] or [height, width, 1, 3 or 4]. A text
+    may also be a photo in base64, with or without `data:image/...;base64,` before it, or a URL of http or https, which
+    is fetched only with `allow_downloads`. `timeout`: seconds for a download (60 if None). Of an animation the first
+    frame is taken.
 
     The result is that of transformers' `load_image` (EXIF orientation, then `convert("RGB")`, so an alpha channel is
-    dropped), except where that one loses the photo: greys of more than 8 bits are scaled, not clipped to white, and
-    damaged EXIF data are ignored. A URL or base64 text is refused: nothing is fetched.
+    dropped), except where that one loses the photo: damaged EXIF data are ignored, and greys of more than 8 bits are
+    not clipped to white. Files do not say what white is, so the largest value of the photo does: white is the highest
+    number of 8, 10, 12 or 16 bits, whichever are the fewest that hold it, and the highest 8 of these are kept; in
+    floats up to 1 it is 1. So photos, scans and X-rays look right however their bits were stored, 16-bit greys keep
+    their high byte, and a 16-bit photo without any grey above 4,095, which is all black, is made lighter. Colours of 16
+    bits in PNG and TIFF files are read alike.
 
     Of a TIFF file with several pages the first is taken, and a UserWarning at the caller's line says so.
 
@@ -48,16 +59,21 @@ def load_image(source: ImageSource) -> Image.Image:
     image, is damaged, or would take more memory or time than a photo of so many bytes may: MAX_PIXELS at most, and far
     fewer where the file is small (decided from the header, before anything is decoded).
     """
+    _check_download(allow_downloads, timeout)
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
         return _from_pil(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         data, name = bytes(source), "the image bytes"
-    elif isinstance(source, (str, os.PathLike)):
+    elif isinstance(source, str):
+        data, name = text_bytes(source, allow_downloads, timeout)
+    elif isinstance(source, os.PathLike):
         data, name = path_bytes(_path(source))
     elif hasattr(source, "read"):
         data, name = file_bytes(source)
+    elif hasattr(source, "__array__"):
+        return _from_array(_array(source))
     else:
         found = type(source).__name__
         raise InputError(f"a photo cannot be read from {found}; give a path, bytes, a file, a PIL image or an array")
@@ -67,7 +83,24 @@ def load_image(source: ImageSource) -> Image.Image:
     return _upright_rgb(photo, name)
 
 
-def _path(source: str | os.PathLike[str]) -> str:
+def _check_download(allow_downloads: object, timeout: object) -> None:
+    if not isinstance(allow_downloads, bool):
+        raise InputError(f"allow_downloads must be True or False, not {written(allow_downloads)}")
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and 0 < timeout <= MAX_TIMEOUT):  # type: ignore[operator]
+        raise InputError(f"timeout must be seconds above 0, at most {MAX_TIMEOUT}, or None, not {written(timeout)}")
+
+
+def _array(source: Any) -> NDArray[Any]:
+    """What an object of another package (torch, jax, cupy) makes of itself."""
+    try:
+        return np.asarray(source)
+    except Exception as error:  # such as for a tensor on another device
+        found = type(source).__name__
+        raise InputError(f"a {found} does not become an array; give a numpy array of [height, width, 3]") from error
+
+
+def _path(source: os.PathLike[str]) -> str:
     try:
         return os.fsdecode(source)
     except Exception as error:  # a `__fspath__` is anybody's code
@@ -124,10 +157,8 @@ def _upright_rgb(photo: Photo, name: str) -> Image.Image:
 def _rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I;16"):
-        return _high_byte(np.asarray(image))
-    if image.mode in ("I", "F"):
-        return _deep_grey(image, name)
+    if is_deep(image):
+        return as_rgb(image, name)
     if "transparency" in image.info:
         image = image.copy()  # the caller's image keeps its own; Pillow would warn that RGB cannot express it
         del image.info["transparency"]
@@ -137,31 +168,6 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         raise
     except Exception as error:
         raise InputError(f"{name}: mode {shown(image.mode)} cannot be turned into RGB; convert it first") from error
-
-
-def _high_byte(grey: NDArray[Any]) -> Image.Image:
-    """UInt16[height, width] as RGB: the high byte, which is also what Pillow keeps of 16-bit colours.
-
-    `convert("RGB")` would instead clip at 255 and leave an all but white image.
-    """
-    return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
-
-
-def _deep_grey(image: Image.Image, name: str) -> Image.Image:
-    """Grey in 32-bit integers (mode I) or floats (F) as RGB.
-
-    Such files do not say what white is, so the largest value decides: up to 1 (floats only) white is 1, up to 255 it is
-    255 (as in Pillow), up to 65,535 it is 65,535. Anything else is refused.
-    """
-    grey = np.asarray(image)
-    high = grey.max()
-    if not (grey.min() >= 0 and high <= 65535):  # said this way round, NaN is refused too
-        raise InputError(f"{name}: its greys must lie within 0 to 65535, without NaN; convert it to 8 bits first")
-    if high > 255:
-        return _high_byte(grey.astype(np.uint16))
-    if image.mode == "F" and high <= 1:
-        return Image.fromarray(np.rint(grey * 255).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -182,18 +188,17 @@ class ImageProcessor:
     def from_config(cls, config: Mapping[str, object], where: str) -> ImageProcessor:
         """Reads a parsed `preprocessor_config.json`; `where` names that file in messages.
 
-        A name ending in `Fast` is read as its slow processor, as `use_fast=False` does in transformers, and an old
-        `...FeatureExtractor` as the processor that replaced it. Raises FolderError for a processor, a switch or a value
-        that is not known.
+        A name ending in `Fast` is read as its slow processor, as `use_fast=False` does in transformers: both resize
+        with the same filters, torch and Pillow round otherwise. An old `...FeatureExtractor` is the processor that
+        replaced it. Raises FolderError for a processor, a switch or a value that is not known.
         """
         reader = ConfigReader(config, where)
         kind = reader.kind()
-        crops = reader.switch("do_center_crop", kind.crop is not None)
-        resizes = reader.switch("do_resize", True) and not kind.switches
+        size, crop = (None, None) if kind.switches else reader.size_and_crop(kind)
         processor = cls(
-            size=reader.size("size", kind.size, kind.shortest_edge) if resizes else None,
+            size=size,
             resample=reader.resample(kind.resample),
-            crop=reader.rectangle("crop_size", kind.crop) if crops and kind.crop is not None else None,
+            crop=crop,
             rescale_factor=reader.factor() if reader.switch("do_rescale", True) else None,
             mean_std=reader.mean_std(kind.mean, kind.std) if reader.switch("do_normalize", True) else None,
             frame=reader.frame(kind) if kind.switches else None,

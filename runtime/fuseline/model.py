@@ -50,7 +50,7 @@ class Model:
             folder.generation_config, folder.config, folder.path, folder.decoder.vocab_size
         )
         self.image_processor = ImageProcessor.from_config(
-            folder.preprocessor_config, str(folder.path / "preprocessor_config.json")
+            folder.preprocessor_config, str(folder.path / folder.preprocessor_file)
         )
         self._tokens = open_tokenizer(folder.tokenizer_path, folder.decoder.vocab_size)
         self.tokenizer = self._tokens.tokenizer

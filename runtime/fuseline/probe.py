@@ -18,7 +18,7 @@ def photo(folder: Folder) -> npt.NDArray[np.float32]:
     """A made-up photo as the encoder takes it, float32[1, 3, height, width]."""
     from PIL import Image
 
-    prepare = ImageProcessor.from_config(folder.preprocessor_config, str(folder.path / "preprocessor_config.json"))
+    prepare = ImageProcessor.from_config(folder.preprocessor_config, str(folder.path / folder.preprocessor_file))
     return np.ascontiguousarray(prepare([Image.fromarray(_picture())]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import struct
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fuseline.images import ImageProcessor, load_image
+from fuseline.photos.text import is_base64
 from tests.fuzz.kinds import Kind, Place, Trial, Wrong
 from tests.fuzz.photo_files import GENERATORS, LARGE, WEIGHTS, Photo
 
@@ -36,7 +38,8 @@ def _odd_path(random: Random, place: Place) -> tuple[str, Any]:
             (place.case / "empty.png").touch()
             return "an empty file", place.case / "empty.png"
         case _:
-            name = random.choice(("http://localhost/cat.jpg", "file:///etc/hostname", "data:image/png;base64,AAAA"))
+            urls = ("http://localhost/cat.jpg", "file:///etc/hostname", "data:image/png;base64,AAAA", "data:,", "data:")
+            name = random.choice(urls)
             return f"the URL {name}", name
 
 
@@ -94,8 +97,20 @@ def _make(random: Random, place: Place) -> Trial:
     photo = made if isinstance(made, Photo) else Photo("a generated photo", made)
     path = place.case / random.choice(("photo", "photo.jpg", "photo \n.png", "ph\u00f6to\x1b[2J.gif"))
     path.write_bytes(photo.data)
-    source = random.choice((str(path), path, photo.data, io.BytesIO(photo.data), bytearray(photo.data)))
-    what = f"{photo.what}, as {type(source).__name__}"
+    forms = {
+        "a text": str(path),
+        "a path": path,
+        "bytes": photo.data,
+        "a file": io.BytesIO(photo.data),
+        "a bytearray": bytearray(photo.data),
+        "base64": base64.b64encode(photo.data).decode(),
+        "base64 in lines": base64.encodebytes(photo.data).decode(),
+        "a data: URL": f"data:image/jpeg;base64,{base64.b64encode(photo.data).decode()}",
+    }
+    form, source = random.choice(list(forms.items()))
+    if form.startswith("base64") and not is_base64(source):  # as a path, it is too short or begins as none does
+        form, source = "bytes", photo.data
+    what = f"{photo.what}, as {form}"
     small = len(photo.data) <= LARGE
     return Trial(what, lambda: _loaded(source, photo), cpu_seconds=2.0 if small else 10.0)
 

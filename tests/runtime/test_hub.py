@@ -162,7 +162,7 @@ def test_of_another_tools_repository_only_the_default_variant_is_downloaded(tmp_
         (folder / name).write_bytes(made_by(name))
     for name in ("config.json", "preprocessor_config.json", "tokenizer.json"):
         text = {"vocab_size": 9, "n_layer": 1, "n_head": 1, "n_embd": 8, "name": name}  # equal files are loaded once
-        (folder / name).write_text(json.dumps(text))
+        (folder / name).write_text(json.dumps(text | {"image_processor_type": "ViTImageProcessor"}))
     served = Hub(folder)
     (tmp_path / "cache").mkdir()
     found = opened("org/name", tmp_path / "cache", served.endpoint)

@@ -18,6 +18,7 @@ from ..description import CONFIGS, NEEDED, Json
 from ..errors import FolderError, shown
 from ..files import Stamp, parsed, read_small, reading
 from ..folder import TOKENIZER, Folder, check_tokenizer
+from ..processor_file import NESTED, PLAIN, plain_config
 from ..tensors import MOST, DecoderSizes, Signature
 from ..variant_files import check_variant
 from .layout import PLACES, ForeignVariant, chosen, graph_of, variants_of
@@ -56,9 +57,10 @@ def open_folder(root: Path, variant: str | None = None) -> ForeignFolder:
     variants = variants_of(names)
     name, graphs = chosen(variants, variant, root)
     for needed in NEEDED:
-        if needed not in names:
+        if needed not in names and not (needed == PLAIN and NESTED in names):
             raise FolderError(f"{root} has no {needed}; {_ADVICE[needed]}")
     configs, stamps = _configs(root, names)
+    preprocessor_file, preprocessor_config = _image_processor(root, names, configs)
     checked = check_variant(root, graphs.graphs, None)
     stamps |= checked.stamps
     return ForeignFolder(
@@ -77,7 +79,8 @@ def open_folder(root: Path, variant: str | None = None) -> ForeignFolder:
         max_loss=None,
         config=configs["config.json"],
         generation_config=configs.get("generation_config.json", {}),
-        preprocessor_config=configs["preprocessor_config.json"],
+        preprocessor_config=preprocessor_config,
+        preprocessor_file=preprocessor_file,
         facts=checked.facts,
         stamps=stamps,
     )
@@ -92,6 +95,14 @@ def _configs(root: Path, names: set[str]) -> tuple[dict[str, Json], dict[str, St
         configs[name] = parsed(content, root / name)
     stamps[TOKENIZER] = check_tokenizer(root)
     return configs, stamps
+
+
+def _image_processor(root: Path, names: set[str], configs: Mapping[str, Json]) -> tuple[str, Json]:
+    """The file that says how photos are prepared, and what it says; see plain_config."""
+    files = {name: configs[name] for name in (PLAIN,) if name in configs}
+    if NESTED in names:
+        files[NESTED] = parsed(read_small(root, NESTED)[0], root / NESTED)
+    return plain_config(files, configs["config.json"], root)
 
 
 def _sizes(root: Path, names: set[str], variants: Mapping[str, ForeignVariant]) -> dict[str, int]:

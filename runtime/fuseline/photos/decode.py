@@ -12,7 +12,7 @@ from PIL import Image
 
 from fuseline.errors import InputError
 
-from . import jpeg, jpeg2000, others, png, tiff
+from . import colours, jpeg, jpeg2000, others, png, tiff
 from .header import Damaged, Header, check_memory, check_size
 from .orientation import TURNS, orientation
 from .signatures import format_of, what_else
@@ -32,6 +32,7 @@ _READERS: dict[str, tuple[str, Callable[[bytes], Header]]] = {
 }
 
 _HEIF_MEMORY = 16  # bytes a pixel
+_SECOND_BYTE = 24  # bytes a pixel: the image once more, and both together
 _TURNING = 8  # bytes a pixel: a second image, and the time of another
 
 
@@ -63,8 +64,15 @@ def decode(data: bytes, name: str) -> Photo:
     header.check(name, len(data))
     image = _opened(found, module, header.data, name)
     _check_again(image, header, name, len(data))
+    low_byte = colours.low_byte(image)
     with _quiet(found):
         load(image, name)
+        if low_byte is not None and colours.is_dark(image):
+            check_memory(image.width, image.height, header.memory + _SECOND_BYTE, name, len(data))
+            again = _opened(found, module, header.data, name)
+            again.tile = low_byte  # type: ignore[attr-defined]
+            load(again, name)
+            image = colours.combined(image, again)
     exif, xmp = header.exif, header.xmp
     if found in ("WEBP", "AVIF"):
         exif, xmp = image.info.get("exif"), image.info.get("xmp")

@@ -12,7 +12,11 @@ from fuseline.errors import InputError, shown
 # The most bytes a photo may have: as many as the largest photo takes uncompressed, at 6 bytes a pixel.
 MAX_BYTES = 2**30
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
+NOT_FETCHED = (
+    "a URL is not fetched; give one of http or https as a text with allow_downloads=True, "
+    "or download the photo and give the path of the file"
+)
 _AT_ONCE = 2**20
 # What is open already, as a shell's <(...) is: whoever wrote that waits for it knowingly.
 _OPEN = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
@@ -27,10 +31,15 @@ _NO_FILES = {
 
 
 def path_bytes(path: str) -> tuple[bytes, str]:
-    """A file's bytes and its name for messages. Raises InputError for what is no regular file, or cannot be read."""
+    """A file's bytes and its name for messages; of a path that begins with ~ and is not there, that in the home folder.
+
+    Raises InputError for what is no regular file, or cannot be read.
+    """
     name = shown(path)
-    if _URL.match(path) and not os.path.exists(path):
-        raise InputError(f"{name}: a URL is not fetched; download the photo and give the path of the file")
+    if URL.match(path) and not os.path.exists(path):
+        raise InputError(f"{name}: {NOT_FETCHED}")
+    if path.startswith("~") and not os.path.lexists(path):
+        path = os.path.expanduser(path)
     try:
         if _OPEN.fullmatch(path):
             with open(path, "rb", buffering=0) as file:
