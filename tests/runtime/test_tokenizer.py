@@ -16,7 +16,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from fuseline.errors import FolderError, InputError
-from fuseline.tokenizer import LARGEST_FILE, TextTokens, open_tokenizer
+from fuseline.tokenizer import LARGEST_FILE, TextTokens, open_tokenizer, read_tokenizer
 from tests.tokenizer_damage import KINDS, WORDS, charsmap, damaged_tokenizer, honest
 
 TEXTS = ["a dog runs on the beach.", "", "  a  dog\n", "é ½ ﬁ", "<s> a </s>", "\x00", "黒い犬 \U0001f600"]
@@ -26,7 +26,7 @@ def opened(tmp_path: Path, file: Any, vocab_size: int = 10) -> TextTokens:
     """The tokenizer of these contents."""
     path = tmp_path / "tokenizer.json"
     path.write_text(file if isinstance(file, str) else json.dumps(file))
-    return open_tokenizer(path, vocab_size)
+    return open_tokenizer(read_tokenizer(path), vocab_size)
 
 
 def changed(kind: str, **parts: Any) -> dict[str, Any]:
@@ -186,21 +186,21 @@ def test_what_is_no_tokenizer_is_refused(raw: bytes, words: str, tmp_path: Path)
     path = tmp_path / "tokenizer.json"
     path.write_bytes(raw)
     with pytest.raises(FolderError, match=words):
-        open_tokenizer(path, 10)
+        open_tokenizer(read_tokenizer(path), 10)
 
 
 def test_a_file_that_is_too_large_missing_or_special_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     with pytest.raises(FolderError, match="cannot be read: No such file"):
-        open_tokenizer(path, 10)
+        open_tokenizer(read_tokenizer(path), 10)
     os.mkfifo(path)
     with pytest.raises(FolderError, match="not a regular file"):
-        open_tokenizer(path, 10)
+        open_tokenizer(read_tokenizer(path), 10)
     path.unlink()
     with path.open("wb") as file:
         file.truncate(LARGEST_FILE + 1)
     with pytest.raises(FolderError, match="bytes and may have"):
-        open_tokenizer(path, 10)
+        open_tokenizer(read_tokenizer(path), 10)
 
 
 def test_a_vocabulary_padded_to_a_round_size_is_read_and_its_padding_has_no_text(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_damaged_files_open_or_are_refused_in_one_sentence(
     path = tmp_path / "tokenizer.json"
     path.write_bytes(damaged_tokenizer(seed))
     try:
-        tokens = open_tokenizer(path, 1)
+        tokens = open_tokenizer(read_tokenizer(path), 1)
         for text in TEXTS:
             tokens.decode(tokens.encode(text))
         assert len(tokens.decode([4, 5, 0] * 300)) < 20_000_000
