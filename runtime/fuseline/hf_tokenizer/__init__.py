@@ -81,15 +81,22 @@ def _completed(file: dict[str, Any], sources: Sources, kind: TokenizerClass) -> 
     changed |= _with_prefix_space(file, bool(config.get("add_prefix_space", False)))
     if kind.bert_normalizer:
         changed |= _with_bert_normalizer(file, config)
-    if kind.vocabulary == "words" and any(not token["special"] for token in file["added_tokens"]):
-        raise FolderError(
-            f"{sources.where} adds tokens to a {kind.name} that are not special, whose texts are made by Python code "
-            "of transformers that is not known here; export a checkpoint whose tokenizer has a fast form"
-        )
+    if kind.vocabulary == "words":
+        _check_alone(file, kind, sources.where)
     steps = clip_steps(file) if kind.vocabulary == "clip" else []
     if config.get("clean_up_tokenization_spaces", sources.made and kind.made_clean_up):
         steps += clean_up_steps()
     return add_steps(file, steps) or changed
+
+
+def _check_alone(file: Mapping[str, Any], kind: TokenizerClass, where: object) -> None:
+    """Raises FolderError for tokens that the class in Python keeps apart from those beside them."""
+    for token in file["added_tokens"]:
+        if not token["special"] or token["id"] >= len(file["model"]["vocab"]):
+            raise FolderError(
+                f"{where} adds {shown(token['content'])!r} to the vocabulary of a {kind.name}, whose texts with added "
+                "tokens only transformers can make; take a checkpoint without it"
+            )
 
 
 def _with_prefix_space(file: dict[str, Any], spaced: bool) -> bool:

@@ -37,7 +37,7 @@ class TokenizerClass:
     """What a class adds. specials, additional: its special tokens, by attribute and beyond.
 
     vocabulary: the kind that its own files hold: "wordpiece" (vocab.txt), "bytes" and "clip" (vocab.json with
-    merges.txt), "sentencepiece" or "words" (vocab.txt, of which only decoding is exact). files: those files.
+    merges.txt), "sentencepiece" or "words" (vocab.txt, of which only decoding is known). files: those files.
     mask, made_mask: the flags of the mask token where a file gives only its text, with a tokenizer.json and without.
     wrapped: the other attributes that become AddedTokens without a tokenizer.json. made_clean_up: whether spaces are
     cleaned up where nothing says so and there is no tokenizer.json. first, skipped, last: of a SentencePiece model,
@@ -133,7 +133,7 @@ _ROBERTA = TokenizerClass(
 )  # fmt: skip
 _XLM_ROBERTA = TokenizerClass(
     "XLMRobertaTokenizer", "sentencepiece", ("sentencepiece.bpe.model",), _LIKE_BART,
-    mask=Flags(lstrip=True, normalized=True), made_mask=Flags(lstrip=True),
+    mask=Flags(lstrip=True), made_mask=Flags(lstrip=True),
     first=_FAIRSEQ, skipped=3, last=("<mask>",), template="<s> $A </s>",
 )  # fmt: skip
 _LISTED = (
@@ -157,7 +157,7 @@ _LISTED = (
     ),
     _XLM_ROBERTA,
     replace(
-        _XLM_ROBERTA, name="CamembertTokenizer", mask=Flags(lstrip=True),
+        _XLM_ROBERTA, name="CamembertTokenizer",
         additional=("<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"),
         first=(
             ("<s>NOTUSED", 0.0), ("<pad>", 0.0), ("</s>NOTUSED", 0.0), ("<unk>", 0.0), ("<unk>NOTUSED", -100.0),

@@ -127,7 +127,8 @@ def _named(
             special = by_text.get(_text(special), special)
         specials.append(_wrapped(special, key, kind, sources.made))
     specials += _additional(given, kind, sources)
-    return listed, list(dict.fromkeys(specials))
+    once = {_text(special): special for special in reversed(specials)}
+    return listed, list(reversed(once.values()))
 
 
 def _of_map(sources: Sources, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,6 +183,8 @@ def _text(special: Any) -> str:
 
 
 def _special(value: Any, key: str, sources: Sources) -> Special:
+    if isinstance(value, Mapping):
+        value = {"normalized": False, **value}
     return value if isinstance(value, str) else _added(value, key, sources)
 
 
