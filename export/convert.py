@@ -21,12 +21,13 @@ from fuseline.images import ImageProcessor
 
 from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, ask, compare
-from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
+from .checkpoint import Checkpoint, load_model, open_checkpoint
 from .encoder import HIDDEN_STATES, export_encoder
 from .folder import Model, check_schemes, write_to
 from .linears import fuse_linears
 from .place import Place, check_out, claimed
 from .refusals import in_one_sentence, need
+from .tokenizer import tokenizer_json
 from .via_optimum import prepared, write_via_optimum
 from .weights import Array, Scheme
 from .weights_file import WeightsFile

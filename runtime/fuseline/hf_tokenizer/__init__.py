@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FolderError, shown
-from ..files import parsed, read_small
+from ..files import inside, parsed, read_small
 from ..tokenizer import LARGEST_FILE, TokenizerFile, check_vocabulary, made_tokenizer, read_tokenizer
 from .classes import SLOW_ALONE, TokenizerClass, class_of, class_of_decoder
 from .decoding import add_steps, clean_up_steps, clip_steps
@@ -30,6 +30,8 @@ TOKENIZER = "tokenizer.json"
 ABOUT = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 # Read in the place of a tokenizers file that is not there.
 VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model")
+# Classes that say nothing of how a vocabulary's own files are to be read.
+_NAMELESS = ("", "PreTrainedTokenizer")
 
 
 def read_folder(root: Path) -> TokenizerFile:
@@ -46,14 +48,13 @@ def read_folder(root: Path) -> TokenizerFile:
             f"{root}: texts of the tokenizer class {kind.name} are made by Python code of transformers that is not "
             "known here; export a checkpoint whose tokenizer has a fast form"
         )
-    made = not os.path.lexists(root / TOKENIZER) or kind.vocabulary == "words"
+    made = not os.path.lexists(root / TOKENIZER) or _reads_words(root, kind)
     if made:
-        if kind.vocabulary is None:
-            kind = class_of_decoder(model)
+        kind = class_of_decoder(model) if kind.name in _NAMELESS else kind
         file = _made(root, kind, config)
         before, where = None, root / kind.files[0]
     else:
-        before, where = read_tokenizer(root / TOKENIZER), root / TOKENIZER
+        before, where = read_tokenizer(inside(root, TOKENIZER)), root / TOKENIZER
         file = dict(before.value)
         check_vocabulary(file, where)
     changed = _completed(file, Sources(config, special, added, root, made), kind)
@@ -87,6 +88,11 @@ def _completed(file: dict[str, Any], sources: Sources, kind: TokenizerClass) -> 
     if config.get("clean_up_tokenization_spaces", sources.made and kind.made_clean_up):
         steps += clean_up_steps()
     return add_steps(file, steps) or changed
+
+
+def _reads_words(root: Path, kind: TokenizerClass) -> bool:
+    """Whether the class reads its own vocabulary, whatever tokenizer.json says."""
+    return kind.vocabulary == "words" and os.path.lexists(root / kind.files[0])
 
 
 def _check_alone(file: Mapping[str, Any], kind: TokenizerClass, where: object) -> None:

@@ -208,8 +208,6 @@ _OF_MODELS = {
     "distilbert": "DistilBertTokenizer",
     "electra": "ElectraTokenizer",
     "gpt2": "GPT2Tokenizer",
-    "mbart": "MBartTokenizer",
     "roberta": "RobertaTokenizer",
-    "t5": "T5Tokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
 }

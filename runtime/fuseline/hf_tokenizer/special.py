@@ -97,9 +97,7 @@ def _add(file: dict[str, Any], tokens: Sequence[Added]) -> bool:
     return True
 
 
-def _named(
-    sources: Sources, kind: TokenizerClass, own: Mapping[int, Added]
-) -> tuple[dict[int, Added], list[Special]]:
+def _named(sources: Sources, kind: TokenizerClass, own: Mapping[int, Added]) -> tuple[dict[int, Added], list[Special]]:
     """The tokens listed with their ids, and the special ones in transformers' order, each once."""
     config = sources.config
     given = {key: config[key] for key in ATTRIBUTES if key in config}

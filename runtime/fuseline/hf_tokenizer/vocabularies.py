@@ -86,7 +86,12 @@ def byte_level(
         "vocab": dict(vocab),
         "merges": _merges(merges, clip),
     }
-    bytes_alone = {"type": "ByteLevel", "add_prefix_space": spaced and not clip, "trim_offsets": True, "use_regex": True}
+    bytes_alone = {
+        "type": "ByteLevel",
+        "add_prefix_space": spaced and not clip,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
     return file_of(
         model,
         normalizer=_clip_normalizer() if clip else None,
