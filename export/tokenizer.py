@@ -86,11 +86,16 @@ def _ways(checkpoint: Checkpoint, readable: bool) -> Iterator[Callable[[], Any]]
         kind: Any = getattr(transformers, name)
         return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
 
-    path = checkpoint.path
+    path, config = checkpoint.path, checkpoint.json(ABOUT[0]) or {}
     yield lambda: loaded("AutoTokenizer", path)
     if not readable:
         return
-    kind = class_of(checkpoint.json(ABOUT[0]) or {}, checkpoint.config)
+    extra = config.get("extra_special_tokens")
+    if isinstance(extra, list):  # as transformers 5 writes additional_special_tokens, which 4 cannot read
+        more = {"extra_special_tokens": {}, "additional_special_tokens": extra}
+        yield lambda: loaded("AutoTokenizer", path, **more)
+        yield lambda: loaded("PreTrainedTokenizerFast", path, **more)
+    kind = class_of(config, checkpoint.config)
     if kind.vocabulary == "words":  # what splits texts into words takes no part in making texts of tokens
         yield lambda: loaded("AutoTokenizer", path, word_tokenizer_type="basic", subword_tokenizer_type="character")
     elif checkpoint.file(TOKENIZER) is not None:

@@ -19,6 +19,7 @@ from .errors import Error, FolderError, InputError, shown
 from .files import open_regular
 from .options import written
 from .tokenizer_parts import LONGEST_TOKEN, Encoded, Rules
+from .warning import warn
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -31,7 +32,9 @@ _MOST_OF_ADDED = 1 << 20  # characters of all added tokens
 _LONGEST_ENCODED = 1 << 22  # characters that the rules may make of a text
 _LONGEST_SEARCHED = 1 << 15  # the same before an expression whose time is the square of that
 _LONGEST_WORD = 1000  # characters that WordPiece looks up together; its time is the cube of that
-_MOST_UNKNOWN = 16  # one in so many of the decoder's tokens may be unknown here; in use one in 56 at most
+# One in so many of the decoder's tokens may be unknown here without a word, as where a vocabulary is padded to a round
+# size; in use are one in 56 at most. One in so many must be known, as where a decoder kept more than it was trained on.
+_MOST_UNKNOWN, _LEAST_KNOWN = 16, 4
 # The normalizer of a file that makes texts of tokens and nothing else: with a code point before it that stands for no
 # character, no text is known to the vocabulary.
 NO_TEXTS = {"type": "Prepend", "prepend": "\ufdd0"}
@@ -276,12 +279,20 @@ def _check_added(file: Mapping[str, Any], path: Path, encoded: Encoded) -> dict[
 
 
 def _check_size(known: set[int], vocab_size: int, path: Path) -> None:
-    """The decoder's tokens are nearly all known: a vocabulary padded to a round size has a few more."""
-    unknown = vocab_size - sum(token < vocab_size for token in known)
-    if unknown * _MOST_UNKNOWN > vocab_size:
+    """The decoder's tokens are nearly all known: a vocabulary padded to a round size has a few more.
+
+    Warns where many are not, which transformers takes without a word; raises FolderError where most are not.
+    """
+    found = sum(token < vocab_size for token in known)
+    if found * _LEAST_KNOWN < vocab_size:
         raise FolderError(
-            f"{path} knows {vocab_size - unknown} of the decoder's {vocab_size} tokens, so it belongs to another "
-            "model; copy the tokenizer of this one"
+            f"{path} knows {found} of the decoder's {vocab_size} tokens, so it belongs to another model; copy the "
+            "tokenizer of this one"
+        )
+    if (vocab_size - found) * _MOST_UNKNOWN > vocab_size:
+        warn(
+            f"{path} knows {found} of the decoder's {vocab_size} tokens; the others have no text, and if texts make no "
+            "sense, it belongs to another model"
         )
 
 

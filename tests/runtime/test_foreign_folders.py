@@ -206,7 +206,10 @@ def no_decoder(value: object) -> Callable[[Path], object]:
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no graphs": (lambda f: (f / "encoder_model.onnx").unlink(), "no encoder_model.onnx with decoder_model_merged"),
-    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer.json; transformers' AutoTokenizer"),
+    "no tokenizer": (
+        lambda f: (f / "tokenizer.json").unlink(),
+        "has no tokenizer.json, and no vocab.json and no merges.txt to make one of for GPT2Tokenizer; copy",
+    ),
     "no config": (lambda f: (f / "config.json").unlink(), "has no config.json; copy it from the model"),
     "link out": (link_out, "encoder_model.onnx is a link out of the folder"),
     "weights outside": (weights_outside, "w is a link out of the folder"),

@@ -136,7 +136,7 @@ def _made(root: Path, kind: TokenizerClass, config: Mapping[str, Any]) -> dict[s
     """The contents of a tokenizers file, of the files that the class has instead of one."""
     missing = [name for name in kind.files if not os.path.lexists(root / name)]
     if kind.vocabulary is None or missing:
-        raise FolderError(f"{root} has no {TOKENIZER}{_instead(kind, missing)}; {_ADVICE}")
+        raise _none(root, kind, missing)
     specials = {key: _text(config.get(key), text) for key, text in kind.specials.items()}
     if kind.vocabulary == "sentencepiece":
         content, _ = read_small(root, kind.files[0], LARGEST_FILE)
@@ -150,23 +150,30 @@ def _made(root: Path, kind: TokenizerClass, config: Mapping[str, Any]) -> dict[s
         return wordpiece(words, specials, config)
     if config.get("subword_tokenizer_type") == "sentencepiece":
         raise FolderError(
-            f"{root}: a BertJapaneseTokenizer of subword_tokenizer_type 'sentencepiece' is not known here; {_ADVICE}"
+            f"{root}: a BertJapaneseTokenizer whose subword_tokenizer_type is sentencepiece is not known here; it may "
+            "be wordpiece or character"
         )
     return words_alone(words)
 
 
-_ADVICE = (
-    "transformers' AutoTokenizer.from_pretrained(MODEL, use_fast=True).save_pretrained(FOLDER) writes one for a class "
-    "that has a fast form, with sentencepiece and protobuf installed where the model is of SentencePiece"
-)
-
-
-def _instead(kind: TokenizerClass, missing: list[str]) -> str:
-    """What else was looked for."""
+def _none(root: Path, kind: TokenizerClass, missing: list[str]) -> FolderError:
+    """Why there is no tokenizer, and what to do."""
     if missing:
-        return f", and to make one for {kind.name} no {' and no '.join(missing)}"
-    named = f"the class {shown(kind.name)!r} is not known here" if kind.name else "no file names its class"
-    return f", and none can be made, since {named}"
+        files = " and ".join(kind.files)
+        reason = f"and no {' and no '.join(missing)} to make one of for {kind.name}"
+        return FolderError(
+            f"{root} has no {TOKENIZER}, {reason}; copy {TOKENIZER}, or {files}, from the model it is of"
+        )
+    if kind.name in _NAMELESS:
+        return FolderError(
+            f"{root} has no {TOKENIZER}, and nothing says of which class its vocabulary is; copy {TOKENIZER} or "
+            f"{ABOUT[0]} from the model it is of"
+        )
+    return FolderError(
+        f"{root} has no {TOKENIZER}, and how to make one for {shown(kind.name)} is not known here; if that class has a "
+        f"fast form, transformers.AutoTokenizer.from_pretrained(MODEL).save_pretrained(FOLDER) writes it, for a model "
+        "of SentencePiece after pip install sentencepiece protobuf"
+    )
 
 
 def _text(value: Any, default: str) -> str:

@@ -109,8 +109,8 @@ def _named(sources: Sources, kind: TokenizerClass, own: Mapping[int, Added]) -> 
         given |= _of_map(sources, given)
         names = {_text(each) for key in given for each in _each(given[key]) if each is not None}
         for content, number in sources.added.items():
-            special = content in names
-            listed[_id(number, sources)] = Added(content, normalized=not special, special=special)
+            named = content in names
+            listed[_id(number, sources)] = Added(content, normalized=not named, special=named)
         listed |= own
     by_text = {token.content: token for token in listed.values()}
     specials: list[Special] = []
