@@ -50,7 +50,7 @@ def tokenizer_json(checkpoint: Checkpoint) -> Path | str:
         refusal = ""
     except FolderError as error:
         ours, refusal = None, str(error)
-    theirs = _theirs(checkpoint, refusal)
+    theirs = transformers_tokenizer(checkpoint, refusal)
     if ours is None:
         if not theirs.is_fast:
             raise ExportError(refusal)
@@ -61,7 +61,7 @@ def tokenizer_json(checkpoint: Checkpoint) -> Path | str:
     return own if own is not None and own.read_bytes() == ours.raw else ours.raw.decode()
 
 
-def _theirs(checkpoint: Checkpoint, refusal: str) -> Any:
+def transformers_tokenizer(checkpoint: Checkpoint, refusal: str) -> Any:
     """transformers' tokenizer. refusal: why the files are not understood without it; empty where they are.
 
     Raises ExportError where transformers has none, since a class, a package or a part of a file is missing.

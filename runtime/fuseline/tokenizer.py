@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 64 << 20  # bytes; the largest in use have 34 MB
 _MOST_VALUES = 2_500_000  # of JSON in it, so that it is parsed into less than a gigabyte; in use are 2 million
-_MOST_TOKENS = 1 << 20  # of a vocabulary; the largest in use has 262,144
+MOST_TOKENS = 1 << 20  # of a vocabulary; the largest in use has 262,144
 _MOST_ADDED = 1 << 16
 _MOST_OF_ADDED = 1 << 20  # characters of all added tokens
 _LONGEST_ENCODED = 1 << 22  # characters that the rules may make of a text
@@ -152,7 +152,7 @@ def open_tokenizer(source: TokenizerFile, vocab_size: int) -> TextTokens:
 def read_tokenizer(path: Path) -> TokenizerFile:
     """The contents of a tokenizers file, parsed and nothing more. Raises FolderError."""
     raw = _read(path)
-    return TokenizerFile(path, raw, _parsed(raw, path))
+    return TokenizerFile(path, raw, parse_bounded(raw, path))
 
 
 def made_tokenizer(where: Path, value: dict[str, Any]) -> TokenizerFile:
@@ -210,10 +210,11 @@ def _read(path: Path) -> bytes:
         raise FolderError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _parsed(raw: bytes, path: Path) -> dict[str, Any]:
+def parse_bounded(raw: bytes, path: Path) -> dict[str, Any]:
+    """The object in a JSON file of so many values as a tokenizer has. Raises FolderError."""
     values = sum(raw.count(mark) for mark in (b",", b"[", b"{"))
     if values > _MOST_VALUES:
-        raise FolderError(f"{path} has {values} values and may have {_MOST_VALUES}; it is not a tokenizers file")
+        raise FolderError(f"{path} has {values} values and may have {_MOST_VALUES}; it is not of a tokenizer")
     try:
         file = json.loads(raw.decode())
     except (ValueError, RecursionError) as error:
@@ -229,8 +230,8 @@ def check_vocabulary(file: Mapping[str, Any], path: Path) -> tuple[set[int], int
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(model, dict) or not isinstance(vocab, dict | list):
         raise FolderError(f"{path}: 'model' must be an object with a 'vocab'")
-    if len(vocab) > _MOST_TOKENS:
-        raise FolderError(f"{path}: the vocabulary has {len(vocab)} tokens and may have {_MOST_TOKENS}")
+    if len(vocab) > MOST_TOKENS:
+        raise FolderError(f"{path}: the vocabulary has {len(vocab)} tokens and may have {MOST_TOKENS}")
     if isinstance(vocab, list):
         if not all(isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) for entry in vocab):
             raise FolderError(f"{path}: the vocabulary must be a list of pairs of a text and a number")

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "'dog' is token 9, and by its vocabulary it is 5",
     ),
     "long words": ({"model_max_input_chars_per_word": 10**12}, "'max_input_chars_per_word'"),
-    "another model's": ({"model_vocab": {"<unk>": 0, "a": 1, "b": 2}, "added_tokens": []}, "belongs to another model"),
+    "another model's": ({"model_vocab": {"<unk>": 0, "a": 1, "b": 2}, "added_tokens": []}, "knows 3 of the decoder's 16"),
 }  # fmt: skip
 
 
@@ -209,6 +210,19 @@ def test_a_vocabulary_padded_to_a_round_size_is_read_and_its_padding_has_no_text
     for wrong in (17, -1, 2**32, 10**30):
         with pytest.raises(InputError, match="from 0 to 16"):
             tokens.decode([4, wrong])
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "warned"), [(17, False), (18, True), (64, True)], ids=["padded", "many unknown", "most unknown"]
+)
+def test_a_decoder_of_more_tokens_is_read_and_told(vocab_size: int, warned: bool, tmp_path: Path) -> None:
+    """As transformers takes it: whoever trained a tokenizer of their own may have kept a larger decoder."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tokens = opened(tmp_path, honest("WordLevel"), vocab_size)
+    assert tokens.decode([4, vocab_size - 1, 5]) == "a dog"
+    told = [f"knows 16 of the decoder's {vocab_size} tokens" in str(each.message) for each in caught]
+    assert told == [True] * warned
 
 
 def test_a_tokenizer_that_knows_more_than_the_decoder_is_read(tmp_path: Path) -> None:

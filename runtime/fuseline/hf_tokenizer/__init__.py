@@ -18,7 +18,15 @@ from typing import Any
 
 from ..errors import FolderError, shown
 from ..files import inside, parsed, read_small
-from ..tokenizer import LARGEST_FILE, TokenizerFile, check_vocabulary, made_tokenizer, read_tokenizer
+from ..tokenizer import (
+    LARGEST_FILE,
+    MOST_TOKENS,
+    TokenizerFile,
+    check_vocabulary,
+    made_tokenizer,
+    parse_bounded,
+    read_tokenizer,
+)
 from .classes import SLOW_ALONE, TokenizerClass, class_of, class_of_decoder
 from .decoding import add_steps, clean_up_steps, clip_steps
 from .sentencepiece import of_sentencepiece, read_model
@@ -142,7 +150,7 @@ def _made(root: Path, kind: TokenizerClass, config: Mapping[str, Any]) -> dict[s
         content, _ = read_small(root, kind.files[0], LARGEST_FILE)
         return of_sentencepiece(read_model(content, root / kind.files[0]), kind, root / kind.files[0])
     if kind.vocabulary in ("bytes", "clip"):
-        vocab = _json(root, "vocab.json", LARGEST_FILE)
+        vocab = parse_bounded(read_small(root, "vocab.json", LARGEST_FILE)[0], root / "vocab.json")
         check_vocabulary({"model": {"vocab": vocab}}, root / "vocab.json")
         return byte_level(vocab, _lines(root, "merges.txt"), kind, specials, config)
     words = words_of(_lines(root, "vocab.txt"))
@@ -183,16 +191,19 @@ def _text(value: Any, default: str) -> str:
     return value if isinstance(value, str) else default
 
 
-def _json(root: Path, name: str, most: int = 4 << 20) -> dict[str, Any]:
+def _json(root: Path, name: str) -> dict[str, Any]:
     """The object in a JSON file of the folder, empty where there is no such file."""
     if not os.path.lexists(root / name):
         return {}
-    return parsed(read_small(root, name, most)[0], root / name)
+    return parsed(read_small(root, name)[0], root / name)
 
 
 def _lines(root: Path, name: str) -> str:
     """The text of a file. Raises FolderError where it is none."""
     content, _ = read_small(root, name, LARGEST_FILE)
+    lines = max(content.count(b"\n"), content.count(b"\r"))
+    if lines > MOST_TOKENS:
+        raise FolderError(f"{root / name} has {lines} lines and may have {MOST_TOKENS}; it is not a vocabulary")
     try:
         return content.decode()
     except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import FolderError
+from ..tokenizer import MOST_TOKENS
 from ..wire import FIXED, Fields, Malformed, Span, Wire, of
 from .classes import TokenizerClass
 from .vocabularies import file_of, template
@@ -24,7 +25,7 @@ _CHARSMAP = 2  # of the normalizer's
 _UNIGRAM, _BPE = 1, 2
 _NORMAL, _CONTROL, _USER = 1, 3, 4
 _SPACE = "▁"
-_MOST_PIECES = 1 << 20
+_MOST_SQUARES = 10**9  # of the pieces' lengths, where all their halves are looked up; in use are a few millions
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def read_model(content: bytes, where: object) -> Model:
     try:
         whole = wire.fields([(0, len(content))])
         spans = of(whole, _PIECES)
-        if not 0 < len(spans) <= _MOST_PIECES:
-            raise Malformed(f"has {len(spans)} pieces and must have 1 to {_MOST_PIECES}")
+        if not 0 < len(spans) <= MOST_TOKENS:
+            raise Malformed(f"has {len(spans)} pieces and must have 1 to {MOST_TOKENS}")
         pieces = [_piece(wire, span) for span in spans]
         trainer, normalizer = wire.fields(of(whole, _TRAINER)), wire.fields(of(whole, _NORMALIZER))
         unk_piece = of(trainer, _UNK_PIECE)
@@ -72,6 +73,8 @@ def of_sentencepiece(model: Model, kind: TokenizerClass, where: object) -> dict[
         inner: dict[str, Any] = {"type": "Unigram", "unk_id": unk_id, "vocab": [list(each) for each in pieces]}
         inner["byte_fallback"] = False
     elif model.model_type == _BPE:
+        if sum(len(text) ** 2 for text, _ in pieces) > _MOST_SQUARES:
+            raise FolderError(f"{where} has pieces that are too long to be merged; it is not a tokenizer for texts")
         inner = _bpe(model, pieces)
     else:
         raise FolderError(f"{where} is a SentencePiece model of words or characters, of which transformers reads none")
@@ -111,8 +114,8 @@ def _bpe(model: Model, pieces: Sequence[tuple[str, float]]) -> dict[str, Any]:
     scores, vocab = dict(pieces), {text: at for at, (text, _, _) in enumerate(model.pieces)}
     merges = []
     for whole, score in scores.items():
-        pairs = [(whole[:end], whole[end:]) for end in range(1, len(whole))]
-        pairs = [(left, right) for left, right in pairs if left in vocab and right in vocab]
+        halves = ((whole[:end], whole[end:]) for end in range(1, len(whole)))
+        pairs = [(left, right) for left, right in halves if left in vocab and right in vocab]
         merges += [(*pair, score) for pair in sorted(pairs, key=lambda pair: (vocab[pair[0]], vocab[pair[1]]))]
     merges.sort(key=lambda merge: (merge[2], len(merge[0]), len(merge[1])), reverse=True)
     return {

@@ -112,7 +112,9 @@ def _named(sources: Sources, kind: TokenizerClass, own: Mapping[int, Added]) -> 
             named = content in names
             listed[_id(number, sources)] = Added(content, normalized=not named, special=named)
         listed |= own
-    by_text = {token.content: token for token in listed.values()}
+    # Of those in added_tokens.json no flags are known, so what names a special token says more than they.
+    flagged = listed if "added_tokens_decoder" in config else own
+    by_text = {token.content: token for token in flagged.values()}
     specials: list[Special] = []
     for key in ATTRIBUTES[:-1]:
         value = given[key] if key in given else kind.specials.get(key)
