@@ -48,7 +48,7 @@ def downloaded(name: str, variant: str | None = None) -> Path:
     from .hf_tokenizer import ABOUT, TOKENIZER
 
     # Read of every folder, where it is there.
-    small = (DESCRIPTION, *CONFIGS, TOKENIZER, *ABOUT)
+    small = (DESCRIPTION, *CONFIGS, "processor_config.json", TOKENIZER, *ABOUT)
     snapshot = _snapshot(name, [glob.escape(file) for file in small])
     own = snapshot / DESCRIPTION
     wanted = _listed(own, variant) if os.path.lexists(own) else _graphs(name, snapshot, variant)
