@@ -150,6 +150,7 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
             agreement[variant] = compare(folder, variant, answers, again)
         return {variant: asdict(found) for variant, found in agreement.items()}
 
+    tokenizer = tokenizer_json(plan.checkpoint)
     tell(1, "loading the weights")
     models = [load()]
     tell(2, "making the graphs")
@@ -158,7 +159,7 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
         "config": plan.checkpoint.path / "config.json",
         "generation_config": _generation_config(plan, models[0]),
         "preprocessor_config": plan.preprocessor,
-        "tokenizer_json": tokenizer_json(plan.checkpoint),
+        "tokenizer_json": tokenizer,
     }
     default = next(iter(plan.schemes))
     try:

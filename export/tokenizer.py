@@ -24,7 +24,7 @@ from fuseline.tokenizer import TextTokens, TokenizerFile, made_tokenizer, open_t
 from .checkpoint import Checkpoint
 from .refusals import reason
 
-_ROW = 16  # tokens
+_ROW = 64  # tokens
 _ROWS = 200  # beside those that hold each token once
 _TEXTS = (
     "a dog runs on the beach.",
