@@ -1,4 +1,4 @@
-"""A Hugging Face checkpoint: finds it, checks its files, and reads its configuration, weights and tokenizer.
+"""A Hugging Face checkpoint: finds it, checks its files, and reads its configuration and weights.
 
 Weights are read from safetensors, or where there are none from pytorch_model.bin with weights_only=True: the captioner
 that is used most (ViT with GPT-2) is published in that form alone, and that reader makes tensors and nothing else.
@@ -19,7 +19,7 @@ from fuseline.errors import ExportError
 
 from .refusals import reason
 
-_DOWNLOADED = ["*.json", "*.txt", "*.safetensors", "pytorch_model*.bin"]
+_DOWNLOADED = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin"]
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # Of config.json: another file of weights, and weights that a package of its own would have to read.
 _ELSEWHERE = {"transformers_weights", "quantization_config"}
@@ -118,32 +118,6 @@ def load_model(checkpoint: Checkpoint, loader: str) -> Any:
         some = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
         raise ExportError(f"the weights in {checkpoint.path} lack {len(missing)} tensors: {some}")
     return model.eval()
-
-
-def tokenizer_json(checkpoint: Checkpoint) -> Path | str:
-    """tokenizer.json of the checkpoint, or its text made of the slow tokenizer's files (vocab.json and merges.txt).
-
-    Raises ExportError where neither is to be had.
-    """
-    path = checkpoint.file("tokenizer.json")
-    if path is not None:
-        return path
-    from transformers import AutoTokenizer
-
-    for path in checkpoint.path.iterdir():  # a link out is refused, whatever a slow tokenizer calls its files
-        checkpoint.file(path.name)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
-            checkpoint.path, use_fast=True, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # as above, anything may come out of a file that is not what its name says
-        raise ExportError(f"{checkpoint.path} has no tokenizer that can be read: {reason(error)}") from error
-    if not tokenizer.is_fast:
-        raise ExportError(
-            f"{checkpoint.path} has no tokenizer.json, and none can be made of {type(tokenizer).__name__}"
-        )
-    text: str = tokenizer.backend_tokenizer.to_str()
-    return text
 
 
 def _downloaded(name: str) -> Path:

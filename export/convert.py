@@ -20,13 +20,14 @@ from fuseline.generation import GenerationConfig
 
 from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, ask, compare
-from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
+from .checkpoint import Checkpoint, load_model, open_checkpoint
 from .encoder import HIDDEN_STATES, export_encoder
 from .folder import Model, check_schemes, write_to
 from .linears import fuse_linears
 from .place import Place, check_out, claimed
 from .processor import Processor, read_processor
 from .refusals import in_one_sentence, need
+from .tokenizer import tokenizer_json
 from .via_optimum import prepared, write_via_optimum
 from .weights import Array, Scheme
 from .weights_file import WeightsFile
@@ -149,6 +150,7 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
             agreement[variant] = compare(folder, variant, answers, again)
         return {variant: asdict(found) for variant, found in agreement.items()}
 
+    tokenizer = tokenizer_json(plan.checkpoint)
     tell(1, "loading the weights")
     models = [load()]
     tell(2, "making the graphs")
@@ -157,7 +159,7 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
         "config": plan.checkpoint.path / "config.json",
         "generation_config": _generation_config(plan, models[0]),
         "preprocessor_config": plan.processor.config,
-        "tokenizer_json": tokenizer_json(plan.checkpoint),
+        "tokenizer_json": tokenizer,
     }
     default = next(iter(plan.schemes))
     try:

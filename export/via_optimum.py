@@ -21,10 +21,11 @@ from fuseline.processor_file import PLAIN
 
 from .adapters import model_adapter
 from .check import Agreement, check
-from .checkpoint import Checkpoint, open_checkpoint, tokenizer_json
+from .checkpoint import Checkpoint, open_checkpoint
 from .place import Place
 from .processor import Processor, read_processor
 from .refusals import reason
+from .tokenizer import tokenizer_json
 
 COMMAND = "pip install 'optimum-onnx==0.1.0'"
 _MERGED = "decoder_model_merged.onnx"

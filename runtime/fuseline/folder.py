@@ -21,6 +21,7 @@ from .options import written
 from .packaged import on_disk
 from .processor_file import PLAIN
 from .tensors import QUERY, DecoderSizes, Signature, Tensor, crossing, mismatches, width_of
+from .tokenizer import TokenizerFile, read_tokenizer
 from .variant_files import Listed, check_hash, check_listed, check_size, check_variant
 
 __all__ = [
@@ -85,10 +86,9 @@ class Folder:
         """The decoder graph of the variant in use."""
         return self.path / self.variants[self.variant].decoder
 
-    @property
-    def tokenizer_path(self) -> Path:
-        """The tokenizers file."""
-        return self.path / TOKENIZER
+    def read_tokenizer(self) -> TokenizerFile:
+        """The contents of the tokenizers file. Raises FolderError."""
+        return read_tokenizer(self.path / TOKENIZER)
 
     def bytes_of(self, graph: str) -> int:
         """A graph with the weights that lie beside it."""

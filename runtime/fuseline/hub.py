@@ -18,8 +18,6 @@ from .description import CONFIGS, DESCRIPTION
 from .errors import FolderError
 from .processor_file import NESTED
 
-# Read of every folder, where it is there.
-_SMALL = (DESCRIPTION, *CONFIGS, NESTED, "tokenizer.json")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")
 _Result = TypeVar("_Result")
 
@@ -48,7 +46,11 @@ def downloaded(name: str, variant: str | None = None) -> Path:
             f"there is no model folder {name}, and without huggingface_hub it cannot be looked for on the hub; "
             "pip install huggingface_hub"
         ) from None
-    snapshot = _snapshot(name, [glob.escape(file) for file in _SMALL])
+    from .hf_tokenizer import ABOUT, TOKENIZER
+
+    # Read of every folder, where it is there.
+    small = (DESCRIPTION, *CONFIGS, NESTED, TOKENIZER, *ABOUT)
+    snapshot = _snapshot(name, [glob.escape(file) for file in small])
     own = snapshot / DESCRIPTION
     wanted = _listed(own, variant) if os.path.lexists(own) else _graphs(name, snapshot, variant)
     return _snapshot(name, [glob.escape(file) for file in wanted], snapshot.name) if wanted else snapshot
@@ -110,12 +112,15 @@ def _graph(file: str) -> str:
 
 
 def _graphs(name: str, snapshot: Path, variant: str | None) -> list[str]:
-    """The graphs of the variant, and the files beside them that hold their weights by convention."""
+    """The graphs of the variant, the files beside them that hold their weights by convention, and a vocabulary's own
+    files where there is no tokenizer.json."""
     from .foreign.layout import chosen, graph_of, variants_of
+    from .hf_tokenizer import TOKENIZER, VOCABULARIES
 
     names = _names(name, snapshot)
     _, graphs = chosen(variants_of(names), variant, name)
-    return [file for file in names if graph_of(file) in graphs.graphs]
+    vocabularies = () if TOKENIZER in names else VOCABULARIES
+    return [file for file in names if graph_of(file) in graphs.graphs or file in vocabularies]
 
 
 def _names(name: str, snapshot: Path) -> list[str]:

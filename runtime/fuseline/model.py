@@ -52,7 +52,7 @@ class Model:
         self.image_processor = ImageProcessor.from_config(
             folder.preprocessor_config, str(folder.path / folder.preprocessor_file)
         )
-        self._tokens = open_tokenizer(folder.tokenizer_path, folder.decoder.vocab_size)
+        self._tokens = open_tokenizer(folder.read_tokenizer(), folder.decoder.vocab_size)
         self.tokenizer = self._tokens.tokenizer
         self.device, self.threads = device, threads
         self._graphs = open_checked(folder, device, threads)

@@ -58,7 +58,7 @@ def _settled(text: str) -> str:
 
 def text_of_token(tokens: TextTokens) -> Callable[[int], str]:
     """A function that gives the text of a token inside a text, special tokens included."""
-    before = tokens.encode("abcdef")
+    before = tokens.encode("abcdef") if tokens.reads_texts else _any_text(tokens)
     begun = tokens.decode(before, skip_special_tokens=False)
 
     @cache
@@ -66,3 +66,9 @@ def text_of_token(tokens: TextTokens) -> Callable[[int], str]:
         return tokens.decode([*before, token], skip_special_tokens=False)[len(begun) :]
 
     return text_of
+
+
+def _any_text(tokens: TextTokens) -> list[int]:
+    """A token that becomes a text; none where all are special."""
+    ids = range(tokens.tokenizer.get_vocab_size())
+    return next(([token] for token in ids if tokens.decode([token])), [])

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,29 +19,46 @@ from .errors import Error, FolderError, InputError, shown
 from .files import open_regular
 from .options import written
 from .tokenizer_parts import LONGEST_TOKEN, Encoded, Rules
+from .warning import warn
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 LARGEST_FILE = 64 << 20  # bytes; the largest in use have 34 MB
 _MOST_VALUES = 2_500_000  # of JSON in it, so that it is parsed into less than a gigabyte; in use are 2 million
-_MOST_TOKENS = 1 << 20  # of a vocabulary; the largest in use has 262,144
+MOST_TOKENS = 1 << 20  # of a vocabulary; the largest in use has 262,144
 _MOST_ADDED = 1 << 16
 _MOST_OF_ADDED = 1 << 20  # characters of all added tokens
 _LONGEST_ENCODED = 1 << 22  # characters that the rules may make of a text
 _LONGEST_SEARCHED = 1 << 15  # the same before an expression whose time is the square of that
 _LONGEST_WORD = 1000  # characters that WordPiece looks up together; its time is the cube of that
-_MOST_UNKNOWN = 16  # one in so many of the decoder's tokens may be unknown here; in use one in 56 at most
+# One in so many of the decoder's tokens may be unknown here without a word, as where a vocabulary is padded to a round
+# size; in use are one in 56 at most. One in so many must be known, as where a decoder kept more than it was trained on.
+_MOST_UNKNOWN, _LEAST_KNOWN = 16, 4
+# The normalizer of a file that makes texts of tokens and nothing else: with a code point before it that stands for no
+# character, no text is known to the vocabulary.
+NO_TEXTS = {"type": "Prepend", "prepend": "\ufdd0"}
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class TokenizerFile:
+    """What a tokenizers file holds. where: the file it was read from; raw: its bytes; value: these parsed."""
+
+    where: Path
+    raw: bytes
+    value: Mapping[str, Any]
 
 
 class TextTokens:
     """A text as tokens, and back. tokenizer: the tokenizers.Tokenizer behind it, which changes nothing by itself."""
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int, longest_text: int) -> None:
-        """See `open_tokenizer`. longest_text: characters of the longest text that can be encoded."""
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, longest_text: int, reads_texts: bool = True) -> None:
+        """See `open_tokenizer`. longest_text: characters of the longest text that can be encoded; reads_texts: False
+        where no text can."""
         self.tokenizer = tokenizer
+        self.reads_texts = reads_texts
         self._vocab_size = vocab_size
         self._longest_text = longest_text
 
@@ -51,6 +69,11 @@ class TextTokens:
         """
         if not isinstance(text, str):
             raise InputError(f"{name} must be a text, not {written(text)}")
+        if not self.reads_texts:
+            raise InputError(
+                f"{name} cannot be made tokens of: this model's tokenizer splits texts with a package of its own (as "
+                "MeCab), and tokenizer.json only makes texts of tokens; leave out what needs a text"
+            )
         if len(text) > self._longest_text:
             raise InputError(
                 f"{name} has {len(text)} characters, and this tokenizer reads {self._longest_text} at most"
@@ -89,17 +112,17 @@ class TextTokens:
         return _guarded(decode, lambda reason: FolderError(f"tokenizer.json cannot make a text of tokens: {reason}"))
 
 
-def open_tokenizer(path: Path, vocab_size: int) -> TextTokens:
-    """The tokenizer in a file. vocab_size: of the decoder, V.
+def open_tokenizer(source: TokenizerFile, vocab_size: int) -> TextTokens:
+    """The tokenizer of a file's contents. vocab_size: of the decoder, V.
 
     The file may have kept how texts were cut to a length, filled up to one, or taken apart by chance in training: none
     of this is done here, since all of it would change what a text's tokens are. Raises FolderError.
     """
-    raw = _read(path)
-    file = _parsed(raw, path)
+    path, file = source.where, source.value
     rules = Rules(path)
     encoded = rules.encoding(file)
-    known, longest = _check_vocabulary(file, path, rules)
+    known, longest = check_vocabulary(file, path)
+    rules.number("model", file["model"], "max_input_chars_per_word", 1, _LONGEST_WORD, 100)
     added = _check_added(file, path, encoded)
     longest = max(longest, max(map(len, added), default=0))
     known.update(added.values())
@@ -113,7 +136,7 @@ def open_tokenizer(path: Path, vocab_size: int) -> TextTokens:
     from tokenizers import Tokenizer
 
     def load() -> Tokenizer:
-        tokenizer = Tokenizer.from_buffer(raw)
+        tokenizer = Tokenizer.from_buffer(source.raw)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         if getattr(tokenizer.model, "dropout", None) is not None:
@@ -122,10 +145,28 @@ def open_tokenizer(path: Path, vocab_size: int) -> TextTokens:
 
     tokenizer = _guarded(load, lambda reason: FolderError(f"{path} is not a tokenizers file: {reason}"))
     _check_loaded(tokenizer, file, path)
-    return TextTokens(tokenizer, max(vocab_size, max(known, default=0) + 1), _longest_text(encoded))
+    reads_texts = file.get("normalizer") != NO_TEXTS
+    return TextTokens(tokenizer, max(vocab_size, max(known, default=0) + 1), _longest_text(encoded), reads_texts)
 
 
-def _check_loaded(tokenizer: Tokenizer, file: dict[str, Any], path: Path) -> None:
+def read_tokenizer(path: Path) -> TokenizerFile:
+    """The contents of a tokenizers file, parsed and nothing more. Raises FolderError."""
+    raw = _read(path)
+    return TokenizerFile(path, raw, parse_bounded(raw, path))
+
+
+def made_tokenizer(where: Path, value: dict[str, Any]) -> TokenizerFile:
+    """Contents that were made here, of what `where` holds. Raises FolderError where they are too large."""
+    try:
+        raw = json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise FolderError(f"{where} has a token with half of a surrogate pair, which is no text") from None
+    if len(raw) > LARGEST_FILE:
+        raise FolderError(f"{where} makes a tokenizers file of {len(raw)} bytes, which may have {LARGEST_FILE}")
+    return TokenizerFile(where, raw, value)
+
+
+def _check_loaded(tokenizer: Tokenizer, file: Mapping[str, Any], path: Path) -> None:
     """Every added token has the id that the file gives it, and is looked for in texts by more than nothing."""
     for entry in file.get("added_tokens") or []:
         content, token = entry["content"], entry["id"]
@@ -169,10 +210,11 @@ def _read(path: Path) -> bytes:
         raise FolderError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _parsed(raw: bytes, path: Path) -> dict[str, Any]:
+def parse_bounded(raw: bytes, path: Path) -> dict[str, Any]:
+    """The object in a JSON file of so many values as a tokenizer has. Raises FolderError."""
     values = sum(raw.count(mark) for mark in (b",", b"[", b"{"))
     if values > _MOST_VALUES:
-        raise FolderError(f"{path} has {values} values and may have {_MOST_VALUES}; it is not a tokenizers file")
+        raise FolderError(f"{path} has {values} values and may have {_MOST_VALUES}; it is not of a tokenizer")
     try:
         file = json.loads(raw.decode())
     except (ValueError, RecursionError) as error:
@@ -182,14 +224,14 @@ def _parsed(raw: bytes, path: Path) -> dict[str, Any]:
     return file
 
 
-def _check_vocabulary(file: dict[str, Any], path: Path, rules: Rules) -> tuple[set[int], int]:
-    """The ids of the model's vocabulary, and the characters of its longest token."""
+def check_vocabulary(file: Mapping[str, Any], path: Path) -> tuple[set[int], int]:
+    """The ids of the model's vocabulary, and the characters of its longest token. Raises FolderError."""
     model = file.get("model")
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(model, dict) or not isinstance(vocab, dict | list):
         raise FolderError(f"{path}: 'model' must be an object with a 'vocab'")
-    if len(vocab) > _MOST_TOKENS:
-        raise FolderError(f"{path}: the vocabulary has {len(vocab)} tokens and may have {_MOST_TOKENS}")
+    if len(vocab) > MOST_TOKENS:
+        raise FolderError(f"{path}: the vocabulary has {len(vocab)} tokens and may have {MOST_TOKENS}")
     if isinstance(vocab, list):
         if not all(isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) for entry in vocab):
             raise FolderError(f"{path}: the vocabulary must be a list of pairs of a text and a number")
@@ -205,7 +247,6 @@ def _check_vocabulary(file: dict[str, Any], path: Path, rules: Rules) -> tuple[s
     prefix, merges = model.get("continuing_subword_prefix"), model.get("merges")
     if isinstance(merges, list) and isinstance(prefix, str) and prefix:
         _check_prefix(merges, prefix, path)
-    rules.number("model", model, "max_input_chars_per_word", 1, _LONGEST_WORD, 100)
     return known, max(map(len, tokens), default=0)
 
 
@@ -221,7 +262,7 @@ def _check_prefix(merges: list[Any], prefix: str, path: Path) -> None:
             )
 
 
-def _check_added(file: dict[str, Any], path: Path, encoded: Encoded) -> dict[str, int]:
+def _check_added(file: Mapping[str, Any], path: Path, encoded: Encoded) -> dict[str, int]:
     """The added tokens and their ids."""
     entries = file.get("added_tokens") or []
     if not isinstance(entries, list) or len(entries) > _MOST_ADDED:
@@ -239,12 +280,20 @@ def _check_added(file: dict[str, Any], path: Path, encoded: Encoded) -> dict[str
 
 
 def _check_size(known: set[int], vocab_size: int, path: Path) -> None:
-    """The decoder's tokens are nearly all known: a vocabulary padded to a round size has a few more."""
-    unknown = vocab_size - sum(token < vocab_size for token in known)
-    if unknown * _MOST_UNKNOWN > vocab_size:
+    """The decoder's tokens are nearly all known: a vocabulary padded to a round size has a few more.
+
+    Warns where many are not, which transformers takes without a word; raises FolderError where most are not.
+    """
+    found = sum(token < vocab_size for token in known)
+    if found * _LEAST_KNOWN < vocab_size:
         raise FolderError(
-            f"{path} knows {vocab_size - unknown} of the decoder's {vocab_size} tokens, so it belongs to another "
-            "model; copy the tokenizer of this one"
+            f"{path} knows {found} of the decoder's {vocab_size} tokens, so it belongs to another model; copy the "
+            "tokenizer of this one"
+        )
+    if (vocab_size - found) * _MOST_UNKNOWN > vocab_size:
+        warn(
+            f"{path} knows {found} of the decoder's {vocab_size} tokens; the others have no text, and if texts make no "
+            "sense, it belongs to another model"
         )
 
 

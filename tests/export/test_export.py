@@ -273,7 +273,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "missing tensor": (lose_a_tensor, "lack 1 tensors: decoder.transformer.h.1.crossattention.c_attn.weight"),
     "another width": (edit("config.json", decoder={"n_inner": 71}), "transformers cannot load"),
     "pickle": (attack, "transformers cannot load"),
-    "no tokenizer": (remove("tokenizer.json"), "has no tokenizer"),
+    "no tokenizer": (remove("tokenizer.json"), "has no tokenizer.json, and no vocab.json and no merges.txt"),
     "weights outside": (
         shards("../outside.safetensors"),
         "lists '../outside.safetensors', which is no file of weights",
@@ -288,7 +288,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "quantized": (edit("config.json", quantization_config={}), "config.json has quantization_config, which is not"),
     "adapter": (lambda folder: (folder / "adapter_config.json").write_text("{}"), "is an adapter of PEFT"),
     "large header": (large_header, "transformers cannot load"),
-    "own code": (own_code, "has no tokenizer that can be read"),
+    "own code": (own_code, "how to make one for Own is not known here"),
     "vocabulary outside": (vocabulary_outside, "sentencepiece.bpe.model is a link out of the checkpoint"),
     "large JSON": (lambda f: os.truncate(f / "config.json", 1 << 30), "config.json has 1073741824 bytes and may have"),
     "link": (link_outside, "tokenizer.json is a link out of the checkpoint"),

@@ -1,10 +1,14 @@
-"""tokenizer.json: tokenizers of all models, damaged in what they say and in how; some cost more than they look."""
+"""tokenizer.json: tokenizers of all models, damaged in what they say and in how; some cost more than they look.
+
+Also the files beside it, and those in its place, of other tools' folders.
+"""
 
 from __future__ import annotations
 
 import copy
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -14,10 +18,14 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 import fuseline
+from fuseline.hf_tokenizer import read_folder
+from fuseline.text import TextPieces
+from fuseline.tokenizer import open_tokenizer
 from tests.fuzz import json_damage
 from tests.fuzz.copies import copied, correct_hashes, rewrite, right_caption, same_caption
 from tests.fuzz.kinds import Kind, Place, Trial, Wrong
 from tests.tokenizer_damage import damaged_tokenizer
+from tests.tokenizer_folders import clip_files, vocab_and_merges, vocab_txt
 
 Damage = Callable[[Random, dict[str, Any]], str]
 WORDS = 97  # of the tiny captioner
@@ -335,7 +343,61 @@ def another(random: Random, folder: Path) -> str:
 DAMAGES = (damage, damage, damage, another)
 
 
+_CLASSES = (
+    "BertTokenizer", "GPT2Tokenizer", "RobertaTokenizer", "BartTokenizer", "CLIPTokenizer", "T5Tokenizer",
+    "XLMRobertaTokenizer", "CamembertTokenizer", "MBartTokenizer", "BertJapaneseTokenizer", "PreTrainedTokenizerFast",
+)  # fmt: skip
+
+
+def _files(random: Random, folder: Path) -> str:
+    """The tokenizer files of another tool's folder, one or two of them damaged in what they say or in any byte."""
+    folder.mkdir()
+    vocabulary = random.choice((vocab_txt, vocab_and_merges, clip_files, None))
+    if vocabulary is not None:
+        vocabulary(folder)
+    if vocabulary is None or random.random() < 0.3:
+        (folder / "tokenizer.json").write_text(random.choice(sorted(_sound().values())))
+    token = {"content": "<x>", "lstrip": True, "rstrip": False, "normalized": False, "single_word": False}
+    config = {"tokenizer_class": random.choice(_CLASSES), "clean_up_tokenization_spaces": random.random() < 0.5}
+    config |= {"add_prefix_space": True, "do_lower_case": False, "extra_special_tokens": ["<y>"], "pad_token": token}
+    if random.random() < 0.5:
+        config["added_tokens_decoder"] = {"400": {**token, "special": True}, "401": {**token, "content": "dog"}}
+    values = {"tokenizer_config.json": config, "added_tokens.json": {"<x>": 400, "<z>": 402}}
+    values["special_tokens_map.json"] = {"bos_token": token, "additional_special_tokens": ["<y>", token]}
+    done = []
+    for name in random.sample(sorted(values), random.choice((1, 1, 2))):
+        done.append(f"{name}: {json_damage.changed(random, values[name])}")
+    for name, value in values.items():
+        (folder / name).write_text(json.dumps(value))
+    if random.random() < 0.3:
+        path = random.choice(sorted(folder.iterdir()))
+        what, content = json_damage.broken(random, path.read_bytes())
+        path.write_bytes(content)
+        done.append(f"{path.name}: {what}")
+    return f"{config.get('tokenizer_class')!r:.60}, {'; '.join(done)}"
+
+
+def _read(folder: Path, seed: int) -> str:
+    """Open the tokenizer of these files; the pieces of a stream must be the whole text."""
+    tokens = open_tokenizer(read_folder(folder.resolve()), 0)
+    ids = sorted(tokens.tokenizer.get_vocab().values())
+    for _ in range(20 if ids else 0):
+        row = Random(seed).choices(ids, k=12)
+        pieces = TextPieces(tokens.decode)
+        given = "".join(pieces.grown(row[:end]) for end in range(1, len(row))) + pieces.whole(row)
+        if given != tokens.decode(row):
+            raise Wrong(f"pieces {given!r:.100} and a text of {tokens.decode(row)!r:.100}")
+        seed += 1
+    with suppress(fuseline.InputError):  # a text that this tokenizer knows no token of
+        tokens.encode(_TEXT)
+    return "read"
+
+
 def _make(random: Random, place: Place) -> Trial:
+    if random.random() < 0.3:
+        files = place.case / "files"
+        what, seed = _files(random, files), random.getrandbits(32)
+        return Trial(what, lambda: _read(files, seed))
     folder = copied(place, "fp32")
     path = folder / "tokenizer.json"
     if random.random() < 0.1:

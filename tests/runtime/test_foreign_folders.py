@@ -23,7 +23,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from fuseline import Model
 from fuseline.errors import FolderError, InputError
 from fuseline.folder import Folder
-from tests import foreign, graph_damage, tiny
+from tests import foreign, graph_damage, tiny, tokenizer_folders
 
 Made = Callable[[str], tuple[Any, Path]]
 PIXELS = tiny.photos(20)
@@ -140,6 +140,52 @@ def test_an_unknown_variant_names_those_there(made: Made, tmp_path: Path) -> Non
         Folder.open(folder, "int8")
 
 
+TOKENIZERS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
+    "vocab.txt": (tokenizer_folders.vocab_txt, {"tokenizer_class": "BertTokenizer"}),
+    "vocab.json": (tokenizer_folders.vocab_and_merges, {"tokenizer_class": "RobertaTokenizer"}),
+    "a SentencePiece model": (
+        tokenizer_folders.sentencepiece("sentencepiece.bpe.model"),
+        {"tokenizer_class": "XLMRobertaTokenizer", "clean_up_tokenization_spaces": True},
+    ),
+    "words of MeCab": (tokenizer_folders.vocab_txt, {"tokenizer_class": "BertJapaneseTokenizer"}),
+}
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_texts_are_made_by_whatever_tokenizer_files_there_are(made: Made, tmp_path: Path, name: str) -> None:
+    from fuseline.export.checkpoint import Checkpoint
+    from fuseline.export.tokenizer import transformers_tokenizer
+
+    vocabulary, config = TOKENIZERS[name]
+    folder = foreign.laid_out(made("gpt2")[1], "merged", tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    vocabulary(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    model = Model.from_pretrained(folder, threads=1)
+    theirs = transformers_tokenizer(Checkpoint(folder, {}), "")
+    sequences = model.generate(PIXELS[:4]).sequences
+    known = min(len(theirs), 97)
+    tokens = np.minimum(sequences, known - 1)
+    for skipped in (True, False):
+        expected = [theirs.decode(row, skip_special_tokens=skipped) for row in tokens.tolist()]
+        assert model.decode(tokens, skip_special_tokens=skipped) == expected
+
+
+def test_special_tokens_and_spaces_are_as_the_small_files_say(made: Made, tmp_path: Path) -> None:
+    folder = foreign.laid_out(made("gpt2")[1], "merged", tmp_path / "model")
+    words = {"<s>": 0, "</s>": 1, "two": 2, "dogs": 3, ".": 4, "<pad>": 5, **{f"w{n}": n for n in range(6, 97)}}
+    file = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
+    file |= {"pre_tokenizer": None, "post_processor": None, "decoder": None}
+    file["model"] = {"type": "WordLevel", "vocab": words, "unk_token": "<pad>"}
+    (folder / "tokenizer.json").write_text(json.dumps(file))
+    row = np.array([[0, 2, 3, 4, 1, 5]])
+    assert Model.from_pretrained(folder, threads=1).decode(row) == ["<s> two dogs . </s> <pad>"]
+    (folder / "special_tokens_map.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "clean_up_tokenization_spaces": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+    assert Model.from_pretrained(folder, threads=1).decode(row) == ["two dogs."]
+
+
 def change_config(folder: Path, **values: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["decoder"] |= values
@@ -206,7 +252,10 @@ def no_decoder(value: object) -> Callable[[Path], object]:
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no graphs": (lambda f: (f / "encoder_model.onnx").unlink(), "no encoder_model.onnx with decoder_model_merged"),
-    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer.json; transformers' AutoTokenizer"),
+    "no tokenizer": (
+        lambda f: (f / "tokenizer.json").unlink(),
+        "has no tokenizer.json, and no vocab.json and no merges.txt to make one of for GPT2Tokenizer; copy",
+    ),
     "no config": (lambda f: (f / "config.json").unlink(), "has no config.json; copy it from the model"),
     "link out": (link_out, "encoder_model.onnx is a link out of the folder"),
     "weights outside": (weights_outside, "w is a link out of the folder"),

@@ -173,6 +173,29 @@ def test_of_another_tools_repository_only_the_default_variant_is_downloaded(tmp_
     assert sorted(served.asked) == sorted(small + graphs)
 
 
+VOCABULARY = ("sentencepiece.bpe.model", "vocab.json", "merges.txt")
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["with tokenizer.json", "without"])
+def test_a_vocabulary_comes_where_there_is_no_tokenizer_json(whole: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for name in ("encoder_model.onnx", "decoder_model_merged.onnx"):
+        (folder / name).write_bytes(made_by(name))
+    about = ["config.json", "preprocessor_config.json", "tokenizer_config.json", "special_tokens_map.json"]
+    about += ["added_tokens.json", *(["tokenizer.json"] if whole else [])]
+    sizes = {"vocab_size": 9, "n_layer": 1, "n_head": 1, "n_embd": 8}
+    for name in (*about, *VOCABULARY, "chat_template.jinja", "training_args.bin"):
+        (folder / name).write_text(json.dumps(sizes | {"name": name}))
+    served = Hub(folder)
+    (tmp_path / "cache").mkdir()
+    found = opened("org/name", tmp_path / "cache", served.endpoint)
+    served.server.shutdown()
+    assert found.returncode == 0, found.stderr
+    graphs = ["encoder_model.onnx", "decoder_model_merged.onnx"]
+    assert sorted(served.asked) == sorted([*about, *graphs, *(() if whole else VOCABULARY)])
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("org/name", "the hub cannot be reached"), ("org/other", "the hub does not give it")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from fuseline.hf_tokenizer.decoding import CLEAN_UP, add_steps, clean_up_steps, clip_steps
 from fuseline.text import TextPieces, text_of_token
 from fuseline.tokenizer import TextTokens
 
@@ -83,6 +85,58 @@ def test_pieces_joined_are_the_text(kind: str, data: Any) -> None:
     tokens = data.draw(st.lists(ids, min_size=1, max_size=20))
     pieces = pieces_of(tokenizer, tokens, data.draw(st.integers(1, 4)))
     assert "".join(pieces) == tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+def cleaned_up(kind: str) -> Any:
+    """A tokenizer whose texts are cleaned up of spaces, of tokens that make the most of it."""
+    marks = [".", "?", "!", ",", "'", "n't", "'m", "'s", "'ve", "'re", "n", "'", "t", "m", "ve", "a", "dog", "字", " "]
+    marks += ["é", "ª", "  ", "n'", "v", "e", "</w>"]
+    if kind == "WordPiece":
+        words = [*marks, *(f"##{mark}" for mark in marks), ""]
+        decoder: Any = {"type": "WordPiece", "prefix": "##", "cleanup": True}
+    elif kind == "Metaspace":
+        words = [*marks, *(f"▁{mark}" for mark in marks), "▁"]
+        decoder = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    elif kind == "CLIP":
+        words = [*marks, *(f"{mark}</w>" for mark in marks)]
+        decoder = {"type": "Fuse"}
+    else:
+        words, decoder = marks, None
+    words = list(dict.fromkeys(words))
+    file: dict[str, Any] = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": []}
+    file |= {"normalizer": None, "pre_tokenizer": None, "post_processor": None, "decoder": decoder}
+    vocab = {word: number for number, word in enumerate(words)}
+    file["model"] = {"type": "WordLevel", "vocab": vocab, "unk_token": "a", "end_of_word_suffix": "</w>"}
+    add_steps(file, [*(clip_steps(file) if kind == "CLIP" else []), *clean_up_steps()])
+    del file["model"]["end_of_word_suffix"]
+    return Tokenizer.from_str(json.dumps(file))
+
+
+CLEANED_UP = {kind: cleaned_up(kind) for kind in ("WordPiece", "Metaspace", "CLIP", "no decoder")}
+
+
+@pytest.mark.parametrize("kind", CLEANED_UP)
+@given(data=st.data())
+@settings(max_examples=400, deadline=None)
+def test_pieces_joined_are_the_text_that_is_cleaned_up_of_spaces(kind: str, data: Any) -> None:
+    tokenizer = CLEANED_UP[kind]
+    ids = st.integers(0, tokenizer.get_vocab_size() - 1)
+    tokens = data.draw(st.lists(ids, min_size=1, max_size=16))
+    pieces = pieces_of(tokenizer, tokens, data.draw(st.integers(1, 4)))
+    assert "".join(pieces) == tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("kind", ["CLIP", "no decoder"])
+@given(text=st.text(" .?!,'ntmsvea字\u3000\x1f", max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_the_steps_are_what_transformers_does_to_a_text(kind: str, text: str) -> None:
+    """Over the whole text, whichever tokens it is made of."""
+    decoder = CLEANED_UP[kind].decoder
+    expected = text.strip() if kind == "CLIP" else text
+    for before, after in CLEAN_UP:
+        expected = expected.replace(before, after)
+    assert decoder.decode([text]) == expected
+    assert decoder.decode(list(text) if kind == "CLIP" else text.split(" ")) == expected
 
 
 @pytest.mark.parametrize("kind", KINDS)

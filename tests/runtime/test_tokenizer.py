@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from fuseline.errors import FolderError, InputError
-from fuseline.tokenizer import LARGEST_FILE, TextTokens, open_tokenizer
+from fuseline.tokenizer import LARGEST_FILE, TextTokens, open_tokenizer, read_tokenizer
 from tests.tokenizer_damage import KINDS, WORDS, charsmap, damaged_tokenizer, honest
 
 TEXTS = ["a dog runs on the beach.", "", "  a  dog\n", "é ½ ﬁ", "<s> a </s>", "\x00", "黒い犬 \U0001f600"]
@@ -26,7 +27,7 @@ def opened(tmp_path: Path, file: Any, vocab_size: int = 10) -> TextTokens:
     """The tokenizer of these contents."""
     path = tmp_path / "tokenizer.json"
     path.write_text(file if isinstance(file, str) else json.dumps(file))
-    return open_tokenizer(path, vocab_size)
+    return open_tokenizer(read_tokenizer(path), vocab_size)
 
 
 def changed(kind: str, **parts: Any) -> dict[str, Any]:
@@ -126,7 +127,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "'dog' is token 9, and by its vocabulary it is 5",
     ),
     "long words": ({"model_max_input_chars_per_word": 10**12}, "'max_input_chars_per_word'"),
-    "another model's": ({"model_vocab": {"<unk>": 0, "a": 1, "b": 2}, "added_tokens": []}, "belongs to another model"),
+    "another model's": ({"model_vocab": {"<unk>": 0, "a": 1, "b": 2}, "added_tokens": []}, "knows 3 of the"),
 }  # fmt: skip
 
 
@@ -186,21 +187,21 @@ def test_what_is_no_tokenizer_is_refused(raw: bytes, words: str, tmp_path: Path)
     path = tmp_path / "tokenizer.json"
     path.write_bytes(raw)
     with pytest.raises(FolderError, match=words):
-        open_tokenizer(path, 10)
+        open_tokenizer(read_tokenizer(path), 10)
 
 
 def test_a_file_that_is_too_large_missing_or_special_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     with pytest.raises(FolderError, match="cannot be read: No such file"):
-        open_tokenizer(path, 10)
+        open_tokenizer(read_tokenizer(path), 10)
     os.mkfifo(path)
     with pytest.raises(FolderError, match="not a regular file"):
-        open_tokenizer(path, 10)
+        open_tokenizer(read_tokenizer(path), 10)
     path.unlink()
     with path.open("wb") as file:
         file.truncate(LARGEST_FILE + 1)
     with pytest.raises(FolderError, match="bytes and may have"):
-        open_tokenizer(path, 10)
+        open_tokenizer(read_tokenizer(path), 10)
 
 
 def test_a_vocabulary_padded_to_a_round_size_is_read_and_its_padding_has_no_text(tmp_path: Path) -> None:
@@ -209,6 +210,19 @@ def test_a_vocabulary_padded_to_a_round_size_is_read_and_its_padding_has_no_text
     for wrong in (17, -1, 2**32, 10**30):
         with pytest.raises(InputError, match="from 0 to 16"):
             tokens.decode([4, wrong])
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "warned"), [(17, False), (18, True), (64, True)], ids=["padded", "many unknown", "most unknown"]
+)
+def test_a_decoder_of_more_tokens_is_read_and_told(vocab_size: int, warned: bool, tmp_path: Path) -> None:
+    """As transformers takes it: whoever trained a tokenizer of their own may have kept a larger decoder."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tokens = opened(tmp_path, honest("WordLevel"), vocab_size)
+    assert tokens.decode([4, vocab_size - 1, 5]) == "a dog"
+    told = [f"knows 16 of the decoder's {vocab_size} tokens" in str(each.message) for each in caught]
+    assert told == [True] * warned
 
 
 def test_a_tokenizer_that_knows_more_than_the_decoder_is_read(tmp_path: Path) -> None:
@@ -287,7 +301,7 @@ def test_damaged_files_open_or_are_refused_in_one_sentence(
     path = tmp_path / "tokenizer.json"
     path.write_bytes(damaged_tokenizer(seed))
     try:
-        tokens = open_tokenizer(path, 1)
+        tokens = open_tokenizer(read_tokenizer(path), 1)
         for text in TEXTS:
             tokens.decode(tokens.encode(text))
         assert len(tokens.decode([4, 5, 0] * 300)) < 20_000_000

@@ -18,8 +18,10 @@ from ..description import CONFIGS, NEEDED, Json
 from ..errors import FolderError, shown
 from ..files import Stamp, parsed, read_small, reading
 from ..folder import TOKENIZER, Folder, check_tokenizer
+from ..hf_tokenizer import read_folder
 from ..processor_file import NESTED, PLAIN, plain_config
 from ..tensors import MOST, DecoderSizes, Signature
+from ..tokenizer import TokenizerFile
 from ..variant_files import check_variant
 from .layout import PLACES, ForeignVariant, chosen, graph_of, variants_of
 
@@ -43,6 +45,10 @@ class ForeignFolder(Folder):
         assert isinstance(graphs, ForeignVariant)  # open_folder puts no other kind there
         return graphs
 
+    def read_tokenizer(self) -> TokenizerFile:
+        """What transformers makes of the folder's tokenizer files. Raises FolderError."""
+        return read_folder(self.path)
+
     def using(self, variant: str) -> ForeignFolder:
         """See Folder.using. Nothing was listed, so the folder is looked at anew."""
         return self if variant == self.variant else open_folder(self.path, variant)
@@ -57,7 +63,8 @@ def open_folder(root: Path, variant: str | None = None) -> ForeignFolder:
     variants = variants_of(names)
     name, graphs = chosen(variants, variant, root)
     for needed in NEEDED:
-        if needed not in names and not (needed == PLAIN and NESTED in names):
+        elsewhere = needed == TOKENIZER or (needed == PLAIN and NESTED in names)
+        if needed not in names and not elsewhere:
             raise FolderError(f"{root} has no {needed}; {_ADVICE[needed]}")
     configs, stamps = _configs(root, names)
     preprocessor_file, preprocessor_config = _image_processor(root, names, configs)
@@ -93,7 +100,8 @@ def _configs(root: Path, names: set[str]) -> tuple[dict[str, Json], dict[str, St
     for name in (name for name in CONFIGS if name in names):
         content, stamps[name] = read_small(root, name)
         configs[name] = parsed(content, root / name)
-    stamps[TOKENIZER] = check_tokenizer(root)
+    if TOKENIZER in names:
+        stamps[TOKENIZER] = check_tokenizer(root)
     return configs, stamps
 
 
@@ -122,7 +130,6 @@ def _sizes(root: Path, names: set[str], variants: Mapping[str, ForeignVariant]) 
 _ADVICE = {
     "config.json": "copy it from the model that the graphs were made of",
     "preprocessor_config.json": "copy it from the model that the graphs were made of; it says how photos are prepared",
-    "tokenizer.json": "transformers' AutoTokenizer.from_pretrained(MODEL).save_pretrained(FOLDER) writes it",
 }
 
 
