@@ -21,6 +21,9 @@ from .option_rules import TOKENS, check_together
 from .options import CHECKS, SAMPLING, UNSUPPORTED, refuse, written
 from .warning import warn
 
+# What transformers' image-to-text pipeline takes for the most new tokens where the model sets no length.
+PIPELINE_NEW_TOKENS = 256
+
 
 @dataclass(frozen=True)
 class Timings:
@@ -363,6 +366,22 @@ class GenerationConfig:
         check_together(values, origin.vocab_size)
         for name, value in (values | {"_origin": origin}).items():
             object.__setattr__(self, name, value)
+
+
+def cut_off(config: GenerationConfig, made: Generation, max_positions: int, option: str) -> str | None:
+    """What to say where a text ended by a length that neither the model nor the caller chose; None where none did.
+
+    A text that ends at a length that somebody chose is as wished, and a captioner whose own limit is short would say it
+    of nearly each photo: Generation.finish_reasons tells of all. option: what lengthens it.
+    """
+    if not config.length_is_default or "max_length" not in made.finish_reasons:
+        return None
+    tokens, new = made.sequences.shape[1], made.token_logprobs.shape[1]
+    if tokens > max_positions:
+        return f"a text ended after {new} new tokens, as many as this model's decoder has positions for"
+    return (
+        f"a text ended after {new} new tokens, since neither the model nor the call says how many; {option} allows more"
+    )
 
 
 def _defaults() -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The options of generation as files have them: what counts, what is about something else, what a null means.
 
-A file was written by some version of transformers or by a script, and nobody who opens a model can be asked about it. So
-what it says counts as transformers 4.57 takes it, where that says something about the text, and what does not is left
-alone. What a caller gives is judged by fuseline.options alone.
+A file was written by some version of transformers or by a script, and nobody who opens a model can be asked about it.
+So what it says counts as transformers 4.57 takes it, where that says something about the text, and what does not is
+left alone. What a caller gives is judged by fuseline.options alone.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _with_nearest(name: str) -> str:
 
 
 def _set(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Without nulls, which set nothing (but top_k, whose default is not "none"), each value as transformers takes it."""
+    """Each value as transformers takes it, without nulls: they set nothing (but top_k, whose default is not "none")."""
     found = {}
     for name, value in options.items():
         read = _READINGS[name](value) if name in _READINGS else value
