@@ -277,7 +277,8 @@ def generating(
         settle(GENERATE, {name: others[name] for name in others if name not in unknown}, ())
         given |= unknown  # the options know the nearest name
     if pixel_values is None:
-        raise InputError("generate needs pixel_values: what Model.image_processor makes of photos, or Model.encode")
+        right = "pixel_values must be float32[B, 3, height, width], as Model.image_processor makes it of photos"
+        raise InputError(f"{right}, or what Model.encode returned; not None")
     return pixel_values, decoder_input_ids, given
 
 

@@ -224,6 +224,8 @@ class GenerationConfig:
 
     def override(self, **options: Any) -> GenerationConfig:
         """This configuration with a call's options. Raises InputError as the constructor does."""
+        if not options:
+            return self
         given = self._origin.length_given
         if "max_length" in options:
             given = options["max_length"] is not None
@@ -238,6 +240,8 @@ class GenerationConfig:
         """
         origin = replace(self._origin, length_given=False, new_tokens=None)
         if isinstance(given, GenerationConfig):
+            if given._origin.of_model and given._origin.vocab_size == origin.vocab_size:
+                return given
             options = {name: getattr(given, name) for name in CHECKS}
             if given._origin.of_model:
                 return self._with(options, replace(given._origin, vocab_size=origin.vocab_size))
