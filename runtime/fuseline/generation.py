@@ -1,13 +1,14 @@
 """What a caption is asked for (GenerationConfig) and what comes back (Generation).
 
-Names, defaults and meanings are those of GenerationConfig in transformers 4.57. An option that is not supported is
-known by name and refused unless it has its default; no option is ever ignored.
+Names, defaults and meanings are those of GenerationConfig in transformers 4.57. An option of a call that is not
+supported is known by name and refused unless it has its default; none is ever ignored. What files say is read by
+fuseline.generation_files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import FolderError, InputError
-from .options import CHECKS, UNSUPPORTED, refuse, whole_or_none, written
+from .generation_files import ABOUT_RUNNING, options_of_files, source_of, vocab_size_of, without_effect
+from .option_rules import TOKENS, check_together
+from .options import CHECKS, SAMPLING, UNSUPPORTED, refuse, written
 from .warning import warn
 
-# Keys of config.json with an option's name that say how a model runs or what it returns, not which text it gives.
-_ABOUT_RUNNING = {"use_cache", "output_attentions", "output_hidden_states", "output_scores", "return_dict_in_generate"}
-
-# Options that count only with do_sample.
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "seed")
-_WITH_TOKENS = (
-    "decoder_start_token_id",
-    "bos_token_id",
-    "eos_token_id",
-    "pad_token_id",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-)
+# What transformers' image-to-text pipeline takes for the most new tokens where the model sets no length.
+PIPELINE_NEW_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -90,6 +80,20 @@ class Generation:
         ]
         also = f", with {', '.join(kept)}" if kept else ""
         return f"Generation({rows} sequences of at most {longest} tokens{also})"
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a configuration comes from, which decides what its options mean and are held to."""
+
+    vocab_size: int | None = None
+    length_given: bool = False
+    """whether a call gave max_length: transformers reads one of 20 as "not set" otherwise"""
+    new_tokens: int | None = None
+    """the most new tokens where nobody sets a length, if that is not generate's own default"""
+    aside: tuple[tuple[str, Any], ...] = ()
+    """impossible values of a file that have no effect while nothing is sampled"""
+    of_model: bool = False
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -178,13 +182,11 @@ class GenerationConfig:
     """whether Generation.cross_attentions is kept: L H S numbers a row and step"""
     return_dict_in_generate: bool = False
     """of no effect: the result is always a Generation"""
-    # transformers reads a max_length of 20 as "not set", unless the call gives it.
-    _length_given: bool = field(default=False, repr=False, compare=False)
-    _vocab_size: int | None = field(default=None, repr=False, compare=False)
+    _origin: _Origin = field(default=_Origin(), repr=False, compare=False)
 
     def __init__(self, **options: Any) -> None:
         """Raises InputError for an option that is unknown, not supported yet, or has an impossible value."""
-        self._fill(options, vocab_size=None, length_given="max_length" in options)
+        self._fill(options, _Origin(length_given=options.get("max_length") is not None))
 
     def __repr__(self) -> str:
         """What differs from the defaults."""
@@ -208,26 +210,61 @@ class GenerationConfig:
         where: the folder, for error messages. vocab_size: of the decoder's graph; None where only config.json may know.
         Raises FolderError.
         """
-        options = {k: v for k, v in generation_config.items() if not k.startswith("_") and k != "transformers_version"}
-        source = "generation_config.json" if options else "config.json"
         made = cls.__new__(cls)
+        name = source_of(generation_config)
         try:
-            fallback = _from_model_config(config)
-            options = options or fallback
-            if options.get("decoder_start_token_id") is None and options.get("bos_token_id") is None:
-                options |= {k: fallback[k] for k in ("decoder_start_token_id", "bos_token_id") if k in fallback}
-            size = _vocab_size(config) if vocab_size is None else vocab_size
-            made._fill(options, vocab_size=size, length_given=False)
+            size = vocab_size_of(config) if vocab_size is None else vocab_size
+            options = options_of_files(generation_config, config, str(Path(where) / name), size, _defaults())
+            aside = without_effect(options)
+            origin = _Origin(vocab_size=size, aside=tuple(aside.items()), of_model=True)
+            made._fill({k: v for k, v in options.items() if k not in aside}, origin)
         except InputError as error:
-            raise FolderError(f"{Path(where) / source}: {error}") from error
+            raise FolderError(f"{Path(where) / name}: {error}") from error
         return made
 
     def override(self, **options: Any) -> GenerationConfig:
         """This configuration with a call's options. Raises InputError as the constructor does."""
+        if not options:
+            return self
+        given = self._origin.length_given
+        if "max_length" in options:
+            given = options["max_length"] is not None
+        return self._with(options, replace(self._origin, length_given=given))
+
+    def over(self, given: object, *, model_defaults: bool = True) -> GenerationConfig:
+        """A call's generation_config over this one, which is a model's, as transformers' generate takes it.
+
+        given: a GenerationConfig, a mapping, or an object with to_dict(), as transformers' own is. Of one that comes
+        from a model (a model's generation_config, or what `override` made of it) all counts, of others what is not at
+        its default. model_defaults: whether the rest is this one's, or this one's token ids only. Raises InputError.
+        """
+        origin = replace(self._origin, length_given=False, new_tokens=None)
+        if isinstance(given, GenerationConfig):
+            if given._origin.of_model and given._origin.vocab_size == origin.vocab_size:
+                return given
+            options = {name: getattr(given, name) for name in CHECKS}
+            if given._origin.of_model:
+                return self._with(options, replace(given._origin, vocab_size=origin.vocab_size))
+        else:
+            options = _as_options(given)
+        defaults = _defaults()
+        chosen = {name: value for name, value in options.items() if name not in defaults or value != defaults[name]}
+        if model_defaults:
+            return self._with(chosen, origin)
+        ids = {name: getattr(self, name) for name in TOKENS}
         made = type(self).__new__(type(self))
-        kept = {name: getattr(self, name) for name in CHECKS}
-        made._fill(kept | options, self._vocab_size, self._length_given or "max_length" in options)
+        made._fill(ids | chosen, replace(origin, aside=()))
         return made
+
+    def with_default_length(self, new_tokens: int) -> GenerationConfig:
+        """The same, where so many new tokens are the most if nobody sets a length, as in transformers' pipelines."""
+        return self._with({}, replace(self._origin, new_tokens=new_tokens))
+
+    @property
+    def length_is_default(self) -> bool:
+        """Whether neither the model nor the call says how long a text may be."""
+        unset = not self._origin.length_given and self.max_length == GenerationConfig.max_length
+        return unset and self.max_new_tokens is None
 
     def total_length(self, prompt_length: int, max_positions: int | None = None) -> int:
         """The longest sequence in tokens, prompt included, for a prompt of that many tokens.
@@ -236,14 +273,17 @@ class GenerationConfig:
         Warns where both max_new_tokens and max_length were given. Raises InputError where there is no room.
         """
         if self.max_new_tokens is not None:
-            if self._length_given:
+            if self._origin.length_given:
                 warn(
                     f"both max_new_tokens={self.max_new_tokens} and max_length={self.max_length} are set; "
                     "max_new_tokens is used"
                 )
             length = prompt_length + self.max_new_tokens
-        elif self._length_given or self.max_length != GenerationConfig.max_length:
+        elif not self.length_is_default:
             length = self.max_length
+        elif self._origin.new_tokens is not None:
+            length = prompt_length + self._origin.new_tokens
+            length = length if max_positions is None else min(length, max_positions + 1)
         else:
             length = min(self.max_length + prompt_length, max_positions or self.max_length + prompt_length)
         self._warn_of_least(prompt_length, length)
@@ -279,10 +319,11 @@ class GenerationConfig:
 
     def _warn_of_sampling(self) -> None:
         """Warn as transformers does of options that count only in sampling, where there is none."""
-        unused = [name for name in _SAMPLING if getattr(self, name) != getattr(GenerationConfig, name)]
+        names = (*SAMPLING, "seed")
+        unused = [name for name in names if getattr(self, name) != getattr(GenerationConfig, name)]
         if unused and not self.do_sample:
-            problem = f"without do_sample=True nothing is sampled, and {', '.join(unused)} have no effect"
-            warn(problem)
+            have = "has" if len(unused) == 1 else "have"
+            warn(f"without do_sample=True nothing is sampled, and {', '.join(unused)} {have} no effect")
 
     def prompt(self, batch: int) -> npt.NDArray[np.int64]:
         """The decoder's prompt, int64[batch, 1]: the start token, or else bos. Raises InputError for neither."""
@@ -309,7 +350,16 @@ class GenerationConfig:
         """The token after a sequence's end: pad_token_id, or else the first end token."""
         return self.pad_token_id if self.pad_token_id is not None else next(iter(self.ends), None)
 
-    def _fill(self, options: Mapping[str, Any], vocab_size: int | None, length_given: bool) -> None:
+    def _with(self, options: Mapping[str, Any], origin: _Origin) -> GenerationConfig:
+        """This configuration with other options, its own that had no effect among them where they have one now."""
+        made = type(self).__new__(type(self))
+        kept = {name: getattr(self, name) for name in CHECKS} | dict(options)
+        if kept["do_sample"]:
+            kept = kept | {name: value for name, value in origin.aside if name not in options}
+        made._fill(kept, origin)
+        return made
+
+    def _fill(self, options: Mapping[str, Any], origin: _Origin) -> None:
         """Check the options and set every field once; the dataclass is frozen from then on."""
         values = {f.name: f.default for f in fields(self)}
         for name, value in options.items():
@@ -317,80 +367,44 @@ class GenerationConfig:
                 values[name] = CHECKS[name](name, value)
             else:
                 refuse(name, value)
-        _check_together(values, vocab_size)
-        for name, value in (values | {"_vocab_size": vocab_size, "_length_given": length_given}).items():
+        check_together(values, origin.vocab_size)
+        for name, value in (values | {"_origin": origin}).items():
             object.__setattr__(self, name, value)
 
 
-def _check_together(values: Mapping[str, Any], vocab_size: int | None) -> None:
-    """What no option shows alone: sequences to return against beams, tokens against the vocabulary."""
-    beams, returned = values["num_beams"], values["num_return_sequences"]
-    if returned > beams and not (values["do_sample"] and beams == 1):
-        raise InputError(
-            f"num_return_sequences={returned} is more than num_beams={beams}; there is one sequence a beam at most"
-        )
-    if values["num_beam_groups"] > 1 or values["diversity_penalty"] != 0:
-        _check_groups(values)
-    if vocab_size is None:
-        return
-    for name, tokens in _all_tokens(values).items():
-        for token in tokens:
-            if token >= vocab_size:
-                raise InputError(f"{name}={token} is outside the vocabulary, whose ids are 0 to {vocab_size - 1}")
+def cut_off(config: GenerationConfig, made: Generation, max_positions: int, option: str) -> str | None:
+    """What to say where a text ended by a length that neither the model nor the caller chose; None where none did.
+
+    A text that ends at a length that somebody chose is as wished, and a captioner whose own limit is short would say it
+    of nearly each photo: Generation.finish_reasons tells of all. option: what lengthens it.
+    """
+    if not config.length_is_default or "max_length" not in made.finish_reasons:
+        return None
+    tokens, new = made.sequences.shape[1], made.token_logprobs.shape[1]
+    if tokens > max_positions:
+        return f"a text ended after {new} new tokens, as many as this model's decoder has positions for"
+    return (
+        f"a text ended after {new} new tokens, since neither the model nor the call says how many; {option} allows more"
+    )
 
 
-def _check_groups(values: Mapping[str, Any]) -> None:
-    """What groups of beams need, and what does not go together with them."""
-    beams, groups = values["num_beams"], values["num_beam_groups"]
-    if groups == 1:
-        raise InputError("diversity_penalty keeps groups of beams apart; give num_beam_groups too, or leave it at 0.0")
-    if beams % groups:
-        raise InputError(f"num_beams={beams} cannot be divided into num_beam_groups={groups} of equal size")
-    if values["diversity_penalty"] <= 0:
-        raise InputError(
-            f"with num_beam_groups={groups} the groups would all be the same; give a diversity_penalty above 0"
-        )
-    for name in ("do_sample", "stop_strings", "stopping_criteria"):
-        if values[name]:
-            raise InputError(f"{name} does not go together with num_beam_groups; leave one of them out")
+def _defaults() -> dict[str, Any]:
+    """Of every option that there is, ours or transformers'."""
+    return {name: getattr(GenerationConfig, name) for name in CHECKS} | dict(UNSUPPORTED)
 
 
-def _all_tokens(values: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Every token id that the options name."""
-    found = {}
-    for name in _WITH_TOKENS:
-        value = values[name]
-        found[name] = [] if value is None else list(value) if isinstance(value, tuple) else [value]
-    found["bad_words_ids"] = [token for word in values["bad_words_ids"] or () for token in word]
-    found["sequence_bias"] = [token for word, _ in values["sequence_bias"] or () for token in word]
-    return found
-
-
-def _from_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The generation options in config.json: its own, or its decoder section's where its own are at the default."""
-    defaults: dict[str, Any] = {f.name: f.default for f in fields(GenerationConfig) if f.name in CHECKS}
-    defaults |= UNSUPPORTED
-    section = _decoder_section(config)
-    options = {}
-    for name, default in defaults.items():
-        if name in _ABOUT_RUNNING:
-            continue
-        value = config.get(name)
-        if value is None or value == default:
-            value = section.get(name, value)
-        if value is not None:
-            options[name] = value
-    return options
-
-
-def _decoder_section(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of config.json about the decoder, by the names transformers' composite models give it, or all of it."""
-    name = next((n for n in ("decoder", "generator", "text_config") if config.get(n) is not None), None)
-    section = config if name is None else config[name]
-    if not isinstance(section, Mapping):
-        raise InputError(f"{name} must be an object, not {written(section)}")
-    return section
-
-
-def _vocab_size(config: Mapping[str, Any]) -> int | None:
-    return whole_or_none("vocab_size", _decoder_section(config).get("vocab_size", config.get("vocab_size")))
+def _as_options(given: object) -> dict[str, Any]:
+    """The options in a generation_config that is not ours, without what says how to run. Raises InputError."""
+    try:
+        content = given if isinstance(given, Mapping) else given.to_dict()  # type: ignore[attr-defined]
+        named = isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
+    except Exception:  # there is no to_dict, or it is anybody's code
+        named = False
+    if not named:
+        right = "a GenerationConfig, of fuseline or transformers, or a mapping of options by name"
+        raise InputError(f"generation_config must be {right}, not {written(given)}")
+    return {
+        name: value
+        for name, value in content.items()
+        if not name.startswith("_") and name != "transformers_version" and name not in ABOUT_RUNNING
+    }

@@ -5,17 +5,20 @@ Dimensions: `B` photos, `T` tokens, `S` encoder positions, `E` width of the deco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fuseline.kernels import warn_if_portable
 
+from .config_view import ConfigView
+from .copied_calls import OPEN, Opening, device_named, generating, no_attribute, opening
 from .decoder import Decoder, Encoded, State
 from .device_check import open_checked
 from .errors import InputError, shown
@@ -38,7 +41,8 @@ class Model:
     """An encoder and a decoder with what goes before and after them. Safe to share between threads.
 
     folder: the Folder it was made of; generation_config: its defaults; image_processor: from photos to pixel_values;
-    tokenizer: a tokenizers.Tokenizer; device, threads: as they were asked for. None of them changes, so a copy is the
+    tokenizer: a tokenizers.Tokenizer; feature_extractor: the image_processor by its old name; config: config.json;
+    device, threads: as they were asked for. None of them changes, so a copy is the
     model itself. Pickled, a model is its folder's path, variant, device and threads, and is opened anew; the captioner
     that ships is that of the installation where it is opened.
     """
@@ -65,6 +69,38 @@ class Model:
     def variant(self) -> str:
         """The name of the variant in use."""
         return self.folder.variant
+
+    @property
+    def config(self) -> ConfigView:
+        """What config.json says, to be read as that of transformers."""
+        return ConfigView(self.folder.config)
+
+    @property
+    def feature_extractor(self) -> ImageProcessor:
+        """The image processor."""
+        return self.image_processor
+
+    def eval(self) -> Model:
+        """The model itself: there is no other mode."""
+        return self
+
+    def to(self, device: object) -> Model:
+        """The model itself, for the device it is on. Raises InputError for another one."""
+        if device_named(device) != self.device:
+            instead = "give device= to Model.from_pretrained"
+            raise InputError(
+                f"this model is on {self.device} and stays there; {instead}, not {written(device)} to to()"
+            )
+        return self
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        """Not what a model of torch does. Raises InputError with what to call."""
+        raise InputError(str(no_attribute(self, "forward")))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name)
 
     def close(self) -> None:
         """Let go of the graphs and their memory. Calls that run end as they would; new ones are refused."""
@@ -101,8 +137,9 @@ class Model:
         cls,
         folder: str | Path | None = None,
         variant: str | None = AUTO,
-        device: str = "cpu",
+        device: str | int = "cpu",
         threads: int | None = None,
+        **copied: Any,
     ) -> Model:
         """Open a model folder, of fuseline or as optimum and transformers.js write them.
 
@@ -110,25 +147,33 @@ class Model:
         those in the folder; None for its default; "auto" for the default too, unless another is good enough and
         faster here by far (see fuseline.auto).
         device: "cpu", or a provider of onnxruntime that works in the CPU's memory, such as "openvino"; it is compared
-        with the CPU once. threads: None for one a physical core.
+        with the CPU once. threads: None for one a physical core. copied: keywords of transformers and optimum, of which
+        dtype is a variant and provider a device; see fuseline.copied_calls for the others.
         Raises FolderError, DeviceError, InputError.
         """
+        own = ("folder", "variant", "device", "threads")
+        return cls._opened(opening(OPEN, Opening(folder, variant, device), copied, own), threads)
+
+    @classmethod
+    def _opened(cls, wanted: Opening, threads: int | None) -> Model:
+        folder, variant, device = wanted
         if variant is not None and not isinstance(variant, str):
             raise InputError(f"variant must be the name of one of the folder's, or None, not {written(variant)}")
         if variant != AUTO:
             return cls(Folder.open(folder, variant), device, threads)
-        opened = Folder.open(folder)
-        if len(opened.variants) > 1 and not isinstance(opened, ForeignFolder):  # of theirs no quality is known
+        found = Folder.open(folder)
+        if len(found.variants) > 1 and not isinstance(found, ForeignFolder):  # of theirs no quality is known
             from .auto import choose
 
-            opened = choose(opened, device, threads).applied(opened)
-        return cls(opened, device, threads)
+            found = choose(found, device, threads).applied(found)
+        return cls(found, device, threads)
 
     def generate(
         self,
-        pixel_values: npt.ArrayLike | Encoded,
+        pixel_values: npt.ArrayLike | Encoded | None = None,
         decoder_input_ids: npt.ArrayLike | None = None,
         *,
+        generation_config: object = None,
         cancel: CancelToken | None = None,
         partial: bool = False,
         **fields: Any,
@@ -137,15 +182,16 @@ class Model:
 
         pixel_values: float32[B, 3, height, width], or what `encode` made of them, which several calls may share.
         decoder_input_ids: int64[B, T], what the texts begin with; as in transformers the start token goes before it if
-        no row begins with it already (Donut's prompts stay as they are: they name a task). fields: those of
-        GenerationConfig, over the model's own; max_time is the deadline, of the search and before it of the encoder.
+        no row begins with it already (Donut's prompts stay as they are: they name a task). generation_config: options
+        between the model's own and fields, see GenerationConfig.over. fields: those of GenerationConfig, and other
+        keywords of transformers' generate; max_time is the deadline, of the search and before it of the encoder.
         cancel: a threading.Event or anything else with is_set(), looked at before every step, and from another thread
         during one that takes long. A step, or the encoder's run, that is over its time is ended at the graph's next
         node, and what was there before it is the result. partial: whether a call that is cancelled, or interrupted by
         Ctrl-C, returns the best sequences so far.
         Raises InputError for an option or an array that cannot be used; without partial, Cancelled, KeyboardInterrupt.
         """
-        search = self._search(pixel_values, decoder_input_ids, cancel, partial, fields)
+        search = self._search(*self._asked(pixel_values, decoder_input_ids, generation_config, fields), cancel, partial)
         while search.step():
             pass
         generation = search.generation()
@@ -154,9 +200,10 @@ class Model:
 
     def stream(
         self,
-        pixel_values: npt.ArrayLike | Encoded,
+        pixel_values: npt.ArrayLike | Encoded | None = None,
         decoder_input_ids: npt.ArrayLike | None = None,
         *,
+        generation_config: object = None,
         cancel: CancelToken | None = None,
         partial: bool = False,
         **fields: Any,
@@ -167,10 +214,12 @@ class Model:
         returns; closing the iterator, or dropping it, gives up the rest. Raises as generate does, and InputError for
         num_return_sequences other than 1.
         """
-        fields.setdefault("num_return_sequences", 1)
-        if self.generation_config.override(**fields).num_return_sequences != 1:
+        if generation_config is None:
+            fields.setdefault("num_return_sequences", 1)
+        asked = self._asked(pixel_values, decoder_input_ids, generation_config, fields)
+        if asked[2].num_return_sequences != 1:
             raise InputError("a stream follows one sequence a photo, so num_return_sequences must be 1 or left out")
-        search = self._search(pixel_values, decoder_input_ids, cancel, partial, fields)
+        search = self._search(*asked, cancel, partial)
         return self._while_unchanged(events(search, self._text))
 
     def _while_unchanged(self, told: Iterator[Event]) -> Iterator[Event]:
@@ -179,17 +228,24 @@ class Model:
                 self._graphs.files.check()
             yield event
 
+    def _asked(
+        self, pixel_values: Any, decoder_input_ids: Any, generation_config: object, fields: dict[str, Any]
+    ) -> tuple[Any, Any, GenerationConfig]:
+        """What a call gives, in fuseline's own terms: pixel_values, decoder_input_ids and all options."""
+        self._refuse_closed()
+        kind = self.folder.config.get("model_type")
+        pixel_values, decoder_input_ids, options = generating(kind, pixel_values, decoder_input_ids, fields)
+        return pixel_values, decoder_input_ids, self._configured(generation_config).override(**options)
+
     def _search(
         self,
         pixel_values: npt.ArrayLike | Encoded,
         decoder_input_ids: npt.ArrayLike | None,
+        config: GenerationConfig,
         cancel: CancelToken | None,
         partial: bool,
-        fields: dict[str, Any],
     ) -> Search:
         """A search for these photos, the encoder done."""
-        self._refuse_closed()
-        config = self.generation_config.override(**fields)
         began = perf_counter()
         decoder, encoded = self._encoded(pixel_values, config, cancel)
         encoder_ms = (perf_counter() - began) * 1000
@@ -206,6 +262,19 @@ class Model:
             partial=partial,
             variant=self.variant,
         )
+
+    def _configured(self, given: object) -> GenerationConfig:
+        """The model's options with a call's generation_config over them.
+
+        Where the model's were written by transformers before 4.50, only its token ids stand beside one that is given:
+        so says transformers' generate.
+        """
+        if given is None:
+            return self.generation_config
+        written_by = str(self.folder.generation_config.get("transformers_version", ""))
+        version = re.match(r"(\d{1,6})\.(\d{1,6})", written_by)
+        older = version is not None and (int(version[1]), int(version[2])) < (4, 50)
+        return self.generation_config.over(given, model_defaults=not older)
 
     def _encoded(
         self, pixel_values: npt.ArrayLike | Encoded, config: GenerationConfig, cancel: CancelToken | None
@@ -257,6 +326,13 @@ class Model:
         pixels = self._graphs.encoder.checked(pixel_values)
         self._graphs.files.check()
         return self._graphs.encoder.encode(pixels)
+
+    def encode_text(self, text: str, name: str = "text") -> list[int]:
+        """The tokens of a text, without those that only mark its beginning and end.
+
+        name: of the text, for the message. Raises InputError where it cannot be encoded.
+        """
+        return self._tokens.encode(text, name)
 
     def decode(self, sequences: npt.ArrayLike, skip_special_tokens: bool = True) -> list[str]:
         """The text of every sequence, int64[N, T].

@@ -79,6 +79,9 @@ _REASONS: Mapping[str, str] = {
 }
 
 
+# Options that count only with do_sample.
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+
 MOST_TOKENS = 1 << 24  # ids below this fit every vocabulary; the largest in use have some 250,000 entries
 _LARGEST_SEED = 1 << 1024
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
@@ -163,7 +166,15 @@ def _penalty(name: str, value: Any) -> float:
     return number
 
 
+def _length(name: str, value: Any) -> int:
+    """A whole number of at least 1; None means that none is set, as 20 does unless a call gives it."""
+    return 20 if value is None else _whole(name, value)
+
+
 def _early_stopping(name: str, value: Any) -> bool | str:
+    """True, False or "never". transformers takes 1 and 0 too, and neither of them for True."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value in (0, 1):
+        return False
     if not isinstance(value, bool) and not (isinstance(value, str) and value == "never"):
         raise InputError(f"{name} must be True, False or 'never', not {written(value)}")
     return value
@@ -287,7 +298,7 @@ def _functions(name: str, value: Any) -> tuple[Callable[..., Any], ...] | None:
 
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "max_length": _whole,
+    "max_length": _length,
     "max_new_tokens": whole_or_none,
     "num_beams": _whole,
     "num_return_sequences": _whole,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InputError
-from .options import written
+from .options import SAMPLING, written
 from .scores import NEVER, Float32, Int64, Processor, as_array, log_softmax
 from .warpers import EpsilonCutoff, EtaCutoff, MinP, Temperature, TopK, TopP, TypicalP
 
@@ -326,9 +326,6 @@ PROCESSORS: tuple[tuple[str, _Make, Any], ...] = (
     ("eta_cutoff", lambda value, config, lengths: EtaCutoff(value, _keep(config)), 0.0),
     ("renormalize_logits", lambda value, config, lengths: renormalize, False),
 )
-
-# Those that count only with do_sample.
-SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
 def processors(config: GenerationConfig, lengths: Lengths) -> Processor | None:

@@ -98,7 +98,7 @@ def test_json_is_an_object_a_photo(run: Run, folder: Path, photos: Path) -> None
     objects = [json.loads(line) for line in out.splitlines()]
     assert status == 0
     assert len(objects) == 3
-    assert all(set(found) == {"file", "text", "score", "milliseconds", "variant"} for found in objects)
+    assert all(set(found) == {"file", "text", "finish_reason", "score", "milliseconds", "variant"} for found in objects)
     assert json.loads(run("--json", "--variant", "int8", photos / "a.PNG")[1])["variant"] == "int8"
     assert objects[0]["variant"] in ("fp32", "int8", "fp32 encoder, int8 decoder", "int8 encoder, fp32 decoder")
     model = Model.from_pretrained(folder)
