@@ -22,9 +22,11 @@ from fuseline.images import ImageProcessor
 from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, ask, compare
 from .checkpoint import Checkpoint, load_model, open_checkpoint, tokenizer_json
-from .encoder import HIDDEN_STATES, export_encoder
+from .dry_run import try_out
+from .encoder import HIDDEN_STATES, always_interpolate, export_encoder, traced_encoder
 from .folder import Model, check_schemes, write_to
 from .linears import fuse_linears
+from .photo_size import Size, arriving_size
 from .place import Place, check_out, claimed
 from .refusals import in_one_sentence, need
 from .via_optimum import prepared, write_via_optimum
@@ -53,6 +55,8 @@ class _Plan:
     adapter: ModelAdapter
     preprocessor: Path
     image_processor: ImageProcessor
+    photo: Size
+    interpolate: bool
     generation: dict[str, Any] | None
     ends: Sequence[int]
     schemes: Mapping[str, Scheme]
@@ -68,6 +72,7 @@ def export(
     *,
     force: bool = False,
     via: str | None = None,
+    interpolate_pos_encoding: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write the fuseline folder `out` of an encoder/decoder checkpoint, and compare it with transformers.
@@ -75,8 +80,9 @@ def export(
     source: a local folder or a hub id; variants: some of fp32, fp16, int8 and int4, the first is the default;
     max_length: the longest text in tokens (default: as long as the model's positions reach), positions beyond it are
     left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
-    here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); progress: is called with
-    the step, the number of steps and what is done in it. Everything but the graphs comes from the checkpoint as it is,
+    here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); interpolate_pos_encoding:
+    photos of another size than the encoder's positions are for get interpolated ones, as transformers' generate does
+    where it is told so; progress: is called with the step, the number of steps and what is done in it. Everything but the graphs comes from the checkpoint as it is,
     except a longer max_length in generation_config.json and what a model's own generate says instead of that file
     (BLIP's). `out` is complete at the end, or as it was if anything fails.
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
@@ -98,8 +104,9 @@ def export(
     with claimed(out) as place:
         tell(0, "reading the checkpoint")
         check_out(place.path, replace=force)
-        plan = _plan(source, variants, max_length)
+        plan = _plan(source, variants, max_length, interpolate_pos_encoding)
         with _quiet(), _offline():
+            try_out(plan.checkpoint, plan.adapter, plan.photo, interpolate=plan.interpolate)
             agreement = _write(plan, place, tell)
     tell(steps, "done")
     return ExportReport(out, _sizes(out), agreement)
@@ -135,13 +142,16 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
     agreement: dict[str, Agreement] = {}
 
     def load() -> Any:
-        return load_model(plan.checkpoint, plan.adapter.loader)
+        model = load_model(plan.checkpoint, plan.adapter.loader)
+        if plan.interpolate:
+            always_interpolate(plan.adapter.encoder(model))
+        return model
 
     def compared(folder: Path) -> dict[str, Any]:
         graphs.clear()  # they are written, and what makes them holds the model
         gc.collect()  # as well as what torch made on the way
         tell(3, "asking transformers")
-        answers = ask(models[0], plan.image_processor, plan.ends, info["max_positions"])
+        answers = ask(models[0], plan.image_processor, plan.ends, info["max_positions"], photo=plan.photo)
         _empty(models.pop())
         again = cache(load)
         for number, variant in enumerate(plan.schemes):
@@ -176,7 +186,7 @@ def _empty(model: Any) -> None:
     gc.collect()
 
 
-def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -> _Plan:
+def _plan(source: str | Path, variants: Sequence[str], max_length: int | None, interpolate: bool) -> _Plan:
     """Everything that can be refused before weights are read is refused here."""
     check_schemes(variants, SCHEMES)
     if max_length is not None and max_length < 2:
@@ -188,12 +198,15 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -
     if preprocessor is None:
         raise ExportError(f"{source} has no preprocessor_config.json, so how photos are to be prepared is not known")
     image_processor = ImageProcessor.from_config(checkpoint.json(preprocessor.name) or {}, str(preprocessor))
+    photo = arriving_size(image_processor, adapter.vision_config(checkpoint.config))
     generation = adapter.generation_config(checkpoint.config)
     own = checkpoint.json("generation_config.json") or {}
     options = own if generation is None else generation
     ends = GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path).ends
     schemes = {name: SCHEMES[name] for name in variants}
-    return _Plan(checkpoint, adapter, preprocessor, image_processor, generation, ends, schemes, max_length)
+    return _Plan(
+        checkpoint, adapter, preprocessor, image_processor, photo, interpolate, generation, ends, schemes, max_length
+    )
 
 
 def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:
@@ -205,9 +218,10 @@ def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], d
     info = adapter.decoder_info(config, positions)
     one = len(plan.schemes) == 1
     traced: list[onnx.ModelProto] = []  # kept for the next variant
+    write_encoder = traced_encoder if plan.interpolate else export_encoder
 
     def encoder(scheme: Scheme, _: WeightsFile) -> onnx.ModelProto:
-        body = traced[0] if traced else export_encoder(parts.encoder, parts.photo)
+        body = traced[0] if traced else write_encoder(parts.encoder, plan.photo)
         if not one:
             traced[:] = [body]
         # In float32 onnxruntime's own products are the faster ones for the many rows of an encoder.

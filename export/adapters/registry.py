@@ -52,10 +52,9 @@ class DecoderAdapter(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """A loaded model taken apart. photo: height and width; decoder_config: a section of config.json as it is meant."""
+    """A loaded model taken apart. decoder_config: a section of config.json as it is meant."""
 
     encoder: torch.nn.Module
-    photo: tuple[int, int]
     decoder: DecoderAdapter
     decoder_config: Mapping[str, Any]
 
@@ -68,6 +67,10 @@ class ModelAdapter(Protocol):
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Raises ExportError for a config.json of which no folder can be made."""
+        ...
+
+    def vision_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The section of config.json that its encoder is made of."""
         ...
 
     def generation_config(self, config: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fuseline.errors import ExportError
 
-from ..encoder import ENCODERS, photo_size
+from ..encoder import ENCODERS
 from .registry import Parts, decoder_adapter, register_model
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class VisionEncoderDecoder:
             raise ExportError(f"the encoder {found} cannot be exported; known are {', '.join(ENCODERS)}")
         decoder_adapter(decoder)
 
+    def vision_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        section: Mapping[str, Any] = config["encoder"]
+        return section
+
     def generation_config(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
@@ -37,7 +41,7 @@ class VisionEncoderDecoder:
         decoder = model.decoder
         config["tie_word_embeddings"] = is_tied(decoder)
         adapter = decoder_adapter({**config, "architectures": [type(decoder).__name__]})
-        return Parts(self.encoder(model), photo_size(model.config.encoder), adapter, config)
+        return Parts(self.encoder(model), adapter, config)
 
     def encoder(self, model: Any) -> torch.nn.Module:
         encoder: torch.nn.Module = model.encoder
