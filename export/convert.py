@@ -82,9 +82,10 @@ def export(
     left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
     here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); interpolate_pos_encoding:
     photos of another size than the encoder's positions are for get interpolated ones, as transformers' generate does
-    where it is told so; progress: is called with the step, the number of steps and what is done in it. Everything but the graphs comes from the checkpoint as it is,
-    except a longer max_length in generation_config.json and what a model's own generate says instead of that file
-    (BLIP's). `out` is complete at the end, or as it was if anything fails.
+    where it is told so; progress: is called with the step, the number of steps and what is done in it. Everything but
+    the graphs comes from the checkpoint as it is, except a longer max_length in generation_config.json and what a
+    model's own generate says instead of that file (BLIP's). `out` is complete at the end, or as it was if anything
+    fails.
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """

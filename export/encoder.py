@@ -144,4 +144,3 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
         del value.metadata_props[:]
     del model.metadata_props[:]
     return model
-

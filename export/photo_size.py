@@ -43,9 +43,7 @@ def configured_size(vision: Mapping[str, Any]) -> Size:
     size = vision.get("image_size")
     pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, list | tuple) else ()
     if len(pair) != 2 or not all(isinstance(edge, int) and edge > 0 for edge in pair):
-        raise ExportError(
-            f"image_size {size!r} of the encoder must be a number of pixels, or a height and a width"
-        )
+        raise ExportError(f"image_size {size!r} of the encoder must be a number of pixels, or a height and a width")
     return pair
 
 
