@@ -93,6 +93,8 @@ def export(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if via is not None:
         _check_via(via, variants, max_length)
+        if interpolate_pos_encoding:
+            raise ExportError("optimum exports no interpolated positions; leave interpolate_pos_encoding out")
         with claimed(Path(out)) as place:
             check_out(place.path, replace=force)
             return _via_optimum(source, place, Path(out), progress)
@@ -125,10 +127,11 @@ def _via_optimum(source: str | Path, place: Place, out: Path, progress: Progress
     steps = ("reading the checkpoint", "loading the weights", "exporting via optimum, and comparing with transformers")
     tell = progress or (lambda step, steps, what: None)
     tell(0, len(steps), steps[0])
-    checkpoint, loader, preprocessor = prepared(source)
+    checkpoint, adapter, preprocessor, photo = prepared(source)
     with _quiet(), _offline():
+        try_out(checkpoint, adapter, photo)
         tell(1, len(steps), steps[1])
-        reference = load_model(checkpoint, loader)
+        reference = load_model(checkpoint, adapter.loader)
         tell(2, len(steps), steps[2])
         agreement = write_via_optimum(checkpoint, preprocessor, place, reference)
     tell(len(steps), len(steps), "done")

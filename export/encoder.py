@@ -20,7 +20,25 @@ if TYPE_CHECKING:
     import torch
 
 # model_type in the encoder's section of config.json, of the encoders that the tests compare with transformers.
-ENCODERS = ("beit", "deit", "donut-swin", "swin", "vit")
+ENCODERS = (
+    "beit",
+    "chinese_clip_vision_model",
+    "clip_vision_model",
+    "data2vec-vision",
+    "deit",
+    "dinov2",
+    "dinov2_with_registers",
+    "dinov3_vit",
+    "donut-swin",
+    "hiera",
+    "ijepa",
+    "siglip_vision_model",
+    "swin",
+    "swinv2",
+    "vit",
+    "vit_msn",
+    "yolos",
+)
 HIDDEN_STATES = "encoder_hidden_states"
 _INTERPOLATE = "interpolate_pos_encoding"  # the method of transformers' modules that have positions
 OPSET = 20  # that of the decoder graphs

@@ -19,9 +19,10 @@ from fuseline.errors import ExportError
 from fuseline.foreign.folder import SHIFTED
 from fuseline.images import ImageProcessor
 
-from .adapters import model_adapter
+from .adapters import ModelAdapter, model_adapter
 from .check import Agreement, check
 from .checkpoint import Checkpoint, open_checkpoint, tokenizer_json
+from .photo_size import Size, arriving_size
 from .place import Place
 from .refusals import reason
 
@@ -38,19 +39,21 @@ def check_optimum() -> None:
         raise ExportError(f"exporting via optimum needs optimum-onnx, which is missing ({error}); {COMMAND}") from error
 
 
-def prepared(source: str | Path) -> tuple[Checkpoint, str, Path]:
-    """The checkpoint, the class that loads it, and its preprocessor_config.json.
+def prepared(source: str | Path) -> tuple[Checkpoint, ModelAdapter, Path, Size]:
+    """The checkpoint, the adapter of its class, its preprocessor_config.json, and the size of photos it gives.
 
     Raises what can be refused before weights are read.
     """
     check_optimum()
     checkpoint = open_checkpoint(source)
-    loader = model_adapter(checkpoint.config).loader
+    adapter = model_adapter(checkpoint.config)
+    adapter.check_sections(checkpoint.config)
     preprocessor = checkpoint.file("preprocessor_config.json")
     if preprocessor is None:
         raise ExportError(f"{source} has no preprocessor_config.json, so how photos are to be prepared is not known")
-    ImageProcessor.from_config(checkpoint.json(preprocessor.name) or {}, str(preprocessor))
-    return checkpoint, loader, preprocessor
+    processor = ImageProcessor.from_config(checkpoint.json(preprocessor.name) or {}, str(preprocessor))
+    photo = arriving_size(processor, adapter.vision_config(checkpoint.config))
+    return checkpoint, adapter, preprocessor, photo
 
 
 def write_via_optimum(checkpoint: Checkpoint, preprocessor: Path, place: Place, reference: Any) -> Agreement:

@@ -119,7 +119,7 @@ MODELS: Mapping[str, Callable[[], tuple[PretrainedConfig, PretrainedConfig]]] = 
     ),
     "roberta": lambda: (_vit(), _bert_like(RobertaConfig, pad_token_id=PAD, type_vocab_size=1)),
     "xlm-roberta": lambda: (_vit(), _bert_like(XLMRobertaConfig, pad_token_id=PAD, type_vocab_size=1)),
-    "camembert": lambda: (_vit(), _bert_like(CamembertConfig, tie_word_embeddings=False, layer_norm_eps=1e-5)),
+    "camembert": lambda: (_vit(), _bert_like(CamembertConfig, layer_norm_eps=1e-5)),
     "data2vec": lambda: (_vit(20), _bert_like(Data2VecTextConfig, type_vocab_size=1)),
     "bert generation": lambda: (_vit(20), _bert_like(BertGenerationConfig)),
     "electra": lambda: (_vit(), _bert_like(ElectraConfig, embedding_size=30, hidden_act="relu")),

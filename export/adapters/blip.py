@@ -49,10 +49,13 @@ class Blip:
 
     loader = "BlipForConditionalGeneration"
 
-    def check(self, config: Mapping[str, Any]) -> None:
+    def check_sections(self, config: Mapping[str, Any]) -> None:
         for name in ("text_config", "vision_config"):
             if not isinstance(config.get(name), Mapping):
                 raise ExportError(f"config.json must have an object called {name}")
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        self.check_sections(config)
 
     def vision_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         section: Mapping[str, Any] = config["vision_config"]

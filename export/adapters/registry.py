@@ -65,6 +65,10 @@ class ModelAdapter(Protocol):
     loader: str
     """the class of transformers that loads it"""
 
+    def check_sections(self, config: Mapping[str, Any]) -> None:
+        """Raises ExportError for a config.json that lacks a part of the model, whatever it is made of."""
+        ...
+
     def check(self, config: Mapping[str, Any]) -> None:
         """Raises ExportError for a config.json of which no folder can be made."""
         ...
@@ -89,6 +93,9 @@ class ModelAdapter(Protocol):
         """float32[B, T, V] after every one of the tokens int64[B, T]."""
         ...
 
+
+# What optimum-onnx exports and no adapter does, by the model types of decoders in config.json.
+BY_OPTIMUM = {"megatron-bert", "rembert"}
 
 _DECODERS: dict[str, DecoderAdapter] = {}
 _MODELS: dict[str, ModelAdapter] = {}
@@ -152,4 +159,5 @@ def _found(config: Mapping[str, Any], adapters: Mapping[str, _Adapter], what: st
         if name in adapters:
             return adapters[name]
     found = " or ".join(map(str, names)) or "without a name"
-    raise ExportError(f"the {what} {found} cannot be exported; known are {', '.join(sorted(adapters))}")
+    else_ = "; --via optimum can export it" if BY_OPTIMUM.intersection(names) else ""
+    raise ExportError(f"the {what} {found} cannot be exported; known are {', '.join(sorted(adapters))}{else_}")
