@@ -21,7 +21,7 @@ from fuseline.images import ImageProcessor
 from fuseline.model import Model
 
 from .adapters import model_adapter
-from .generated import generated_photos
+from .photo_size import Size, generated_pixels
 
 PHOTOS, MAX_LENGTH, BEAMS = 4, 16, 4
 SMALL, ROWS = 256, 8  # pixels on a side of photos that are asked about together, and sequences of them at once
@@ -74,16 +74,22 @@ class Answers:
 
 
 def ask(
-    reference: Any, image_processor: ImageProcessor, ends: Sequence[int], max_positions: int, photos: int = PHOTOS
+    reference: Any,
+    image_processor: ImageProcessor,
+    ends: Sequence[int],
+    max_positions: int,
+    photos: int = PHOTOS,
+    photo: Size | None = None,
 ) -> Answers:
     """The answers of a model as its loader gives it.
 
-    ends: the tokens that end its texts; max_positions: how many tokens the exported decoder reads. Small photos are
-    asked about together, which takes half the time; large ones one by one, for the memory that attention takes.
+    ends: the tokens that end its texts; max_positions: how many tokens the exported decoder reads; photo: the height
+    and width that its encoder reads, if they are fixed. Small photos are asked about together, which takes half the
+    time; large ones one by one, for the memory that attention takes.
     """
     import torch
 
-    pixels = image_processor(generated_photos(photos))
+    pixels = generated_pixels(image_processor, photos, photo)
     max_length = min(MAX_LENGTH, max_positions + 1)
     small = pixels[0].size <= 3 * SMALL**2
     sequences: dict[int, list[Array]] = {1: [], BEAMS: []}
@@ -171,7 +177,7 @@ def _encoding_once(reference: Any) -> Iterator[None]:
     import torch
 
     encoder = model_adapter({"architectures": [type(reference).__name__]}).encoder(reference)
-    forward = encoder.forward
+    own, forward = vars(encoder).get("forward"), encoder.forward  # its own where it always interpolates
     kept: dict[Any, tuple[Any, Any]] = {}
 
     def of_one(photo: Any, options: Mapping[str, Any]) -> Any:
@@ -189,7 +195,9 @@ def _encoding_once(reference: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        del encoder.forward  # the class's own again
+        del encoder.forward  # the class's again
+        if own is not None:
+            encoder.forward = own
 
 
 def _ended(row: Array, ends: Sequence[int]) -> Array:

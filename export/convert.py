@@ -21,9 +21,11 @@ from fuseline.generation import GenerationConfig
 from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, ask, compare
 from .checkpoint import Checkpoint, load_model, open_checkpoint
-from .encoder import HIDDEN_STATES, export_encoder
+from .dry_run import try_out
+from .encoder import HIDDEN_STATES, always_interpolate, export_encoder, traced_encoder
 from .folder import Model, check_schemes, write_to
 from .linears import fuse_linears
+from .photo_size import Size, arriving_size
 from .place import Place, check_out, claimed
 from .processor import Processor, read_processor
 from .refusals import in_one_sentence, need
@@ -53,6 +55,8 @@ class _Plan:
     checkpoint: Checkpoint
     adapter: ModelAdapter
     processor: Processor
+    photo: Size
+    interpolate: bool
     generation: dict[str, Any] | None
     ends: Sequence[int]
     schemes: Mapping[str, Scheme]
@@ -68,6 +72,7 @@ def export(
     *,
     force: bool = False,
     via: str | None = None,
+    interpolate_pos_encoding: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write the fuseline folder `out` of an encoder/decoder checkpoint, and compare it with transformers.
@@ -75,11 +80,12 @@ def export(
     source: a local folder or a hub id; variants: some of fp32, fp16, int8 and int4, the first is the default;
     max_length: the longest text in tokens (default: as long as the model's positions reach), positions beyond it are
     left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
-    here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); progress: is called with
-    the step, the number of steps and what is done in it. Everything but the graphs comes from the checkpoint as it is,
-    except a longer max_length in generation_config.json, what a model's own generate says instead of that file
-    (BLIP's), and an image processor within processor_config.json, which becomes a preprocessor_config.json. `out` is
-    complete at the end, or as it was if anything fails.
+    here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); interpolate_pos_encoding:
+    photos of another size than the encoder's positions are for get interpolated ones, as transformers' generate does
+    where it is told so; progress: is called with the step, the number of steps and what is done in it. Everything but
+    the graphs comes from the checkpoint as it is, except a longer max_length in generation_config.json, what a model's
+    own generate says instead of that file (BLIP's), and an image processor within processor_config.json, which becomes
+    a preprocessor_config.json. `out` is complete at the end, or as it was if anything fails.
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """
@@ -87,6 +93,8 @@ def export(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if via is not None:
         _check_via(via, variants, max_length)
+        if interpolate_pos_encoding:
+            raise ExportError("optimum exports no interpolated positions; leave interpolate_pos_encoding out")
         with claimed(Path(out)) as place:
             check_out(place.path, replace=force)
             return _via_optimum(source, place, Path(out), progress)
@@ -99,8 +107,9 @@ def export(
     with claimed(out) as place:
         tell(0, "reading the checkpoint")
         check_out(place.path, replace=force)
-        plan = _plan(source, variants, max_length)
+        plan = _plan(source, variants, max_length, interpolate_pos_encoding)
         with _quiet(), _offline():
+            try_out(plan.checkpoint, plan.adapter, plan.photo, interpolate=plan.interpolate)
             agreement = _write(plan, place, tell)
     tell(steps, "done")
     return ExportReport(out, _sizes(out), agreement)
@@ -118,10 +127,11 @@ def _via_optimum(source: str | Path, place: Place, out: Path, progress: Progress
     steps = ("reading the checkpoint", "loading the weights", "exporting via optimum, and comparing with transformers")
     tell = progress or (lambda step, steps, what: None)
     tell(0, len(steps), steps[0])
-    checkpoint, loader, processor = prepared(source)
+    checkpoint, adapter, processor, photo = prepared(source)
     with _quiet(), _offline():
+        try_out(checkpoint, adapter, photo)
         tell(1, len(steps), steps[1])
-        reference = load_model(checkpoint, loader)
+        reference = load_model(checkpoint, adapter.loader)
         tell(2, len(steps), steps[2])
         agreement = write_via_optimum(checkpoint, processor, place, reference)
     tell(len(steps), len(steps), "done")
@@ -136,13 +146,16 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
     agreement: dict[str, Agreement] = {}
 
     def load() -> Any:
-        return load_model(plan.checkpoint, plan.adapter.loader)
+        model = load_model(plan.checkpoint, plan.adapter.loader)
+        if plan.interpolate:
+            always_interpolate(plan.adapter.encoder(model))
+        return model
 
     def compared(folder: Path) -> dict[str, Any]:
         graphs.clear()  # they are written, and what makes them holds the model
         gc.collect()  # as well as what torch made on the way
         tell(3, "asking transformers")
-        answers = ask(models[0], plan.processor.prepare, plan.ends, info["max_positions"])
+        answers = ask(models[0], plan.processor.prepare, plan.ends, info["max_positions"], photo=plan.photo)
         _empty(models.pop())
         again = cache(load)
         for number, variant in enumerate(plan.schemes):
@@ -178,7 +191,7 @@ def _empty(model: Any) -> None:
     gc.collect()
 
 
-def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -> _Plan:
+def _plan(source: str | Path, variants: Sequence[str], max_length: int | None, interpolate: bool) -> _Plan:
     """Everything that can be refused before weights are read is refused here."""
     check_schemes(variants, SCHEMES)
     if max_length is not None and max_length < 2:
@@ -187,12 +200,13 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None) -
     adapter = model_adapter(checkpoint.config)
     adapter.check(checkpoint.config)
     processor = read_processor(checkpoint, source)
+    photo = arriving_size(processor.prepare, adapter.vision_config(checkpoint.config))
     generation = adapter.generation_config(checkpoint.config)
     own = checkpoint.json("generation_config.json") or {}
     options = own if generation is None else generation
     ends = GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path).ends
     schemes = {name: SCHEMES[name] for name in variants}
-    return _Plan(checkpoint, adapter, processor, generation, ends, schemes, max_length)
+    return _Plan(checkpoint, adapter, processor, photo, interpolate, generation, ends, schemes, max_length)
 
 
 def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:
@@ -204,9 +218,10 @@ def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], d
     info = adapter.decoder_info(config, positions)
     one = len(plan.schemes) == 1
     traced: list[onnx.ModelProto] = []  # kept for the next variant
+    write_encoder = traced_encoder if plan.interpolate else export_encoder
 
     def encoder(scheme: Scheme, _: WeightsFile) -> onnx.ModelProto:
-        body = traced[0] if traced else export_encoder(parts.encoder, parts.photo)
+        body = traced[0] if traced else write_encoder(parts.encoder, plan.photo)
         if not one:
             traced[:] = [body]
         # In float32 onnxruntime's own products are the faster ones for the many rows of an encoder.

@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from fuseline.errors import ExportError
 
+from .refusals import reason
 from .vit import write_vit
 
 if TYPE_CHECKING:
     import torch
 
 # model_type in the encoder's section of config.json, of the encoders that the tests compare with transformers.
-ENCODERS = ("beit", "deit", "donut-swin", "swin", "vit")
+ENCODERS = (
+    "beit",
+    "chinese_clip_vision_model",
+    "clip_vision_model",
+    "data2vec-vision",
+    "deit",
+    "dinov2",
+    "dinov2_with_registers",
+    "dinov3_vit",
+    "donut-swin",
+    "hiera",
+    "ijepa",
+    "siglip_vision_model",
+    "swin",
+    "swinv2",
+    "vit",
+    "vit_msn",
+    "yolos",
+)
 HIDDEN_STATES = "encoder_hidden_states"
+_INTERPOLATE = "interpolate_pos_encoding"  # the method of transformers' modules that have positions
 OPSET = 20  # that of the decoder graphs
 
 
@@ -30,6 +51,11 @@ def export_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.Model
     is fixed to. Raises ExportError if torch cannot trace it.
     """
     return write_vit(encoder, photo, HIDDEN_STATES) or traced_encoder(encoder, photo)
+
+
+def always_interpolate(encoder: torch.nn.Module) -> None:
+    """Whoever calls the encoder from now on calls it with interpolate_pos_encoding=True."""
+    encoder.forward = partial(encoder.forward, interpolate_pos_encoding=True)
 
 
 def traced_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.ModelProto:
@@ -48,7 +74,7 @@ def traced_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.Model
             return hidden
 
     try:
-        with warnings.catch_warnings(), _no_collection():
+        with warnings.catch_warnings(), _no_collection(), _interpolated_before(encoder, photo):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 HiddenStates().eval(),
@@ -60,22 +86,15 @@ def traced_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.Model
                 dynamic_shapes={"pixel_values": {0: torch.export.Dim("B")}},
                 verbose=False,
             )
-    except torch.onnx.errors.OnnxExporterError as error:
-        raise ExportError(f"torch cannot export the encoder {type(encoder).__name__}: {_first_line(error)}") from error
+    except (MemoryError, OSError, ExportError):
+        raise
+    except Exception as error:  # of torch and of the model's own code, which have no common base
+        raise ExportError(f"torch cannot export the encoder {type(encoder).__name__}: {reason(error)}") from error
     assert program is not None
     model = program.model_proto
     for weight in program.model.graph.initializers.values():
         weight.const_value = None  # the rules of torch's optimizer keep the last graph they saw, for good
     return _without_traces(model)
-
-
-def photo_size(config: Any) -> tuple[int, int]:
-    """Height and width that the encoder of this configuration was made for. Raises ExportError for what is no size."""
-    size = getattr(config, "image_size", None)
-    pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, list | tuple) else ()
-    if len(pair) != 2 or not all(isinstance(edge, int) and edge > 0 for edge in pair):
-        raise ExportError(f"image_size {size!r} of the encoder must be a number of pixels, or a height and a width")
-    return pair
 
 
 @contextmanager
@@ -90,6 +109,48 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def _interpolated_before(encoder: torch.nn.Module, photo: Sequence[int]) -> Iterator[None]:
+    """With positions that are interpolated to photos of this size now, once, not by the graph for every photo.
+
+    The encoder's own method computes them, on a run before.
+    """
+    import torch
+
+    asked: list[tuple[torch.nn.Module, torch.Tensor]] = []
+
+    def remembering(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
+        own: Callable[..., torch.Tensor] = module.interpolate_pos_encoding
+
+        def remember(*arguments: Any, **options: Any) -> torch.Tensor:
+            table = own(*arguments, **options)
+            asked.append((module, table))
+            return table
+
+        return remember
+
+    modules = [module for module in encoder.modules() if callable(getattr(module, _INTERPOLATE, None))]
+    try:
+        if any(getattr(module, "position_embeddings", "other") is not None for module in modules):
+            for module in modules:
+                setattr(module, _INTERPOLATE, remembering(module))
+            with torch.no_grad():
+                encoder(torch.zeros(1, 3, *photo))
+            for module in modules:
+                delattr(module, _INTERPOLATE)
+            for module, table in asked:
+                if not isinstance(table, torch.nn.Parameter):  # else they are for this size already
+                    setattr(module, _INTERPOLATE, _always(table.detach().clone()))
+        yield
+    finally:
+        for module in modules:
+            vars(module).pop(_INTERPOLATE, None)
+
+
+def _always(table: torch.Tensor) -> Callable[..., torch.Tensor]:
+    return lambda *arguments, **options: table
+
+
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model without torch's notes: lines of code and paths of the machine, larger than the graph itself."""
     parts = [model.graph, *model.functions]
@@ -101,7 +162,3 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
         del value.metadata_props[:]
     del model.metadata_props[:]
     return model
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300].rstrip(". ") if str(error).strip() else type(error).__name__

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -28,6 +29,17 @@ _LONGEST_NAME = 255  # bytes, on all file systems in use
 _RENAME_EXCHANGE, _AT_FDCWD = 2, -100  # linux/fs.h, fcntl.h
 # What a file system without RENAME_EXCHANGE answers, and a kernel without renameat2.
 _NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+# What via_optimum.py writes: optimum's graphs with their weights, and the checkpoint's files.
+_OPTIMUMS_GRAPH = re.compile(r"(en|de)coder_model(_merged)?\.onnx([._]data)?")
+_OPTIMUMS_FILES = {
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+}
 _Path = TypeVar("_Path", bound=str | Path | None)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -107,18 +119,26 @@ def recovered(path: _Path) -> _Path:
 def check_out(out: Path, *, replace: bool = True) -> None:
     """Raises ExportError if a folder cannot be written to `out`, or something is there that is not to be replaced.
 
-    replace: whether a fuseline folder may be; anything else never is.
+    replace: whether a fuseline folder, or what --via optimum wrote, may be; anything else never is.
     """
     check_place(located(out))
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise ExportError(f"{out} exists and is not a folder; name another folder to export to")
     filled = out.is_dir() and any(out.iterdir())
-    if filled and not (out / "fuseline.json").is_file():
+    if filled and not (out / "fuseline.json").is_file() and not _is_via_optimum(out):
         raise ExportError(
             f"{out} holds something else than a fuseline folder and is left as it is; name another folder"
         )
     if filled and not replace:
-        raise ExportError(f"{out} is a fuseline folder already; replace it with --force, or name another folder")
+        found = "a fuseline folder" if (out / "fuseline.json").is_file() else "an export via optimum"
+        raise ExportError(f"{out} is {found} already; replace it with --force, or name another folder")
+
+
+def _is_via_optimum(folder: Path) -> bool:
+    """Whether there is what --via optimum writes, and nothing else: such a folder has no fuseline.json."""
+    names = {path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
+    graphs = {name for name in names if _OPTIMUMS_GRAPH.fullmatch(name)}
+    return "encoder_model.onnx" in graphs and not set(os.listdir(folder)) - graphs - _OPTIMUMS_FILES
 
 
 def check_place(path: Path) -> None:

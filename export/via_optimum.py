@@ -19,9 +19,10 @@ from fuseline.errors import ExportError
 from fuseline.foreign.folder import SHIFTED
 from fuseline.processor_file import PLAIN
 
-from .adapters import model_adapter
+from .adapters import ModelAdapter, model_adapter
 from .check import Agreement, check
 from .checkpoint import Checkpoint, open_checkpoint
+from .photo_size import Size, arriving_size
 from .place import Place
 from .processor import Processor, read_processor
 from .refusals import reason
@@ -40,15 +41,17 @@ def check_optimum() -> None:
         raise ExportError(f"exporting via optimum needs optimum-onnx, which is missing ({error}); {COMMAND}") from error
 
 
-def prepared(source: str | Path) -> tuple[Checkpoint, str, Processor]:
-    """The checkpoint, the class that loads it, and its image processor.
+def prepared(source: str | Path) -> tuple[Checkpoint, ModelAdapter, Processor, Size]:
+    """The checkpoint, the adapter of its class, its image processor, and the size of photos it gives.
 
     Raises what can be refused before weights are read.
     """
     check_optimum()
     checkpoint = open_checkpoint(source)
-    loader = model_adapter(checkpoint.config).loader
-    return checkpoint, loader, read_processor(checkpoint, source)
+    adapter = model_adapter(checkpoint.config)
+    adapter.check_sections(checkpoint.config)
+    processor = read_processor(checkpoint, source)
+    return checkpoint, adapter, processor, arriving_size(processor.prepare, adapter.vision_config(checkpoint.config))
 
 
 def write_via_optimum(checkpoint: Checkpoint, processor: Processor, place: Place, reference: Any) -> Agreement:

@@ -15,7 +15,19 @@ from .registry import (
 )
 
 # Those whose import registers an architecture.
-_ARCHITECTURES = ("bart", "bert", "blip", "gpt2", "mbart", "roberta", "trocr", "vision_encoder_decoder", "xglm")
+_ARCHITECTURES = (
+    "bart",
+    "bart_relatives",
+    "bert",
+    "bert_relatives",
+    "blip",
+    "gpt2",
+    "mbart",
+    "roberta",
+    "trocr",
+    "vision_encoder_decoder",
+    "xglm",
+)
 for _name in _ARCHITECTURES:
     importlib.import_module(f".{_name}", __name__)
 

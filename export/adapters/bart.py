@@ -16,7 +16,7 @@ from .tensors import Tensors
 from .text_decoder import Inputs, Layer, Pen, TextDecoder, place
 
 BODY = "model.decoder"
-OFFSET = 2  # learned positions begin at this row of their table
+OFFSET = 2  # BART's learned positions begin at this row of their table
 
 
 class BartLike(TextDecoder):
@@ -45,18 +45,21 @@ class BartLike(TextDecoder):
     head = "lm_head"
     norm_first: ClassVar[bool] = False
     """whether a part's norm comes before it, and a last one after all layers"""
+    norms_embedding: ClassVar[bool] = True
+    offset: ClassVar[int] = OFFSET
+    """the row of the table of positions that the first token gets"""
 
     def normalizes_embedding(self) -> bool:
         """Whether a norm follows the embeddings."""
-        return True
+        return self.norms_embedding
 
     def position_tensors(self) -> dict[str, tuple[int, ...]]:
         """The tensors that positions are made of."""
-        return {f"{BODY}.embed_positions.weight": (self.sizes.positions + OFFSET, self.sizes.width)}
+        return {f"{BODY}.embed_positions.weight": (self.sizes.positions + self.offset, self.sizes.width)}
 
     def positions_of(self, pen: Pen, inputs: Inputs, positions: int) -> tuple[str, Array]:
         """Rows, int64[T] or int64[R, T], and the table float32[P, E] they are of."""
-        table_PE = pen.weights[f"{BODY}.embed_positions.weight"][OFFSET : OFFSET + positions]
+        table_PE = pen.weights[f"{BODY}.embed_positions.weight"][self.offset : self.offset + positions]
         return inputs.step.positions_T, table_PE
 
     def tensors(self) -> Tensors:

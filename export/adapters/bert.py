@@ -44,7 +44,10 @@ class BertLike(TextDecoder):
         "add_cross_attention": False,
     }
     body: ClassVar[str] = "bert"
-    transform: ClassVar[tuple[str, str]] = ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm")
+    transform: ClassVar[tuple[str, str] | None] = (
+        "cls.predictions.transform.dense",
+        "cls.predictions.transform.LayerNorm",
+    )
     bias: ClassVar[str] = "cls.predictions.bias"
     has_token_types: ClassVar[bool] = True
 
@@ -65,12 +68,10 @@ class BertLike(TextDecoder):
         tables = {f"{e}.position_embeddings.weight": (int(self.of["max_position_embeddings"]), width)}
         if self.has_token_types:
             tables[f"{e}.token_type_embeddings.weight"] = (int(self.of["type_vocab_size"]), width)
-        dense, norm = self.transform
-        wanted = Tensors(
-            linears={dense: (width, width)},
-            norms={norm: width, f"{e}.LayerNorm": width},
-            others=tables | {self.bias: (self.sizes.vocab_size,)},
-        )
+        wanted = Tensors(norms={f"{e}.LayerNorm": width}, others=tables | {self.bias: (self.sizes.vocab_size,)})
+        if self.transform is not None:
+            dense, norm = self.transform
+            wanted.linears[dense], wanted.norms[norm] = (width, width), width
         linears = {"intermediate.dense": (width, inner), "output.dense": (inner, width)}
         for attention, inputs in (("attention", width), ("crossattention", self.crossing())):
             linears |= {f"{attention}.{name}": (width, width) for name in ("self.query", "output.dense")}
@@ -109,6 +110,8 @@ class BertLike(TextDecoder):
         return self._output(pen, inner_NI, f"{at}.output", hidden_NE)
 
     def finish(self, pen: Pen, hidden_RE: str) -> str:
+        if self.transform is None:
+            return hidden_RE
         dense, norm = self.transform
         return pen.norm(pen.linear(hidden_RE, dense, activation=self.head_activation()), norm)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fuseline.errors import ExportError
 
-from ..encoder import photo_size
 from .bert import BertLike
 from .registry import Parts, register, register_model
 from .vision_encoder_decoder import is_tied
@@ -50,10 +49,17 @@ class Blip:
 
     loader = "BlipForConditionalGeneration"
 
-    def check(self, config: Mapping[str, Any]) -> None:
+    def check_sections(self, config: Mapping[str, Any]) -> None:
         for name in ("text_config", "vision_config"):
             if not isinstance(config.get(name), Mapping):
                 raise ExportError(f"config.json must have an object called {name}")
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        self.check_sections(config)
+
+    def vision_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        section: Mapping[str, Any] = config["vision_config"]
+        return section
 
     def generation_config(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
         """Its generate asks the text decoder's configuration, and ends at sep_token_id."""
@@ -67,7 +73,7 @@ class Blip:
     def parts(self, model: Any) -> Parts:
         config = model.config.text_config.to_dict()
         config["tie_word_embeddings"] = is_tied(model.text_decoder)
-        return Parts(self.encoder(model), photo_size(model.config.vision_config), BlipText, config)
+        return Parts(self.encoder(model), BlipText, config)
 
     def encoder(self, model: Any) -> torch.nn.Module:
         encoder: torch.nn.Module = model.vision_model

@@ -52,10 +52,9 @@ class DecoderAdapter(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """A loaded model taken apart. photo: height and width; decoder_config: a section of config.json as it is meant."""
+    """A loaded model taken apart. decoder_config: a section of config.json as it is meant."""
 
     encoder: torch.nn.Module
-    photo: tuple[int, int]
     decoder: DecoderAdapter
     decoder_config: Mapping[str, Any]
 
@@ -66,8 +65,16 @@ class ModelAdapter(Protocol):
     loader: str
     """the class of transformers that loads it"""
 
+    def check_sections(self, config: Mapping[str, Any]) -> None:
+        """Raises ExportError for a config.json that lacks a part of the model, whatever it is made of."""
+        ...
+
     def check(self, config: Mapping[str, Any]) -> None:
         """Raises ExportError for a config.json of which no folder can be made."""
+        ...
+
+    def vision_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The section of config.json that its encoder is made of."""
         ...
 
     def generation_config(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -86,6 +93,9 @@ class ModelAdapter(Protocol):
         """float32[B, T, V] after every one of the tokens int64[B, T]."""
         ...
 
+
+# What optimum-onnx exports and no adapter does, by the model types of decoders in config.json.
+BY_OPTIMUM = {"megatron-bert", "rembert"}
 
 _DECODERS: dict[str, DecoderAdapter] = {}
 _MODELS: dict[str, ModelAdapter] = {}
@@ -149,4 +159,5 @@ def _found(config: Mapping[str, Any], adapters: Mapping[str, _Adapter], what: st
         if name in adapters:
             return adapters[name]
     found = " or ".join(map(str, names)) or "without a name"
-    raise ExportError(f"the {what} {found} cannot be exported; known are {', '.join(sorted(adapters))}")
+    else_ = "; --via optimum can export it" if BY_OPTIMUM.intersection(names) else ""
+    raise ExportError(f"the {what} {found} cannot be exported; known are {', '.join(sorted(adapters))}{else_}")

@@ -1,5 +1,7 @@
 """Hugging Face RobertaForCausalLM with cross-attention: a BERT whose positions begin after the pad token's number.
 
+XLM-R and CamemBERT are the same under other names; Data2Vec's text model calls its body otherwise.
+
 Source: transformers' modeling_roberta.py for the arithmetic (its eager form) and the tensors' names.
 """
 
@@ -13,7 +15,7 @@ from .registry import register
 from .text_decoder import Inputs, Pen, positions_without_pads
 
 
-@register("RobertaForCausalLM", "roberta")
+@register("RobertaForCausalLM", "roberta", "XLMRobertaForCausalLM", "xlm-roberta", "CamembertForCausalLM", "camembert")
 class Roberta(BertLike):
     """The first token has position pad_token_id + 1, a pad token pad_token_id; the head's activation is gelu."""
 
@@ -39,3 +41,12 @@ class Roberta(BertLike):
 
     def _first(self) -> int:
         return int(self.of["pad_token_id"]) + 1
+
+
+@register("Data2VecTextForCausalLM", "data2vec-text")
+class Data2VecText(Roberta):
+    """A RoBERTa."""
+
+    title = "Data2Vec"
+    body = "data2vec_text"
+    tokens = "data2vec_text.embeddings.word_embeddings"

@@ -7,11 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 from fuseline.errors import ExportError
 
-from ..encoder import ENCODERS, photo_size
+from ..encoder import ENCODERS
 from .registry import Parts, decoder_adapter, register_model
 
 if TYPE_CHECKING:
     import torch
+
+
+_WHOLE = {"clip": "clip_vision_model", "chinese_clip": "chinese_clip_vision_model", "siglip": "siglip_vision_model"}
+# Those that give a map of features [B, C, height, width], have no hidden_size, or ask for more than pixels.
+_NOWHERE = {
+    "bit",
+    "convnext",
+    "convnextv2",
+    "cvt",
+    "efficientnet",
+    "focalnet",
+    "levit",
+    "mobilenet_v2",
+    "mobilevit",
+    "poolformer",
+    "pvt",
+    "pvt_v2",
+    "regnet",
+    "resnet",
+    "sam_vision_model",
+    "segformer",
+    "siglip2_vision_model",
+    "vitdet",
+}
 
 
 @register_model("VisionEncoderDecoderModel", "vision-encoder-decoder")
@@ -20,14 +44,21 @@ class VisionEncoderDecoder:
 
     loader = "VisionEncoderDecoderModel"
 
-    def check(self, config: Mapping[str, Any]) -> None:
-        encoder, decoder = config.get("encoder"), config.get("decoder")
-        if not isinstance(encoder, Mapping) or not isinstance(decoder, Mapping):
+    def check_sections(self, config: Mapping[str, Any]) -> None:
+        if not all(isinstance(config.get(name), Mapping) for name in ("encoder", "decoder")):
             raise ExportError("config.json must have an object called encoder and one called decoder")
-        if encoder.get("model_type") not in ENCODERS:
-            found = encoder.get("model_type") or "without a model_type"
-            raise ExportError(f"the encoder {found} cannot be exported; known are {', '.join(ENCODERS)}")
-        decoder_adapter(decoder)
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        self.check_sections(config)
+        encoder = config["encoder"].get("model_type")
+        if encoder not in ENCODERS:
+            found = f"the encoder {encoder or 'without a model_type'} cannot be exported"
+            raise ExportError(f"{found}; known are {', '.join(ENCODERS)}{_why(encoder)}")
+        decoder_adapter(config["decoder"])
+
+    def vision_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        section: Mapping[str, Any] = config["encoder"]
+        return section
 
     def generation_config(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
@@ -37,7 +68,7 @@ class VisionEncoderDecoder:
         decoder = model.decoder
         config["tie_word_embeddings"] = is_tied(decoder)
         adapter = decoder_adapter({**config, "architectures": [type(decoder).__name__]})
-        return Parts(self.encoder(model), photo_size(model.config.encoder), adapter, config)
+        return Parts(self.encoder(model), adapter, config)
 
     def encoder(self, model: Any) -> torch.nn.Module:
         encoder: torch.nn.Module = model.encoder
@@ -46,6 +77,17 @@ class VisionEncoderDecoder:
     def logits(self, model: Any, pixel_values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = model(pixel_values=pixel_values, decoder_input_ids=tokens).logits
         return logits
+
+
+def _why(encoder: object) -> str:
+    """What else is to be said of an encoder that is not known."""
+    if encoder == "vit_mae":
+        return "; vit_mae hides patches at random, so that a photo has no one text"
+    if encoder in _WHOLE:
+        return f"; {encoder} reads texts too, and its part for photos is called {_WHOLE[str(encoder)]}"
+    if encoder in _NOWHERE:
+        return f"; transformers cannot run {encoder} in a VisionEncoderDecoderModel either"
+    return ""
 
 
 def is_tied(decoder: Any) -> bool:

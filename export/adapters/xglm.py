@@ -34,10 +34,7 @@ class Xglm(BartLike):
         "max_position_embeddings": 2048,
         "scale_embedding": True,
     }
-    norm_first = True
-
-    def normalizes_embedding(self) -> bool:
-        return False
+    norm_first, norms_embedding = True, False
 
     def source(self, name: str, prefix: str) -> str:
         return super().source(name, prefix).replace(f"{BODY}.", "model.")

@@ -37,7 +37,7 @@ def add_to(commands: Any) -> None:
     add("--variants", default="fp32", metavar="NAMES", help="some of fp32, fp16, int8, int4; the first is the default")
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
     add("--force", action="store_true", help="replace an older fuseline folder at OUT")
-    add("--via", choices=["optimum"], help="let optimum-onnx export, what fuseline does not know itself")
+    add("--via", choices=["optimum"], help="let optimum-onnx export; it adds decoders of MegatronBERT and RemBERT")
     add("--json", action="store_true", help="print one object")
 
 

@@ -26,7 +26,8 @@ from fuseline.errors import Error, ExportError
 from fuseline.export import convert, export
 from fuseline.export.adapters import decoder_adapter, known_decoders, known_models
 from fuseline.export.check import ask, check, compare
-from fuseline.export.encoder import export_encoder, photo_size
+from fuseline.export.encoder import export_encoder
+from fuseline.export.photo_size import configured_size
 from tests import encoders, tiny
 
 Change = Callable[[Path], object]
@@ -418,7 +419,7 @@ def test_adapters_are_found_by_class_name_or_model_type() -> None:
 
 def test_encoders_that_cannot_be_traced_are_refused() -> None:
     with pytest.raises(ExportError, match="image_size 'large' of the encoder must be a number of pixels"):
-        photo_size(PretrainedConfig(image_size="large"))  # type: ignore[no-untyped-call]
+        configured_size({"image_size": "large"})
     with pytest.raises(ExportError, match="torch cannot export the encoder Linear"):
         export_encoder(torch.nn.Linear(3, 3), (8, 8))
 
