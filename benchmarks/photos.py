@@ -21,9 +21,7 @@ def photos() -> list[Path]:
         from PIL import Image, ImageOps
         from skimage import data
     except ImportError as error:
-        raise BenchmarkError(
-            "the photos come from scikit-image; pip install 'fuseline[benchmarks]' brings it"
-        ) from error
+        raise BenchmarkError("the photos come from scikit-image, which is missing; pip install scikit-image") from error
     folder.mkdir(parents=True, exist_ok=True)
     for name in _SOURCES:
         photo = ImageOps.fit(Image.fromarray(getattr(data, name)()), (EDGE, EDGE))

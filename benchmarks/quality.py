@@ -21,6 +21,7 @@ from fuseline.export import Evaluation, add_variants
 from fuseline.export.folder import load_graph, write_folder
 from fuseline.export.generated import generated_photos
 from fuseline.export.quality.agreement import NextTokens, next_tokens
+from fuseline.export.quality.bootstrap import signed
 from fuseline.export.quantize import FloatGraphs
 from fuseline.export.recode import recode
 from fuseline.export.standard import standard
@@ -208,9 +209,9 @@ def _table(evaluation: Evaluation) -> list[str]:
         cells.append("" if scored.same is None else f"{scored.same:.1%}")
         for score in names:
             less = scored.less_base.get(score)
-            apart = f" ({less.value:+.4f}: {less.low:+.4f} to {less.high:+.4f})" if less else ""
+            apart = f" ({signed(less.value)}: {signed(less.low)} to {signed(less.high)})" if less else ""
             cells.append(f"{scored.scores[score]:.4f}{apart}")
-        cells.append(f"{1 - scored.scores['CIDEr'] / base:.2%}")
+        cells.append(f"{round(1 - scored.scores['CIDEr'] / base, 4) + 0.0:.2%}")  # and never -0.00%
         rows.append(cells)
     return [f"| {' | '.join(row)} |" for row in rows]
 

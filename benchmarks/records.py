@@ -37,7 +37,7 @@ def validator() -> Any:
     try:
         from jsonschema import Draft202012Validator
     except ImportError as error:
-        raise BenchmarkError("jsonschema is missing; pip install 'fuseline[benchmarks]' brings it") from error
+        raise BenchmarkError("jsonschema is missing; pip install jsonschema") from error
     return Draft202012Validator(json.loads(SCHEMA.read_text()))
 
 

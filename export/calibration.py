@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from fuseline.errors import InputError
+from fuseline.errors import InputError, counted
 from fuseline.images import load_image
 from fuseline.model import Model
 
@@ -38,7 +38,7 @@ def calibration_photos(folder: Path, most: int | None = MOST_PHOTOS) -> list[Pat
         raise InputError(f"{folder} is not a folder of photos to calibrate with")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
     if len(found) < LEAST_PHOTOS:
-        raise InputError(f"{folder} has {len(found)} photos, and calibrating takes at least {LEAST_PHOTOS}")
+        raise InputError(f"{folder} has {counted(len(found), 'photo')}, and calibrating takes at least {LEAST_PHOTOS}")
     if most is None or len(found) <= most:
         return found
     return [found[index * len(found) // most] for index in range(most)]

@@ -227,7 +227,7 @@ def _differences(
         apart = gap if beams == 1 else _score(model, reference, one, wanted) - _score(model, reference, one, other)
         sentence = (
             f"{how}, photo {photo}, position {position}: expected token {wanted[position]} and got {other[position]}, "
-            f"whose log-probability there is {gap:.3g} lower"
+            f"whose log-probability there is {abs(gap):.3g} {'higher' if gap < 0 else 'lower'}"
         )
         found.append(_Difference(sentence, abs(apart) < TIE))
     return found

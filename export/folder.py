@@ -58,14 +58,16 @@ def write_folder(
     variants: Mapping[str, Mapping[str, Model]],
     default_variant: str,
     quality: Mapping[str, Any] | None = None,
+    license: Mapping[str, str] | None = None,
     check: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the folder beside `out` and put it there in one step, so that `out` is complete or as it was.
 
     tokenizer_json: the text itself, or the file that holds it; decoder_info: layers, heads, head_size, vocab_size and
     max_positions; variants: the "encoder" and "decoder" of each, graphs, files that hold them or what makes them;
-    check: is called with the complete folder before it takes its place, and what it returns becomes fuseline.json's
-    "agreement"; where it raises, nothing is written. The same inputs give the same bytes.
+    license: under which terms the model may be used, an SPDX "id" and the "terms" in words; check: is called with the
+    complete folder before it takes its place, and what it returns becomes fuseline.json's "agreement"; where it raises,
+    nothing is written. The same inputs give the same bytes.
     Raises ExportError if `out` exists and is not a fuseline folder, or if the graphs do not fit each other or
     decoder_info.
     """
@@ -80,6 +82,7 @@ def write_folder(
             variants=variants,
             default_variant=default_variant,
             quality=quality,
+            license=license,
             check=check,
         )
 
@@ -95,6 +98,7 @@ def write_to(
     variants: Mapping[str, Mapping[str, Model]],
     default_variant: str,
     quality: Mapping[str, Any] | None = None,
+    license: Mapping[str, str] | None = None,
     check: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> None:
     """As write_folder, at a place that is claimed already."""
@@ -113,6 +117,7 @@ def write_to(
         about: dict[str, Any] = {
             "format": FORMAT,
             "made_by": {package: _version(package) for package in ("fuseline", "onnxruntime")},
+            **({"license": dict(license)} if license else {}),
             "decoder": sizes,
             "default_variant": default_variant,
             "variants": graphs,

@@ -81,22 +81,40 @@ class Place:
 def claimed(path: Path) -> Iterator[Place]:
     """Nobody else writes to path meanwhile; what a killed process left of its work there is put right first.
 
+    Folders that lead to the path and are not there are made, and go again where nothing was written in the end.
     Raises ExportError where another process has claimed it, or nothing can be written beside it.
     """
     path = located(path)
     _check_name(path)
     scratch = beside(path, "new")
-    lock = _locked(scratch, path)
+    with _leading_to(path):
+        lock = _locked(scratch, path)
+        try:
+            _recover(path, scratch)
+            _clear(scratch)
+            yield Place(path, scratch)
+        finally:
+            _clear(scratch)
+            (scratch / "lock").unlink(missing_ok=True)
+            with suppress(OSError):  # another process has put its lock there already
+                scratch.rmdir()
+            lock.close()
+
+
+@contextmanager
+def _leading_to(path: Path) -> Iterator[None]:
+    """The folders above path are there meanwhile; of those made here the ones that stayed empty go."""
+    made = [folder for folder in path.parents if not os.path.lexists(folder)]
     try:
-        _recover(path, scratch)
-        _clear(scratch)
-        yield Place(path, scratch)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ExportError(f"the folder {path.parent} cannot be made: {error.strerror}") from error
+        yield
     finally:
-        _clear(scratch)
-        (scratch / "lock").unlink(missing_ok=True)
-        with suppress(OSError):  # another process has put its lock there already
-            scratch.rmdir()
-        lock.close()
+        for folder in made:
+            with suppress(OSError):  # it holds something, or was not made after all
+                folder.rmdir()
 
 
 def located(path: Path) -> Path:
@@ -157,10 +175,11 @@ def _check_name(path: Path) -> None:
         raise ExportError(f"{path} cannot be replaced; name a folder in it")
     if "\0" in path.name or len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise ExportError(f"{path.name!r} cannot be the name of a folder; give a shorter one, without zero bytes")
-    if not path.parent.is_dir():
-        raise ExportError(f"there is no folder {path.parent} to write {path.name} in; make it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ExportError(f"nothing can be written into {path.parent}, where {path.name} would be; name another place")
+    above = next(folder for folder in path.parents if os.path.lexists(folder))  # what is missing below it is made
+    if not above.is_dir():
+        raise ExportError(f"{above} is not a folder, so {path.name} cannot be written below it; name another place")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ExportError(f"nothing can be written into {above}, where {path.name} would be; name another place")
 
 
 def _check_mounts(path: Path) -> None:
@@ -204,6 +223,7 @@ def _locked(scratch: Path, path: Path) -> IO[bytes]:
     """The lock in scratch, held as long as the file is open. Its last owner may remove both at any time."""
     while True:
         with suppress(FileExistsError):
+            path.parent.mkdir(parents=True, exist_ok=True)  # whose maker may just have removed it, see _leading_to
             scratch.mkdir(mode=0o700)
         try:
             lock = (scratch / "lock").open("ab")

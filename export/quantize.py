@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 
 from fuseline.cores import thread_count
-from fuseline.errors import ExportError, InputError
+from fuseline.errors import ExportError, InputError, counted
 from fuseline.folder import Folder, find
 from fuseline.model import Model
 
@@ -200,6 +200,11 @@ class FloatGraphs:
             graphs[part] = recode(model, scheme, self._moments[part])
             wrong |= errors(model, graphs[part], self._moments[part])
         wrong = dict(sorted(wrong.items(), key=lambda each: -each[1]))
+        if scheme != "fp16" and 0 < half >= len(wrong):
+            raise InputError(
+                f"half {half} leaves none of the {len(wrong)} matrices to be stored in {scheme}; give a smaller "
+                "number, or ask for the variant fp16"
+            )
         left = list(wrong)[:half] if scheme != "fp16" else []
         if left:
             halves: dict[str, Scheme] = dict.fromkeys(left, "fp16")
@@ -285,7 +290,10 @@ class _Gate:
             if base:
                 return 1 - mine / base, f"CIDEr ({mine:.4f} where {self._work.source} has {base:.4f})"
         agreed = self._agreement[name]
-        return 1 - agreed.tokens, f"the next tokens ({agreed.positions} on {agreed.photos} photos)"
+        of = f"the next tokens ({agreed.positions} on {counted(agreed.photos, 'photo')})"
+        if self._evaluation is not None:
+            of += f", not of CIDEr, which is 0 for {self._work.source} on this data"
+        return 1 - agreed.tokens, of
 
     def quantized(self, folder: Folder, name: str, wrong: Mapping[str, float]) -> Quantized:
         """What the report says of a variant that was written."""

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fuseline.errors import InputError
+from fuseline.errors import InputError, shown
 from fuseline.packaged import on_disk
 from fuseline.warning import Notice
 
@@ -28,6 +28,7 @@ ABI = 7  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
 FILE = "libfuseline_kernels.so"
 _OK = 0  # FUSELINE_OK
 _ITEM = 4  # bytes of a float32
+_ON, _OFF = ("on", "1", ""), ("off", "0")  # what FUSELINE_KERNELS may be; empty is as good as not set
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Native:
         """Use this instruction set from now on, in the whole process. Raises InputError if that is not possible."""
         if self._library.fuseline_use_isa(name.encode()) != _OK:
             raise InputError(
-                f"FUSELINE_ISA: the instruction set {name!r} cannot be used on this machine; "
+                f"FUSELINE_ISA: the instruction set {shown(name)!r} cannot be used on this machine; "
                 f"it offers {', '.join(self.available_isas)}"
             )
 
@@ -239,10 +240,10 @@ def load(folders: Iterable[str], environment: Mapping[str, str]) -> Kernels:
     environment: FUSELINE_KERNELS and FUSELINE_ISA are read. Raises InputError if they ask for what there is not.
     """
     switch = environment.get("FUSELINE_KERNELS", "on")
-    if switch not in ("on", "off"):
-        raise InputError(f"FUSELINE_KERNELS must be on or off, not {switch!r}")
-    if switch == "off":
-        return Portable("FUSELINE_KERNELS=off switches the kernel library off")
+    if switch in _OFF:
+        return Portable(f"FUSELINE_KERNELS={switch} switches the kernel library off")
+    if switch not in _ON:
+        raise InputError(f"FUSELINE_KERNELS must be on or off (or 1 or 0), not {shown(switch)!r}")
     path = next((path for folder in folders if (path := Path(folder, FILE)).is_file()), None)
     if path is None:
         return Portable("the kernel library was not built; installing fuseline where there is a C++ compiler builds it")

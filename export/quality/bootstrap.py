@@ -28,6 +28,11 @@ class Difference:
     high: float
 
 
+def signed(value: float, digits: int = 4) -> str:
+    """A difference for people: its sign always, but of what rounds to nothing never a minus."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
 def differences(metrics: Mapping[str, Metric], base: Mapping[str, Metric]) -> dict[str, Difference]:
     """Of the same figures of two variants for the same photos, by name. The same inputs give the same intervals."""
     photos = len(next(iter(base.values())).parts)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from fuseline.errors import InputError, shown
+from fuseline.errors import InputError, counted, shown
+from fuseline.options import written
 
 DEFAULT_SPLIT = "val"
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -60,11 +61,12 @@ def read_data(
     found, split = _of_split(found, split, path)
     if limit is not None:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise InputError(f"limit must be at least 1 photo, not {limit}")
+            raise InputError(f"limit must be at least 1 photo, not {written(limit)}")
         found = found[:limit]
     _check_photos(found, path, folder)
     outside = [photo.name for photo in found if _leads_out(PurePath(photo.name))]
-    remarks = [f"{len(outside)} photos that {path} names are not below {folder}: {_some(outside)}"] if outside else []
+    lie = f"{counted(len(outside), 'photo')} that {path} names {'lies' if len(outside) == 1 else 'lie'} outside of"
+    remarks = [f"{lie} {_called(folder)}: {_some(outside)}"] if outside else []
     return DataSet(path.name, hashlib.sha256(content).hexdigest(), split, tuple(found), tuple(remarks))
 
 
@@ -87,11 +89,14 @@ def _check_photos(found: Sequence[Photo], path: Path, folder: Path) -> None:
     """What costs little to check of all photos before any is captioned: that each is a file, has bytes, may be read."""
     missing = [photo.name for photo in found if not _is_file(photo.path)]
     if missing:
-        count = f"{len(missing)} of the {len(found)} photos"
-        raise InputError(f"{count} of {path} are not below {folder}: {_some(missing)}")
+        raise InputError(f"{_of(missing, found, path)} not below {_called(folder)}: {_some(missing)}")
     bad = [photo.name for photo in found if not os.access(photo.path, os.R_OK) or not photo.path.stat().st_size]
     if bad:
-        raise InputError(f"{len(bad)} of the {len(found)} photos of {path} are empty or may not be read: {_some(bad)}")
+        raise InputError(f"{_of(bad, found, path)} empty or may not be read: {_some(bad)}")
+
+
+def _of(some: Sequence[str], photos: Sequence[Photo], path: Path) -> str:
+    return f"{len(some)} of the {counted(len(photos), 'photo')} of {path} {'is' if len(some) == 1 else 'are'}"
 
 
 def _is_file(path: Path) -> bool:
@@ -99,6 +104,10 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a name that no file can have
         return False
+
+
+def _called(folder: Path) -> str:
+    return "the current folder" if folder == Path() else str(folder)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -150,7 +159,8 @@ def _of_coco(content: bytes, path: Path, folder: Path) -> list[Photo]:
         captions[note["image_id"]].append(note["caption"])
     bare = [names[key] for key, texts in captions.items() if not texts]
     if bare or not names:
-        raise InputError(f"{path} has {len(bare)} photos without captions: {', '.join(bare[:3]) or 'no photos at all'}")
+        without = f"{counted(len(bare), 'photo')} without captions: {_some(bare)}" if bare else "no photos at all"
+        raise InputError(f"{path} has {without}; each needs at least one")
     return [Photo(names[key], folder / names[key], tuple(texts)) for key, texts in captions.items()]
 
 

@@ -225,11 +225,14 @@ def _name(path: str | Path, data: DataSet) -> str:
 
 
 def _recorded(scored: Scored) -> dict[str, Any]:
-    found: dict[str, Any] = {name: round(value, DIGITS) for name, value in scored.scores.items()}
+    found: dict[str, Any] = {name: _rounded(value) for name, value in scored.scores.items()}
     if scored.same is not None:
-        found[SAME] = round(scored.same, DIGITS)
+        found[SAME] = _rounded(scored.same)
         found["less fp32"] = {
-            name: {key: round(value, DIGITS) for key, value in vars(each).items()}
-            for name, each in scored.less_base.items()
+            name: {key: _rounded(value) for key, value in vars(each).items()} for name, each in scored.less_base.items()
         }
     return {**found, "texts_sha256": scored.texts_sha256}
+
+
+def _rounded(value: float) -> float:
+    return round(value, DIGITS) + 0.0  # and never -0.0

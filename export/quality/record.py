@@ -18,6 +18,7 @@ from fuseline.folder import DESCRIPTION
 
 from ..folder import EVALUATIONS, update_description
 from ..place import replace_file
+from .bootstrap import signed
 
 BEGIN, END = "<!-- fuseline evaluate: begin -->", "<!-- fuseline evaluate: end -->"
 CARD = "MODEL_CARD.md"
@@ -161,5 +162,5 @@ def cell(found: Mapping[str, Any], name: str) -> str:
     if name not in found:
         return ""
     less = found.get("less fp32", {}).get(name)
-    apart = f" ({less['value']:+.4f}: {less['low']:+.4f} to {less['high']:+.4f})" if less else ""
+    apart = f" ({signed(less['value'])}: {signed(less['low'])} to {signed(less['high'])})" if less else ""
     return f"{found[name]:.4f}{apart}"

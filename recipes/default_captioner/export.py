@@ -21,6 +21,10 @@ from .prepare import PIXEL_MEAN, PIXEL_STD
 from .progress import record, track_steps
 
 MAX_LENGTH = 22
+LICENSE = {
+    "id": "LicenseRef-Flickr8k",
+    "terms": "non-commercial research and education only: the terms of Flickr8k, which it was trained on",
+}
 Variants = dict[str, dict[str, onnx.ModelProto]]
 
 
@@ -128,6 +132,7 @@ def write(out: Path, captioner: Captioner, vocabulary: list[str], variants: Vari
         variants=variants,
         default_variant="int8",
         quality=quality,
+        license=LICENSE,
     )
 
 

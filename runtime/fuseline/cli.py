@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import interrupts
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .terminal import Terminal
 
 PIPE_CLOSED = 141
+_LONGEST_OPTION = 100  # characters of what may be a misspelt option
+_LONGEST_MESSAGE = 600  # characters of what argparse says, so that there is room for what would be right
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,13 +89,23 @@ def _parser(terminal: Terminal) -> ArgumentParser:
     import argparse
 
     from . import __version__, cli_caption, cli_evaluate, cli_export, cli_info, cli_quantize
-    from .errors import InputError
+    from .errors import InputError, shown
 
     class Parser(argparse.ArgumentParser):
-        """One that writes as everything else does."""
+        """One that writes as everything else does. What a command does not know, its own parser refuses."""
 
-        def error(self, message: str) -> None:  # type: ignore[override]
-            raise InputError(f"{message}; see {self.prog} --help")
+        given: Sequence[str] = ()
+
+        def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+            self.given = sys.argv[1:] if args is None else list(args)
+            found, unknown = super().parse_known_args(self.given, namespace)
+            if unknown:
+                self.error(f"{'argument' if len(unknown) == 1 else 'arguments'} not known: {_some(unknown)}")
+            return found, unknown
+
+        def error(self, message: str) -> NoReturn:
+            hints = "".join(f"; {hint}" for hint in _hints(self, self.given))
+            raise InputError(f"{shown(message, _LONGEST_MESSAGE)}{hints}; see {self.prog} --help")
 
         def _print_message(self, message: str, file: object = None) -> None:
             terminal.out.write(message)
@@ -113,6 +125,37 @@ environment: FUSELINE_DEBUG=1 shows where an unforeseen failure comes from""",
     for each in (cli_caption, cli_export, cli_quantize, cli_evaluate, cli_info):
         each.add_to(commands)
     return parser
+
+
+def _some(names: Sequence[str]) -> str:
+    from .errors import shown
+
+    return " ".join(map(shown, names[:3])) + (" ..." if len(names) > 3 else "")
+
+
+def _hints(parser: ArgumentParser, given: Sequence[str]) -> Iterator[str]:
+    """What may have been meant by arguments that a parser refuses, a sentence each."""
+    from difflib import get_close_matches
+
+    from .errors import shown
+
+    known = parser._option_string_actions
+    metavars = {str(action.metavar) for action in parser._actions if not action.option_strings}
+    if metavars == {"COMMAND"}:
+        if given and os.path.isfile(given[0]):
+            yield f"fuseline caption {shown(given[0])} says what is on it"
+        return
+    before = given[: given.index("--")] if "--" in given else given
+    for argument in before:
+        name = argument.partition("=")[0]
+        if not argument.startswith("-") or argument == "-" or name in known or len(name) > _LONGEST_OPTION:
+            continue
+        if os.path.lexists(argument) or ("." in name and not name.startswith("--")):
+            yield f"a file whose name begins with - is written as ./{shown(argument)}"
+        elif name[2:].upper() in metavars:
+            yield f"{name[2:].upper()} stands by itself, without {name}"
+        elif not any(option.startswith(name) for option in known) and (near := get_close_matches(name, known, 1)):
+            yield f"did you mean {near[0]} instead of {name}"
 
 
 def _occupy_closed_streams() -> None:

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .terminal import Terminal
+from .errors import counted
+from .terminal import DATA_HELP, Terminal
 
 if TYPE_CHECKING:
     from fuseline.export import Evaluation
@@ -15,8 +16,10 @@ _HELP = """\
 Caption a data set with the variants of a folder and print how good each is, with 95% intervals of the differences to
 fp32. The result goes into the folder's fuseline.json and MODEL_CARD.md. After an interrupt, the same command goes on
 where it was. Needs onnx and, without --ocr, pycocoevalcap."""
-_EPILOG = """\
---json prints one object; if anything fails {"error": ...}.
+_EPILOG = f"""\
+{DATA_HELP}
+
+--json prints one object; if anything fails {{"error": ...}}.
 
 example: fuseline evaluate --data flickr8k/captions.jsonl --variants int8,int4 ~/models/name"""
 
@@ -33,7 +36,7 @@ def add_to(commands: Any) -> None:
     evaluate.set_defaults(command=_run)
     add = evaluate.add_argument
     add("folder", metavar="FOLDER", help="a model folder")
-    add("--data", required=True, metavar="FILE", help="captions.jsonl, or COCO's captions JSON")
+    add("--data", required=True, metavar="FILE", help="photos with captions, as below")
     add("--photos", metavar="FOLDER", help="where the photos' names start from (default: the folder of FILE)")
     add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
     add("--limit", type=int, metavar="N", help="only the first N photos")
@@ -43,7 +46,7 @@ def add_to(commands: Any) -> None:
     add(
         "--variants",
         metavar="NAMES",
-        help="some of the folder's variants, by commas (default: all); fp32 is always among",
+        help="some of the folder's variants, by commas (default: all); fp32 is always among them",
     )
     add("--ocr", action="store_true", help="score text that was read: error rates of words and characters")
     add("--java", action="store_true", help="use the tokenizer of COCO's evaluation, and METEOR; both need Java")
@@ -82,13 +85,15 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 def _rows(found: Evaluation) -> Iterator[str]:
     """A line for every variant and score, and its difference to fp32 with the interval."""
+    from fuseline.export.quality.bootstrap import signed
+
     about = found.conditions
-    yield f"{about['dataset']}, {about['photos']} photos, beam {about['num_beams']}"
+    yield f"{about['dataset']}, {counted(about['photos'], 'photo')}, beam {about['num_beams']}"
     for name, scored in found.variants.items():
         same = "" if scored.same is None else f", {scored.same:.1%} of the texts as fp32"
         yield ""
         yield f"{name}: {scored.bytes / 1e6:.2f} MB, {scored.milliseconds:.1f} ms a photo{same}"
         for score, value in scored.scores.items():
             less = scored.less_base.get(score)
-            apart = f"   {less.value:+.4f} ({less.low:+.4f} to {less.high:+.4f})" if less else ""
+            apart = f"   {signed(less.value)} ({signed(less.low)} to {signed(less.high)})" if less else ""
             yield f"  {score:<22}{value:.4f}{apart}"

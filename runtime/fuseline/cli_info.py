@@ -57,7 +57,7 @@ def _machine() -> dict[str, Any]:
     from fuseline.kernels import library_info
 
     from .cores import physical_cores
-    from .devices import onnxruntime, wheels
+    from .devices import devices, onnxruntime, wheels
 
     info, runtime = library_info(), onnxruntime()
     return {
@@ -66,7 +66,8 @@ def _machine() -> dict[str, Any]:
         "kernel library": {"path": str(info.path) if info.path else None, "isa": info.isa, "reason": info.reason},
         "onnxruntime": {
             "version": runtime.__version__,
-            "providers": runtime.get_available_providers(),
+            "providers": list(devices().values()),
+            "devices": list(devices()),
             "packages": wheels(),
         },
     }
@@ -80,8 +81,8 @@ def _described(folder: Folder) -> dict[str, Any]:
             "bytes": sum(size for file, size in folder.sizes.items() if file.startswith(variant.graphs)),
             "quality": folder.quality.get(name, {}),
         }
-    described: dict[str, Any] = {"path": str(folder.path), "made by": folder.made_by, "variants": variants}
-    return described | {"files": dict(folder.sizes), "auto": _chosen(folder)}
+    described: dict[str, Any] = {"path": str(folder.path), "made by": folder.made_by, "license": dict(folder.license)}
+    return described | {"variants": variants, "files": dict(folder.sizes), "auto": _chosen(folder)}
 
 
 def _chosen(folder: Folder) -> dict[str, Any]:
@@ -100,11 +101,15 @@ def _chosen(folder: Folder) -> dict[str, Any]:
 
 def _rows(machine: dict[str, Any]) -> Iterator[str]:
     library, runtime = machine["kernel library"], machine["onnxruntime"]
+    version = runtime["version"]
+    # The usual package, of the version that stands there already, would say nothing.
+    others = [name for name in runtime["packages"] if name != f"onnxruntime {version}"]
+    packages = f"; of {', '.join(runtime['packages'])}" if others else ""
     rows = {
         "fuseline": machine["fuseline"],
         "CPU": f"{machine['cpu']['cores']} cores; in use: {', '.join(machine['cpu']['features']) or 'nothing special'}",
         "kernel library": f"{library['path']} ({library['isa']})" if library["path"] else f"none: {library['reason']}",
-        "onnxruntime": f"{runtime['version']}; {', '.join(runtime['providers'])}; {', '.join(runtime['packages'])}",
+        "onnxruntime": f"{version}; devices: {', '.join(runtime['devices'])}{packages}",
     }
     for name, text in rows.items():
         yield f"{name:<16}{text}"
@@ -113,11 +118,17 @@ def _rows(machine: dict[str, Any]) -> Iterator[str]:
 def _model_rows(model: dict[str, Any]) -> Iterator[str]:
     made_by = ", ".join(f"{name} {version}" for name, version in model["made by"].items())
     yield f"{'model':<16}{model['path']}" + (f" (made by {made_by})" if made_by else "")
+    if model["license"]:
+        yield f"  license: {': '.join(model['license'].values())}"
     for name, variant in model["variants"].items():
-        facts = {key: value for key, value in variant["quality"].items() if not key.endswith("sha256")}
-        quality = ", ".join(f"{key} {value}" for key, value in facts.items() if not isinstance(value, dict))
+        quality = ", ".join(f"{key} {value}" for key, value in variant["quality"].items() if _for_people(key, value))
         default = ", the default" if variant["default"] else ""
         yield f"  variant {name}{default}: {readable(variant['bytes'])}; {quality or 'quality not measured'}"
     yield f"  auto uses {model['auto']['variant']}: {model['auto']['why']}"
     for name, size in model["files"].items():
         yield f"  {readable(size):>10}  {name}"
+
+
+def _for_people(key: str, value: object) -> bool:
+    """Whether a fact of a variant's quality fits into a line: no hash, and nothing within something."""
+    return not key.endswith("sha256") and not isinstance(value, dict)

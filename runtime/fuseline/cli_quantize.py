@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .terminal import Terminal
+from .terminal import DATA_HELP, Terminal
 
 if TYPE_CHECKING:
     from fuseline.export import QuantizeReport
@@ -15,8 +15,10 @@ _HELP = """\
 Add smaller variants to a folder that holds one of floats, measure what each of them costs in quality, and write that
 into the folder. With --max-loss, a variant that costs more is not written.
 Needs onnx and, with --data, pycocoevalcap."""
-_EPILOG = """\
---json prints one object; if anything fails {"error": ...}.
+_EPILOG = f"""\
+{DATA_HELP}
+
+--json prints one object; if anything fails {{"error": ...}}.
 
 example: fuseline quantize ~/models/name --variants int8,int4 --calibrate photos/
          fuseline quantize ~/models/name --variants int4 --data flickr8k/captions.jsonl --max-loss 2%"""
@@ -37,15 +39,21 @@ def add_to(commands: Any) -> None:
     add("folder", metavar="FOLDER", help="a model folder with a variant fp32 or fp16")
     add("--variants", default="int8", metavar="NAMES", help="some of fp16,int8,int4 (default: int8)")
     add("--calibrate", metavar="PHOTOS", help="a folder of 8 photos or more, like those the model is meant for")
-    add("--data", metavar="FILE", help="captions.jsonl, or COCO's captions JSON: judge by CIDEr, not by next tokens")
+    add("--data", metavar="FILE", help="photos with captions, as below: judge by CIDEr, not by next tokens")
     add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
     add("--limit", type=int, metavar="N", help="only the first N photos of the data")
     add("--max-loss", type=_share, metavar="SHARE", help="what a variant may lose, such as 0.5%% (default: anything)")
-    add("--half", type=int, default=0, metavar="N", help="leave the N worst matrices in half precision (default: 0)")
+    add("--half", type=int, default=0, metavar="N", help="leave the N worst matrices in 16 bits (default: 0)")
     add("--static", action="store_true", help="convolutions multiply in 8 bits too (with --calibrate; rarely faster)")
     add("--default", metavar="NAME", help="a new default variant")
     add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
     add("--json", action="store_true", help="print one object")
+
+
+def lost(share: float) -> str:
+    """A loss in words: below nothing it is a gain, and it is never -0.00%."""
+    percent = round(share * 100, 2)
+    return f"gains {-percent:.2f}%" if percent < 0 else f"loses {percent + 0.0:.2f}%"
 
 
 def _share(text: str) -> float:
@@ -88,7 +96,7 @@ def _rows(report: QuantizeReport) -> Iterator[str]:
     for name, made in report.variants.items():
         agreed = made.agreement
         yield ""
-        yield f"{name}: {made.bytes / 1e6:.2f} MB, loses {made.loss:.2%} of {made.measured}"
+        yield f"{name}: {made.bytes / 1e6:.2f} MB, {lost(made.loss)} of {made.measured}"
         yield (
             f"  {agreed.tokens:.2%} of the next tokens and {agreed.beam:.1%} of the texts as {report.source}, "
             f"divergence {agreed.divergence:.2e} nats"

@@ -48,6 +48,7 @@ class Description:
     quality: Mapping[str, Json]
     agreement: Mapping[str, Json]
     max_loss: float | None
+    license: Json
 
 
 def read_description(root: Path) -> Description:
@@ -74,6 +75,7 @@ def read_description(root: Path) -> Description:
         quality=_said(fields.child("quality", optional=True)),
         agreement=_said(fields.child("agreement", optional=True)),
         max_loss=_max_loss(fields),
+        license=_texts(fields.child("license", optional=True)),
     )
     _check_contract(description, where)
     return description

@@ -72,15 +72,23 @@ def _loader_reason(error: Exception) -> str:
     return f"{type(error).__name__}: {reason(error)}"
 
 
+def devices() -> dict[str, str]:
+    """onnxruntime's provider by the name of each device: "cpu", "cuda", "openvino" ...; the CPU first.
+
+    Whether a device can be used shows only when a graph is opened on it. Raises DeviceError as onnxruntime does.
+    """
+    found = {_short(name): str(name) for name in onnxruntime().get_available_providers() if name not in _NO_DEVICES}
+    return dict(sorted(found.items(), key=lambda each: (each[1] != CPU, each[0])))
+
+
 def provider_of(device: object) -> str:
     """onnxruntime's name of a device: "cpu", "cuda", "openvino" ..., or that name itself. Raises DeviceError."""
-    available = {name: _short(name) for name in onnxruntime().get_available_providers() if name not in _NO_DEVICES}
+    available = devices()
     if isinstance(device, str):
-        for name, short in available.items():
+        for short, name in available.items():
             if device == name or device.lower() == short:
-                return str(name)
-    names = sorted(available.values(), key=lambda short: (short != "cpu", short))
-    raise DeviceError(f"there is no device {written(device)} here; available: {', '.join(names)}{_several()}")
+                return name
+    raise DeviceError(f"there is no device {written(device)} here; available: {', '.join(available)}{_several()}")
 
 
 def _short(provider: str) -> str:

@@ -50,6 +50,11 @@ def shown(value: object, longest: int = _LONGEST_NAME) -> str:
     return _cut(text, longest)
 
 
+def counted(number: int, thing: str) -> str:
+    """So many of a thing, whose plural ends in s: "1 photo", "1,000 photos"."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def _cut(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text

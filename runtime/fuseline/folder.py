@@ -45,6 +45,7 @@ __all__ = [
 AUTO = "auto"  # in the place of a variant: what fuseline.auto chooses
 DEFAULT_MODEL = "flickr8k-lite0"
 TOKENIZER = "tokenizer.json"
+_RIGHT = "name a folder that `fuseline export` or optimum wrote, or a model on the hub as org/name"
 LARGEST_TOKENIZER = 64 << 20  # that of 256,000 words has 33 MB
 
 
@@ -53,6 +54,7 @@ class Folder:
     """A folder that has been checked as far as the variant in use needs it. hashes: sha256 by file.
 
     max_loss: the share of quality that a variant may lose to fp32 to be chosen by itself; None where it is not said.
+    license: under which terms the model may be used, "id" and "terms"; empty where the folder does not say.
     facts: what is known of the graphs in use, by their paths. stamps: those of the files that were checked.
     """
 
@@ -69,6 +71,7 @@ class Folder:
     quality: Mapping[str, Json]
     agreement: Mapping[str, Json]
     max_loss: float | None
+    license: Json
     config: Json
     generation_config: Json
     preprocessor_config: Json
@@ -221,7 +224,7 @@ def find(path: str | Path | None, variant: str | None = None) -> Path:
             elif isinstance(path, str) and is_hub_id(path):
                 root = downloaded(path, variant)
         if not root.exists():
-            raise FolderError(f"there is no model folder {shown(root, 400)}{_not_asked(path)}")
+            raise FolderError(f"there is no model folder {shown(root, 400)}{_not_asked(path)}; {_RIGHT}")
         if not root.is_dir():
             raise FolderError(
                 f"{root} is a file; a model is a folder with a {DESCRIPTION}, or of ONNX graphs by optimum"

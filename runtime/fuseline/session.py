@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .cores import thread_count
 from .devices import CPU, check_memory, not_started, onnxruntime, provider_of, standard_error, version
-from .errors import FolderError
+from .errors import Error, FolderError
 from .folder import Signature, Tensor
 from .running import SILENT, Graph, reason
 
@@ -63,6 +63,8 @@ def _session(path: Path, providers: list[str], threads: int, folded: int | None)
         _register_kernels(options, providers)
         # With the fallback a provider that fails is replaced by the CPU, and standard output is told.
         return runtime.InferenceSession(str(path), options, providers, enable_fallback=0, disabled_optimizers=unbounded)
+    except Error:  # of the kernel library's variables, which have nothing to do with this file
+        raise
     except Exception as error:  # onnxruntime's errors have no common base but this one
         raise FolderError(f"onnxruntime cannot load {path}: {reason(error)}") from None
 

@@ -19,6 +19,13 @@ from .streams import Stream, Unwritable, printable
 Item = TypeVar("Item")
 Progress = Callable[[int, int, str], None]
 
+# What --data takes, in the help of both commands that have it.
+DATA_HELP = """\
+FILE is COCO's captions JSON (.json), or has an object a line (captions.jsonl), such as these two:
+  {"file": "images/dogs.jpg", "captions": ["two dogs run", "dogs on grass"], "split": "val"}
+  {"file": "images/boy.jpg", "captions": ["a boy jumps into a pool"], "split": "test"}
+where "file" starts from the folder that FILE lies in, and "split" may be left out."""
+
 FAILED = 2  # the exit status of a command that has said with `fail` what it could not do
 
 
@@ -114,17 +121,36 @@ class Terminal:
     def steps(self) -> Iterator[Progress]:
         """A function that is told the step, the number of steps and what is done; on a terminal it moves a bar.
 
-        What libraries print meanwhile goes to standard error: standard output is for the result.
+        What libraries print meanwhile goes to standard error: standard output is for the result. Warnings that the
+        work logs are notes.
         """
         from .bars import Steps
 
         steps = Steps.on(self._err) if self._err.moves() else None
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), self._noting_log():
             if steps is None:
                 yield lambda step, steps, what: None
                 return
             with self._below(steps):
                 yield steps.tell
+
+    @contextmanager
+    def _noting_log(self) -> Iterator[None]:
+        """What this package logs as a warning, or worse, is a note meanwhile; libraries' own handlers see it too."""
+        import logging
+
+        note = self.note
+
+        class Notes(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                note(record.getMessage())
+
+        ours, handler = logging.getLogger(__package__), Notes(logging.WARNING)
+        ours.addHandler(handler)
+        try:
+            yield
+        finally:
+            ours.removeHandler(handler)
 
     @contextmanager
     def _below(self, bar: Bar) -> Iterator[None]:

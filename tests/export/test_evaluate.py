@@ -121,15 +121,15 @@ BAD_LINES: list[tuple[str, str]] = [
     ('{"file": "a.png", "captions": []}', 'line 1: "captions" must be a list of one or more texts'),
     ('{"file": "a.png", "captions": [" "]}', 'line 1: "captions" must be a list of one or more texts'),
     ('{"file": "a.png", "captions": ["\\ud800"]}', 'line 1: "captions" must be a list of one or more texts, of whole'),
-    ('{"file": "\\ud800.png", "captions": ["a"]}', "1 of the 1 photos"),
-    ('{"file": "' + "x" * 5000 + '.png", "captions": ["a"]}', "1 of the 1 photos"),
-    ('{"file": "a\\u0000.png", "captions": ["a"]}', "1 of the 1 photos"),
+    ('{"file": "\\ud800.png", "captions": ["a"]}', "1 of the 1 photo of"),
+    ('{"file": "' + "x" * 5000 + '.png", "captions": ["a"]}', "1 of the 1 photo of"),
+    ('{"file": "a\\u0000.png", "captions": ["a"]}', "1 of the 1 photo of"),
     ('{"file": "a.png", "captions": ["a"], "n": ' + "9" * 5000 + "}", "line 1 is not JSON"),
-    ('{"file": "/dev/zero", "captions": ["a"]}', "1 of the 1 photos"),
+    ('{"file": "/dev/zero", "captions": ["a"]}', "1 of the 1 photo of"),
     ("[" * 100_000, "line 1 is not JSON"),
     ('{"file": "a.png", "captions": ["a"], "split": 1}', 'line 1: "split" must be a text, not 1'),
     ('{"file": "a.png", "captions": ["a"]}\n' * 2, "line 2: a.png is there twice"),
-    ('{"file": "a.png", "captions": ["a"]}', "1 of the 1 photos"),
+    ('{"file": "a.png", "captions": ["a"]}', "1 of the 1 photo of"),
     ('{"file": "a.png", "captions": ["a"], "split": "test"}', "has no split 'val'; it has test"),
 ]
 
@@ -146,7 +146,7 @@ BAD_COCO: list[tuple[Any, str]] = [
     ([], "must hold a JSON object"),
     ({"images": []}, 'must hold the lists "images" and "annotations"'),
     ({"images": [{"id": 1}], "annotations": []}, 'an image has no "id" or no "file_name"'),
-    ({"images": [{"id": 1, "file_name": "a"}], "annotations": []}, "has 1 photos without captions: a"),
+    ({"images": [{"id": 1, "file_name": "a"}], "annotations": []}, "has 1 photo without captions: a"),
     ({"images": [], "annotations": [{"image_id": 5, "caption": "a"}]}, "the photo 5 has a caption and is not among"),
     ({"images": [], "annotations": [{"image_id": 5}]}, 'an annotation has no "caption"'),
     ({"images": [3], "annotations": []}, "images[0] must be an object"),
@@ -344,7 +344,24 @@ def test_photos_outside_of_the_data_are_told(folder: Path, data: Path, caplog: p
     ]
     (data.parent / "set" / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert len(evaluate(folder, data.parent / "set" / "captions.jsonl", write=False).variants["fp32"].texts) == 2
-    assert "2 photos that" in caplog.text and "are not below" in caplog.text
+    assert "2 photos that" in caplog.text and f"lie outside of {data.parent / 'set'}" in caplog.text
+
+
+def test_the_command_says_as_notes_what_is_to_be_known(
+    folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data.parent / "set").mkdir()
+    monkeypatch.chdir(data.parent / "set")
+    Path("captions.jsonl").write_text(json.dumps({"file": "../images/0.png", "captions": ["a"]}))
+    (folder / "fuseline.json").chmod(0o400)
+    shutil.copytree(folder, "snapshots/folder")
+    assert cli.main(["evaluate", "snapshots/folder", "--data", "captions.jsonl"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == (
+        "fuseline: note: 1 photo that captions.jsonl names lies outside of the current folder: ../images/0.png"
+    )
+    assert said[1].startswith("fuseline: note: the results are not written: ")
+    assert len(said) == 2
 
 
 def test_data_that_is_no_file_or_has_bad_photos(folder: Path, data: Path, tmp_path: Path) -> None:
@@ -357,11 +374,11 @@ def test_data_that_is_no_file_or_has_bad_photos(folder: Path, data: Path, tmp_pa
         read_data("a\0b.jsonl")
     (data.parent / "images/3.png").unlink()
     os.mkfifo(data.parent / "images/3.png")
-    with pytest.raises(InputError, match=r"1 of the 6 photos of .* are not below .*: images/3\.png"):
+    with pytest.raises(InputError, match=r"1 of the 6 photos of .* is not below .*: images/3\.png"):
         read_data(data)
     (data.parent / "images/3.png").unlink()
     (data.parent / "images/3.png").touch()
-    with pytest.raises(InputError, match=r"1 of the 6 photos of .* are empty or may not be read: images/3\.png"):
+    with pytest.raises(InputError, match=r"1 of the 6 photos of .* is empty or may not be read: images/3\.png"):
         read_data(data)
 
 

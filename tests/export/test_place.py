@@ -273,14 +273,40 @@ def test_an_error_of_the_disk_leaves_all_as_it_was(way: str, tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_folders_that_lead_there_are_made_and_go_again_where_nothing_was_written(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "b" / "model"
+    check_out(out)
+    assert not list(tmp_path.iterdir())  # looking makes nothing
+    with pytest.raises(InterruptedError), claimed(out):
+        assert out.parent.is_dir()
+        raise InterruptedError
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a").mkdir()  # what was there stays
+    with pytest.raises(InterruptedError), claimed(out) as mine, mine.replaced():
+        raise InterruptedError
+    assert list(tmp_path.rglob("*")) == [tmp_path / "a"]
+    with claimed(out) as mine, mine.replaced() as new:
+        fill(new, NEW)
+    assert content(out) == NEW
+    assert [path.name for path in out.parent.iterdir()] == ["model"]
+    with (
+        pytest.raises(ExportError, match="the folder .* cannot be made: File name too long"),
+        claimed(tmp_path / "c" / ("x" * 256) / "model"),
+    ):
+        pass
+    assert not (tmp_path / "c").exists()
+
+
 def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "model", OLD)
+    (tmp_path / "file").touch()
     cases: list[tuple[Path, str]] = [
         (Path("/"), "/ cannot be replaced; name a folder in it"),
         (tmp_path / ("x" * 256), "cannot be the name of a folder; give a shorter one"),
         (tmp_path / "a\0b", "cannot be the name of a folder"),
         (tmp_path / "a\0b" / "c", "is no path that can be written to: embedded null byte"),
-        (tmp_path / "missing" / "out", "there is no folder .*missing to write out in; make it first"),
+        (tmp_path / "file" / "out", "file is not a folder, so out cannot be written below it; name another place"),
+        (tmp_path / "file" / "x" / "out", "file is not a folder, so out cannot be written below it"),
         (Path("/proc"), "/proc is a mount point, so /proc cannot be replaced"),
         (tmp_path / "model", "is the current folder or holds it, so it cannot be replaced; run from elsewhere"),
         (tmp_path, "is the current folder or holds it"),

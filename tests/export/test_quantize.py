@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from PIL import Image
 
 from fuseline import Model
 from fuseline.cli import main
+from fuseline.cli_quantize import lost
 from fuseline.errors import Error, ExportError, FolderError, InputError
 from fuseline.export import evaluate
 from fuseline.export import quantize as quantize_with_all_threads
@@ -149,6 +151,26 @@ def test_data_tells_the_loss_of_cider(folder: Path, tmp_path: Path) -> None:
     assert made.loss == pytest.approx(1 - quality["int8"]["CIDEr"] / quality["fp32"]["CIDEr"], abs=1e-3)
 
 
+def test_where_cider_is_nothing_the_next_tokens_judge_and_it_is_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = captions(folder, tmp_path)
+    lines = [json.loads(line) | {"captions": ["said by nobody"]} for line in data.read_text().splitlines()]
+    data.write_text("\n".join(map(json.dumps, lines)))
+    assert main(["quantize", str(folder), "--variants", "int4", "--data", str(data)]) == 0
+    sentence = r"of the next tokens \(\d+ on \d+ photos\), not of CIDEr, which is 0 for fp32 on this data\n"
+    out = capsys.readouterr().out
+    assert re.search(rf"loses \d+\.\d\d% {sentence}", out), out.splitlines()[:4]
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0123, "loses 1.23%"), (0.0, "loses 0.00%"), (-0.000001, "loses 0.00%"), (-0.00859, "gains 0.86%")],
+)
+def test_a_loss_in_words(share: float, words: str) -> None:
+    assert lost(share) == words
+
+
 def test_rows_of_zeros_and_channels_that_are_constant(folder: Path) -> None:
     """Columns of zeros, of one value, and inputs that nothing comes of, in all schemes: finite and close."""
     path = folder / Folder.open(folder).variants["fp32"].decoder
@@ -215,7 +237,12 @@ def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
         ({"max_loss": 1.5}, InputError, "max_loss 1.5 must be a share from 0 to below 1"),
         ({"static": True}, InputError, "static convolutions need photos to calibrate with"),
         ({"half": -1}, InputError, "half -1 must be a number of matrices"),
-        ({"calibrate": "few"}, InputError, "has 1 photos, and calibrating takes at least 8"),
+        (
+            {"half": 100_000},
+            InputError,
+            "half 100000 leaves none of the .* matrices to be stored in int8",
+        ),
+        ({"calibrate": "few"}, InputError, "has 1 photo, and calibrating takes at least 8"),
         ({"calibrate": "nowhere"}, InputError, "is not a folder of photos to calibrate with"),
         ({"data": "captions.jsonl"}, InputError, "none.png"),
     ],

@@ -171,7 +171,7 @@ def test_what_is_not_a_fuseline_folder_is_left_alone(parts: dict[str, Any], tmp_
         "photos": "holds something else than a fuseline folder",
         "file": "exists and is not a folder",
         "link": "exists and is not a folder",
-        "missing/out": "there is no folder",
+        "file/out": "file is not a folder",
     }.items():
         with pytest.raises(ExportError, match=sentence):
             write_folder(tmp_path / name, **parts)

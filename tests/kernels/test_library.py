@@ -94,10 +94,18 @@ def test_an_instruction_set_that_there_is_not(isa: str) -> None:
 
 
 def test_the_switch() -> None:
-    assert "FUSELINE_KERNELS=off" in portable(library.load(library.folders(), {"FUSELINE_KERNELS": "off"}))
-    assert library.load(library.folders(), {"FUSELINE_KERNELS": "on"}).info.isa == LIBRARY.info.isa
-    with pytest.raises(InputError, match="FUSELINE_KERNELS must be on or off, not 'no'"):
+    for off in ("off", "0"):
+        assert f"FUSELINE_KERNELS={off}" in portable(library.load(library.folders(), {"FUSELINE_KERNELS": off}))
+    for on in ("on", "1", ""):
+        assert library.load(library.folders(), {"FUSELINE_KERNELS": on}).info.isa == LIBRARY.info.isa
+    with pytest.raises(InputError, match=r"FUSELINE_KERNELS must be on or off \(or 1 or 0\), not 'no'"):
         library.load(library.folders(), {"FUSELINE_KERNELS": "no"})
+
+
+@pytest.mark.parametrize("variable", ["FUSELINE_KERNELS", "FUSELINE_ISA"])
+def test_a_wrong_variable_is_not_the_fault_of_the_model(variable: str) -> None:
+    done = run("import fuseline; fuseline.Model.from_pretrained()", **{variable: "5"})
+    assert done.stderr.strip().splitlines()[-1].startswith(f"fuseline.errors.InputError: {variable}")
 
 
 def test_no_library(tmp_path: Path) -> None:

@@ -299,6 +299,42 @@ def test_wrong_use_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixt
     assert re.fullmatch(r"fuseline: .+; see fuseline( caption)? --help\n", err)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["caption", "-dash.jpg"], "required: PHOTO; a file whose name begins with - is written as ./-dash.jpg; see"),
+        (["caption", "-dash.jpg", "x.jpg"], "argument not known: -dash.jpg; a file whose name begins with - is"),
+        (["caption", "--dash", "x.jpg"], "argument not known: --dash; a file whose name begins with - is"),
+        (["caption", "-holiday.jpg"], "ignored explicit argument 'oliday.jpg'; a file whose name begins with - is"),
+        (["caption", "x.jpg", "--num-beem=4"], "--num-beem=4; did you mean --num-beams instead of --num-beem; see"),
+        (["caption", "x.jpg", "--bogus"], "fuseline: argument not known: --bogus; see fuseline caption --help\n"),
+        (["info", "--model", "x"], "known: --model; MODEL stands by itself, without --model; see fuseline info --help"),
+        (["quantize", "--folder", "x"], "FOLDER stands by itself, without --folder; see fuseline quantize --help"),
+        (["info", "a", "b", "c"], "fuseline: arguments not known: b c; see fuseline info --help"),
+        (["--dash"], "see fuseline --help"),
+        (["a.jpg"], "fuseline caption a.jpg says what is on it; see fuseline --help"),
+    ],
+)
+def test_wrong_use_is_told_what_would_be_right(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("--dash", "a.jpg"):
+        Path(name).touch()
+    assert cli.main(arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argument", ["A" * 90_000, "--" + "A" * 90_000, "-" + "A" * 90_000])
+def test_a_long_argument_is_shortened(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["caption", argument]) == 2
+    assert len(capsys.readouterr().err) < 400
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["caption", "--help"], ["info", "--help"]])
 def test_help_has_an_example(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -316,7 +352,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_info_shows_machine_and_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info", str(folder)]) == 0
     out = capsys.readouterr().out
-    for part in (__version__, "onnxruntime", "CPUExecutionProvider", "kernel library", str(folder.resolve())):
+    for part in (__version__, "onnxruntime", "devices: cpu", "kernel library", str(folder.resolve())):
         assert part in out
     for part in (
         "auto uses ",
@@ -334,6 +370,9 @@ def test_info_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["fuseline"] == __version__
     assert found["cpu"]["cores"] >= 1
     assert "CPUExecutionProvider" in found["onnxruntime"]["providers"]
+    assert "AzureExecutionProvider" not in found["onnxruntime"]["providers"]
+    assert found["onnxruntime"]["devices"][0] == "cpu"
+    assert found["model"]["license"] == {}
     assert found["model"]["auto"]["variant"] in ("fp32", "int8")  # of which only the decoder is in question
     variant = found["model"]["variants"]["int8"]
     assert not variant["default"]

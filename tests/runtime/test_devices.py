@@ -36,6 +36,15 @@ def test_what_is_no_device_is_refused_and_azure_is_none(name: Any) -> None:
     assert len(str(caught.value)) < 400
 
 
+def test_what_is_offered_begins_with_the_cpu_and_has_no_azure(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["TensorrtExecutionProvider", "AzureExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: names)
+    assert list(devices.devices().items()) == [
+        ("cpu", "CPUExecutionProvider"),
+        ("tensorrt", "TensorrtExecutionProvider"),
+    ]
+
+
 def session_of(*names: str) -> Any:
     """A session whose inputs and outputs lie in these memories, as onnxruntime tells."""
     infos = [SimpleNamespace(name=name) for name in names]

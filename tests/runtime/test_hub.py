@@ -144,7 +144,7 @@ def test_a_path_that_is_mistyped_is_not_asked_for_on_the_hub(
     assert "there is no model folder org/name" in opened("org/name", tmp_path, hub.endpoint).stderr
     assert hub.agents == []
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FolderError, match="there is no model folder other/name$"):
+    with pytest.raises(FolderError, match="there is no model folder other/name; name a folder"):
         find(Path("other/name"))  # a path is never a name
 
 

@@ -84,6 +84,7 @@ def open_folder(root: Path, variant: str | None = None) -> ForeignFolder:
         quality={},
         agreement={},
         max_loss=None,
+        license={},
         config=configs["config.json"],
         generation_config=configs.get("generation_config.json", {}),
         preprocessor_config=preprocessor_config,
