@@ -1,9 +1,10 @@
 """Published models as their public files describe them: what their configurations, tokenizers and processors say.
 
 Only facts that decide what a reader of the files must do: kinds, flags, token ids, lengths, names and places of files.
-Widths, layers and pixels stand here as published, and `small_checkpoints` makes them small and gives random weights; so
-every row is a checkpoint as people have it that is exported in seconds. Fine-tunes stand for what training scripts leave
-behind: a processor of another size, tokens added at the end, a generation configuration that an older version wrote.
+They come from model cards, conversion scripts and code that uses the models, and are no copies of the files; what only
+a training script decides (lengths and beams of fine-tunes) stands as such scripts write it. Widths, layers and pixels
+stand here as published, and `small_checkpoints` makes them small and gives random weights, so that every row is a
+checkpoint as people have it that is exported in seconds.
 """
 
 from __future__ import annotations
