@@ -268,8 +268,9 @@ def generating(
     others = {name: value for name, value in given.items() if name not in CHECKS and name not in UNSUPPORTED}
     if others:
         given = {name: value for name, value in given.items() if name not in others}
-        if "inputs" in others:
-            pixel_values = _once_array("inputs", others.pop("inputs"), "pixel_values", pixel_values)
+        inputs = others.pop("inputs", None)
+        if inputs is not None:
+            pixel_values = _once_array("inputs", inputs, "pixel_values", pixel_values)
         if model_type == "blip" and others.get("input_ids") is not None:
             ids = _blip_prompt(others.pop("input_ids"))
             decoder_input_ids = _once_array("input_ids", ids, "decoder_input_ids", decoder_input_ids)
