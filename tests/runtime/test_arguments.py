@@ -62,6 +62,8 @@ CALLS: dict[str, Callable[[Model, Any], object]] = {
     "dtype": lambda model, odd: Model.from_pretrained(model.folder.path, dtype=odd),
     "provider": lambda model, odd: Model.from_pretrained(model.folder.path, None, provider=odd),
     "tokenizer": lambda model, odd: pipeline(model=model, tokenizer=odd),
+    "device of an open model": lambda model, odd: pipeline(model=model, device=odd),
+    "threads of an open model": lambda model, odd: pipeline(model=model, threads=odd),
     "device of a model": lambda model, odd: model.to(odd),
     "photo": lambda model, odd: pipeline(model=model)(odd),
     "image_processor": lambda model, odd: model.image_processor(odd),
