@@ -64,6 +64,18 @@ RIGHT: dict[str, list[Any]] = {
     "output_attentions": [True],
 }
 
+# Keywords that calls have elsewhere, and values that snippets give them.
+COPIED: dict[str, list[Any]] = {
+    "generation_config": [{"num_beams": 2}, {"max_new_tokens": 3, "use_cache": False}, {"num_beam": 2}, 5, [1]],
+    "inputs": [None],
+    "attention_mask": [None, [[1, 1]], [[1, 0]], "x"],
+    "labels": [None, [[1]]],
+    "tokenizer": [None, "gpt2"],
+    "use_cache": [True, False],
+    "trust_remote_code": [True, None],
+    "interpolate_pos_encoding": [False, True],
+}
+
 
 class NoRepr:
     """An object that cannot be shown."""
@@ -125,9 +137,20 @@ def damaged_call(seed: int, names: list[str]) -> dict[str, Any]:
         name = (
             random.choice(names) if random.random() < 0.97 else random.choice(("", "num_beam", "\x1b[31m", "x" * 5000))
         )
-        right = functions.get(name) or RIGHT.get(name) or values
+        if random.random() < 0.05:
+            name = random.choice(list(COPIED))
+        right = functions.get(name) or RIGHT.get(name) or COPIED.get(name) or values
         found[name] = random.choice(right if random.random() < 0.7 else values)
     return found
+
+
+def _from_scripts(random: Random) -> dict[str, Any]:
+    """Sometimes what files have beside options, and ids that are no tokens."""
+    if random.random() < 0.7:
+        return {}
+    found: dict[str, Any] = {"use_cache": False, "alignment_heads": [[1, 2]], "max_length": None, "bos_token_id": 50256}
+    found |= {"pad_token_id": -1, "eos_token_id": [2, 50256], "forced_bos_token_id": [1], "temperature": 0.0}
+    return dict(random.sample(sorted(found.items()), 2))
 
 
 def damaged_generation_config(seed: int, names: list[str]) -> bytes:
@@ -137,7 +160,7 @@ def damaged_generation_config(seed: int, names: list[str]) -> bytes:
     for _ in range(random.choice((1, 2, 3, 4, 6))):
         name = random.choice(names) if random.random() < 0.95 else random.choice(("", "_from", "num_beam", "x" * 5000))
         options[name] = random.choice(RIGHT.get(name, HUGE) if random.random() < 0.6 else FROM_FILES)
-    raw = json.dumps(options).encode()
+    raw = json.dumps(options | _from_scripts(random)).encode()
     if random.random() < 0.1:
         at = random.randrange(len(raw))
         raw = raw[:at] + random.choice((b"", bytes([random.randrange(256)]) + raw[at + 1 :]))

@@ -207,9 +207,15 @@ def opening(call: str, own: Opening, given: Mapping[str, Any], names: Iterable[s
     return Opening(os.fspath(folder) if isinstance(folder, os.PathLike) else folder, variant, device_named(device))
 
 
+def one_of(value: Any, *others: Any) -> bool:
+    """Whether a value is one of others, a text or a number equal to it; whatever its own == may say or raise."""
+    plain = isinstance(value, str | int)
+    return any(value is other or (plain and type(other) is type(value) and other == value) for other in others)
+
+
 def _once(name: str, value: Any, own: str, given: Any, default: Any) -> Any:
     """The value of another name for an argument, unless the argument says something else."""
-    if given not in (default, value):
+    if not one_of(given, default, value):
         raise InputError(f"{name}={written(value)} and {own}={written(given)} say different things; give {own} alone")
     return value
 
@@ -268,8 +274,9 @@ def generating(
     others = {name: value for name, value in given.items() if name not in CHECKS and name not in UNSUPPORTED}
     if others:
         given = {name: value for name, value in given.items() if name not in others}
-        if "inputs" in others:
-            pixel_values = _once_array("inputs", others.pop("inputs"), "pixel_values", pixel_values)
+        inputs = others.pop("inputs", None)
+        if inputs is not None:
+            pixel_values = _once_array("inputs", inputs, "pixel_values", pixel_values)
         if model_type == "blip" and others.get("input_ids") is not None:
             ids = _blip_prompt(others.pop("input_ids"))
             decoder_input_ids = _once_array("input_ids", ids, "decoder_input_ids", decoder_input_ids)

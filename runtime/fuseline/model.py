@@ -18,7 +18,7 @@ import numpy.typing as npt
 from fuseline.kernels import warn_if_portable
 
 from .config_view import ConfigView
-from .copied_calls import OPEN, Opening, device_named, generating, no_attribute, opening
+from .copied_calls import OPEN, Opening, device_named, generating, no_attribute, one_of, opening
 from .decoder import Decoder, Encoded, State
 from .device_check import open_checked
 from .errors import InputError, shown
@@ -86,7 +86,7 @@ class Model:
 
     def to(self, device: object) -> Model:
         """The model itself, for the device it is on. Raises InputError for another one."""
-        if device_named(device) != self.device:
+        if not one_of(device_named(device), self.device):
             instead = "give device= to Model.from_pretrained"
             raise InputError(
                 f"this model is on {self.device} and stays there; {instead}, not {written(device)} to to()"

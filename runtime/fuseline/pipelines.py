@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypeAlias,
 import numpy as np
 import numpy.typing as npt
 
-from .copied_calls import CAPTION, PIPELINE, Opening, device_named, no_attribute, opening, prompt_tokens, settle
+from .copied_calls import CAPTION, PIPELINE, Opening, device_named, no_attribute, one_of, opening, prompt_tokens, settle
 from .errors import InputError
 from .folder import AUTO
 from .generation import PIPELINE_NEW_TOKENS, Generation, GenerationConfig, cut_off
@@ -102,7 +102,7 @@ def _check_open(model: Model, wanted: Opening, threads: int | None) -> None:
     asked = {"variant": (wanted.variant, AUTO, model.variant), "threads": (threads, None, model.threads)}
     asked["device"] = (wanted.device, "cpu", device_named(model.device))
     for name, (value, default, has) in asked.items():
-        if value not in (default, has):
+        if not one_of(value, default, has):
             raise InputError(f"the model is open already; give {name}={written(value)} to Model.from_pretrained")
 
 

@@ -82,7 +82,11 @@ def some_options(random: Random, for_json: bool = False) -> dict[str, Any]:
                     "x" * 3000,
                     "a\nb",
                     "self",
-                    "_length_given",
+                    "_origin",
+                    "generation_config",
+                    "attention_mask",
+                    "labels",
+                    "tokenizer",
                     "__class__",
                 )
             )

@@ -80,8 +80,8 @@ def test_numbers_of_numpy_and_fractions_are_numbers() -> None:
 
 
 def test_ids_are_held_against_the_decoder_where_config_json_gives_no_vocabulary() -> None:
-    with pytest.raises(FolderError, match="pad_token_id=97 is outside the vocabulary, whose ids are 0 to 96"):
-        GenerationConfig.from_folder({"pad_token_id": 97}, {}, "here", 97)
+    with pytest.raises(FolderError, match="forced_bos_token_id=97 is outside the vocabulary, whose ids are 0 to 96"):
+        GenerationConfig.from_folder({"forced_bos_token_id": 97}, {}, "here", 97)
     config = GenerationConfig.from_folder({}, {}, "here", 97)
     with pytest.raises(InputError, match="suppress_tokens=97 is outside the vocabulary"):
         config.override(suppress_tokens=[97])
