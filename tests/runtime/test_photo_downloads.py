@@ -167,7 +167,11 @@ def test_no_url(url: str) -> None:
 
 
 def test_users_and_passwords_are_not_shown() -> None:
-    message = failure("http://somebody:secret@127.0.0.1:1/cat.png?key=secret#secret")
+    url = "http://somebody:secret@127.0.0.1:1/cat.png?key=secret#secret"
+    for refused in (refusal(url), refusal(url.replace("http", "s3", 1))):
+        assert "//127.0.0.1:1/cat.png: a URL is not fetched" in refused
+        assert "secret" not in refused
+    message = failure(url)
     assert message.startswith(f"http://127.0.0.1:1/cat.png: {CANNOT}")
     assert "secret" not in message
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from fuseline.errors import InputError, shown
 
-from .source import MAX_BYTES
+from .source import MAX_BYTES, public
 
 SECONDS = 60.0  # where the caller names no time
 _PIECE = 2**16
@@ -29,7 +29,7 @@ def download(url: str, timeout: float | None = None) -> tuple[bytes, str]:
 
     timeout: seconds for all of it, redirects included (None: SECONDS). Raises InputError.
     """
-    name = shown(_public(url))
+    name = shown(public(url))
     limit = _Limit(SECONDS if timeout is None else timeout)
     try:
         with limit, _opener(limit).open(_request(url), timeout=limit.left()) as answer:
@@ -96,8 +96,8 @@ class _Https(urllib.request.HTTPSHandler):
 class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if urllib.parse.urlsplit(newurl).scheme.lower() not in _WEB:
-            where = shown(_public(newurl))
-            raise InputError(f"{shown(_public(req.full_url))}: it leads on to {where}, which is not fetched; {_RIGHT}")
+            where = shown(public(newurl))
+            raise InputError(f"{shown(public(req.full_url))}: it leads on to {where}, which is not fetched; {_RIGHT}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -135,13 +135,6 @@ def _body(answer: http.client.HTTPResponse, limit: _Limit, name: str) -> bytes:
     if answer.length:  # read1 says nothing of what is missing
         raise http.client.IncompleteRead(b"", answer.length)
     return b"".join(pieces)
-
-
-def _public(url: str) -> str:
-    """A URL without user, password, query and fragment, which may hold keys."""
-    start, mark, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{start}{mark}{host.rpartition('@')[2]}{slash}{path}".partition("?")[0].partition("#")[0]
 
 
 def _reason(error: Exception) -> str:

@@ -35,9 +35,9 @@ def path_bytes(path: str) -> tuple[bytes, str]:
 
     Raises InputError for what is no regular file, or cannot be read.
     """
-    name = shown(path)
     if URL.match(path) and not os.path.exists(path):
-        raise InputError(f"{name}: {NOT_FETCHED}")
+        raise InputError(f"{shown(public(path))}: {NOT_FETCHED}")
+    name = shown(path)
     if path.startswith("~") and not os.path.lexists(path):
         path = os.path.expanduser(path)
     try:
@@ -55,6 +55,13 @@ def path_bytes(path: str) -> tuple[bytes, str]:
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = _reason(error) or "its name cannot be that of a file"
         raise InputError(f"{name}: the file cannot be opened ({reason}); give one that may be read") from None
+
+
+def public(url: str) -> str:
+    """A URL as messages have it: without user, password, query and fragment, which may hold keys."""
+    start, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{start}{mark}{host.rpartition('@')[2]}{slash}{path}".partition("?")[0].partition("#")[0]
 
 
 def _check_regular(found: os.stat_result, name: str) -> None:

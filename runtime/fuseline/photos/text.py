@@ -9,7 +9,7 @@ import re
 from fuseline.errors import InputError, shown
 
 from .signatures import format_of
-from .source import MAX_BYTES, NOT_FETCHED, URL, path_bytes
+from .source import MAX_BYTES, NOT_FETCHED, URL, path_bytes, public
 
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")  # of both alphabets
@@ -28,7 +28,7 @@ def text_bytes(text: str, allow_downloads: bool, timeout: float | None) -> tuple
         return path_bytes(text)
     if _WEB.match(text):
         if not allow_downloads:
-            raise InputError(f"{shown(text.partition('?')[0])}: {NOT_FETCHED}")
+            raise InputError(f"{shown(public(text))}: {NOT_FETCHED}")
         from .download import download  # urllib takes a while to load
 
         return download(text, timeout)
