@@ -99,11 +99,20 @@ def _ways(checkpoint: Checkpoint, readable: bool) -> Iterator[Callable[[], Any]]
     if kind.vocabulary == "words":  # what splits texts into words takes no part in making texts of tokens
         yield lambda: loaded("AutoTokenizer", path, word_tokenizer_type="basic", subword_tokenizer_type="character")
     elif checkpoint.file(TOKENIZER) is not None:
-        yield lambda: loaded("PreTrainedTokenizerFast", path)
+        more = {} if config else _spaced(checkpoint)
+        yield lambda: loaded("PreTrainedTokenizerFast", path, **more)
     elif kind.vocabulary == "sentencepiece":
         yield lambda: _converted(checkpoint, kind, lambda folder: loaded("AutoTokenizer", folder))
     else:
         yield lambda: loaded(f"{class_of_decoder(checkpoint.config).name}Fast", path)
+
+
+def _spaced(checkpoint: Checkpoint) -> dict[str, Any]:
+    """add_prefix_space as tokenizer.json has it, where no other file says anything of it."""
+    rule = (checkpoint.json(TOKENIZER) or {}).get("pre_tokenizer")
+    return (
+        {"add_prefix_space": rule["add_prefix_space"]} if isinstance(rule, dict) and "add_prefix_space" in rule else {}
+    )
 
 
 def _converted(checkpoint: Checkpoint, kind: TokenizerClass, load: Callable[[Path], Any]) -> Any:

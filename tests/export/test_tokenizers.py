@@ -134,6 +134,18 @@ def test_a_tokenizer_json_alone_is_copied(tmp_path: Path) -> None:
     assert tokenizer_json(Checkpoint(tmp_path, {})) == tmp_path / "tokenizer.json"
 
 
+def test_a_tokenizer_json_alone_keeps_the_space_before_a_text(tmp_path: Path) -> None:
+    """As an export wrote it: there is nothing else that could say so."""
+    made = folder_of(tmp_path / "made", lambda f: f.mkdir() or vocab_and_merges(f), tokenizer_class="RobertaTokenizer",
+                     add_prefix_space=True)  # fmt: skip
+    tokens = written(made).encode("dogs run")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "tokenizer.json").write_text(str(tokenizer_json(Checkpoint(made, {}))))
+    (alone / "config.json").write_text(json.dumps({"model_type": "vision-encoder-decoder"}))
+    assert written(alone).encode("dogs run") == tokens
+
+
 def test_a_file_that_would_say_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where transformers does more to a text than is known here."""
     folder = folder_of(tmp_path, vocab_txt, tokenizer_class="BertTokenizer")

@@ -87,7 +87,8 @@ def _completed(file: dict[str, Any], sources: Sources, kind: TokenizerClass) -> 
     """Let the contents of a file say all that the other files say; whether this changed anything."""
     config = sources.config
     changed = add_special_tokens(file, sources, kind)
-    changed |= _with_prefix_space(file, bool(config.get("add_prefix_space", False)))
+    if config or kind.name not in _NAMELESS:  # else tokenizer.json is all there is, as where it was exported
+        changed |= _with_prefix_space(file, bool(config.get("add_prefix_space", False)))
     if kind.bert_normalizer:
         changed |= _with_bert_normalizer(file, config)
     if kind.vocabulary == "words":
