@@ -642,3 +642,34 @@ PUBLISHED: tuple[Published, ...] = (
     *_WORD_MODELS,
     *_BLIPS,
 )
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A published model that is refused. says: what of the sentence names the reason."""
+
+    name: str
+    config: Facts
+    says: str
+
+
+REFUSED: tuple[Refused, ...] = (
+    Refused("OleehyO/TexTeller", _joined(_vit(448, num_channels=1), _trocr(15000)), "1 channel"),
+    Refused(
+        "google/pix2struct-textcaps-base",
+        {"architectures": ["Pix2StructForConditionalGeneration"], "model_type": "pix2struct"},
+        "Pix2StructForConditionalGeneration",
+    ),
+    Refused("microsoft/git-base-coco", {"architectures": ["GitForCausalLM"], "model_type": "git"}, "GitForCausalLM"),
+    Refused(
+        "Salesforce/blip2-opt-2.7b",
+        {"architectures": ["Blip2ForConditionalGeneration"], "model_type": "blip-2"},
+        "Blip2ForConditionalGeneration",
+    ),
+    Refused(
+        "Salesforce/blip-vqa-base",
+        {"architectures": ["BlipForQuestionAnswering"], "model_type": "blip"},
+        "BlipForQuestionAnswering",
+    ),
+    Refused("vikp/texify", _joined(_vit(model_type="variable_donut-swin"), _mbart(50000, 384)), "variable_donut-swin"),
+)

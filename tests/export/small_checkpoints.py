@@ -38,6 +38,16 @@ _WIDTH_KEYS = {
     "projection_dim",
     "image_text_hidden_size",
 }
+_MODEL_KEYS = (
+    "encoder",
+    "decoder",
+    "text_config",
+    "vision_config",
+    "tie_word_embeddings",
+    "image_text_hidden_size",
+    "logit_scale_init_value",
+    "projection_dim",
+)
 _HEAD_KEYS = {"num_attention_heads", "n_head", "decoder_attention_heads"}
 _STAGES = {"depths": [1, 2], "num_heads": [2, 4], "num_layers": 2}  # of Swin, whose last is twice as wide as the first
 _LAYER_KEYS = {"num_hidden_layers", "n_layer", "decoder_layers"}
@@ -70,7 +80,7 @@ def write_small_checkpoint(published: Published, folder: Path, seed: int = 0) ->
     vocab_size = write_tokenizer(published, folder)
     config = small_config(published, vocab_size)
     model = _model(config, seed)
-    model.generation_config = transformers.GenerationConfig()  # some that are published cannot be saved today
+    model.generation_config = transformers.GenerationConfig()
     model.save_pretrained(folder, safe_serialization=published.weights == "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").unlink(missing_ok=True)
@@ -89,7 +99,9 @@ def loader(config: Mapping[str, Any]) -> Any:
 def _model(config: dict[str, Any], seed: int) -> Any:
     torch.manual_seed(seed)
     kind = loader(config)
-    model: Any = kind(kind.config_class.from_dict(deepcopy(config))).eval()
+    # Without what it says of generation: that of some that are published cannot be saved today.
+    sections = {key: deepcopy(config[key]) for key in _MODEL_KEYS if key in config}
+    model: Any = kind(kind.config_class.from_dict(sections)).eval()
     _enliven(model, model.text_decoder if hasattr(model, "text_decoder") else model.decoder)
     return model
 
@@ -315,9 +327,9 @@ def _xlm_roberta(published: Published, folder: Path) -> int:
 
 
 def _write_sentencepiece(folder: Path) -> None:
-    from transformers.utils import sentencepiece_model_pb2_new
+    from transformers.convert_slow_tokenizer import import_protobuf
 
-    proto: Any = sentencepiece_model_pb2_new  # without types
+    proto: Any = import_protobuf()
     model = proto.ModelProto()
     kinds = {"<unk>": 2, "<s>": 3, "</s>": 3}
     for piece, score in [*((mark, 0.0) for mark in kinds), *_pieces()]:
