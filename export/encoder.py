@@ -120,7 +120,7 @@ def _interpolated_before(encoder: torch.nn.Module, photo: Sequence[int]) -> Iter
     asked: list[tuple[torch.nn.Module, torch.Tensor]] = []
 
     def remembering(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
-        own: Callable[..., torch.Tensor] = module.interpolate_pos_encoding
+        own: Callable[..., torch.Tensor] = getattr(module, _INTERPOLATE)
 
         def remember(*arguments: Any, **options: Any) -> torch.Tensor:
             table = own(*arguments, **options)
