@@ -29,14 +29,15 @@ def try_out(checkpoint: Checkpoint, adapter: ModelAdapter, photo: Size, *, inter
     photo: the size that the image processor gives; interpolate: whether the encoder is asked for
     interpolate_pos_encoding, which some take.
     """
-    vision = adapter.vision_config(checkpoint.config)
+    model = _made(checkpoint, adapter)
+    encoder: Any = adapter.encoder(model)
+    vision = encoder.config.to_dict()  # with what config.json leaves out
     if vision.get("num_channels") not in (None, _CHANNELS):
         raise ExportError(
             f"the encoder reads photos of {vision['num_channels']} channels (num_channels in config.json), and photos "
             f"are given as red, green and blue; only encoders of {_CHANNELS} channels can be exported"
         )
-    model = _made(checkpoint, adapter)
-    _check_encoder(adapter.encoder(model), photo, vision, interpolate)
+    _check_encoder(encoder, photo, vision, interpolate)
     _check_tables(checkpoint, model)
 
 

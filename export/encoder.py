@@ -6,7 +6,7 @@ import gc
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -28,9 +28,7 @@ ENCODERS = (
     "deit",
     "dinov2",
     "dinov2_with_registers",
-    "dinov3_vit",
     "donut-swin",
-    "hiera",
     "ijepa",
     "siglip_vision_model",
     "swin",
@@ -55,7 +53,13 @@ def export_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.Model
 
 def always_interpolate(encoder: torch.nn.Module) -> None:
     """Whoever calls the encoder from now on calls it with interpolate_pos_encoding=True."""
-    encoder.forward = partial(encoder.forward, interpolate_pos_encoding=True)
+    own = encoder.forward
+
+    @wraps(own)  # generate looks at what it takes
+    def forward(*arguments: Any, **options: Any) -> Any:
+        return own(*arguments, **options | {_INTERPOLATE: True})  # BLIP's generate says False by itself
+
+    encoder.forward = forward
 
 
 def traced_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.ModelProto:
@@ -120,7 +124,7 @@ def _interpolated_before(encoder: torch.nn.Module, photo: Sequence[int]) -> Iter
     asked: list[tuple[torch.nn.Module, torch.Tensor]] = []
 
     def remembering(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
-        own: Callable[..., torch.Tensor] = module.interpolate_pos_encoding
+        own: Callable[..., torch.Tensor] = getattr(module, _INTERPOLATE)
 
         def remember(*arguments: Any, **options: Any) -> torch.Tensor:
             table = own(*arguments, **options)

@@ -6,7 +6,7 @@ Sizes are odd where they may be, so that no two dimensions are taken for each ot
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from transformers import (
     BertConfig,
     BertGenerationConfig,
     BlenderbotConfig,
-    BlenderbotSmallConfig,
     BlipConfig,
     BlipForConditionalGeneration,
     CamembertConfig,
@@ -27,10 +26,12 @@ from transformers import (
     ElectraConfig,
     MarianConfig,
     MBartConfig,
+    MegatronBertConfig,
     MvpConfig,
     PegasusConfig,
     PLBartConfig,
     PretrainedConfig,
+    RemBertConfig,
     RobertaConfig,
     TrOCRConfig,
     VisionEncoderDecoderConfig,
@@ -111,7 +112,7 @@ def _donut_swin() -> PretrainedConfig:
 
 
 # Encoder and decoder of every model, by a name that says what is particular.
-MODELS: Mapping[str, Callable[[], tuple[PretrainedConfig, PretrainedConfig]]] = {
+MODELS: dict[str, Callable[[], tuple[PretrainedConfig, PretrainedConfig]]] = {
     "bert": lambda: (_vit(20), _bert_like(BertConfig)),
     "bert, untied, relu": lambda: (
         _vit(),
@@ -125,7 +126,6 @@ MODELS: Mapping[str, Callable[[], tuple[PretrainedConfig, PretrainedConfig]]] = 
     "electra": lambda: (_vit(), _bert_like(ElectraConfig, embedding_size=30, hidden_act="relu")),
     "bart": lambda: (_vit(), _bart_like(BartConfig, scale_embedding=False)),
     "blenderbot": lambda: (_vit(), _bart_like(BlenderbotConfig, scale_embedding=True)),
-    "blenderbot small": lambda: (_vit(), _bart_like(BlenderbotSmallConfig)),
     "marian": lambda: (_vit(), _bart_like(MarianConfig, scale_embedding=True, activation_function="relu")),
     "mvp": lambda: (_vit(), _bart_like(MvpConfig)),
     "pegasus": lambda: (_vit(), _bart_like(PegasusConfig)),
@@ -143,11 +143,17 @@ MODELS: Mapping[str, Callable[[], tuple[PretrainedConfig, PretrainedConfig]]] = 
     "xglm, pad row": lambda: (_vit(), _xglm(scale_embedding=False, activation_function="relu", pad_token_id=7)),
 }
 
+# Those that have no adapter, and that optimum-onnx exports.
+ONLY_BY_OPTIMUM: dict[str, Callable[[], tuple[PretrainedConfig, PretrainedConfig]]] = {
+    "megatron-bert": lambda: (_vit(), _bert_like(MegatronBertConfig)),
+    "rembert": lambda: (_vit(), _bert_like(RemBertConfig, input_embedding_size=18, output_embedding_size=22)),
+}
+
 
 def vision_encoder_decoder(name: str, seed: int) -> Any:
-    """The VisionEncoderDecoderModel of that name in MODELS, float32, in eval mode."""
+    """The VisionEncoderDecoderModel of that name in one of the tables above, float32, in eval mode."""
     torch.manual_seed(seed)
-    vision, text = MODELS[name]()
+    vision, text = (MODELS | ONLY_BY_OPTIMUM)[name]()
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(vision, text)
     config.tie_word_embeddings = text.tie_word_embeddings
     model: Any = VisionEncoderDecoderModel(config)

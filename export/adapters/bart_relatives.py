@@ -1,6 +1,6 @@
 """Decoders of transformers that are BARTs but for their norms and for where positions begin.
 
-Sources: modeling_blenderbot.py, modeling_blenderbot_small.py, modeling_marian.py, modeling_mvp.py, modeling_pegasus.py
+Sources: modeling_blenderbot.py, modeling_marian.py, modeling_mvp.py, modeling_pegasus.py
 and modeling_plbart.py. Sinusoidal positions are a table in the checkpoint as learned ones are.
 """
 
@@ -19,14 +19,6 @@ class Blenderbot(BartLike):
 
     title = "Blenderbot"
     norm_first, norms_embedding, offset = True, False, 0
-
-
-@register("BlenderbotSmallForCausalLM", "blenderbot-small")
-class BlenderbotSmall(BartLike):
-    """Normalized after every part."""
-
-    title = "Blenderbot small"
-    offset = 0
 
 
 @register("MarianForCausalLM", "marian")

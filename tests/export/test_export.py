@@ -256,11 +256,11 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "encoder": (
         edit("config.json", encoder={"model_type": "clip"}),
-        "the encoder clip cannot be exported; known are beit, deit, donut-swin, swin, vit",
+        "the encoder clip cannot be exported; known are beit, chinese_clip_vision_model, clip_vision_model, ",
     ),
     "decoder": (
         edit("config.json", decoder={"model_type": "opt", "architectures": ["OPTForCausalLM"]}),
-        "the decoder OPTForCausalLM or opt cannot be exported; known are BartForCausalLM, BertLMHeadModel",
+        "the decoder OPTForCausalLM or opt cannot be exported; known are BartForCausalLM, BertGenerationDecoder",
     ),
     "section": (edit("config.json", decoder=None), "must have an object called encoder and one called decoder"),
     "no config": (remove("config.json"), "has no config.json"),
@@ -407,8 +407,10 @@ def test_an_interrupted_export_leaves_what_was_there(
 
 
 def test_adapters_are_found_by_class_name_or_model_type() -> None:
-    classes = ["Bart", "BertLMHead", "BlipTextLMHead", "GPT2LMHead", "MBart", "Roberta", "TrOCR", "XGLM"]
-    names = [f"{name}{'Model' if name.endswith('Head') else 'ForCausalLM'}" for name in classes]
+    causal = ["Bart", "Blenderbot", "Camembert", "Data2VecText", "Electra", "MBart", "Marian", "Mvp"]
+    causal += ["PLBart", "Pegasus", "Roberta", "TrOCR", "XGLM", "XLMRoberta"]
+    others = ["BertGenerationDecoder", "BertLMHeadModel", "BlipTextLMHeadModel", "GPT2LMHeadModel"]
+    names = sorted([*(f"{name}ForCausalLM" for name in causal), *others])
     assert [name for name in known_decoders() if name[0].isupper()] == names
     assert known_models() == ["BlipForConditionalGeneration", "VisionEncoderDecoderModel", "vision-encoder-decoder"]
     by_class = decoder_adapter({"architectures": ["GPT2LMHeadModel"]})
