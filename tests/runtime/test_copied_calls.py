@@ -34,6 +34,16 @@ def captioner(model: Model) -> ImageToText:
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
 
+
+class _Something:
+    """An object of another package, which the names of tests show alike in every process."""
+
+    def __repr__(self) -> str:
+        return "something"
+
+
+SOMETHING = _Something()
+
 # A call and keywords that pass, as snippets have them.
 PASS: list[tuple[str, dict[str, Any]]] = [
     (OPEN, {"torch_dtype": "auto", "low_cpu_mem_usage": True, "trust_remote_code": True}),
@@ -53,7 +63,7 @@ PASS: list[tuple[str, dict[str, Any]]] = [
     (CAPTION, {"generate_kwargs": {"max_length": 9}, "generation_config": {"num_beams": 2}, "batch_size": 2}),
     (GENERATE, {"attention_mask": None, "labels": None, "use_cache": True, "trust_remote_code": False}),
     (GENERATE, {"attention_mask": torch.ones(1, 5), "max_length": None, "max_new_tokens": 5, "early_stopping": 0}),
-    (GENERATE, {"stop_strings": ["word5"], "tokenizer": object(), "interpolate_pos_encoding": False}),
+    (GENERATE, {"stop_strings": ["word5"], "tokenizer": SOMETHING, "interpolate_pos_encoding": False}),
 ]
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -67,14 +77,14 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (OPEN, {"use_cache": False}, "the cache is always used"),
     (OPEN, {"load_in_8bit": True}, 'variant="int8"'),
     (OPEN, {"providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]}, "a model runs on one; give it as device="),
-    (OPEN, {"session_options": object()}, "threads="),
+    (OPEN, {"session_options": SOMETHING}, "threads="),
     (OPEN, {"device_map": {"": 0}}, 'device="cpu"'),
     (OPEN, {"varient": "fp32"}, "varient is no argument of from_pretrained; did you mean variant?"),
     (OPEN, {"device": 0}, "there is no device 'cuda' here"),
     (OPEN, {"device": "cuda:0"}, "there is no device 'cuda' here"),
     (OPEN, {"device": torch.device("cuda", 1)}, "only the first can be used"),
     (PIPELINE, {"framework": "tf"}, "everything runs on onnxruntime"),
-    (PIPELINE, {"feature_extractor": object()}, "the files in the model's folder count"),
+    (PIPELINE, {"feature_extractor": SOMETHING}, "the files in the model's folder count"),
     (PIPELINE, {"batchsize": 2}, "batchsize is no argument of pipeline; did you mean batch_size?"),
     (PIPELINE, {"num_beam": 2}, "num_beam is no argument of pipeline; did you mean num_beams?"),
     (PIPELINE, {"device": 0}, "the model is open already; give device='cuda' to Model.from_pretrained"),
@@ -95,7 +105,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (GENERATE, {"encoder_outputs": ((),)}, "Model.encode"),
     (GENERATE, {"interpolate_pos_encoding": True}, "the one size that the graph has"),
     (GENERATE, {"use_cache": False}, "use_cache=False is not supported"),
-    (GENERATE, {"streamer": object()}, "streamer="),
+    (GENERATE, {"streamer": SOMETHING}, "streamer="),
     (GENERATE, {"pixelvalues": 1}, "pixelvalues is not a generation option"),
     (GENERATE, {"inputs": tiny.photos(1)}, "inputs and pixel_values are the same thing"),
 ]
@@ -135,7 +145,7 @@ def test_every_row_of_the_table_is_asked(model: Model, captioner: ImageToText, n
     for row in (row for row in TABLE if name in row.calls):
         for keyword in row.names:
             try:
-                call(model, captioner, name, {keyword: object()})
+                call(model, captioner, name, {keyword: SOMETHING})
             except (InputError, DeviceError) as error:
                 assert keyword in str(error)
             else:
