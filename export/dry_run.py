@@ -48,9 +48,8 @@ def _made(checkpoint: Checkpoint, adapter: ModelAdapter) -> Any:
 
     loader: Any = getattr(transformers, adapter.loader)
     with one_sentence("transformers cannot make a model of config.json"), torch.device("meta"):
-        config = loader.config_class.from_pretrained(
-            checkpoint.path, local_files_only=True, attn_implementation="eager"
-        )
+        config = loader.config_class.from_pretrained(checkpoint.path, local_files_only=True)
+        config._attn_implementation = "eager"  # in its sections too, as load_model asks for it
         model = loader(config)
         model.tie_weights()
         return model.eval()

@@ -202,6 +202,7 @@ def write_checkpoint(model: Any, folder: Path) -> Path:
     processor = tiny.preprocessor_config() | {"size": {"height": height, "width": width}}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     (folder / "tokenizer.json").write_text(tiny.word_tokenizer(VOCAB_SIZE))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
     return folder
 
 

@@ -98,7 +98,7 @@ def test_token_ids_equal_those_of_transformers(name: str, tmp_path: Path) -> Non
     [
         {"architectures": None, "model_type": "vision-encoder-decoder"},
         {"transformers_version": None, "torch_dtype": "float16", "dtype": None},
-        {"decoder": {"is_decoder": False, "add_cross_attention": False, "is_encoder_decoder": True}},
+        {"decoder": {"is_decoder": False, "is_encoder_decoder": True}},
         {"decoder": {"cross_attention_hidden_size": 32, "architectures": None}},
         {"tie_word_embeddings": True, "decoder": {"tie_word_embeddings": True}},
     ],

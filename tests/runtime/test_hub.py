@@ -184,7 +184,7 @@ def test_a_vocabulary_comes_where_there_is_no_tokenizer_json(whole: bool, tmp_pa
         (folder / name).write_bytes(made_by(name))
     about = ["config.json", "preprocessor_config.json", "tokenizer_config.json", "special_tokens_map.json"]
     about += ["added_tokens.json", *(["tokenizer.json"] if whole else [])]
-    sizes = {"vocab_size": 9, "n_layer": 1, "n_head": 1, "n_embd": 8}
+    sizes = {"vocab_size": 9, "n_layer": 1, "n_head": 1, "n_embd": 8, "image_processor_type": "ViTImageProcessor"}
     for name in (*about, *VOCABULARY, "chat_template.jinja", "training_args.bin"):
         (folder / name).write_text(json.dumps(sizes | {"name": name}))
     served = Hub(folder)

@@ -127,7 +127,7 @@ def test_sentences_and_notes_come_above_the_bar(folder: Path, photos: Path, line
         assert shown.wait() == 2
         note, *rest = shown.rows
         assert note == (
-            "fuseline: note: without do_sample=True nothing is sampled, and temperature have no effect"
+            "fuseline: note: without do_sample=True nothing is sampled, and temperature has no effect"
         )  # once, and without the file and the line of a warning of Python
         missing = "fuseline: none.png: there is no such file; give the path of a photo"
         assert rest == rows_of([lines[0], missing, *lines[1:]], 120)
