@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fuseline.errors import ExportError
+from fuseline.warning import warn
 
 from ..encoder import ENCODERS
 from .registry import Parts, decoder_adapter, register_model
@@ -55,6 +56,11 @@ class VisionEncoderDecoder:
             found = f"the encoder {encoder or 'without a model_type'} cannot be exported"
             raise ExportError(f"{found}; known are {', '.join(ENCODERS)}{_why(encoder)}")
         decoder_adapter(config["decoder"])
+        if config["decoder"].get("model_type") == "gpt2" and config["decoder"].get("scale_attn_weights") is False:
+            warn(
+                "config.json says scale_attn_weights false, which is followed; transformers follows it with "
+                'attn_implementation="eager" alone, and says something else without that'
+            )
 
     def vision_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         section: Mapping[str, Any] = config["encoder"]

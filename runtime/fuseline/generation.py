@@ -89,11 +89,18 @@ class _Origin:
     vocab_size: int | None = None
     length_given: bool = False
     """whether a call gave max_length: transformers reads one of 20 as "not set" otherwise"""
+    limit_given: bool = False
+    """whether a call gave max_length or max_new_tokens, and so is held to the decoder's positions"""
     new_tokens: int | None = None
     """the most new tokens where nobody sets a length, if that is not generate's own default"""
     aside: tuple[tuple[str, Any], ...] = ()
     """impossible values of a file that have no effect while nothing is sampled"""
     of_model: bool = False
+
+    def of_call(self, options: Mapping[str, Any]) -> _Origin:
+        """The same, once a call has given these options."""
+        given = self.length_given if "max_length" not in options else options["max_length"] is not None
+        return replace(self, length_given=given, limit_given=self.limit_given or _has_limit(options))
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -186,7 +193,7 @@ class GenerationConfig:
 
     def __init__(self, **options: Any) -> None:
         """Raises InputError for an option that is unknown, not supported yet, or has an impossible value."""
-        self._fill(options, _Origin(length_given=options.get("max_length") is not None))
+        self._fill(options, _Origin().of_call(options))
 
     def __repr__(self) -> str:
         """What differs from the defaults."""
@@ -211,7 +218,7 @@ class GenerationConfig:
         Raises FolderError.
         """
         made = cls.__new__(cls)
-        name = source_of(generation_config)
+        name = source_of(generation_config, config, _defaults())
         try:
             size = vocab_size_of(config) if vocab_size is None else vocab_size
             options = options_of_files(generation_config, config, str(Path(where) / name), size, _defaults())
@@ -226,10 +233,7 @@ class GenerationConfig:
         """This configuration with a call's options. Raises InputError as the constructor does."""
         if not options:
             return self
-        given = self._origin.length_given
-        if "max_length" in options:
-            given = options["max_length"] is not None
-        return self._with(options, replace(self._origin, length_given=given))
+        return self._with(options, self._origin.of_call(options))
 
     def over(self, given: object, *, model_defaults: bool = True) -> GenerationConfig:
         """A call's generation_config over this one, which is a model's, as transformers' generate takes it.
@@ -249,6 +253,7 @@ class GenerationConfig:
             options = _as_options(given)
         defaults = _defaults()
         chosen = {name: value for name, value in options.items() if name not in defaults or value != defaults[name]}
+        origin = replace(origin, limit_given=_has_limit(chosen))
         if model_defaults:
             return self._with(chosen, origin)
         ids = {name: getattr(self, name) for name in TOKENS}
@@ -283,9 +288,10 @@ class GenerationConfig:
             length = self.max_length
         elif self._origin.new_tokens is not None:
             length = prompt_length + self._origin.new_tokens
-            length = length if max_positions is None else min(length, max_positions + 1)
         else:
             length = min(self.max_length + prompt_length, max_positions or self.max_length + prompt_length)
+        if not self._origin.limit_given and max_positions is not None:  # a file's, and most texts end before
+            length = min(length, max_positions + 1)
         self._warn_of_least(prompt_length, length)
         self._warn_of_sampling()
         if length <= prompt_length:
@@ -354,7 +360,7 @@ class GenerationConfig:
         """This configuration with other options, its own that had no effect among them where they have one now."""
         made = type(self).__new__(type(self))
         kept = {name: getattr(self, name) for name in CHECKS} | dict(options)
-        if kept["do_sample"]:
+        if CHECKS["do_sample"]("do_sample", kept["do_sample"]):
             kept = kept | {name: value for name, value in origin.aside if name not in options}
         made._fill(kept, origin)
         return made
@@ -386,6 +392,10 @@ def cut_off(config: GenerationConfig, made: Generation, max_positions: int, opti
     return (
         f"a text ended after {new} new tokens, since neither the model nor the call says how many; {option} allows more"
     )
+
+
+def _has_limit(options: Mapping[str, Any]) -> bool:
+    return any(options.get(name) is not None for name in ("max_length", "max_new_tokens"))
 
 
 def _defaults() -> dict[str, Any]:

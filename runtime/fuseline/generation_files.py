@@ -32,7 +32,16 @@ _WHOLE = {
     *("num_return_sequences", "no_repeat_ngram_size", "top_k", "eos_token_id", "forced_eos_token_id"),
     *("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", *_ONE_TOKEN),
 }
+_OWN = "generation_config.json"
 _MOST_NAMED = 5
+# The options that transformers 4.57 looks for in config.json; others there are none of generation.
+_OF_MODEL_CONFIG = (
+    *("max_length", "min_length", "do_sample", "early_stopping", "num_beams", "temperature", "top_k", "top_p"),
+    *("typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "bad_words_ids"),
+    *("num_return_sequences", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values"),
+    *("exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "num_beam_groups"),
+    *("diversity_penalty", "encoder_no_repeat_ngram_size", "output_scores", "return_dict_in_generate"),
+)
 
 
 def options_of_files(
@@ -50,7 +59,8 @@ def options_of_files(
     defaults: of all options. Raises InputError for a section that is none.
     """
     fallback = _from_model_config(config, defaults)
-    options = _set(_known(generation_config, where)) if _has_options(generation_config) else fallback
+    counts = source_of(generation_config, config, defaults) == _OWN
+    options = _set(_known(generation_config, where)) if counts else fallback
     if options.get("decoder_start_token_id") is None and options.get("bos_token_id") is None:
         options |= {k: fallback[k] for k in ("decoder_start_token_id", "bos_token_id") if k in fallback}
     _leave_unusable_tokens(options, vocab_size, where)
@@ -59,9 +69,10 @@ def options_of_files(
     return options
 
 
-def source_of(generation_config: Mapping[str, Any]) -> str:
+def source_of(generation_config: Mapping[str, Any], config: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     """The name of the file whose options count."""
-    return "generation_config.json" if _has_options(generation_config) else "config.json"
+    own = _has_options(generation_config) and not _is_overruled(generation_config, config, defaults)
+    return _OWN if own else "config.json"
 
 
 def without_effect(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,6 +89,17 @@ def vocab_size_of(config: Mapping[str, Any]) -> int | None:
 
 def _has_options(generation_config: Mapping[str, Any]) -> bool:
     return any(not _is_metadata(name) for name in generation_config)
+
+
+def _is_overruled(generation_config: Mapping[str, Any], config: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:
+    """Whether config.json counts in its place, as generate has it until transformers 5.
+
+    The file says that it was made of config.json, and config.json was changed since: it has options of its own.
+    """
+    if generation_config.get("_from_model_config") is not True:
+        return False
+    own = {name: config.get(name) for name in _OF_MODEL_CONFIG}
+    return any(value is not None and value != defaults[name] for name, value in own.items())
 
 
 def _is_metadata(name: str) -> bool:

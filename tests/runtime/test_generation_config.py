@@ -128,6 +128,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(name: str, message: 
         ({"logits_processor": len}, "logits_processor must be a list of functions, not a builtin_function"),
         ({"stopping_criteria": ["stop"]}, "stopping_criteria must be a list of functions, not ['stop']"),
         ({"do_sample": 1}, "do_sample must be True or False, not 1"),
+        ({"do_sample": np.array([1, 2])}, "do_sample must be True or False, not array([1, 2])"),
         ({"temperature": 0.0}, "temperature must be more than 0, not 0.0"),
         ({"top_k": -1}, "top_k must be a whole number of at least 0, not -1"),
         ({"top_p": 1.5}, "top_p must be from 0 to 1, not 1.5"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fuseline import Model
 from fuseline.errors import FolderError, InputError
@@ -95,6 +96,46 @@ def test_a_file_says_what_it_says_to_transformers(model: Model, tmp_path: Path, 
         config = GenerationConfig.from_folder(content, VOCABULARY, tmp_path)
         ours = model.generate(tiny.photos(3), generation_config=config).sequences
     assert [tiny.ended(row, tiny.END) for row in ours] == theirs(content, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("own", "config"),
+    [
+        ({"_from_model_config": True}, {"max_length": 5}),
+        ({"_from_model_config": True}, {"no_repeat_ngram_size": 1, "num_beams": 3}),
+        ({"_from_model_config": True}, {"num_beams": 1, "max_length": 20}),  # the defaults: nothing was changed
+        ({"_from_model_config": False}, {"max_length": 5}),
+        ({}, {"max_length": 5}),
+    ],
+)
+def test_config_json_counts_where_it_was_changed_since(
+    model: Model, tmp_path: Path, own: dict[str, Any], config: dict[str, Any]
+) -> None:
+    """What generate of transformers 4 does with a generation_config.json that says it was made of config.json."""
+    folder = tiny.write_checkpoint(tiny.tiny_model(0), tmp_path / "checkpoint")
+    contents = {"config.json": config, "generation_config.json": own}
+    for name, more in contents.items():
+        contents[name] = json.loads((folder / name).read_text()) | more
+        (folder / name).write_text(json.dumps(contents[name]))
+    photos = tiny.photos(3, seed=5)
+    with quiet():
+        reference = type(tiny.tiny_model(0)).from_pretrained(folder)
+        theirs = reference.generate(torch.from_numpy(photos)).numpy()
+        found = GenerationConfig.from_folder(contents["generation_config.json"], contents["config.json"], folder)
+        ours = model.generate(photos, generation_config=found).sequences
+    assert [tiny.ended(row, tiny.END) for row in ours] == [tiny.ended(row, tiny.END) for row in theirs]
+
+
+def test_a_length_of_a_file_is_that_of_the_decoder_at_most(model: Model, tmp_path: Path) -> None:
+    """Texts mostly end before, so the folder works in transformers too; a call's length is refused."""
+    config = GenerationConfig.from_folder(TOKENS | {"max_length": 64}, VOCABULARY, tmp_path)
+    assert config.total_length(1, 40) == 41
+    assert GenerationConfig.from_folder(TOKENS | {"max_new_tokens": 64}, VOCABULARY, tmp_path).total_length(1, 40) == 41
+    for length in ({"max_length": 64}, {"max_new_tokens": 64}):
+        with pytest.raises(InputError, match="has 40 positions"):
+            config.override(**length).total_length(1, 40)
+        with pytest.raises(InputError, match="has 40 positions"):
+            config.over(length).total_length(1, 40)
 
 
 @pytest.mark.parametrize("name", FILES)

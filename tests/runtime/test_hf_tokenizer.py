@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
+from transformers import AutoTokenizer
 from transformers.convert_slow_tokenizer import import_protobuf
 
 from fuseline.errors import FolderError, InputError
@@ -161,6 +162,22 @@ def test_a_tokenizer_json_of_sentencepiece_too(name: str, change: str, tmp_path:
     folder = folders.saved(tmp_path / "plain", tmp_path / "saved")
     SAVED[change](folder)
     check(folder)
+
+
+def test_what_only_a_class_calls_special_is_special(tmp_path: Path) -> None:
+    """tokenizer.json has the token and says that it is not; transformers marks all that a class has for a purpose."""
+    vocab_txt(tmp_path)
+    write_json(tmp_path, tokenizer_config={"tokenizer_class": "ElectraTokenizer"})
+    folder = folders.saved(tmp_path, tmp_path / "saved")
+    file = json.loads((folder / "tokenizer.json").read_text())
+    for entry in file["added_tokens"]:
+        entry["special"] = False
+    write_json(folder, tokenizer=file, tokenizer_config={"tokenizer_class": "ElectraTokenizer"})
+    (folder / "special_tokens_map.json").unlink()
+    theirs: Any = AutoTokenizer.from_pretrained(folder)  # type: ignore[no-untyped-call]
+    ours = open_tokenizer(read_folder(folder), len(theirs))
+    for row in rows(set(range(len(theirs)))):
+        assert ours.decode(row) == theirs.decode(row, skip_special_tokens=True)
 
 
 def test_nothing_is_written_anew_where_tokenizer_json_says_everything(tmp_path: Path) -> None:

@@ -54,8 +54,7 @@ def add_special_tokens(file: dict[str, Any], sources: Sources, kind: TokenizerCl
     own = {_id(entry.get("id"), sources): token for token, entry in tokens}
     listed, specials = _named(sources, kind, own)
     texts = {str(_text(special)) for special in specials}
-    present = set(own.values())
-    wanted = [token for _, token in sorted(listed.items()) if token not in present]
+    wanted = [token for _, token in sorted(listed.items())]  # those of tokenizer.json too: a special one is marked then
     encoder = {token.content for token in own.values()} | {token.content for token in wanted}
     new: list[Special] = list(wanted)
     new += [each for each in specials if not (isinstance(each, str) and each in encoder) and each not in wanted]
