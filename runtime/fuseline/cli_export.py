@@ -36,6 +36,11 @@ def add_to(commands: Any) -> None:
     add("out", metavar="OUT", help="the folder to write")
     add("--variants", default="fp32", metavar="NAMES", help="some of fp32, fp16, int8, int4; the first is the default")
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
+    add(
+        "--interpolate-pos-encoding",
+        action="store_true",
+        help="for photos of another size than the encoder's positions, where transformers is called with that too",
+    )
     add("--force", action="store_true", help="replace an older fuseline folder at OUT")
     add("--via", choices=["optimum"], help="let optimum-onnx export; it adds decoders of MegatronBERT and RemBERT")
     add("--json", action="store_true", help="print one object")
@@ -53,6 +58,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
             variants,
             options.max_length,
             force=options.force,
+            interpolate_pos_encoding=options.interpolate_pos_encoding,
             via=options.via,
             progress=progress,
         )

@@ -148,7 +148,7 @@ def no_attribute(owner: object, name: str) -> AttributeError:
     """What to raise where an attribute is asked for that there is not."""
     kind = type(owner).__name__
     if name in _ATTRIBUTES:
-        return NoAttribute(f"a {kind} has no {name}: {_ATTRIBUTES[name]}")
+        return NoAttribute(f"{kind} has no {name}: {_ATTRIBUTES[name]}")
     return AttributeError(f"{kind!r} object has no attribute {name!r}")
 
 

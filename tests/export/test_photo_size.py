@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from fuseline import Model
+from fuseline import Model, cli
 from fuseline.errors import ExportError
 from fuseline.export import convert, export
 from fuseline.export.photo_size import arriving_size, generated_pixels
@@ -145,15 +145,19 @@ def test_a_page_of_another_size_than_config_json_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["vit", pytest.param("blip", marks=pytest.mark.slow)])
-def test_positions_are_interpolated_where_that_is_said(name: str, tmp_path: Path) -> None:
+def test_positions_are_interpolated_where_that_is_said(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As by transformers' generate(..., interpolate_pos_encoding=True)."""
     reference = zoo.blip(0) if name == "blip" else zoo.vision_encoder_decoder("bert", 0)
     source = zoo.write_checkpoint(reference, tmp_path / "source")
     size_48(source)
     with pytest.raises(ExportError, match="has positions for 32 x 32"):
         export(source, tmp_path / "out")
-    agreement = export(source, tmp_path / "out", interpolate_pos_encoding=True).agreement["fp32"]
-    assert (agreement.greedy, agreement.beam) == (1.0, 1.0)
+    switches = ["--interpolate-pos-encoding", "--json"]
+    assert cli.main(["export", str(source), str(tmp_path / "out"), *switches]) == 0
+    agreement = json.loads(capsys.readouterr().out)["agreement"]["fp32"]
+    assert (agreement["greedy"], agreement["beam"]) == (1.0, 1.0)
     model, pixels = Model.from_pretrained(tmp_path / "out", threads=1), torch.randn(3, 3, 48, 48)
     options = {"num_beams": 4, "max_length": tiny.MAX_LENGTH}
     expected = reference.generate(pixels, interpolate_pos_encoding=True, **options).numpy()
