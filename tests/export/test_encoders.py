@@ -105,7 +105,7 @@ def test_token_ids_equal_those_of_transformers(name: str, tmp_path: Path) -> Non
     ids=lambda fields: " ".join(fields),
 )
 def test_what_configurations_say_otherwise(fields: dict[str, Any], tmp_path: Path) -> None:
-    """Names, versions and types of numbers change no text, nor does what a GPT-2 is called beside its cross-attention."""
+    """transformers sets what a decoder is; names, versions and types of numbers change no text."""
     source = tiny.write_checkpoint(tiny.tiny_model(0), tmp_path / "source")
     config = json.loads((source / "config.json").read_text())
     decoder = config["decoder"] | fields.get("decoder", {})
