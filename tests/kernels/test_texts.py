@@ -1,0 +1,179 @@
+"""The operators that texts need, by their bodies and by the library, against numpy in float64 (exact.py).
+
+Tolerances as in test_operators.py. Shapes are random and odd: heads of 1 to 128, 1 to 70 positions, lengths of 0 too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from . import exact
+from .conftest import ISAS, LIBRARY
+from .exact import Array
+from .nodes import NODES, Node, run
+
+SIZES = (1, 3, 8, 32, 33, 64, 80, 128)
+PADDED = ("PaddedCrossAttention", "HalfPaddedCrossAttention")
+ENCODERS = ("SelfAttention", "BiasedSelfAttention")
+ATTENTIONS = (*PADDED, *ENCODERS, "BiasedCachedSelfAttention")
+BODY = "body"
+
+
+@dataclass(frozen=True)
+class Case:
+    node: Node
+    wanted: list[Array]
+
+
+@pytest.fixture(params=[BODY, *ISAS])
+def on(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The body, or the library with each instruction set."""
+    if request.param == BODY:
+        yield BODY
+        return
+    before = LIBRARY.info.isa
+    LIBRARY.use_isa(request.param)  # type: ignore[attr-defined]
+    yield request.param
+    LIBRARY.use_isa(before)  # type: ignore[attr-defined]
+
+
+def floats(random: np.random.Generator, *shape: int) -> Array:
+    return random.normal(size=shape).astype(np.float32)
+
+
+def lengths_of(random: np.random.Generator, inputs: int, positions: int) -> Array:
+    some = [0, 1, positions, *random.integers(0, positions + 1, 3)]
+    return random.choice(some, (inputs, 1)).astype(np.int64)
+
+
+def sizes_of(random: np.random.Generator) -> tuple[int, int, int, int]:
+    """Inputs, positions, heads and head size."""
+    return (
+        int(random.integers(1, 4)),
+        int(random.integers(1, 71)),
+        int(random.integers(1, 5)),
+        int(random.choice(SIZES)),
+    )
+
+
+def cross_case(random: np.random.Generator, operator: str) -> Case:
+    inputs, positions, heads, size = sizes_of(random)
+    query = floats(random, inputs * int(random.integers(1, 10)), heads * size)
+    shape = (inputs, heads, positions, size) if operator.startswith("Half") else (inputs, positions, heads * size)
+    key, value = floats(random, *shape), floats(random, *shape)
+    if operator.startswith("Half"):
+        key, value = key.astype(np.float16), value.astype(np.float16)
+    lengths = lengths_of(random, inputs, positions)
+    node = Node(
+        operator,
+        {"query": query, "key": key, "value": value, "lengths": lengths},
+        1,
+        {"heads": heads, "scale": size**-0.5},
+    )
+    return Case(node, [exact.cross_attention(query, key, value, lengths, heads, size**-0.5)])
+
+
+def encoder_case(random: np.random.Generator, operator: str) -> Case:
+    inputs, positions, heads, size = sizes_of(random)
+    feed = {
+        "qkv": floats(random, inputs, positions, 3 * heads * size),
+        "lengths": lengths_of(random, inputs, positions),
+    }
+    if operator.startswith("Biased"):
+        feed["distance_bias"] = floats(random, heads, 2 * int(random.choice((1, 2, 7, 90))) - 1)
+    scale = float(np.float32(random.choice((1.0, size**-0.5))))
+    node = Node(operator, feed, 1, {"heads": heads, "scale": scale * 0.3})
+    attributes = (feed["qkv"], feed["lengths"], heads, scale * 0.3, feed.get("distance_bias"))
+    return Case(node, [exact.self_attention(*attributes)])
+
+
+def cached_case(random: np.random.Generator, operator: str) -> Case:
+    rows, position, heads, size = sizes_of(random)
+    rows = int(random.integers(1, 10))
+    tokens, room = int(random.integers(1, 6)), int(random.integers(0, 4))
+    capacity = position + tokens + room
+    table = random.integers(0, rows, (rows, capacity))
+    table[:, position:] = np.arange(rows)[:, None]
+    feed = {
+        "qkv": floats(random, rows * tokens, 3 * heads * size),
+        "key": floats(random, capacity, rows, heads * size), "value": floats(random, capacity, rows, heads * size),
+        "position": np.array([position]), "beam_table": table,
+        "distance_bias": floats(random, heads, int(random.choice((1, 2, 7, 90)))),
+    }  # fmt: skip
+    scale = size**-0.5
+    wanted = exact.cached_self_attention(
+        feed["qkv"], feed["key"], feed["value"], position, table, heads, scale, feed["distance_bias"]
+    )
+    return Case(Node(operator, feed, 3, {"heads": heads, "scale": scale}), list(wanted))
+
+
+def norm_case(random: np.random.Generator, operator: str) -> Case:
+    rows, tokens, width = int(random.integers(1, 10)), int(random.integers(1, 5)), int(random.integers(1, 900))
+    x = floats(random, rows, tokens, width) * np.float32(random.choice((1e-3, 1, 30)))
+    scale = floats(random, width)
+    return Case(Node(operator, {"x": x, "scale": scale}, 1, {"epsilon": 1e-6}), [exact.rms_norm(x, scale, 1e-6)])
+
+
+MAKE: dict[str, Callable[[np.random.Generator, str], Case]] = {
+    **dict.fromkeys(PADDED, cross_case),
+    **dict.fromkeys(ENCODERS, encoder_case),
+    "BiasedCachedSelfAttention": cached_case,
+    "RMSNorm": norm_case,
+}
+
+
+def case_of(operator: str, seed: int) -> Case:
+    return MAKE[operator](np.random.default_rng(seed), operator)
+
+
+@pytest.mark.parametrize("operator", MAKE)
+def test_random_sizes_give_what_numpy_gives(on: str, operator: str) -> None:
+    for seed in range(12):
+        case = case_of(operator, seed)
+        for found, wanted in zip(run(case.node, fused=on != BODY), case.wanted, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=4e-6, err_msg=f"{operator}, seed {seed}")
+
+
+@pytest.mark.parametrize("form", ["Float", "Half"])
+def test_endings_of_linear_layers(on: str, form: str) -> None:
+    """What the body of the same layer without an ending gives, ended in float64."""
+    node = NODES[f"{form}Linear"]
+    [plain] = run(node, fused=False)
+    plain64 = plain.astype(np.float64)
+    [silu] = run(Node(f"{form}LinearSilu", node.feed, 1, {}), fused=on != BODY)
+    np.testing.assert_allclose(silu, plain64 / (1 + np.exp(-plain64)), rtol=1e-5, atol=1e-5)
+    factor = np.random.default_rng(0).normal(size=plain.shape).astype(np.float32)
+    [product] = run(Node(f"{form}LinearMul", {**node.feed, "factor": factor}, 1, {}), fused=on != BODY)
+    np.testing.assert_allclose(product, plain64 * factor, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("operator", [*PADDED, *ENCODERS])
+def test_what_is_beyond_a_length_is_never_read(on: str, operator: str) -> None:
+    for seed in range(8):
+        node = case_of(operator, seed).node
+        plain = run(node, fused=on != BODY)
+        spoiled = {name: array.copy() for name, array in node.feed.items()}
+        for b, n in enumerate(node.feed["lengths"][:, 0]):
+            if operator in ENCODERS:
+                spoiled["qkv"][b, n:] = np.nan
+            else:
+                for name in ("key", "value"):
+                    spoiled[name][
+                        (b, slice(None), slice(n, None)) if operator.startswith("Half") else (b, slice(n, None))
+                    ] = np.nan
+        np.testing.assert_array_equal(run(node, spoiled, fused=on != BODY), plain)
+
+
+@pytest.mark.parametrize("operator", [*PADDED, *ENCODERS])
+@pytest.mark.parametrize("length", [-1, 2**62, -(2**63), "one more"])
+def test_lengths_that_are_none_are_refused(on: str, operator: str, length: int | str) -> None:
+    node = case_of(operator, 3).node
+    positions = node.feed["qkv" if operator in ENCODERS else "key"].shape[2 if operator.startswith("Half") else 1]
+    lengths = node.feed["lengths"].copy()
+    lengths[-1] = positions + 1 if length == "one more" else length
+    with pytest.raises(Exception, match="lengths" if on != BODY else "out of data bounds"):
+        run(node, {"lengths": lengths}, fused=on != BODY)
