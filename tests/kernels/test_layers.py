@@ -16,8 +16,8 @@ from onnx.helper import get_attribute_value
 from fuseline.export.adapters.bart import Bart
 from fuseline.export.adapters.bert import Bert
 from fuseline.export.adapters.gpt2 import Gpt2
-from fuseline.export.graph import keeps_halves
-from fuseline.export.weights import Scheme
+from fuseline.export.graphs.graph import keeps_halves
+from fuseline.export.graphs.weights import Scheme
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, add_bodies
 from fuseline.kernels.layers import OPERATOR, join_layers, split_layers
