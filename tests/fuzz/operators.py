@@ -223,7 +223,9 @@ def _decoder_layer(random: Random) -> tuple[ModelProto, Feed]:
     nodes: list[NodeProto] = []
 
     def add(operator: str, values: list[str], *outputs: str, **more: Any) -> str:
-        nodes.append(helper.make_node(operator, values, list(outputs), name=outputs[0], domain=DOMAIN, **more))
+        nodes.append(
+            helper.make_node(operator, values, list(outputs), name=f"layer.0/{outputs[0]}", domain=DOMAIN, **more)
+        )
         return outputs[0]
 
     def norm(x: str, name: str) -> str:
@@ -251,7 +253,8 @@ def _decoder_layer(random: Random) -> tuple[ModelProto, Feed]:
     grown = linear(norm(after, "n3"), "grown", width, inner, random.choice(("Relu", "Gelu", "GeluTanh", "QuickGelu")))
     linear(grown, "y0", inner, width, "Add", after)
     model = _model(random, nodes, feed, ["y0", "new_key", "new_value"])
-    return join_layers(model), feed
+    join_layers(model)
+    return model, feed
 
 
 def _model(random: Random, nodes: list[NodeProto], feed: Feed, outputs: list[str]) -> ModelProto:
