@@ -1,4 +1,4 @@
-"""Decoder layers of texts as one node each: distance bias and lengths that all layers share, RMSNorm, gated networks."""
+"""Decoder layers of texts as one node each: a distance bias and lengths that all share, RMSNorm, gated networks."""
 
 from __future__ import annotations
 

@@ -238,9 +238,9 @@ def large(operator: str) -> Node:
     half = {name: floats(random, 2, 6, 99, 32).astype(np.float16) for name in ("key", "value")}
     full = {name: floats(random, 2, 99, width) for name in ("key", "value")}
     cached = {
-        "qkv": floats(random, 68, 3 * width), "position": np.array([3]),
+        "qkv": floats(random, 68, 3 * width),
         "key": floats(random, 40, 2, width), "value": floats(random, 40, 2, width),
-        "beam_table": random.integers(0, 2, (2, 40)),
+        "position": np.array([3]), "beam_table": random.integers(0, 2, (2, 40)),
     }  # fmt: skip
     feeds = {
         "PaddedCrossAttention": {"query": floats(random, 6, width), **full, "lengths": lengths},
