@@ -77,8 +77,10 @@ _ABOUT = {
 _LAYER = f"""\
 ## {OPERATOR}
 
-The operators of a decoder layer as one node, which a file has for each layer where layers differ in their weights only. Its
-body is made with the model: the calls of these operators. Inputs and outputs are what the layer reads and gives.
+The operators of a decoder layer as one node. Its body is made with the model: the calls of these operators. Inputs and outputs
+are what the layer reads and gives. Whoever builds a graph calls all nodes of layer 3 `layer.3/...`, and the export joins them by
+these names. A layer stays as it is, and is named, where an operator of another domain is in it, where its operators differ in
+what a layer has once, or where it has not the operators that most layers have.
 
 Attributes: heads, scale and epsilon, which all operators of the layer share, and steps, a text that says the same as the
 body: the operators in order, each with the numbers of the values that it reads and makes, as in

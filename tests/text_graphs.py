@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 
 from fuseline.export.adapters import model_adapter
-from fuseline.export.weights import Scheme
+from fuseline.export.graphs.weights import Scheme
 from fuseline.kernels import library_info, to_halves
 from tests.tiny import state_dict_of
 
@@ -39,7 +39,7 @@ class TextGraphs:
         return dict(zip(names, found, strict=True))
 
     def logits(self, inputs: dict[str, Array], tokens: Array, at_once: int = 1) -> Array:
-        """float32[B, T, V] after every token of int64[B, T]; the first `at_once` tokens are one prompt, of one result."""
+        """float32[B, T, V] after every token of int64[B, T], where the first `at_once` are one step."""
         kv = {name: self._kept(name, value) for name, value in self.encoded(**inputs).items()}
         rows, count = tokens.shape
         width = self.info["heads"] * self.info["head_size"]
@@ -54,7 +54,10 @@ class TextGraphs:
             some = at_once if position == 0 else 1
             now = {"input_ids": tokens[:, position : position + some], "position": np.array([position])}
             logits, *present = self._step.run(names, feed | now)
-            feed |= {name.replace("present", "past_key_values"): value for name, value in zip(names[1:], present)}
+            feed |= {
+                name.replace("present", "past_key_values"): value
+                for name, value in zip(names[1:], present, strict=True)
+            }
             found.append(logits)
             position += some
         return np.stack(found, axis=1)

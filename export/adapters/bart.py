@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..architecture import Pen, place
 from ..encoders.bart_like import BartLikeEncoder
-from ..graph import Array, Table, embedding
-from ..tensors import Tensors
+from ..graphs.architecture import Pen, place
+from ..graphs.graph import Array, Table, embedding
+from ..graphs.tensors import Tensors
 from .registry import register, register_model
 from .text_decoder import Inputs, Layer, TextDecoder
 from .text_to_text import TextToText

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..architecture import Pen, place
-from ..graph import Activation, Array, Table, embedding
-from ..tensors import Tensors
+from ..graphs.architecture import Pen, place
+from ..graphs.graph import Activation, Array, Table, embedding
+from ..graphs.tensors import Tensors
 from .registry import register
 from .text_decoder import Inputs, Layer, TextDecoder
 

@@ -13,7 +13,7 @@ from .text_to_text import completed
 from .vision_encoder_decoder import VisionEncoderDecoder, is_tied
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 
 @register_model("EncoderDecoderModel", "encoder-decoder")
@@ -38,4 +38,3 @@ class EncoderDecoder(VisionEncoderDecoder):
         config["tie_word_embeddings"] = is_tied(decoder)
         adapter = decoder_adapter({**config, "architectures": [type(decoder).__name__]})
         return Parts(None, adapter, config, (BY_MODEL_TYPE[encoder["model_type"]], encoder))
-

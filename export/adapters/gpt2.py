@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ..architecture import Pen, place
-from ..graph import Array, Table, embedding
-from ..tensors import Tensors
+from ..graphs.architecture import Pen, place
+from ..graphs.graph import Array, Table, embedding
+from ..graphs.tensors import Tensors
 from .registry import register
 from .text_decoder import Inputs, Layer, TextDecoder
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..architecture import Pen, positions_without_pads
-from ..encoders import SourceTexts
 from ..encoders.bart_like import BartLikeEncoder
-from ..graph import Array
+from ..encoders.text_encoder import SourceTexts
+from ..graphs.architecture import Pen, positions_without_pads
+from ..graphs.graph import Array
 from .bart import BartLike
 from .registry import register_model
 from .text_decoder import Inputs

@@ -10,13 +10,13 @@ import onnx
 
 from fuseline.errors import ExportError
 
-from ..weights import Array, Scheme
-from ..weights_file import WeightsFile
+from ..graphs.weights import Array, Scheme
+from ..graphs.weights_file import WeightsFile
 
 if TYPE_CHECKING:
     import torch
 
-    from ..encoders import TextEncoder
+    from ..encoders.text_encoder import TextEncoder
     from .text_decoder import TextDecoder
 
 

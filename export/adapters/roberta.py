@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..architecture import Pen, positions_without_pads
-from ..graph import Activation, Array
+from ..graphs.architecture import Pen, positions_without_pads
+from ..graphs.graph import Activation, Array
 from .bert import BertLike
 from .registry import register
 from .text_decoder import Inputs

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..architecture import UNBOUNDED, Architecture, Pen
-from ..encoders import EncoderLayer, SourceTexts, TextEncoder
-from ..graph import ACTIVATIONS, Array, Table, embedding
-from ..tensors import Tensors
+from ..encoders.text_encoder import EncoderLayer, SourceTexts, TextEncoder
+from ..graphs.architecture import UNBOUNDED, Architecture, Pen
+from ..graphs.graph import ACTIVATIONS, Array, Table, embedding
+from ..graphs.tensors import Tensors
 from .registry import register_model
 from .text_decoder import Inputs, Layer, TextDecoder
 from .text_to_text import TextToText

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..encoders import TextEncoder
+from ..encoders.text_encoder import TextEncoder
 from ..refusals import one_sentence
 from .registry import Parts
 from .text_decoder import TextDecoder

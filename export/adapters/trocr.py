@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..architecture import Pen, positions_without_pads
-from ..graph import Array
+from ..graphs.architecture import Pen, positions_without_pads
+from ..graphs.graph import Array
 from .bart import BartLike
 from .registry import register
 from .text_decoder import Inputs

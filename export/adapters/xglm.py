@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..architecture import Pen
-from ..graph import Array
+from ..graphs.architecture import Pen
+from ..graphs.graph import Array
 from .bart import BODY, OFFSET, BartLike
 from .registry import register
 from .text_decoder import Inputs

@@ -1,5 +1,1 @@
-"""Encoders of texts, written in the words of fuseline.export.graph."""
-
-from .text_encoder import EncoderLayer, SourceTexts, TextEncoder
-
-__all__ = ["EncoderLayer", "SourceTexts", "TextEncoder"]
+"""Encoders: written in the words of graphs/graph.py where they can be, traced by torch where not."""

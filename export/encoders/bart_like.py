@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..architecture import Pen, place
-from ..graph import Array, Table, embedding
-from ..tensors import Tensors
+from ..graphs.architecture import Pen, place
+from ..graphs.graph import Array, Table, embedding
+from ..graphs.tensors import Tensors
 from .text_encoder import EncoderLayer, SourceTexts, TextEncoder
 
 BODY = "model.encoder"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ..architecture import Pen, place, positions_without_pads
-from ..graph import Array, Table, embedding
-from ..tensors import Tensors
+from ..graphs.architecture import Pen, place, positions_without_pads
+from ..graphs.graph import Array, Table, embedding
+from ..graphs.tensors import Tensors
 from .text_encoder import EncoderLayer, SourceTexts, TextEncoder
 
 E = "embeddings"

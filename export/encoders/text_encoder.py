@@ -3,7 +3,7 @@
 An architecture says which tensors it has and how they become embeddings, layers and a last norm (TextEncoder). Every
 operator makes a row of a batch of that row alone: linear layers are the fused ones in float32 too, and attention reads
 no further than a text is long. So a text means the same beside longer ones as alone, bit for bit.
-Names of values end in their shapes; fuseline.export.graph has the legend.
+Names of values end in their shapes; fuseline.export.graphs.graph has the legend.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from ..architecture import UNBOUNDED, Architecture, Pen
-from ..graph import Array, Graph, Table, model_of, new_graph, self_attention, table
-from ..weights import Scheme
-from ..weights_file import WeightsFile
+from ..graphs.architecture import UNBOUNDED, Architecture, Pen
+from ..graphs.graph import Array, Graph, Table, model_of, new_graph, self_attention, table
+from ..graphs.weights import Scheme
+from ..graphs.weights_file import WeightsFile
 
 INPUT_NAMES = ("input_ids", "attention_mask")
 

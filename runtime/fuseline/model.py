@@ -17,24 +17,25 @@ import numpy.typing as npt
 
 from fuseline.kernels import warn_if_portable
 
-from .config_view import ConfigView
-from .copied_calls import OPEN, Opening, device_named, generating, no_attribute, one_of, opening
-from .decoder import Decoder, Encoded, State
-from .device_check import open_checked
-from .errors import InputError, shown
-from .folder import AUTO, Folder, find
-from .foreign import ForeignFolder
-from .generation import Generation, GenerationConfig
-from .images import ImageProcessor
-from .options import written
-from .running import CancelToken, Limit, RunEnded
-from .scores import Float32, Int64, as_array
-from .scoring import Score, padded_labels, score
+from .arrays import Float32, Int64, as_array
+from .errors import InputError, shown, written
+from .files.unchanged import Unchanged
+from .folders.foreign import ForeignFolder
+from .folders.open import AUTO, find, open_folder
+from .folders.own import Folder
+from .generation.config import GenerationConfig
+from .generation.result import Generation
+from .graphs.contract import Decoder, Encoded, State
+from .graphs.running import CancelToken, Limit, RunEnded
+from .inputs.images import ImageProcessor
+from .migrating.config_view import ConfigView
+from .migrating.copied_calls import OPEN, Opening, device_named, generating, no_attribute, one_of, opening
+from .outputs.pieces import text_of_token
+from .outputs.streaming import Event, events
 from .search import Search
-from .streaming import Event, events
-from .text import text_of_token
-from .tokenizer import open_tokenizer
-from .unchanged import Unchanged
+from .search.scoring import Score, padded_labels, score
+from .tokens.tokenizer import open_tokenizer
+from .trials.device_check import open_checked
 
 
 class Model:
@@ -145,10 +146,10 @@ class Model:
 
         folder: its path, or a name on the hub such as "org/name"; None for the captioner that ships. variant: one of
         those in the folder; None for its default; "auto" for the default too, unless another is good enough and
-        faster here by far (see fuseline.auto).
+        faster here by far (see fuseline.trials.auto).
         device: "cpu", or a provider of onnxruntime that works in the CPU's memory, such as "openvino"; it is compared
         with the CPU once. threads: None for one a physical core. copied: keywords of transformers and optimum, of which
-        dtype is a variant and provider a device; see fuseline.copied_calls for the others.
+        dtype is a variant and provider a device; see fuseline.migrating.copied_calls for the others.
         Raises FolderError, DeviceError, InputError.
         """
         own = ("folder", "variant", "device", "threads")
@@ -160,10 +161,10 @@ class Model:
         if variant is not None and not isinstance(variant, str):
             raise InputError(f"variant must be the name of one of the folder's, or None, not {written(variant)}")
         if variant != AUTO:
-            return cls(Folder.open(folder, variant), device, threads)
-        found = Folder.open(folder)
+            return cls(open_folder(folder, variant), device, threads)
+        found = open_folder(folder)
         if len(found.variants) > 1 and not isinstance(found, ForeignFolder):  # of theirs no quality is known
-            from .auto import choose
+            from .trials.auto import choose
 
             found = choose(found, device, threads).applied(found)
         return cls(found, device, threads)

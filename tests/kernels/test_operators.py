@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from fuseline.export.graph import (
+from fuseline.export.graphs.graph import (
     Activation,
     Graph,
     Step,
@@ -33,8 +33,8 @@ from fuseline.export.graph import (
     model_of,
     table,
 )
-from fuseline.export.graph import new_graph as _new_graph
-from fuseline.export.weights import Scheme, quantize_columns, quantize_groups
+from fuseline.export.graphs.graph import new_graph as _new_graph
+from fuseline.export.graphs.weights import Scheme, quantize_columns, quantize_groups
 from fuseline.kernels import document, library_info
 from fuseline.kernels.bodies import body, operators, text
 from fuseline.kernels.library import Native, kernels

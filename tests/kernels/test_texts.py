@@ -5,8 +5,8 @@ Tolerances as in test_operators.py. Shapes are random and odd: heads of 1 to 128
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from . import exact
 from .conftest import ISAS, LIBRARY
 from .exact import Array
-from .nodes import NODES, Node, run
+from .nodes import NAME, NODES, Node, run
 
 SIZES = (1, 3, 8, 32, 33, 64, 80, 128)
 PADDED = ("PaddedCrossAttention", "HalfPaddedCrossAttention")
@@ -177,3 +177,104 @@ def test_lengths_that_are_none_are_refused(on: str, operator: str, length: int |
     lengths[-1] = positions + 1 if length == "one more" else length
     with pytest.raises(Exception, match="lengths" if on != BODY else "out of data bounds"):
         run(node, {"lengths": lengths}, fused=on != BODY)
+
+
+def alone(operator: str, feed: Mapping[str, Array], b: int, room: int) -> dict[str, Array]:
+    """The feed of input b alone, with as much padding as is left of its positions: `room`."""
+    one = {name: array[b : b + 1] for name, array in feed.items() if name not in ("query", "distance_bias")}
+    if operator in ENCODERS:
+        one["qkv"] = one["qkv"][:, :room]
+        return one | {name: feed[name] for name in ("distance_bias",) if name in feed}
+    for name in ("key", "value"):
+        one[name] = np.ascontiguousarray(one[name][:, :, :room] if one[name].ndim == 4 else one[name][:, :room])
+    return {"query": np.split(feed["query"], len(feed["lengths"]))[b]} | one
+
+
+@pytest.mark.parametrize("on", ISAS, indirect=True)
+@pytest.mark.parametrize("operator", [*PADDED, *ENCODERS])
+def test_an_input_does_not_depend_on_others_nor_on_padding(on: str, operator: str) -> None:
+    """Bit for bit; of the library, since onnxruntime's own products of matrices promise nothing of the kind."""
+    for seed in range(8):
+        node = case_of(operator, seed).node
+        [together] = run(node)
+        lengths = node.feed["lengths"][:, 0]
+        for b, n in enumerate(lengths):
+            for room in {max(1, int(n)), node.feed["qkv" if operator in ENCODERS else "key"].shape[-2]}:
+                feed = alone(operator, node.feed, b, room)
+                [found] = run(replace(node, feed=feed), threads=1)
+                own = together[b : b + 1, :room] if operator in ENCODERS else np.split(together, len(lengths))[b]
+                np.testing.assert_array_equal(found, own)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("positions", [1, 15, 16, 17, 63, 64, 65, 130])
+def test_blocks_of_queries_and_positions(on: str, size: int, positions: int) -> None:
+    """An encoder's attention goes by blocks of 64 queries and 16 positions."""
+    random = np.random.default_rng(size * positions)
+    lengths = np.array([[positions], [positions // 2], [0]])
+    feed = {"qkv": floats(random, 3, positions, 6 * size), "lengths": lengths, "distance_bias": floats(random, 2, 9)}
+    node = Node("BiasedSelfAttention", feed, 1, {"heads": 2, "scale": 0.5 * size**-0.5})
+    [found] = run(node, fused=on != BODY)
+    wanted = exact.self_attention(feed["qkv"], lengths, 2, 0.5 * size**-0.5, feed["distance_bias"])
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=4e-6)
+
+
+@pytest.mark.parametrize("on", ISAS, indirect=True)
+@pytest.mark.parametrize("operator", MAKE)
+def test_any_number_of_threads_gives_the_same(on: str, operator: str) -> None:
+    node = LARGE[operator]
+    expected = run(node, threads=1)
+    for threads in (2, 3):
+        for found, wanted in zip(run(node, threads=threads), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def large(operator: str) -> Node:
+    """So much that several threads share it."""
+    random = np.random.default_rng(0)
+    heads, width = {"heads": 6, "scale": 0.2}, 192
+    lengths = np.array([[99], [70]])
+    qkv = {"qkv": floats(random, 2, 99, 3 * width), "lengths": lengths}
+    half = {name: floats(random, 2, 6, 99, 32).astype(np.float16) for name in ("key", "value")}
+    full = {name: floats(random, 2, 99, width) for name in ("key", "value")}
+    cached = {
+        "qkv": floats(random, 68, 3 * width),
+        "key": floats(random, 40, 2, width), "value": floats(random, 40, 2, width),
+        "position": np.array([3]), "beam_table": random.integers(0, 2, (2, 40)),
+    }  # fmt: skip
+    feeds = {
+        "PaddedCrossAttention": {"query": floats(random, 6, width), **full, "lengths": lengths},
+        "HalfPaddedCrossAttention": {"query": floats(random, 6, width), **half, "lengths": lengths},
+        "SelfAttention": qkv,
+        "BiasedSelfAttention": {**qkv, "distance_bias": floats(random, 6, 63)},
+        "BiasedCachedSelfAttention": {**cached, "distance_bias": floats(random, 6, 32)},
+        "RMSNorm": {"x": floats(random, 300, width), "scale": floats(random, width)},
+    }
+    attributes = {"epsilon": 1e-6} if operator == "RMSNorm" else heads
+    return Node(operator, feeds[operator], 3 if operator == "BiasedCachedSelfAttention" else 1, attributes)
+
+
+LARGE = {operator: large(operator) for operator in MAKE}
+
+
+@pytest.mark.skipif(not ISAS, reason="the kernel library was not built")
+@pytest.mark.parametrize(
+    ("operator", "changes", "reason"),
+    [
+        ("PaddedCrossAttention", {"lengths": np.array([[1], [1], [1]])}, "lengths must have a row for each input"),
+        ("PaddedCrossAttention", {"lengths": np.array([1, 1])}, "lengths must have a row for each input"),
+        ("HalfPaddedCrossAttention", {"lengths": np.array([[1, 1]])}, "lengths must have a row for each input"),
+        ("SelfAttention", {"lengths": np.array([[1]])}, "lengths must have a row for each input"),
+        ("SelfAttention", {"qkv": np.zeros((2, 99, 575), np.float32)}, "qkv must be query, key and value of all heads"),
+        ("SelfAttention", {"qkv": np.zeros((2, 99, 3), np.float32)}, "qkv must be query, key and value of all heads"),
+        ("BiasedSelfAttention", {"distance_bias": np.zeros((6, 8), np.float32)}, "of an odd number of distances"),
+        ("BiasedSelfAttention", {"distance_bias": np.zeros((5, 9), np.float32)}, "a row for each head"),
+        ("BiasedSelfAttention", {"distance_bias": np.zeros((6, 0), np.float32)}, "a row for each head"),
+        ("BiasedCachedSelfAttention", {"distance_bias": np.zeros((6, 0), np.float32)}, "a row for each head"),
+        ("BiasedCachedSelfAttention", {"distance_bias": np.zeros((1, 9), np.float32)}, "a row for each head"),
+        ("RMSNorm", {"scale": np.zeros(191, np.float32)}, "scale does not fit x"),
+    ],
+)
+def test_what_does_not_go_together(operator: str, changes: Mapping[str, Array], reason: str) -> None:
+    with pytest.raises(Exception, match=f"the node {NAME}: .*{reason}"):
+        run(LARGE[operator], changes)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from fuseline import GenerationConfig, Model, pipeline
-from fuseline.copied_calls import CAPTION, GENERATE, OPEN, PIPELINE, TABLE
 from fuseline.errors import DeviceError, Error, InputError
-from fuseline.images import load_image
-from fuseline.pipelines import ImageToText
+from fuseline.inputs.images import load_image
+from fuseline.migrating.copied_calls import CAPTION, GENERATE, OPEN, PIPELINE, TABLE
+from fuseline.pipelines.image_to_text import ImageToText
 from tests import tiny
 
 torch = pytest.importorskip("torch")

@@ -17,7 +17,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from fuseline.errors import FolderError, InputError
-from fuseline.tokenizer import LARGEST_FILE, TextTokens, open_tokenizer, read_tokenizer
+from fuseline.tokens.tokenizer import LARGEST_FILE, TextTokens, open_tokenizer, read_tokenizer
 from tests.tokenizer_damage import KINDS, WORDS, charsmap, damaged_tokenizer, honest
 
 TEXTS = ["a dog runs on the beach.", "", "  a  dog\n", "é ½ ﬁ", "<s> a </s>", "\x00", "黒い犬 \U0001f600"]

@@ -1,7 +1,8 @@
 """From the logits of a decoder's steps to sequences of tokens: greedy search, beam search and sampling.
 
-A search sees the step contract of fuseline.decoder and no graph. Dimensions: `B` photos, `R` rows = B x num_beams (rows
-of one photo together), `T` tokens of this step, `V` vocabulary, `K` candidates of one photo, `N` sequences returned.
+A search sees the step contract of fuseline.graphs.contract and no graph. Dimensions: `B` inputs of a call, `R` rows =
+B x num_beams (rows of one input together), `T` tokens of this step, `V` vocabulary, `K` candidates of one input, `N`
+sequences returned.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import Cancelled, InputError
-from ..generation import Generation, GenerationConfig, Timings
+from ..arrays import Float32
+from ..errors import Cancelled, InputError, written
+from ..generation.config import GenerationConfig
+from ..generation.result import Generation, Timings
+from ..graphs.running import CancelToken, Limit, RunEnded
 from ..memory import check_memory
-from ..options import written
-from ..running import CancelToken, Limit, RunEnded
-from ..scores import Float32
 from .beam import BeamSearch
 from .endings import Endings
 from .greedy import GreedySearch
@@ -27,8 +28,8 @@ from .groups import GroupSearch
 from .steps import Hypothesis, Log, Prefix, Steps, Task, needed_bytes
 
 if TYPE_CHECKING:
-    from ..decoder import Decoder, Encoded
-    from ..folder import DecoderSizes
+    from ..folders.tensors import DecoderSizes
+    from ..graphs.contract import Decoder, Encoded
 
 __all__ = ["CancelToken", "Prefix", "Search", "search"]
 

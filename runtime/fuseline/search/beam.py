@@ -14,8 +14,8 @@ import numpy as np
 
 from fuseline.kernels import beam_candidates
 
-from ..processors import Lengths, processors
-from ..scores import Bool, Float32, Int64, Processor, log_softmax, read_only
+from ..arrays import Bool, Float32, Int64, Processor, log_softmax, read_only
+from ..generation.processors import Lengths, processors
 from .endings import REASONS, Int8
 from .pool import OUT_OF_REACH, Pool, shared_prefix
 from .sample import Sampler

@@ -11,8 +11,8 @@ import numpy as np
 
 from fuseline.kernels import top_candidates
 
-from ..processors import Lengths, processors
-from ..scores import Float32, Int64, read_only
+from ..arrays import Float32, Int64, read_only
+from ..generation.processors import Lengths, processors
 from .endings import REASONS, Int8
 from .sample import Sampler
 from .steps import Hypothesis, Log, Prefix, Task, length_divisors

@@ -15,8 +15,8 @@ import numpy as np
 
 from fuseline.kernels import beam_candidates
 
-from ..processors import Lengths, processors
-from ..scores import Float32, Int64
+from ..arrays import Float32, Int64
+from ..generation.processors import Lengths, processors
 from .beam import Beams, Candidates, processed
 from .endings import REASONS
 from .pool import Pool, shared_prefix

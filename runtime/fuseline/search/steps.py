@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..arrays import Bool, Float32, Int64
 from ..errors import InputError
-from ..scores import Bool, Float32, Int64
 
 if TYPE_CHECKING:
-    from ..decoder import Decoder, Encoded
-    from ..folder import DecoderSizes
-    from ..generation import GenerationConfig
+    from ..folders.tensors import DecoderSizes
+    from ..generation.config import GenerationConfig
+    from ..graphs.contract import Decoder, Encoded
     from .endings import Endings
 
 
