@@ -212,7 +212,7 @@ def test_telemetry_is_off_also_where_onnxruntime_was_loaded_before() -> None:
 import onnxruntime
 calls = []
 onnxruntime.disable_telemetry_events = lambda: calls.append(1)
-from fuseline.devices import onnxruntime as ours
+from fuseline.graphs.devices import onnxruntime as ours
 assert ours() is onnxruntime and ours() is onnxruntime
 print(calls)
 """

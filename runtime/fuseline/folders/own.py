@@ -15,9 +15,9 @@ from ..errors import FolderError, shown
 from ..files.graph_file import GraphFacts
 from ..files.reading import Stamp, inside, parsed, read_small, reading, some, stamp_of
 from ..tokens.tokenizer import TokenizerFile, read_tokenizer
-from .description import CONFIGS, Description, Json, Variant, read_description
+from .description import CONFIGS, Description, Json, Variant, only, read_description
 from .processor_file import PLAIN
-from .tensors import DecoderSizes, Signature
+from .tensors import DecoderSizes, Signature, Source
 from .variant_files import Listed, check_hash, check_listed, check_size, check_variant
 
 TOKENIZER = "tokenizer.json"
@@ -28,6 +28,7 @@ LARGEST_TOKENIZER = 64 << 20  # that of 256,000 words has 33 MB
 class Folder:
     """A folder that has been checked as far as the variant in use needs it. hashes: sha256 by file.
 
+    task: what the model is for, by its name among transformers' pipelines; sources: what its decoder reads, by name.
     max_loss: the share of quality that a variant may lose to fp32 to be chosen by itself; None where it is not said.
     license: under which terms the model may be used, "id" and "terms"; empty where the folder does not say.
     facts: what is known of the graphs in use, by their paths. stamps: those of the files that were checked.
@@ -52,7 +53,14 @@ class Folder:
     preprocessor_config: Json
     facts: Mapping[str, GraphFacts]
     stamps: Mapping[str, Stamp]
+    task: str
+    sources: Mapping[str, Source]
     preprocessor_file: str = PLAIN  # where preprocessor_config was found, for messages
+
+    @property
+    def source(self) -> Source:
+        """The one source of a model that has one."""
+        return only(self.sources)
 
     @property
     def encoder_path(self) -> Path:
@@ -130,7 +138,7 @@ def _made(
         **vars(description),
         config=configs["config.json"],
         generation_config=configs.get("generation_config.json", {}),
-        preprocessor_config=configs["preprocessor_config.json"],
+        preprocessor_config=configs.get(PLAIN, {}),
         facts=facts,
         stamps=stamps,
     )
