@@ -67,6 +67,28 @@ class TextTokens:
 
         name: of the text, for the message. Raises InputError where it cannot be encoded.
         """
+        self._check(text, name)
+
+        def encode() -> list[int]:
+            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+            return ids
+
+        return _guarded(encode, lambda reason: InputError(f"{name} cannot be made tokens of: {reason}"))
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same of many texts, which messages call "text 1" and so on."""
+        if isinstance(texts, str) or not isinstance(texts, Sequence):
+            raise InputError(f"texts must be a list of texts, not {written(texts)}")
+        for number, text in enumerate(texts, 1):
+            self._check(text, f"text {number}")
+
+        def encode() -> list[list[int]]:
+            return [each.ids for each in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+        return _guarded(encode, lambda reason: InputError(f"the texts cannot be made tokens of: {reason}"))
+
+    def _check(self, text: Any, name: str) -> None:
+        """Raises InputError for what no tokenizer takes."""
         if not isinstance(text, str):
             raise InputError(f"{name} must be a text, not {written(text)}")
         if not self.reads_texts:
@@ -84,12 +106,6 @@ class TextTokens:
             raise InputError(
                 f"{name} has half of a surrogate pair at character {error.start + 1}, which is no text; leave it out"
             ) from None
-
-        def encode() -> list[int]:
-            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
-            return ids
-
-        return _guarded(encode, lambda reason: InputError(f"{name} cannot be made tokens of: {reason}"))
 
     def decode(self, tokens: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of tokens.

@@ -41,7 +41,9 @@ class TokenizerClass:
     mask, made_mask: the flags of the mask token where a file gives only its text, with a tokenizer.json and without.
     wrapped: the other attributes that become AddedTokens without a tokenizer.json. made_clean_up: whether spaces are
     cleaned up where nothing says so and there is no tokenizer.json. first, skipped, last: of a SentencePiece model,
-    the tokens in the place of its first so many pieces, and those after all.
+    the tokens in the place of its first so many pieces, and those after all. template: the tokens around a text.
+    languages: an expression for the tokens of languages, with what a call names as its group. ends_once: whether a
+    text that already ends with the last token gets no other.
     """
 
     name: str
@@ -58,6 +60,8 @@ class TokenizerClass:
     skipped: int = 0
     last: tuple[str, ...] = ()
     template: str | None = None
+    languages: str | None = None
+    ends_once: bool = False
 
 
 def class_of(config: Mapping[str, Any], model: Mapping[str, Any]) -> TokenizerClass:
