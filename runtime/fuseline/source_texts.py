@@ -34,13 +34,12 @@ class SourceTokenizer:
     """
 
     def __init__(self, tokens: TextTokens, file: TokenizerFile, config: Mapping[str, Any]) -> None:
-        """tokens, file: of tokenizer.json; config: tokenizer_config.json, empty where there is none. Raises FolderError."""
+        """tokens, file: of tokenizer.json; config: tokenizer_config.json, or empty. Raises FolderError."""
         kind = class_of(config, {})
         self.languages = _languages(kind.languages, file)
         self.pad_token_id = _pad(tokens, config, kind.specials.get("pad_token"))
         longest = config.get("model_max_length")
-        bounded = isinstance(longest, int | float) and not isinstance(longest, bool) and 0 < longest < _NO_BOUND
-        self.longest = int(longest) if bounded else None
+        self.longest = int(longest) if isinstance(longest, int | float) and 0 < longest < _NO_BOUND else None
         self._tokens = tokens
         self._before, self._after = around_text(file)
         self._cut_left = config.get("truncation_side") == "left"
@@ -78,7 +77,7 @@ class SourceTokenizer:
         return {"input_ids": ids, "attention_mask": mask}
 
     def language_token(self, language: str) -> int:
-        """The token of a language, with which a text in it begins. Raises InputError, which names those that are known."""
+        """The token with which a text of the language begins. Raises InputError, which names those that are known."""
         if not self.languages:
             raise InputError(
                 f"this model has no tokens for languages, so {written(language)} cannot be chosen; leave it out"
