@@ -10,7 +10,6 @@ language is written (`en_XX`, `eng_Latn`, or `en` for M2M100's token `__en__`); 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import FolderError, InputError, counted
-from .hf_tokenizer.classes import class_of
+from .hf_tokenizer.classes import TokenizerClass, class_of, with_languages
 from .options import written
 from .tokenizer import TextTokens, TokenizerFile
 
@@ -36,7 +35,7 @@ class SourceTokenizer:
     def __init__(self, tokens: TextTokens, file: TokenizerFile, config: Mapping[str, Any]) -> None:
         """tokens, file: of tokenizer.json; config: tokenizer_config.json, or empty. Raises FolderError."""
         kind = class_of(config, {})
-        self.languages = _languages(kind.languages, file)
+        self.languages = _languages(with_languages(kind, config), tokens)
         self.pad_token_id = _pad(tokens, config, kind.specials.get("pad_token"))
         longest = config.get("model_max_length")
         self.longest = int(longest) if isinstance(longest, int | float) and 0 < longest < _NO_BOUND else None
@@ -143,12 +142,10 @@ def _around(rule: Mapping[str, Any] | None) -> tuple[list[int], list[int]]:
     return before, after
 
 
-def _languages(pattern: str | None, file: TokenizerFile) -> dict[str, int]:
-    """The languages among the special tokens, in the order of their tokens."""
-    if pattern is None:
-        return {}
-    found = ((re.fullmatch(pattern, entry["content"]), entry["id"]) for entry in file.value.get("added_tokens") or [])
-    return {match[1]: token for match, token in found if match}
+def _languages(kind: TokenizerClass, tokens: TextTokens) -> dict[str, int]:
+    """The languages that the vocabulary has tokens for."""
+    found = ((code, tokens.tokenizer.token_to_id(kind.language_form.format(code))) for code in kind.codes)
+    return {code: token for code, token in found if token is not None}
 
 
 def _pad(tokens: TextTokens, config: Mapping[str, Any], default: str | None) -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .errors import Error, FolderError, InputError, shown
 from .files import open_regular
 from .options import written
+from .sentencepiece_texts import UNMADE, SentencePieceTexts
 from .tokenizer_parts import LONGEST_TOKEN, Encoded, Rules
 from .warning import warn
 
@@ -54,13 +55,21 @@ class TokenizerFile:
 class TextTokens:
     """A text as tokens, and back. tokenizer: the tokenizers.Tokenizer behind it, which changes nothing by itself."""
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int, longest_text: int, reads_texts: bool = True) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        vocab_size: int,
+        longest_text: int,
+        reads_texts: bool = True,
+        pieces: SentencePieceTexts | None = None,
+    ) -> None:
         """See `open_tokenizer`. longest_text: characters of the longest text that can be encoded; reads_texts: False
-        where no text can."""
+        where no text can; pieces: what splits texts where tokenizers' own rules do it otherwise than transformers."""
         self.tokenizer = tokenizer
         self.reads_texts = reads_texts
         self._vocab_size = vocab_size
         self._longest_text = longest_text
+        self._pieces = pieces
 
     def encode(self, text: str, name: str = "text") -> list[int]:
         """The tokens of a text, without those that only mark its beginning and end.
@@ -70,6 +79,8 @@ class TextTokens:
         self._check(text, name)
 
         def encode() -> list[int]:
+            if self._pieces:
+                return self._pieces.encode(text)
             ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
             return ids
 
@@ -83,6 +94,8 @@ class TextTokens:
             self._check(text, f"text {number}")
 
         def encode() -> list[list[int]]:
+            if self._pieces:
+                return [self._pieces.encode(text) for text in texts]
             return [each.ids for each in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
 
         return _guarded(encode, lambda reason: InputError(f"the texts cannot be made tokens of: {reason}"))
@@ -120,6 +133,9 @@ class TextTokens:
                 f"tokens must be from 0 to {self._vocab_size - 1}, not {min(tokens)} to {max(tokens)}; "
                 "take them from the model that this tokenizer belongs to"
             )
+
+        if self._pieces:
+            tokens = [token for token in tokens if token < self._pieces.limit]
 
         def decode() -> str:
             text: str = self.tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens)
@@ -162,7 +178,21 @@ def open_tokenizer(source: TokenizerFile, vocab_size: int) -> TextTokens:
     tokenizer = _guarded(load, lambda reason: FolderError(f"{path} is not a tokenizers file: {reason}"))
     _check_loaded(tokenizer, file, path)
     reads_texts = file.get("normalizer") != NO_TEXTS
-    return TextTokens(tokenizer, max(vocab_size, max(known, default=0) + 1), _longest_text(encoded), reads_texts)
+    pieces = _pieces(tokenizer, file, path)
+    longest_text = _longest_text(encoded)
+    return TextTokens(tokenizer, max(vocab_size, max(known, default=0) + 1), longest_text, reads_texts, pieces)
+
+
+def _pieces(tokenizer: Tokenizer, file: Mapping[str, Any], path: Path) -> SentencePieceTexts | None:
+    """What splits texts by SentencePiece's own rules, where the file is of hf_tokenizer.pieces."""
+    if tokenizer.token_to_id(UNMADE) is None:
+        return None
+    try:
+        return SentencePieceTexts(tokenizer, file)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        raise FolderError(
+            f"{path} is damaged: it has tokens that no text becomes, without SentencePiece's rules"
+        ) from None
 
 
 def read_tokenizer(path: Path) -> TokenizerFile:
