@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import re
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Stands for no letter: ends the tokens that a text cannot become, and is the first token beyond the vocabulary.
 UNMADE = "\ufdd0"
 # Of MarianTokenizer: >>fr<< at the beginning of a text is one token.
-CODES = {"type": "Split", "pattern": {"Regex": r"\A>>[\s\S]*?<<"}, "behavior": "Isolated", "invert": False}
+CODES = {"type": "Split", "pattern": {"Regex": r"\A>>(?:[^<]|<(?!<))*+<<"}, "behavior": "Isolated", "invert": False}
 _OTHER = "\ufdd1"  # as unknown as UNMADE, which a text must not have
 _SPACE = "▁"
 _UNKNOWN_PENALTY = 10.0
@@ -55,6 +55,8 @@ class SentencePieceTexts:
         self._bytes = bool(inner.get("byte_fallback"))
         unk = inner["unk_token"] if self._merges else inner["vocab"][inner["unk_id"]][0]
         self._unk: int = tokenizer.token_to_id(unk)
+        beyond = [text.split(UNMADE) for text in list(_texts(inner["vocab"]))[limit + 1 :] if UNMADE in text]
+        self._twice = {text: int(token) for text, token in beyond}
         self._unreachable = {unk, *self._added}
         self._lattice: Lattice | None = None
 
@@ -135,10 +137,23 @@ class SentencePieceTexts:
 
     def _number(self, piece: str) -> int:
         """Of a piece, or of a text that is none but is in the vocabulary all the same."""
-        token = self._id(piece)
-        if token is None:
-            token = self._id(piece + UNMADE)
+        token = self._twice.get(piece)
+        token = number(self._id, piece) if token is None else token
         return self._unk if token is None or token >= self.limit else token
+
+
+def _texts(vocab: Mapping[str, int] | Sequence[Sequence[Any]]) -> Iterator[str]:
+    """The tokens of a vocabulary in their order."""
+    return iter(vocab) if isinstance(vocab, Mapping) else (entry[0] for entry in vocab)
+
+
+def number(token_to_id: Callable[[str], int | None], text: str) -> int | None:
+    """The number of a token, whether texts can become it or not."""
+    for each in (text, text + UNMADE, UNMADE + text):
+        token = token_to_id(each)
+        if token is not None:
+            return token
+    return None
 
 
 class CharsMap:
@@ -223,18 +238,21 @@ class Lattice:
     def best(self, text: str) -> list[str]:
         """The pieces; unknown letters that follow each other are one."""
         scores, size = self._scores, len(text)
-        sums, starts = array("f", bytes(4 * (size + 1))), array("q", [-1]) * (size + 1)
-        known = bytearray(size + 1)
+        # What is stored in these is rounded to 32 bits; `rounded` is for that alone.
+        sums, rounded = array("f", bytes(4 * (size + 1))), array("f", [0.0])
+        starts, known = array("q", [-1]) * (size + 1), bytearray(size + 1)
         for at in range(size):
             so_far = sums[at]
             for end in range(at + 1, min(size, at + self._longest) + 1):
                 score = scores.get(text[at:end])
-                if score is not None and (starts[end] < 0 or score + so_far > sums[end]):
-                    sums[end], starts[end], known[end] = score + so_far, at, 1
+                if score is not None:
+                    rounded[0] = score + so_far
+                    if starts[end] < 0 or rounded[0] > sums[end]:
+                        sums[end], starts[end], known[end] = rounded[0], at, 1
             if text[at] not in scores:
-                rounded = float(np.float32(self._unknown + so_far))
-                if starts[at + 1] < 0 or rounded > sums[at + 1]:
-                    sums[at + 1], starts[at + 1], known[at + 1] = rounded, at, 0
+                rounded[0] = self._unknown + so_far
+                if starts[at + 1] < 0 or rounded[0] > sums[at + 1]:
+                    sums[at + 1], starts[at + 1], known[at + 1] = rounded[0], at, 0
         return self._pieces(text, starts, known)
 
     def _pieces(self, text: str, starts: Sequence[int], known: Sequence[int]) -> list[str]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from .errors import FolderError, InputError, counted
 from .hf_tokenizer.classes import TokenizerClass, class_of, with_languages
 from .options import written
+from .sentencepiece_texts import number
 from .tokenizer import TextTokens, TokenizerFile
 
 Ids = npt.NDArray[np.int64]
@@ -144,7 +145,7 @@ def _around(rule: Mapping[str, Any] | None) -> tuple[list[int], list[int]]:
 
 def _languages(kind: TokenizerClass, tokens: TextTokens) -> dict[str, int]:
     """The languages that the vocabulary has tokens for."""
-    found = ((code, tokens.tokenizer.token_to_id(kind.language_form.format(code))) for code in kind.codes)
+    found = ((code, number(tokens.tokenizer.token_to_id, kind.language_form.format(code))) for code in kind.codes)
     return {code: token for code, token in found if token is not None}
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import FolderError, shown
 from ..files import inside, parsed, read_small
+from ..sentencepiece_texts import number
 from ..tokenizer import (
     LARGEST_FILE,
     MOST_TOKENS,
@@ -33,7 +34,7 @@ from .decoding import add_steps, clean_up_steps, clip_steps
 from .pieces import of_pieces
 from .sentencepiece import of_sentencepiece, read_model
 from .special import Sources, add_special_tokens
-from .vocabularies import PREFIX, byte_level, template, utf_8, wordpiece, words_alone, words_of
+from .vocabularies import PREFIX, byte_level, template, utf_8, utf_8_steps, wordpiece, words_alone, words_of
 
 TOKENIZER = "tokenizer.json"
 # Read beside the tokenizers file, where they are there.
@@ -115,6 +116,8 @@ def _completed(file: dict[str, Any], sources: Sources, kind: TokenizerClass) -> 
         changed |= _with_bert_normalizer(file, config)
     if kind.vocabulary == "words":
         _check_alone(file, kind, sources.where)
+    if kind.vocabulary == "utf-8":
+        file["decoder"] = {"type": "Sequence", "decoders": utf_8_steps(file["added_tokens"])}
     steps = clip_steps(file) if kind.vocabulary == "clip" else []
     if config.get("clean_up_tokenization_spaces", sources.made and kind.made_clean_up):
         steps += clean_up_steps()
@@ -139,8 +142,10 @@ def _with_language(file: dict[str, Any], kind: TokenizerClass, config: Mapping[s
     vocab = file["model"]["vocab"]
     ids = dict(vocab) if isinstance(vocab, dict) else {entry[0]: at for at, entry in enumerate(vocab)}
     ids |= {entry["content"]: entry["id"] for entry in file["added_tokens"]}
-    if not isinstance(language, str) or token not in ids:
+    found = number(ids.get, token)
+    if not isinstance(language, str) or found is None:
         raise FolderError(f"{where}: src_lang is {shown(language)!r}, which is no token of its tokenizer")
+    ids[token] = found
     own = kind.language_form.format(kind.language)
     form = "$A </s> {}" if kind.name == "NllbTokenizer" and config.get("legacy_behaviour") else kind.template
     rule = template(form.replace(own, "{}").format(token), ids)
@@ -167,7 +172,13 @@ def _numbered(
         kind = with_languages(kind, about)
         following = len(vocab)
         vocab |= {kind.language_form.format(code): following + at for at, code in enumerate(kind.codes)}
+    # Added tokens have the numbers that the source's vocabulary gives them, in transformers in both.
     numbered: dict[str, Any] = {"model": {"vocab": vocab}, "added_tokens": []}
+    if name != "vocab.json":
+        numbered["model"] = {
+            "vocab": parse_bounded(read_small(root, "vocab.json", LARGEST_FILE)[0], root / "vocab.json")
+        }
+        check_vocabulary(numbered, root / "vocab.json")
     add_special_tokens(numbered, sources, kind)
     where = root / kind.files[side]
     file = of_pieces(

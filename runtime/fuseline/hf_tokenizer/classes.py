@@ -130,6 +130,9 @@ _MOST_EXTRA_IDS = 10_000
 _EXTRA_IDS = tuple(f"<extra_id_{number}>" for number in range(100))
 _ENDS = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 _UNK_TOKENS = tuple(f"<unk_{number}>" for number in range(2, 103))
+_PEGASUS = (
+    ("<pad>", 0.0), ("</s>", 0.0), ("<mask_1>", 0.0), ("<mask_2>", 0.0), *((text, -100.0) for text in _UNK_TOKENS),
+)  # fmt: skip
 _FAIRSEQ = (("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0))
 
 _BERT = TokenizerClass(
@@ -193,7 +196,7 @@ _LISTED = (
         "PegasusTokenizer", "sentencepiece", ("spiece.model",),
         {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask_2>"},
         ("<mask_1>", *_UNK_TOKENS), skipped=2, template="$A </s>",
-        first=(("<pad>", 0.0), ("</s>", 0.0), ("<mask_1>", 0.0), ("<mask_2>", 0.0), *((t, -100.0) for t in _UNK_TOKENS)),
+        first=_PEGASUS,
     ),
     TokenizerClass(
         "MarianTokenizer", "pieces", ("source.spm", "target.spm", "vocab.json"), _ENDS, template="$A </s>", python=True,

@@ -2,8 +2,10 @@
 
 MarianTokenizer and M2M100Tokenizer have no fast form: transformers asks the sentencepiece package for pieces, and
 vocab.json for their numbers. One file says both. A token is in it as it is where the model can make it as a piece; a
-token that it cannot make ends with `UNMADE`, which no text has, and the decoder takes it off again. Pieces that
-vocab.json lacks follow the vocabulary, after a token that is `UNMADE` alone: their numbers stand for the unknown token.
+token that it cannot make ends with `UNMADE`, which no text has, and the decoder takes it off again; one that becomes no
+text begins with it. Pieces that vocab.json lacks follow the vocabulary, after a token that is `UNMADE` alone: their
+numbers stand for the unknown token. Last come tokens whose number an added token has too (as <pad> of a source whose
+target has a vocabulary of its own): the text, `UNMADE`, and the number.
 fuseline.sentencepiece_texts splits texts by such a file as sentencepiece does, where tokenizers' own rules differ.
 """
 
@@ -16,12 +18,24 @@ from typing import Any
 from ..errors import FolderError, shown
 from ..sentencepiece_texts import CODES, UNMADE
 from .classes import TokenizerClass
-from .decoding import replaced, strip_steps
-from .sentencepiece import BPE, BYTE, NORMAL, SPACE, UNIGRAM, UNUSED, USER, Model, merged, metaspace, normalizer
+from .decoding import APART, apart_steps, replaced, strip_steps
+from .sentencepiece import (
+    BPE,
+    BYTE,
+    CONTROL,
+    NORMAL,
+    SPACE,
+    UNIGRAM,
+    UNUSED,
+    USER,
+    Model,
+    merged,
+    metaspace,
+    normalizer,
+)
 from .vocabularies import file_of, template
 
-_APART = "\ufdd1"  # stands around a token between which and its neighbours transformers puts a space
-_MOST_APART = 64
+_MOST_ADDED = 64
 _MOST_GAP = 1 << 16
 
 
@@ -37,7 +51,7 @@ def of_pieces(
     size: how many tokens the network has at least; where: the SentencePiece file. Raises FolderError.
     """
     _check(model, where)
-    if UNMADE in "".join(vocab) or _APART in "".join(vocab):
+    if UNMADE in "".join(vocab) or APART in "".join(vocab):
         raise FolderError(f"{where}: its vocabulary has U+FDD0 or U+FDD1, which stand for no letter")
     unk = kind.specials["unk_token"]
     if unk not in vocab:
@@ -46,20 +60,26 @@ def of_pieces(
         text: score for text, score, sort in model.pieces if sort == NORMAL or (sort == BYTE and model.byte_fallback)
     }
     lowest = min((score for text, score, sort in model.pieces if sort == NORMAL), default=0.0)
-    own = {unk, *(kind.language_form.format(code) for code in kind.codes), *(str(each["content"]) for each in added)}
-    texts = {token: text for text, token in vocab.items()} | {int(each["id"]): str(each["content"]) for each in added}
+    silent = {text for text, _, sort in model.pieces if sort == CONTROL}
+    own = {str(each["content"]): int(each["id"]) for each in added}
+    own.setdefault(unk, vocab[unk])
+    texts = {token: text for text, token in vocab.items()} | {token: text for text, token in own.items()}
     size = max(size, *(token + 1 for token in texts))
     if size - len(texts) > _MOST_GAP:
         raise FolderError(f"{where}: its vocabulary has {len(texts)} tokens with numbers up to {size - 1}")
     pieces = []
     for token in range(size):
         text = texts.get(token, "")
-        if text and (text in made or text in own):
+        if own.get(text, token) != token or (text in silent and text not in own):
+            pieces.append((f"{UNMADE}{text}", lowest))
+        elif text and (text in made or text in own):
             pieces.append((text, made.get(text, lowest)))
         else:
             pieces.append((f"{text}{UNMADE}" if text else f"{UNMADE}{token}", lowest))
     pieces.append((UNMADE, lowest))
-    pieces += [(text, score) for text, score in made.items() if text not in vocab]
+    twice = [text for text, token in vocab.items() if texts[token] != text and text not in own]
+    pieces += [(text, score) for text, score in made.items() if text not in vocab or text in twice]
+    pieces += [(f"{text}{UNMADE}{vocab[text]}", lowest) for text in twice]
     file = file_of(
         _split(model, pieces, made, vocab[unk], where),
         normalizer=normalizer(model.charsmap, model.stripped),
@@ -109,24 +129,16 @@ def _words(model: Model, kind: TokenizerClass) -> dict[str, Any]:
 
 def _steps(added: Sequence[Mapping[str, Any]], known: int, kind: TokenizerClass, where: object) -> list[dict[str, Any]]:
     """How tokens become a text. known: tokens of vocab.json; added ones beyond have a space on either side."""
-    steps = [replaced(f"{UNMADE}[\\s\\S]*", "", "Regex")]
-    special = [each["content"] for each in added if each["special"] and each["id"] < known]
-    apart = [each["content"] for each in added if not each["special"] or each["id"] >= known]
-    marian = kind.name == "MarianTokenizer"
-    languages = {kind.language_form.format(code) for code in kind.codes} & set(apart)
-    if len(apart) - len(languages) > _MOST_APART or len(special) > _MOST_APART:
+    special = [str(each["content"]) for each in added if each["special"] and each["id"] < known]
+    apart = [str(each["content"]) for each in added if not each["special"] or each["id"] >= known]
+    if len(special) > _MOST_ADDED or len(apart) - len(kind.codes) > _MOST_ADDED:
         raise FolderError(
-            f"{where}: more than {_MOST_APART} tokens are added to its vocabulary, which is not known here"
+            f"{where}: more than {_MOST_ADDED} tokens are added to its vocabulary, which is not known here"
         )
-    if marian:
-        steps += [replaced(rf"\A{re.escape(text)}\z", f"{text} ", "Regex") for text in special]
-    steps += [replaced(rf"\A{re.escape(t)}\z", f"{_APART}{t}{_APART}", "Regex") for t in apart if t not in languages]
-    if languages:
-        steps.append(replaced(r"\A(?=__[a-z]{2,3}__\z)", _APART, "Regex"))
-    steps.append({"type": "Fuse"})
-    if languages:
-        steps.append(replaced(rf"(?<={_APART}__[a-z]{{2}}__|{_APART}__[a-z]{{3}}__)", _APART, "Regex"))
-    ends = [re.escape(f"{text} " if marian else text) for text in special] + [_APART]
-    steps.append(replaced(f"(?<={'|'.join(ends)}){SPACE}+", "", "Regex"))
-    steps += [replaced(SPACE, " "), replaced(f" *{_APART}+", " ", "Regex"), *strip_steps()]
-    return steps
+    after = " " if kind.name == "MarianTokenizer" else ""
+    alone, joined = apart_steps(apart, " ")
+    steps = [replaced(rf"{UNMADE}[\s\S]*", "", "Regex"), *alone]
+    steps += [replaced(rf"\A{re.escape(text)}\z", text + after, "Regex") for text in special if after]
+    ends = [re.escape(text + after) for text in special] + [APART]
+    steps += [{"type": "Fuse"}, *joined[:1], replaced(f"(?<={'|'.join(ends)}){SPACE}+", "", "Regex")]
+    return [*steps, replaced(SPACE + APART, APART), *joined[1:], replaced(SPACE, " "), *strip_steps()]
