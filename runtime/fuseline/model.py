@@ -29,7 +29,7 @@ from .graphs.contract import Decoder, Encoded, State
 from .graphs.encoder import Arrays, with_mask
 from .graphs.running import CancelToken, Limit, RunEnded
 from .inputs.images import ImageProcessor
-from .inputs.open import PhotoInputs, open_inputs
+from .inputs.open import PhotoInputs, TextInputs, open_inputs
 from .migrating.config_view import ConfigView
 from .migrating.copied_calls import (
     ENCODE,
@@ -49,7 +49,7 @@ from .outputs.pieces import text_of_token
 from .outputs.streaming import Event, events
 from .search import Search
 from .search.scoring import Score, padded_labels, score
-from .tokens.tokenizer import open_tokenizer
+from .tokens.tokenizer import TextTokens, open_tokenizer
 from .trials.device_check import open_checked
 
 Given = npt.ArrayLike | Mapping[str, Any] | Encoded
@@ -76,8 +76,7 @@ class Model:
             folder.decoder.vocab_size,
             reads_text=folder.source.reads_text,
         )
-        self._tokens = open_tokenizer(folder.read_tokenizer(), folder.decoder.vocab_size)
-        self.inputs = open_inputs(folder)
+        self._tokens, self.inputs = _texts_of(folder)
         self.tokenizer = self._tokens.tokenizer
         self.device, self.threads = device, threads
         self._graphs = open_checked(folder, device, threads)
@@ -424,6 +423,15 @@ class Model:
             return ids
         start = config.prompt(batch)
         return ids if (ids[:, :1] == start).any() else np.concatenate([start, ids], axis=1)
+
+
+def _texts_of(folder: Folder) -> tuple[TextTokens, PhotoInputs | TextInputs]:
+    """What makes texts of tokens, and what makes inputs of photos or texts."""
+    target = folder.read_target_tokenizer()
+    size = folder.decoder.vocab_size if target is None else folder.source.vocab_size or 0
+    tokens = open_tokenizer(folder.read_tokenizer(), size)
+    said = tokens if target is None else open_tokenizer(target, folder.decoder.vocab_size)
+    return said, open_inputs(folder, tokens)
 
 
 def _begins_by_itself(config: Mapping[str, Any]) -> bool:

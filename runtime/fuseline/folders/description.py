@@ -27,7 +27,8 @@ from .tensors import (
 )
 
 DESCRIPTION = "fuseline.json"
-CONFIGS = ("config.json", "generation_config.json", "preprocessor_config.json")
+TOKENIZER_CONFIG = "tokenizer_config.json"  # how source texts are made tokens, of a model that reads texts
+CONFIGS = ("config.json", "generation_config.json", "preprocessor_config.json", TOKENIZER_CONFIG)
 NEEDED = ("config.json", "tokenizer.json")  # of every folder; one that reads photos needs PLAIN too
 PHOTO_TASK = "image-to-text"
 TASKS = (PHOTO_TASK, "text2text-generation")

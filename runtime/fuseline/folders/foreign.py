@@ -18,7 +18,7 @@ from ..errors import FolderError, shown
 from ..files.reading import Stamp, parsed, read_small, reading
 from ..tokens.hf import read_folder
 from ..tokens.tokenizer import TokenizerFile
-from .description import CONFIGS, NEEDED, PHOTO_TASK, Json
+from .description import CONFIGS, NEEDED, PHOTO_TASK, TOKENIZER_CONFIG, Json
 from .layout import PLACES, ForeignVariant, chosen, graph_of, variants_of
 from .own import TOKENIZER, Folder, check_tokenizer
 from .processor_file import NESTED, PLAIN, plain_config
@@ -88,6 +88,7 @@ def open_foreign_folder(root: Path, variant: str | None = None) -> ForeignFolder
         config=configs["config.json"],
         generation_config=configs.get("generation_config.json", {}),
         preprocessor_config=preprocessor_config,
+        tokenizer_config=configs.get(TOKENIZER_CONFIG, {}),
         preprocessor_file=preprocessor_file,
         task=PHOTO_TASK,
         sources={PHOTO.name: PHOTO},
