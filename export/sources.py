@@ -135,7 +135,7 @@ class Texts:
         adapter, decoder_config = parts.decoder, parts.decoder_config
 
         def write(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
-            body = encoder.build_encoder(weights, config, HIDDEN_STATES, scheme)
+            body = encoder.build_encoder(weights, config, HIDDEN_STATES, scheme, outside)
             return adapter.append_cross_kv(body, weights, decoder_config, HIDDEN_STATES, scheme, in_place=True)
 
         return write

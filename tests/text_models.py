@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -191,6 +192,10 @@ def batch(rows: list[list[int]], pad: int) -> dict[str, torch.Tensor]:
 def write_checkpoint(model: Any, folder: Path) -> Path:
     """Save the model as a folder of the hub has it: configurations, safetensors, tokenizer."""
     model.save_pretrained(folder)
+    if model.config.model_type == "bart" and not model.config.tie_word_embeddings:
+        # save_pretrained leaves out what from_pretrained then makes up at random; published ones have it.
+        whole = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(whole, folder / "model.safetensors", {"format": "pt"})
     (folder / "tokenizer.json").write_text(tiny.word_tokenizer(VOCAB_SIZE))
     specials = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"} | specials))
