@@ -56,10 +56,8 @@ def of_pieces(
     unk = kind.specials["unk_token"]
     if unk not in vocab:
         raise FolderError(f"{where}: its vocabulary lacks {unk!r}, for what is not in it")
-    made = {
-        text: score for text, score, sort in model.pieces if sort == NORMAL or (sort == BYTE and model.byte_fallback)
-    }
-    lowest = min((score for text, score, sort in model.pieces if sort == NORMAL), default=0.0)
+    made = {text: score for text, score, sort in model.pieces if sort == NORMAL}
+    lowest = min(made.values(), default=0.0)
     silent = {text for text, _, sort in model.pieces if sort == CONTROL}
     own = {str(each["content"]): int(each["id"]) for each in added}
     own.setdefault(unk, vocab[unk])
