@@ -106,8 +106,14 @@ def test_a_length_that_holds_no_text_is_refused(most: Any, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "language", "count"),
-    [("mBART", "ro_RO", 25), ("mBART-50", "sl_SI", 52), ("NLLB", "zul_Latn", 202), ("M2M100", "zu", 100)]
-    + [("M2M100 of languages not listed", "af", 100), ("M2M100 of WMT21", "is", 7)],
+    [
+        ("mBART", "ro_RO", 25),
+        ("mBART-50", "sl_SI", 52),
+        ("NLLB", "zul_Latn", 202),
+        ("M2M100", "zu", 100),
+        ("M2M100 of languages not listed", "af", 100),
+        ("M2M100 of WMT21", "is", 8),
+    ],
 )
 def test_a_language_has_a_token(name: str, language: str, count: int, tmp_path: Path) -> None:
     source, theirs = opened(name, tmp_path), reference(tmp_path)
@@ -169,7 +175,9 @@ def test_a_text_of_ten_megabytes_is_one_sentence(tmp_path: Path) -> None:
         ({"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}, ([2], [3])),
         ({"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]}, ([0], [2])),
         (
-            {"type": "Sequence", "processors": [{"type": "ByteLevel"}, {"type": "BertProcessing", "sep": ["b", 3], "cls": ["a", 2]}]},
+            {"type": "Sequence", "processors": [
+                {"type": "ByteLevel"}, {"type": "BertProcessing", "sep": ["b", 3], "cls": ["a", 2]},
+            ]},
             ([2], [3]),
         ),
     ],

@@ -144,12 +144,11 @@ def test_texts_are_normalized_as_by_sentencepiece(options: dict[str, Any], tmp_p
         assert ours.normalized(text) == theirs.normalize(text), repr(text)
 
 
-@pytest.mark.parametrize("byte_fallback", [False, True])
-def test_the_most_probable_pieces_are_those_of_sentencepiece(byte_fallback: bool) -> None:
+def test_the_most_probable_pieces_are_those_of_sentencepiece() -> None:
     """Down to the rounding of sums, which decides in runs of a letter."""
-    theirs: Any = sentencepiece.SentencePieceProcessor(model_proto=trained(byte_fallback=byte_fallback))
+    theirs: Any = sentencepiece.SentencePieceProcessor(model_proto=trained())
     normal = [n for n in range(theirs.get_piece_size()) if not (theirs.is_control(n) or theirs.is_unknown(n))]
-    lattice = Lattice([(theirs.id_to_piece(n), theirs.get_score(n)) for n in normal], byte_fallback)
+    lattice = Lattice([(theirs.id_to_piece(n), theirs.get_score(n)) for n in normal])
     for text in all_texts(2000):
         normalized = theirs.normalize(text)
         assert lattice.best(normalized) == theirs.encode(text, out_type=str), text
