@@ -99,8 +99,8 @@ def _check(model: Model, where: object) -> None:
             )
     if model.byte_fallback:
         raise FolderError(
-            f"{where} makes pieces of the bytes of unknown letters, which is not known here where a tokenizer has no fast "
-            "form"
+            f"{where} makes pieces of the bytes of unknown letters, which is not known here where a tokenizer has no "
+            "fast form"
         )
     if model.suffix or not model.escaped:
         raise FolderError(f"{where} puts spaces otherwise than before words, which is not known here")
