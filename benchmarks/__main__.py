@@ -11,6 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from fuseline.folders.open import open_folder
+
 from . import environments, models, systems
 from .client import ROOT
 from .errors import BenchmarkError
@@ -129,12 +131,11 @@ def _parser() -> argparse.ArgumentParser:
 def _quality(options: argparse.Namespace) -> int:
     from fuseline.export import evaluate
     from fuseline.export.quality.data import read_data
-    from fuseline.folder import Folder
 
     from . import quality
     from .machine import machine
 
-    source = Folder.open(options.folder).path
+    source = open_folder(options.folder).path
     seen = [photo.path for photo in read_data(options.data, "train", None, quality.CALIBRATION).photos]
     folder = environments.cache() / "quality" / source.name
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -238,7 +239,7 @@ def _model(name: str) -> models.Model:
 
 
 def _threads(given: int | None) -> int:
-    from fuseline.cores import physical_cores
+    from fuseline.graphs.cores import physical_cores
 
     if given is not None and given < 1:
         raise BenchmarkError(f"--threads must be at least 1, not {given}")

@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 
 from fuseline import Model
-from fuseline.images import load_image
+from fuseline.inputs.images import load_image
 from fuseline.search import steps
 
 SHARES, ROUNDS = (0.0, 0.5, 0.75, 0.99), 7

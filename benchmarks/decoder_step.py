@@ -19,14 +19,16 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from fuseline.decoder import CachedDecoder, Encoded
-from fuseline.export.folder import load_graph
 from fuseline.export.standard import standard
-from fuseline.folder import Folder
+from fuseline.export.writing.folder import load_graph
+from fuseline.folders.open import open_folder
+from fuseline.folders.own import Folder
+from fuseline.graphs.contract import Encoded
+from fuseline.graphs.decoder import CachedDecoder
+from fuseline.graphs.running import Graph
+from fuseline.graphs.session import open_graph
 from fuseline.kernels import library_info
 from fuseline.model import Model
-from fuseline.running import Graph
-from fuseline.session import open_graph
 
 from .machine import Floors
 from .quality import quantized_by_onnxruntime
@@ -85,7 +87,7 @@ def main() -> None:
     options = parser.parse_args()
     cases: dict[tuple[str, int], Callable[[], float]] = {}
     weights: dict[str, int] = {}
-    for name in Folder.open(options.folder).variants:
+    for name in open_folder(options.folder).variants:
         model = Model.from_pretrained(options.folder, name, threads=options.threads)
         decoder_file = model.folder.variants[name].decoder
         weights[name] = sum(size for file, size in model.folder.sizes.items() if file.startswith(decoder_file))
@@ -98,7 +100,7 @@ def main() -> None:
                 slow = without_kernels(model.folder, options.threads)
                 cases[f"{name} {BODIES}", beams] = step_of(slow, encoded, beams)
     if options.stock:
-        stock = stock_int8(Folder.open(options.folder, "fp32"), options.threads)
+        stock = stock_int8(open_folder(options.folder, "fp32"), options.threads)
         weights["onnxruntime"] = weights["int8"]
         for beams in options.beams:
             cases["onnxruntime int8", beams] = step_of(stock, encoded, beams)

@@ -64,7 +64,7 @@ def machine() -> dict[str, Any]:
 def one_caption(photo: Path, threads: int) -> dict[str, Any]:
     """Milliseconds of one caption after loading: all of it, and its parts."""
     import fuseline
-    from fuseline.images import load_image
+    from fuseline.inputs.images import load_image
 
     model = fuseline.Model.from_pretrained(threads=threads)
     rows: list[dict[str, float]] = []

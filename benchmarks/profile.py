@@ -102,7 +102,7 @@ def _folder(name: str, threads: int) -> Path:
 
 
 def _caption(model: Any, photo: Path) -> Callable[[], object]:
-    from fuseline.images import load_image
+    from fuseline.inputs.images import load_image
 
     pixels = model.image_processor([load_image(photo)])
     length = min(16, model.folder.decoder.max_positions + 1)

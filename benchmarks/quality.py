@@ -18,14 +18,15 @@ from onnx import numpy_helper
 
 from fuseline import Model
 from fuseline.export import Evaluation, add_variants
-from fuseline.export.folder import load_graph, write_folder
-from fuseline.export.generated import generated_photos
+from fuseline.export.checkpoints.generated import generated_photos
+from fuseline.export.graphs.recode import recode
 from fuseline.export.quality.agreement import NextTokens, next_tokens
 from fuseline.export.quality.bootstrap import signed
-from fuseline.export.quantize import FloatGraphs
-from fuseline.export.recode import recode
+from fuseline.export.quantizing.quantize import FloatGraphs
 from fuseline.export.standard import standard
-from fuseline.folder import Folder
+from fuseline.export.writing.folder import load_graph, write_folder
+from fuseline.folders.open import open_folder
+from fuseline.folders.own import Folder
 
 from . import plots
 
@@ -51,12 +52,12 @@ def all_variants(source: Path, out: Path, photos: Sequence[Path], progress: Prog
     photos: to calibrate with. A folder of codes alone gives the floats that its codes stand for.
     """
     shutil.rmtree(out, ignore_errors=True)
-    opened = Folder.open(source)
+    opened = open_folder(source)
     if "fp32" in opened.variants:
         shutil.copytree(source, out)
     else:
         _write_floats(opened, out)
-    opened = Folder.open(out)
+    opened = open_folder(out)
     model = Model(opened.using("fp32"))
     alone = FloatGraphs(opened, model, "fp32", [], progress)
     seen = FloatGraphs(opened, model, "fp32", photos, progress)
@@ -142,10 +143,10 @@ def _through_files(model: onnx.ModelProto, quantize: Callable[[Path, Path], None
 
 def agreement(folder: Path, photos: int) -> dict[str, tuple[NextTokens, int]]:
     """Of an exported folder's variants: agreement with its fp32 on generated photos, and the bytes of its graphs."""
-    opened = Folder.open(folder)
-    base = Model(Folder.open(folder, "fp32"))
+    opened = open_folder(folder)
+    base = Model(open_folder(folder, "fp32"))
     batches = [base.image_processor([photo]) for photo in generated_photos(photos)]
-    agreed = next_tokens(base, [Model(Folder.open(folder, name)) for name in opened.variants], batches)
+    agreed = next_tokens(base, [Model(open_folder(folder, name)) for name in opened.variants], batches)
     parts = {name: (files.encoder, files.decoder) for name, files in opened.variants.items()}
     sizes = [sum(opened.bytes_of(file) for file in files) for files in parts.values()]
     return dict(zip(parts, zip(agreed, sizes, strict=True), strict=True))
@@ -153,7 +154,7 @@ def agreement(folder: Path, photos: int) -> dict[str, tuple[NextTokens, int]]:
 
 def hashes(folder: Path) -> dict[str, list[str]]:
     """sha256 of the encoder's and the decoder's graph of every variant."""
-    opened = Folder.open(folder)
+    opened = open_folder(folder)
     return {name: [opened.hashes[file] for file in asdict(files).values()] for name, files in opened.variants.items()}
 
 

@@ -9,9 +9,9 @@ try:
     from .adapters.gpt2 import append_cross_kv, build_decoder, decoder_info
     from .check import Agreement
     from .convert import ExportReport, export
-    from .folder import add_variants, write_folder
     from .quality import Evaluation, evaluate
-    from .quantize import QuantizeReport, quantize
+    from .quantizing.quantize import QuantizeReport, quantize
+    from .writing.folder import add_variants, write_folder
 except ImportError:
     need("fuseline.export", "onnx")  # raises what says how to get it
     raise

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fuseline.decoder import Encoded
 from fuseline.errors import ExportError
-from fuseline.images import ImageProcessor
+from fuseline.graphs.contract import Encoded
+from fuseline.inputs.images import ImageProcessor
 from fuseline.model import Model
 
 from .adapters import model_adapter
-from .photo_size import Size, generated_pixels
+from .checkpoints.photo_size import Size, generated_pixels
 
 PHOTOS, MAX_LENGTH, BEAMS = 4, 16, 4
 SMALL, ROWS = 256, 8  # pixels on a side of photos that are asked about together, and sequences of them at once

@@ -16,23 +16,23 @@ from typing import Any
 import onnx
 
 from fuseline.errors import ExportError
-from fuseline.generation import GenerationConfig
+from fuseline.generation.config import GenerationConfig
 
 from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, ask, compare
-from .checkpoint import Checkpoint, load_model, open_checkpoint
-from .dry_run import try_out
-from .encoder import HIDDEN_STATES, always_interpolate, export_encoder, traced_encoder
-from .folder import Model, check_schemes, write_to
-from .linears import fuse_linears
-from .photo_size import Size, arriving_size
-from .place import Place, check_out, claimed
-from .processor import Processor, read_processor
+from .checkpoints.checkpoint import Checkpoint, load_model, open_checkpoint
+from .checkpoints.dry_run import try_out
+from .checkpoints.photo_size import Size, arriving_size
+from .checkpoints.processor import Processor, read_processor
+from .checkpoints.tokenizer import tokenizer_json
+from .encoders.traced import HIDDEN_STATES, always_interpolate, export_encoder, traced_encoder
+from .graphs.linears import fuse_linears
+from .graphs.weights import Array, Scheme
+from .graphs.weights_file import WeightsFile
 from .refusals import in_one_sentence, need
-from .tokenizer import tokenizer_json
 from .via_optimum import prepared, write_via_optimum
-from .weights import Array, Scheme
-from .weights_file import WeightsFile
+from .writing.folder import Model, check_schemes, write_to
+from .writing.place import Place, check_out, claimed
 
 SCHEMES: Mapping[str, Scheme] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "int4": "int4"}
 

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import inliner
 
-from .graph import Graph
-from .recode import Matrix, embeds, float_matrices, form_of
+from .graphs.graph import Graph
+from .graphs.recode import Matrix, embeds, float_matrices, form_of
 
 _ENDINGS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "": ("Identity", {}),

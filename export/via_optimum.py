@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from fuseline.errors import ExportError
-from fuseline.foreign.folder import SHIFTED
-from fuseline.processor_file import PLAIN
+from fuseline.folders.foreign import SHIFTED
+from fuseline.folders.processor_file import PLAIN
 
 from .adapters import ModelAdapter, model_adapter
 from .check import Agreement, check
-from .checkpoint import Checkpoint, open_checkpoint
-from .photo_size import Size, arriving_size
-from .place import Place
-from .processor import Processor, read_processor
+from .checkpoints.checkpoint import Checkpoint, open_checkpoint
+from .checkpoints.photo_size import Size, arriving_size
+from .checkpoints.processor import Processor, read_processor
+from .checkpoints.tokenizer import tokenizer_json
 from .refusals import reason
-from .tokenizer import tokenizer_json
+from .writing.place import Place
 
 COMMAND = "pip install 'optimum-onnx==0.1.0'"
 _MERGED = "decoder_model_merged.onnx"

@@ -16,7 +16,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from fuseline.export import encoder as exporting
+from fuseline.export.encoders import traced as exporting
 
 # Numbers of weights begin here, above the constants of the models; up to 2**24 float32 has all integers.
 FIRST = 2**20
@@ -25,7 +25,7 @@ _traced: dict[str, onnx.ModelProto] = {}
 
 
 def export_encoder(encoder: Any, photo: Sequence[int]) -> onnx.ModelProto:
-    """As fuseline.export.encoder.export_encoder, which is called once for each structure."""
+    """As fuseline.export.encoders.traced.export_encoder, which is called once for each structure."""
     config = encoder.config
     structure = f"{type(encoder).__name__} {config._attn_implementation} {tuple(photo)} {config.to_json_string()}"
     if structure not in _traced:

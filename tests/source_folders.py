@@ -9,7 +9,7 @@ from typing import Any
 
 import sentencepiece
 
-from fuseline.hf_tokenizer import languages
+from fuseline.tokens.hf import languages
 from tests.difficult_texts import trained
 from tests.tokenizer_folders import vocab_and_merges, vocab_txt, write_json
 

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, PretrainedConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
 from fuseline.export import append_cross_kv, build_decoder, decoder_info, write_folder
-from fuseline.export.weights import Scheme
+from fuseline.export.graphs.weights import Scheme
 from tests.encoders import export_encoder
 
 PHOTO = 32  # pixels a side

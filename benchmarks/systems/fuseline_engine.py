@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fuseline.folders.open import open_folder
+
 from . import CHECKPOINT, Export, Spec
 
 VARIANTS = ("fp32", "int8", "fp16", "int4")
@@ -31,11 +33,10 @@ def export_standard(folder, out):
     import json
     import shutil
 
-    from fuseline.export.folder import load_graph, save_graph
     from fuseline.export.standard import standard
-    from fuseline.folder import Folder
+    from fuseline.export.writing.folder import load_graph, save_graph
 
-    found = Folder.open(folder, "fp32")
+    found = open_folder(folder, "fp32")
     out.mkdir()
     for part, path in (("encoder", found.encoder_path), ("decoder", found.decoder_path)):
         save_graph(standard(load_graph(path)), out / f"{part}.onnx")
@@ -46,7 +47,7 @@ def export_standard(folder, out):
 
 def imports():
     import fuseline
-    from fuseline.images import load_image
+    from fuseline.inputs.images import load_image
 
     return fuseline, load_image
 

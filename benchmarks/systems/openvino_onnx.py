@@ -43,9 +43,9 @@ def imports():
 
 class System:
     def __init__(self, folder, threads, suffix):
-        from fuseline.folder import DecoderSizes
-        from fuseline.generation import GenerationConfig
-        from fuseline.images import ImageProcessor, load_image
+        from fuseline.folders.tensors import DecoderSizes
+        from fuseline.generation.config import GenerationConfig
+        from fuseline.inputs.images import ImageProcessor, load_image
 
         self.np, openvino, _, search = imports()
         self.load_image, self.search = load_image, search.search
@@ -66,7 +66,7 @@ class System:
         return {port.any_name: value for port, value in self.encoder([pixels]).items()}
 
     def generate(self, pixels, num_beams, max_length):
-        from fuseline.decoder import Encoded
+        from fuseline.graphs.contract import Encoded
 
         config = self.config.override(num_beams=num_beams, max_length=max_length)
         encoded = Encoded(len(pixels), self.encode(pixels))

@@ -1,4 +1,4 @@
-"""One file per architecture: each writes a state dict down as graphs, in the words of fuseline.export.graph."""
+"""One file per architecture: each writes a state dict down as graphs, in the words of fuseline.export.graphs.graph."""
 
 import importlib
 

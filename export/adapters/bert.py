@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..graph import Activation, Array, Table, embedding
+from ..graphs.graph import Activation, Array, Table, embedding
 from .registry import register
 from .tensors import Tensors
 from .text_decoder import Inputs, Layer, Pen, TextDecoder, place

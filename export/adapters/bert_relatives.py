@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ..graph import Activation
+from ..graphs.graph import Activation
 from .bert import BertLike
 from .registry import register
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ..graph import Array, Table, embedding
+from ..graphs.graph import Array, Table, embedding
 from .registry import register
 from .tensors import Tensors
 from .text_decoder import Inputs, Layer, Pen, TextDecoder, place

@@ -10,8 +10,8 @@ import onnx
 
 from fuseline.errors import ExportError
 
-from ..weights import Array, Scheme
-from ..weights_file import WeightsFile
+from ..graphs.weights import Array, Scheme
+from ..graphs.weights_file import WeightsFile
 
 if TYPE_CHECKING:
     import torch

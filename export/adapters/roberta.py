@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..graph import Activation, Array
+from ..graphs.graph import Activation, Array
 from .bert import BertLike
 from .registry import register
 from .text_decoder import Inputs, Pen, positions_without_pads

@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from fuseline.errors import ExportError
 
-from ..graph import APPENDABLE_OPSETS, Array
+from ..graphs.graph import APPENDABLE_OPSETS, Array
 
 
 @dataclass(frozen=True)

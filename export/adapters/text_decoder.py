@@ -1,8 +1,8 @@
 """What all decoders share: a config and weights that are checked, and the inputs and outputs of their graphs.
 
 An architecture says which tensors it has and how they become embeddings, layers and a last norm (TextDecoder); the
-graph around them, docs/design.md's, is made here. Names of values end in their shapes; fuseline.export.graph has the
-legend, I is the width of what cross-attention reads.
+graph around them, docs/design.md's, is made here. Names of values end in their shapes; graphs/graph.py has the legend,
+I is the width of what cross-attention reads.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import onnx
 from onnx import TensorProto
 
 from fuseline.errors import ExportError
-from fuseline.folder import QUERY
+from fuseline.folders.tensors import QUERY
 from fuseline.kernels.bodies import add_bodies
 
-from ..graph import (
+from ..graphs.graph import (
     ACTIVATIONS,
     Activation,
     Array,
@@ -39,8 +39,8 @@ from ..graph import (
     new_graph,
     table,
 )
-from ..weights import Scheme
-from ..weights_file import WeightsFile
+from ..graphs.weights import Scheme
+from ..graphs.weights_file import WeightsFile
 from .tensors import Tensors, check_hidden, read_tensors
 
 _PROJECTION = "enc_to_dec_proj"  # of VisionEncoderDecoderModel, where encoder and decoder differ in width

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..graph import Array
+from ..graphs.graph import Array
 from .bart import BartLike
 from .registry import register
 from .text_decoder import Inputs, Pen, positions_without_pads

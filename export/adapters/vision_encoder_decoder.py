@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fuseline.errors import ExportError
 from fuseline.warning import warn
 
-from ..encoder import ENCODERS
+from ..encoders.traced import ENCODERS
 from .registry import Parts, decoder_adapter, register_model
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..graph import Array
+from ..graphs.graph import Array
 from .bart import BODY, OFFSET, BartLike
 from .registry import register
 from .text_decoder import Inputs, Pen

@@ -16,11 +16,11 @@ from time import perf_counter
 from typing import IO, Any
 
 from fuseline.errors import InputError, shown
-from fuseline.folder import Folder
-from fuseline.images import load_image
+from fuseline.folders.own import Folder
+from fuseline.inputs.images import load_image
 from fuseline.model import Model
 
-from ..place import beside
+from ..writing.place import beside
 from .data import DataSet
 
 LOG = logging.getLogger("fuseline.export")

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from fuseline.errors import InputError, counted, shown
-from fuseline.options import written
+from fuseline.errors import InputError, counted, shown, written
 
 DEFAULT_SPLIT = "val"
 _SURROGATES = re.compile("[\ud800-\udfff]")

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from fuseline.errors import LONGEST, ExportError, FolderError, InputError, shown
-from fuseline.folder import Folder
+from fuseline.folders.open import open_folder
+from fuseline.folders.own import Folder
 from fuseline.model import Model
 
-from ..place import claimed, recovered
 from ..refusals import in_one_sentence, need
+from ..writing.place import claimed, recovered
 from .bootstrap import Difference, differences
 from .captions import Progress, Text, captions, partial_file
 from .data import DataSet, read_data
@@ -128,7 +129,7 @@ def evaluate(
     Raises InputError for data or options that cannot be used, FolderError for the folder, ExportError where another
     process writes it.
     """
-    opened = Folder.open(recovered(folder))
+    opened = open_folder(recovered(folder))
     _check(task, tokenizer)
     chosen = _chosen(opened, variants)
     read = read_data(data, split, photos, limit)
@@ -139,7 +140,7 @@ def evaluate(
         LOG.warning("the results are not written: %s", shown(reason, LONGEST))
     own = not is_others(opened.path) and os.access(opened.path.parent, os.W_OK | os.X_OK)
     with claimed(opened.path) if write and own and reason is None else nullcontext():
-        models = {each: Model(Folder.open(opened.path, each), threads=threads) for each in chosen}
+        models = {each: Model(open_folder(opened.path, each), threads=threads) for each in chosen}
         first = next(iter(models.values()))
         config = first.generation_config.override(**({} if num_beams is None else {"num_beams": num_beams}))
         settings = _Settings(task, tokenizer, {"num_beams": config.num_beams, "num_return_sequences": 1})

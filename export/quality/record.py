@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from fuseline.errors import ExportError, shown
-from fuseline.folder import DESCRIPTION
+from fuseline.folders.description import DESCRIPTION
 
-from ..folder import EVALUATIONS, update_description
-from ..place import replace_file
+from ..writing.folder import EVALUATIONS, update_description
+from ..writing.place import replace_file
 from .bootstrap import signed
 
 BEGIN, END = "<!-- fuseline evaluate: begin -->", "<!-- fuseline evaluate: end -->"

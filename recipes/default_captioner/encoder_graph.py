@@ -14,8 +14,8 @@ import onnx
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from fuseline.export.graph import Graph, layer_norm, linear, model_of, new_graph
-from fuseline.export.weights import Scheme
+from fuseline.export.graphs.graph import Graph, layer_norm, linear, model_of, new_graph
+from fuseline.export.graphs.weights import Scheme
 from fuseline.kernels.bodies import add_bodies
 
 from .captioner import BridgeLayer, Captioner

@@ -10,10 +10,10 @@ import onnx
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from fuseline.export.adapters.gpt2 import append_cross_kv, build_decoder, decoder_info
-from fuseline.export.convolutions import store_convolutions
-from fuseline.export.folder import write_folder
+from fuseline.export.graphs.weights import Scheme
 from fuseline.export.quality import evaluate
-from fuseline.export.weights import Scheme
+from fuseline.export.quantizing.convolutions import store_convolutions
+from fuseline.export.writing.folder import write_folder
 
 from .captioner import BOS, EOS, PAD, UNK, Captioner, gpt2_state_dict
 from .encoder_graph import HIDDEN, append_bridge, conv_model

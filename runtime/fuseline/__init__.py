@@ -11,9 +11,12 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .errors import Cancelled, DeviceError, Error, ExportError, FolderError, InputError
-    from .generation import Generation, GenerationConfig
+    from .generation.config import GenerationConfig
+    from .generation.result import Generation
     from .model import Model
     from .pipelines import pipeline
 
@@ -28,7 +31,6 @@ if os.environ.get("ORT_DISABLE_TELEMETRY") != "1" and hasattr(sys.modules.get("o
     )
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Cancelled",

@@ -6,6 +6,9 @@ entries. So a message is made printable and short here, for every error at once.
 
 from __future__ import annotations
 
+import reprlib
+from typing import Any
+
 LONGEST = 1200  # characters of a message
 _LONGEST_NAME = 160
 _LEFT_OUT = " ... "
@@ -60,3 +63,23 @@ def _cut(text: str, longest: int) -> str:
         return text
     left = longest - len(_LEFT_OUT)
     return f"{text[: left - left // 3]}{_LEFT_OUT}{text[len(text) - left // 3 :]}"
+
+
+class _Short(reprlib.Repr):
+    def repr_instance(self, x: Any, level: int) -> str:
+        """Without what tells only where in memory something lies: <function f at 0x7f...>."""
+        if isinstance(x, type):
+            return f"the type {x.__name__}"
+        text = super().repr_instance(x, level)
+        return f"a {type(x).__name__}" if text.startswith("<") else text
+
+
+_SHORT = _Short()
+
+
+def written(value: Any) -> str:
+    """A value as a message has it, short, whatever it is: some have no repr, or one of thousands of digits."""
+    try:
+        return _SHORT.repr(value)
+    except Exception:  # a whole number of more than 4,300 digits, or what a class of the caller's raises
+        return f"a {type(value).__name__} that cannot be shown"

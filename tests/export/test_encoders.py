@@ -18,7 +18,7 @@ import transformers
 from fuseline import Model
 from fuseline.errors import ExportError
 from fuseline.export import export
-from fuseline.export.encoder import ENCODERS
+from fuseline.export.encoders.traced import ENCODERS
 from tests import tiny, zoo
 
 FLAT: dict[str, Any] = {

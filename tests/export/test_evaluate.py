@@ -19,10 +19,10 @@ from PIL import Image
 from fuseline import cli
 from fuseline.errors import Error, ExportError, FolderError, InputError
 from fuseline.export import evaluate
-from fuseline.export.place import claimed
 from fuseline.export.quality.captions import partial_file
 from fuseline.export.quality.data import read_data
-from fuseline.folder import Folder
+from fuseline.export.writing.place import claimed
+from fuseline.folders.open import open_folder
 from fuseline.model import Model
 
 PHOTOS = 6
@@ -51,7 +51,7 @@ def folder(tiny_path: Path, tmp_path: Path) -> Path:
 def test_what_is_measured_is_in_the_folder_and_its_hashes_hold(folder: Path, data: Path) -> None:
     (folder / "MODEL_CARD.md").write_text("# By hand\n")
     found = evaluate(folder, data, ["int8"], num_beams=2)
-    opened = Folder.open(folder, "int8")  # checks every hash
+    opened = open_folder(folder, "int8")  # checks every hash
     assert dict(opened.quality) == found.quality()
     about = opened.quality["int8"]
     assert (about["dataset"], about["photos"], about["num_beams"]) == (f"{data.parent.name} val", PHOTOS, 2)
@@ -76,7 +76,7 @@ def test_the_texts_are_those_of_the_model(folder: Path, data: Path) -> None:
     assert list(found.variants["fp32"].texts) == [
         says(data.parent / f"images/{n}.png")[0]["generated_text"].strip() for n in range(PHOTOS)
     ]
-    assert Folder.open(folder).quality == {}
+    assert open_folder(folder).quality == {}
 
 
 def test_an_interrupted_run_goes_on_where_it_was(folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path, data: Path, monke
     monkeypatch.setattr(Model, "generate", counted)
     with pytest.raises(KeyboardInterrupt):
         evaluate(folder, data)
-    assert Folder.open(folder).quality == {}
+    assert open_folder(folder).quality == {}
     (left,) = (path for path in folder.parent.iterdir() if path.name != "tiny")
     left.write_bytes(left.read_bytes()[:-4])  # as if killed in the middle of the fifth line
     found = evaluate(folder, data, write=False)
@@ -172,7 +172,7 @@ def test_wrong_options(folder: Path, data: Path) -> None:
     (data.parent / "images/3.png").write_text("no photo")
     with pytest.raises(InputError, match="the data set cannot be captioned whole: .*3.png"):
         evaluate(folder, data)
-    assert Folder.open(folder).quality == {}
+    assert open_folder(folder).quality == {}
 
 
 # Where results go ---------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_other_data_does_not_replace_what_a_model_is_known_by(folder: Path, data
     assert [each["conditions"]["num_beams"] for each in about["evaluations"]] == [4, 1]
     assert about["evaluations"][0]["variants"] == found.recorded()
     assert "otherwise" not in str(about["quality"])
-    assert Folder.open(folder, whole=True).quality == known
+    assert open_folder(folder, whole=True).quality == known
     card = (folder / "MODEL_CARD.md").read_text()
     assert card.count("<!--") == 2
     assert card.count("| fp32 |") == 3
@@ -255,7 +255,7 @@ def test_folders_that_take_no_results(
 
 
 def test_the_captioner_that_ships_takes_no_results(data: Path) -> None:
-    from fuseline.folder import find
+    from fuseline.folders.open import find
 
     before = tree(find(None).parent)
     found = evaluate(None, data, limit=1)
@@ -270,7 +270,7 @@ def test_a_full_disk_does_not_cost_the_results(
         raise OSError(28, "No space left on device")
 
     before = tree(folder)
-    monkeypatch.setattr("fuseline.export.place._fsync", full)
+    monkeypatch.setattr("fuseline.export.writing.place._fsync", full)
     monkeypatch.setattr(os, "fsync", full)
     found = evaluate(folder, data, limit=2)
     assert found.variants["int8"].scores["CIDEr"] >= 0
@@ -282,7 +282,7 @@ def test_a_full_disk_does_not_cost_the_results(
 def test_a_file_of_texts_that_cannot_grow_is_given_up(folder: Path, data: Path) -> None:
     """No file may grow past 200 bytes in this process, as on a full disk."""
     script = (
-        "import resource, sys; from fuseline.export import evaluate; from fuseline.folder import Folder\n"
+        "import resource, sys; from fuseline.export import evaluate; from fuseline.folders.open import open_folder\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\n"
         "found = evaluate(sys.argv[1], sys.argv[2]); print(len(found.variants), found.not_written)"
     )
@@ -306,7 +306,7 @@ def test_files_of_other_weights_are_removed(folder: Path, data: Path) -> None:
 
 def test_texts_of_somebody_else_are_not_taken(folder: Path, data: Path) -> None:
     """In a folder where others may write too: a link in the place of the file that keeps texts."""
-    opened, read = Folder.open(folder), read_data(data, limit=1)
+    opened, read = open_folder(folder), read_data(data, limit=1)
     kept = partial_file(opened, [read.facts])
     assert kept is not None
     (folder.parent / "theirs").write_text("{}")
@@ -332,7 +332,7 @@ def test_other_files_of_the_folder_stay(folder: Path, data: Path) -> None:
     about["files"]["MODEL_CARD.md"] = {"bytes": len(card), "sha256": hashlib.sha256(card).hexdigest()}
     (folder / "fuseline.json").write_text(json.dumps(about))
     evaluate(folder, data, limit=2)
-    Folder.open(folder, whole=True)
+    open_folder(folder, whole=True)
     assert (folder / "MODEL_CARD.md").read_bytes() == card
 
 
@@ -390,6 +390,6 @@ def test_the_command(folder: Path, data: Path, capsys: pytest.CaptureFixture[str
     assert found["variants"]["int8"]["word error rate"] > 0
     assert cli.main([*arguments[:-2]]) == 0
     assert "int8: " in capsys.readouterr().out
-    assert "word error rate" in Folder.open(folder).quality["int8"]
+    assert "word error rate" in open_folder(folder).quality["int8"]
     assert cli.main(["evaluate", str(folder), "--data", "nowhere.jsonl"]) == 2
     assert "nowhere.jsonl cannot be read" in capsys.readouterr().err

@@ -12,8 +12,8 @@ from benchmarks import checkpoints
 from fuseline import Model
 from fuseline.export import export
 from fuseline.export.adapters import model_adapter
-from fuseline.export.checkpoint import load_model, open_checkpoint
-from fuseline.export.generated import generated_photos
+from fuseline.export.checkpoints.checkpoint import load_model, open_checkpoint
+from fuseline.export.checkpoints.generated import generated_photos
 from tests import tiny
 
 CASES = [(name, seed, 20) for name in ("vit-gpt2", "trocr-small", "blip-base") for seed in range(3)]

@@ -20,8 +20,8 @@ from onnx import TensorProto
 
 from fuseline.errors import ExportError
 from fuseline.export import append_cross_kv, build_decoder, decoder_info
-from fuseline.export.graph import linear, model_of, new_graph
-from fuseline.export.weights import quantize_columns
+from fuseline.export.graphs.graph import linear, model_of, new_graph
+from fuseline.export.graphs.weights import quantize_columns
 from tests import tiny
 from tests.encoders import export_encoder
 

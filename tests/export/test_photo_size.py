@@ -15,8 +15,8 @@ import torch
 from fuseline import Model, cli
 from fuseline.errors import ExportError
 from fuseline.export import convert, export
-from fuseline.export.photo_size import arriving_size, generated_pixels
-from fuseline.images import ImageProcessor
+from fuseline.export.checkpoints.photo_size import arriving_size, generated_pixels
+from fuseline.inputs.images import ImageProcessor
 from tests import tiny, zoo
 
 VIT, CLIP, DONUT = "ViTImageProcessor", "CLIPImageProcessor", "DonutImageProcessor"

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from fuseline.errors import ExportError
-from fuseline.export import place
-from fuseline.export.place import beside, check_out, check_place, claimed, located, recovered, replace_file
+from fuseline.export.writing import place
+from fuseline.export.writing.place import beside, check_out, check_place, claimed, located, recovered, replace_file
 from tests import tiny
 
 OLD, NEW = {"fuseline.json": b"old", "onnx/graph": b"1"}, {"fuseline.json": b"new", "onnx/graph": b"2", "more": b"3"}
@@ -97,14 +97,15 @@ KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 import onnx
-from fuseline.export import add_variants, folder as folders, place
-from fuseline.folder import Folder
+from fuseline.export import add_variants
+from fuseline.export.writing import folder as folders, place
+from fuseline.folders.open import open_folder
 
 out, kills, way = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 if way == "two renames":
     place._exchanged = lambda one, other: False
 folders.EXTERNAL_OVER = 20_000
-first = Folder.open(out)
+first = open_folder(out)
 graphs = {part: folders.load_graph(out / getattr(first.variants["fp32"], part)) for part in folders.PARTS}
 
 def add(number):
@@ -115,7 +116,7 @@ def notes():
     return (out / "notes.txt").read_text(), (out / "onnx" / "mine").read_text()
 
 def numbers():
-    opened = Folder.open(place.recovered(out), whole=True)
+    opened = open_folder(place.recovered(out), whole=True)
     paths = [out / getattr(opened.variants["other"], part) for part in folders.PARTS]
     return [int(onnx.load(path, load_external_data=False).doc_string) for path in paths]
 
@@ -178,7 +179,7 @@ def test_what_a_living_process_uses_is_left_alone(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from fuseline.export.place import claimed
+        from fuseline.export.writing.place import claimed
         with claimed(Path(sys.argv[1])) as mine, mine.replaced() as folder:
             (folder / "fuseline.json").write_text("theirs")
             print("ready", flush=True)

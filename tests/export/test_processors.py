@@ -16,10 +16,10 @@ from transformers import AutoImageProcessor
 from fuseline import Model
 from fuseline.errors import ExportError, FolderError
 from fuseline.export import export
-from fuseline.export.checkpoint import Checkpoint
-from fuseline.export.processor import read_processor
-from fuseline.foreign import open_folder
-from fuseline.images import ImageProcessor
+from fuseline.export.checkpoints.checkpoint import Checkpoint
+from fuseline.export.checkpoints.processor import read_processor
+from fuseline.folders.open import open_folder
+from fuseline.inputs.images import ImageProcessor
 from tests import tiny
 from tests.runtime.test_hub import Hub, made_by, opened
 from tests.runtime.test_images import photo, rows_first

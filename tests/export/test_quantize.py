@@ -22,13 +22,13 @@ from PIL import Image
 
 from fuseline import Model
 from fuseline.cli import main
-from fuseline.cli_quantize import lost
+from fuseline.cli.quantize import lost
 from fuseline.errors import Error, ExportError, FolderError, InputError
 from fuseline.export import evaluate
 from fuseline.export import quantize as quantize_with_all_threads
-from fuseline.export.folder import load_graph
-from fuseline.export.generated import generated_photos
-from fuseline.folder import Folder
+from fuseline.export.checkpoints.generated import generated_photos
+from fuseline.export.writing.folder import load_graph
+from fuseline.folders.open import open_folder
 from tests import tiny
 
 # Fewer photos to compare on than users get: the time of these tests is that of captions.
@@ -38,7 +38,7 @@ quantize = partial(quantize_with_all_threads, threads=1)
 
 @pytest.fixture
 def few_judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("fuseline.export.quantize"), "JUDGES", 8)
+    monkeypatch.setattr(import_module("fuseline.export.quantizing.quantize"), "JUDGES", 8)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def content(folder: Path) -> dict[str, str]:
 
 def test_variants_are_added_with_their_price(folder: Path, photos: Path) -> None:
     report = quantize(folder, ["fp16", "int8", "int4"], calibrate=photos)
-    opened = Folder.open(folder)
+    opened = open_folder(folder)
     assert list(opened.variants) == ["fp32", "fp16", "int8", "int4"]
     assert opened.default_variant == "fp32"
     about = json.loads((folder / "fuseline.json").read_text())
@@ -102,8 +102,8 @@ def test_the_same_inputs_give_the_same_bytes(folder: Path, photos: Path, tmp_pat
 def test_the_worst_matrices_stay_in_half(folder: Path) -> None:
     report = quantize(folder, ["int4"], half=2).variants["int4"]
     assert list(report.half) == list(report.errors)[:2]
-    model = onnx.load(folder / Folder.open(folder).variants["int4"].decoder)
-    encoder = onnx.load(folder / Folder.open(folder).variants["int4"].encoder)
+    model = onnx.load(folder / open_folder(folder).variants["int4"].decoder)
+    encoder = onnx.load(folder / open_folder(folder).variants["int4"].encoder)
     halves = [t.name for m in (encoder, model) for t in m.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16]
     assert set(report.half) <= set(halves)
     assert Model.from_pretrained(folder, "int4").generate(tiny.photos(1)).sequences.shape[0] == 1
@@ -116,7 +116,7 @@ def test_a_variant_that_loses_too_much_is_not_written_and_the_others_are(folder:
     shutil.rmtree(folder / "onnx" / "x", ignore_errors=True)
     with pytest.raises(ExportError, match=r"int4 loses .*% of the next tokens .* and may lose 0\.10%, so it was not"):
         quantize(folder, ["fp16", "int4"], max_loss=0.001)
-    opened = Folder.open(folder)
+    opened = open_folder(folder)
     assert "fp16" in opened.variants
     assert opened.max_loss == 0.001
 
@@ -173,7 +173,7 @@ def test_a_loss_in_words(share: float, words: str) -> None:
 
 def test_rows_of_zeros_and_channels_that_are_constant(folder: Path) -> None:
     """Columns of zeros, of one value, and inputs that nothing comes of, in all schemes: finite and close."""
-    path = folder / Folder.open(folder).variants["fp32"].decoder
+    path = folder / open_folder(folder).variants["fp32"].decoder
     model = onnx.load(path)
     tensor = next(each for each in model.graph.initializer if each.name == "h.0.mlp.c_fc.weight")
     array = numpy_helper.to_array(tensor).copy()
@@ -196,7 +196,7 @@ def rewrite(folder: Path, path: Path, model: onnx.ModelProto) -> None:
 
 @pytest.mark.parametrize("part", ["input", "attribute"])
 def test_layers_that_do_not_fit_their_body_are_refused(folder: Path, tmp_path: Path, part: str) -> None:
-    model = onnx.load(folder / Folder.open(folder).variants["fp32"].decoder)
+    model = onnx.load(folder / open_folder(folder).variants["fp32"].decoder)
     layer = next(node for node in model.graph.node if node.op_type == "DecoderLayer")
     del getattr(layer, part)[:]
     onnx.save(model, tmp_path / "spoiled.onnx")
@@ -205,7 +205,7 @@ def test_layers_that_do_not_fit_their_body_are_refused(folder: Path, tmp_path: P
 
 
 def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
-    path = folder / Folder.open(folder).variants["fp32"].decoder
+    path = folder / open_folder(folder).variants["fp32"].decoder
     model = onnx.load(path)
     tensor = next(each for each in model.graph.initializer if each.name == "h.0.mlp.c_fc.weight")
     array = numpy_helper.to_array(tensor).copy()
@@ -299,12 +299,12 @@ def test_everything_else_stays(folder: Path) -> None:
     about = json.loads((folder / "fuseline.json").read_text())
     assert about["variants"]["int8"]["decoder"] == "onnx/decoder_model_int8_2.onnx"
     assert not {"onnx/unlisted.onnx", "onnx/decoder_model_int8.onnx_data", "notes/mine.txt"} & about["files"].keys()
-    Folder.open(folder, "int8", whole=True)
+    open_folder(folder, "int8", whole=True)
 
 
 def test_a_damaged_file_is_not_listed_anew(folder: Path) -> None:
     quantize(folder, ["int8"])
-    damaged = folder / Folder.open(folder).variants["int8"].decoder
+    damaged = folder / open_folder(folder).variants["int8"].decoder
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
     before = content(folder)
     with pytest.raises(FolderError, match="decoder_model_int8.onnx was edited"):
@@ -347,7 +347,7 @@ def by_another_tool(folder: Path) -> Path:
 
 def odd_graph(spoil: Any) -> Any:
     def change(folder: Path) -> Path:
-        path = folder / Folder.open(folder).variants["fp32"].decoder
+        path = folder / open_folder(folder).variants["fp32"].decoder
         path.write_bytes(spoil(path.read_bytes()))
         about = json.loads((folder / "fuseline.json").read_text())
         facts = {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -428,6 +428,6 @@ def test_the_command_shows_what_was_made(folder: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "made of fp32" in out
     assert "of the next tokens" in out
-    assert Folder.open(folder).default_variant == "int8"
+    assert open_folder(folder).default_variant == "int8"
     assert main(["quantize", str(folder), "--variants", "fp16", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["variants"]["fp16"]["loss"] < 0.02

@@ -13,9 +13,9 @@ from onnx import numpy_helper
 
 from fuseline.errors import ExportError
 from fuseline.export.adapters import model_adapter
-from fuseline.export.recode import float_matrices, matrices, recode
+from fuseline.export.graphs.recode import float_matrices, matrices, recode
+from fuseline.export.graphs.weights import quantize_columns, quantize_groups, restore, store
 from fuseline.export.standard import standard
-from fuseline.export.weights import quantize_columns, quantize_groups, restore, store
 from tests import tiny, zoo
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from fuseline.export.calibration import _Watched, products
-from fuseline.export.rounding import gptq, nearest, search_scales
+from fuseline.export.graphs.rounding import gptq, nearest, search_scales
+from fuseline.export.quantizing.calibration import _Watched, products
 
 
 def restored(codes: np.ndarray, scales: np.ndarray, group: int) -> np.ndarray:

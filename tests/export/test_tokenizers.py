@@ -14,11 +14,12 @@ from transformers import AutoTokenizer, DebertaTokenizer, FunnelTokenizer, PreTr
 
 from fuseline import Model
 from fuseline.errors import ExportError, InputError
-from fuseline.export import export, tokenizer
-from fuseline.export.checkpoint import Checkpoint
-from fuseline.export.tokenizer import tokenizer_json
-from fuseline.hf_tokenizer.decoding import clean_up_steps
-from fuseline.tokenizer import TextTokens, TokenizerFile, open_tokenizer
+from fuseline.export import export
+from fuseline.export.checkpoints import tokenizer
+from fuseline.export.checkpoints.checkpoint import Checkpoint
+from fuseline.export.checkpoints.tokenizer import tokenizer_json
+from fuseline.tokens.hf.decoding import clean_up_steps
+from fuseline.tokens.tokenizer import TextTokens, TokenizerFile, open_tokenizer
 from tests import tiny
 from tests.tokenizer_folders import rows, sentencepiece, vocab_and_merges, vocab_txt, write_json
 

@@ -10,8 +10,8 @@ from fuseline import Model
 from fuseline.errors import ExportError
 from fuseline.export import export
 from fuseline.export.adapters.registry import BY_OPTIMUM
-from fuseline.export.place import check_out
 from fuseline.export.via_optimum import check_optimum
+from fuseline.export.writing.place import check_out
 from tests import foreign, tiny, zoo
 
 

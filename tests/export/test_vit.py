@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import DeiTConfig, DeiTModel, SwinConfig, SwinModel, ViTConfig, ViTModel
 
-from fuseline.export.encoder import export_encoder, traced_encoder
-from fuseline.export.vit import write_vit
+from fuseline.export.encoders.traced import export_encoder, traced_encoder
+from fuseline.export.encoders.vit import write_vit
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,

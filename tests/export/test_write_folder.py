@@ -16,10 +16,11 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from fuseline.errors import ExportError
-from fuseline.export import add_variants, build_decoder, decoder_info, folder, write_folder
-from fuseline.export.graph import model_of, new_graph
-from fuseline.export.weights_file import WeightsFile
-from fuseline.folder import Folder
+from fuseline.export import add_variants, build_decoder, decoder_info, write_folder
+from fuseline.export.graphs.graph import model_of, new_graph
+from fuseline.export.graphs.weights_file import WeightsFile
+from fuseline.export.writing import folder
+from fuseline.folders.open import open_folder
 from tests import tiny
 
 
@@ -223,9 +224,8 @@ def test_graphs_that_do_not_fit_are_refused(parts: dict[str, Any], tmp_path: Pat
 
 def test_the_tiny_folder_is_one_that_can_be_opened(tiny_path: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_path, tmp_path / "copy")
-    from fuseline.folder import Folder
 
-    opened = Folder.open(tmp_path / "copy", variant="int8")
+    opened = open_folder(tmp_path / "copy", variant="int8")
     assert (opened.variant, opened.default_variant, opened.decoder.width) == ("int8", "fp32", 32)
 
 
@@ -241,7 +241,7 @@ def test_variants_are_added_to_a_folder_that_exists(parts: dict[str, Any], tmp_p
         default_variant="int4",
         check=lambda _, about: about["quality"].update(int4={"CIDEr": 0.4}),
     )
-    opened = Folder.open(out)  # checks every hash
+    opened = open_folder(out)  # checks every hash
     assert (opened.default_variant, list(opened.variants)) == ("int4", ["fp32", "int4"])
     assert opened.variants["int4"].encoder == opened.variants["fp32"].encoder  # the same graph lies there once
     assert opened.quality == {"fp32": {"CIDEr": 0.5}, "int4": {"CIDEr": 0.4}}

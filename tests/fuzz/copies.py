@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import fuseline
-from fuseline.images import load_image
+from fuseline.inputs.images import load_image
 from tests.fuzz.kinds import Place, Wrong
 
 DESCRIPTION = "fuseline.json"

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 import fuseline
-from fuseline.generation import Generation
-from fuseline.options import CHECKS, UNSUPPORTED
+from fuseline.generation.options import CHECKS, UNSUPPORTED
+from fuseline.generation.result import Generation
 from tests.fuzz import json_damage
 from tests.fuzz.copies import caption, copied, read_object, rewrite
 from tests.fuzz.kinds import Kind, Place, Trial, Wrong

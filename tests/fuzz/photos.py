@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fuseline.images import ImageProcessor, load_image
-from fuseline.photos.text import is_base64
+from fuseline.inputs.images import ImageProcessor, load_image
+from fuseline.inputs.photos.text import is_base64
 from tests.fuzz.kinds import Kind, Place, Trial, Wrong
 from tests.fuzz.photo_files import GENERATORS, LARGE, WEIGHTS, Photo
 

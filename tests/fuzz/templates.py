@@ -20,7 +20,7 @@ def main(folder: Path) -> None:
     """Write all of them into the folder."""
     import onnx
 
-    from fuseline.folder import find
+    from fuseline.folders.open import find
     from tests import foreign
 
     folder.mkdir(parents=True)

@@ -18,9 +18,9 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 import fuseline
-from fuseline.hf_tokenizer import read_folder
-from fuseline.text import TextPieces
-from fuseline.tokenizer import open_tokenizer
+from fuseline.outputs.pieces import TextPieces
+from fuseline.tokens.hf import read_folder
+from fuseline.tokens.tokenizer import open_tokenizer
 from tests.fuzz import json_damage
 from tests.fuzz.copies import copied, correct_hashes, rewrite, right_caption, same_caption
 from tests.fuzz.kinds import Kind, Place, Trial, Wrong

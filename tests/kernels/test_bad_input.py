@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from fuseline.export.graph import model_of, new_graph
+from fuseline.export.graphs.graph import model_of, new_graph
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN
 

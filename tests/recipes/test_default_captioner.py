@@ -15,7 +15,7 @@ from PIL import Image
 from pycocoevalcap.cider.cider import Cider
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from fuseline.export import convolutions
+from fuseline.export.quantizing import convolutions
 from recipes.default_captioner import export, train
 from recipes.default_captioner.captioner import (
     BOS,

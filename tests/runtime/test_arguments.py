@@ -12,7 +12,7 @@ import pytest
 
 import fuseline
 from fuseline import Model, pipeline
-from fuseline.decoder import Encoded
+from fuseline.graphs.contract import Encoded
 from tests import tiny
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from fuseline import Model, auto
-from fuseline.auto import choose, loss
-from fuseline.folder import Folder
+from fuseline import Model
+from fuseline.folders.open import open_folder
+from fuseline.folders.own import Folder
+from fuseline.trials import auto
+from fuseline.trials.auto import choose, loss
 from tests import tiny
 
 
@@ -31,7 +33,7 @@ def path(tiny_path: Path, tmp_path: Path) -> Path:
 def describe(path: Path, **changes: Any) -> Folder:
     file = path / "fuseline.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-    return Folder.open(path)
+    return open_folder(path)
 
 
 def cider(fp32: float, int8: float, **conditions: Any) -> dict[str, Any]:

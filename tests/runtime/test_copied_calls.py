@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from fuseline import GenerationConfig, Model, pipeline
-from fuseline.copied_calls import CAPTION, GENERATE, OPEN, PIPELINE, TABLE
 from fuseline.errors import DeviceError, Error, InputError
-from fuseline.images import load_image
-from fuseline.pipelines import ImageToText
+from fuseline.inputs.images import load_image
+from fuseline.migrating.copied_calls import CAPTION, GENERATE, OPEN, PIPELINE, TABLE
+from fuseline.pipelines.image_to_text import ImageToText
 from tests import tiny
 
 torch = pytest.importorskip("torch")
@@ -107,7 +107,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (GENERATE, {"use_cache": False}, "use_cache=False is not supported"),
     (GENERATE, {"streamer": SOMETHING}, "streamer="),
     (GENERATE, {"pixelvalues": 1}, "pixelvalues is not a generation option"),
-    (GENERATE, {"inputs": tiny.photos(1)}, "inputs and pixel_values are the same thing"),
+    (GENERATE, {"inputs": tiny.photos(1)}, "inputs is given twice"),
+    (GENERATE, {"pixel_values": tiny.photos(1)}, "inputs and pixel_values are the same thing"),
 ]
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fuseline.cores import physical_cores, thread_count
 from fuseline.errors import InputError
+from fuseline.graphs.cores import physical_cores, thread_count
 
 
 def system(root: Path, siblings: dict[int, str], files: dict[str, str]) -> Path:

@@ -17,12 +17,14 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from fuseline.decoder import CachedDecoder, Encoded, State, rows_of
 from fuseline.errors import InputError
-from fuseline.folder import Folder
-from fuseline.foreign.decoder import ForeignDecoder, ForeignState
-from fuseline.running import Graph
-from fuseline.session import open_graph
+from fuseline.folders.open import open_folder
+from fuseline.folders.own import Folder
+from fuseline.graphs.contract import Encoded, State, rows_of
+from fuseline.graphs.decoder import CachedDecoder
+from fuseline.graphs.foreign_decoder import ForeignDecoder, ForeignState
+from fuseline.graphs.running import Graph
+from fuseline.graphs.session import open_graph
 from tests import tiny
 
 CAPACITY = 9
@@ -31,7 +33,7 @@ Array = npt.NDArray[Any]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    return Folder.open(tiny.tiny_folder(tmp_path_factory.mktemp("decoder"), seed=0))
+    return open_folder(tiny.tiny_folder(tmp_path_factory.mktemp("decoder"), seed=0))
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,12 @@ import onnxruntime
 import pytest
 
 import fuseline
-from fuseline import device_check, devices, machine
-from fuseline.devices import check_memory, not_started, provider_of, standard_error
 from fuseline.errors import DeviceError
-from fuseline.folder import Folder
-from fuseline.graphs import open_graphs
+from fuseline.folders.open import open_folder
+from fuseline.folders.own import Folder
+from fuseline.graphs.devices import check_memory, not_started, provider_of, standard_error
+from fuseline.graphs.open import devices, open_graphs
+from fuseline.trials import device_check, machine
 from tests import tiny
 
 WHERE = str(Path(fuseline.__file__).parents[1])
@@ -77,7 +78,7 @@ def test_a_device_with_memory_of_its_own_is_refused(session: Any, provider: str,
 
 
 def test_this_onnxruntime_tells_of_the_cpus_memory(tiny_path: Path) -> None:
-    graphs = open_graphs(Folder.open(tiny_path))
+    graphs = open_graphs(open_folder(tiny_path))
     session = graphs.encoder.graph.session
     if not hasattr(session, "get_input_memory_infos"):
         pytest.skip("this onnxruntime is too old to tell")
@@ -194,7 +195,7 @@ def test_two_packages_in_one_place_are_recognised(tmp_path: Path) -> None:
     ]
     for name in names:
         (tmp_path / f"{name}.dist-info").mkdir()
-    done = in_python("from fuseline.devices import wheels; print(wheels())\n" + _OPEN.format("cuda"), tmp_path)
+    done = in_python("from fuseline.graphs.devices import wheels; print(wheels())\n" + _OPEN.format("cuda"), tmp_path)
     found, error = done.stdout.splitlines()
     assert found == "['onnxruntime 1.32.0', 'onnxruntime-gpu 1.31.1']"
     assert error.startswith("DeviceError there is no device 'cuda' here; available: cpu")
@@ -210,7 +211,7 @@ def test_telemetry_is_off_also_where_onnxruntime_was_loaded_before() -> None:
 import onnxruntime
 calls = []
 onnxruntime.disable_telemetry_events = lambda: calls.append(1)
-from fuseline.devices import onnxruntime as ours
+from fuseline.graphs.devices import onnxruntime as ours
 assert ours() is onnxruntime and ours() is onnxruntime
 print(calls)
 """
@@ -223,7 +224,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Folder]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
-    return [Folder.open(tiny.tiny_folder(tmp_path / str(seed), seed)) for seed in (0, 1)]
+    return [open_folder(tiny.tiny_folder(tmp_path / str(seed), seed)) for seed in (0, 1)]
 
 
 def test_what_says_other_tokens_than_the_cpu_is_noticed(folders: list[Folder]) -> None:
@@ -241,7 +242,7 @@ def test_a_decoder_that_does_not_see_what_is_written_later_is_noticed(
     bind = type(graphs.decoder.start(on_cpu.encoder.encode(tiny.photos(1)), 1, 2))  # a state, to see it is the real one
     assert bind.__name__ == "State"
 
-    from fuseline import decoder
+    from fuseline.graphs.open import decoder
 
     copied: list[Any] = []
 
@@ -290,7 +291,7 @@ def test_what_was_found_is_remembered_and_a_device_that_differs_is_refused(
 def test_a_comparison_that_takes_too_long_is_refused(folders: list[Folder], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_check, "CPU", "another")
     monkeypatch.setattr(device_check, "SECONDS", 0.0)
-    monkeypatch.setattr("fuseline.running._TICK", 0.0001)
+    monkeypatch.setattr("fuseline.graphs.running._TICK", 0.0001)
     try:
         device_check.open_checked(folders[0], threads=1)
     except DeviceError as error:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fuseline.errors import InputError
-from fuseline.generation import GenerationConfig
+from fuseline.generation.config import GenerationConfig
 from fuseline.search.endings import REASONS, Endings, StopStrings
 from tests.names import case_name
 

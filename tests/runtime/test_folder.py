@@ -17,8 +17,9 @@ import pytest
 
 from fuseline import Model
 from fuseline.errors import FolderError
-from fuseline.files import LARGEST_JSON
-from fuseline.folder import Folder, Signature, Tensor, find, mismatches
+from fuseline.files.reading import LARGEST_JSON
+from fuseline.folders.open import find, open_folder
+from fuseline.folders.tensors import Signature, Tensor, mismatches
 from tests import graph_damage, tiny
 
 GRAPH = "onnx/decoder_model_fp32.onnx"
@@ -50,7 +51,7 @@ def put(folder: Path, name: str, content: bytes) -> None:
 
 
 def test_a_whole_folder_is_described(whole: Path) -> None:
-    folder = Folder.open(whole)
+    folder = open_folder(whole)
     assert folder.variant == folder.default_variant == "fp32"
     assert sorted(folder.variants) == ["fp32", "int8"]
     assert folder.decoder_path == whole.resolve() / GRAPH
@@ -59,24 +60,24 @@ def test_a_whole_folder_is_described(whole: Path) -> None:
     assert folder.config["model_type"] == "vision-encoder-decoder"
     assert folder.generation_config["max_length"] == tiny.MAX_LENGTH
     assert folder.preprocessor_config["image_processor_type"] == "ViTImageProcessor"
-    assert Folder.open(str(whole), "int8").encoder_path.name == "encoder_model_int8.onnx"
+    assert open_folder(str(whole), "int8").encoder_path.name == "encoder_model_int8.onnx"
 
 
 def test_generation_config_may_be_absent(folder: Path) -> None:
     (folder / "generation_config.json").unlink()
     change(folder, lambda d: d["files"].pop("generation_config.json"))
-    assert Folder.open(folder).generation_config == {}
+    assert open_folder(folder).generation_config == {}
 
 
 def test_links_that_stay_inside_are_followed(folder: Path) -> None:
     (folder / GRAPH).rename(folder / "real.onnx")
     (folder / GRAPH).symlink_to("../real.onnx")
-    assert Folder.open(folder).variant == "fp32"
+    assert open_folder(folder).variant == "fp32"
 
 
 def test_the_folder_itself_may_be_a_link(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
-    assert Folder.open(tmp_path / "link").path == folder.resolve()
+    assert open_folder(tmp_path / "link").path == folder.resolve()
 
 
 def truncate(folder: Path) -> None:
@@ -256,7 +257,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "too large": (described(" " * (LARGEST_JSON + 1)), ("fuseline.json has 4194305 bytes and may have 4194304",)),
     "config not JSON": (with_file("config.json", MALFORMED), ("config.json is not JSON: line 3, column 8",)),
     "preprocessor a list": (with_file("preprocessor_config.json", b"[]"), ("preprocessor_config.json must hold",)),
-    "newer format": (changed(lambda d: d.update(format=2)), ("of format 2", "reads format 1", "update fuseline")),
+    "newer format": (changed(lambda d: d.update(format=3)), ("of format 3", "reads format 1 and 2", "update fuseline")),
     "older format": (changed(lambda d: d.update(format=0)), ("of format 0", "export the model again")),
     "no format": (changed(lambda d: d.pop("format")), ("'format' is missing", "whole number")),
     "format true": (changed(lambda d: d.update(format=True)), ("'format' is wrong", "whole number")),
@@ -421,13 +422,13 @@ INT8 = "onnx/encoder_model_int8.onnx"
 def test_files_of_other_variants_are_not_asked_for(folder: Path, damage: Callable[[Path], object]) -> None:
     """A folder that was downloaded in part opens; whoever asks for another variant, or for all of it, is told."""
     damage(folder / INT8)
-    opened = Folder.open(folder)
+    opened = open_folder(folder)
     assert opened.variant == "fp32"
     assert opened.has("int8") == (folder / INT8).exists()
     for ask in (
         lambda: opened.using("int8"),
-        lambda: Folder.open(folder, "int8"),
-        lambda: Folder.open(folder, whole=True),
+        lambda: open_folder(folder, "int8"),
+        lambda: open_folder(folder, whole=True),
     ):
         with pytest.raises(
             FolderError, match=r"encoder_model_int8\.onnx is (missing|truncated)|encoder_model_int8.onnx was"
@@ -444,7 +445,7 @@ def test_only_what_the_variant_reads_is_read(folder: Path, monkeypatch: pytest.M
         return real(path, *rest, **more)
 
     monkeypatch.setattr(os, "open", watched)
-    opened = Folder.open(folder, "int8")
+    opened = open_folder(folder, "int8")
     assert {Path(path).name for path in read} == {
         *("fuseline.json", "config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json"),
         *("encoder_model_int8.onnx", "decoder_model_int8.onnx"),
@@ -459,17 +460,17 @@ def test_only_what_the_variant_reads_is_read(folder: Path, monkeypatch: pytest.M
 
 def test_another_file_that_is_listed_is_checked_with_the_whole_folder(folder: Path) -> None:
     put(folder, "notes.txt", b"as it was")
-    assert Folder.open(folder, whole=True)
+    assert open_folder(folder, whole=True)
     (folder / "notes.txt").write_bytes(b"as it is.")
-    assert Folder.open(folder)
+    assert open_folder(folder)
     with pytest.raises(FolderError, match="notes.txt was edited"):
-        Folder.open(folder, whole=True)
+        open_folder(folder, whole=True)
 
 
 @pytest.mark.parametrize("name", [GRAPH, "tokenizer.json", "config.json"])
 @pytest.mark.parametrize("replaced", [True, False], ids=["replaced", "written to"])
 def test_what_changes_while_a_model_opens_is_noticed(folder: Path, name: str, replaced: bool) -> None:
-    opened = Folder.open(folder)
+    opened = open_folder(folder)
     Model(opened)
     content = (folder / name).read_bytes()
     if replaced:
@@ -491,7 +492,7 @@ def test_a_description_that_cannot_be_read_is_one(folder: Path, damage: Callable
     with pytest.raises(
         FolderError, match=r"fuseline\.json (is not a regular file|is a link to a file that is not there)"
     ):
-        Folder.open(folder)
+        open_folder(folder)
 
 
 def test_a_graph_may_not_be_of_another_format(folder: Path) -> None:
@@ -499,40 +500,40 @@ def test_a_graph_may_not_be_of_another_format(folder: Path) -> None:
     (folder / GRAPH).rename(folder / "onnx/decoder.ort")
     change_graph("onnx/decoder.ort")(folder)
     with pytest.raises(FolderError, match=r"'onnx/decoder\.ort' must be a file whose name ends in \.onnx"):
-        Folder.open(folder)
+        open_folder(folder)
 
 
 def test_an_unknown_variant_names_those_there(whole: Path) -> None:
     with pytest.raises(FolderError, match="has no variant 'int4'; it has fp32, int8"):
-        Folder.open(whole, "int4")
+        open_folder(whole, "int4")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_file_is_refused(folder: Path) -> None:
     (folder / GRAPH).chmod(0)
     with pytest.raises(FolderError, match="cannot be read: Permission denied"):
-        Folder.open(folder)
+        open_folder(folder)
 
 
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=r"there is no model folder .*/nothing"):
-        Folder.open(tmp_path / "nothing")
+        open_folder(tmp_path / "nothing")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FolderError, match="file is a file; a model is a folder"):
-        Folder.open(tmp_path / "file")
+        open_folder(tmp_path / "file")
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", "x" * 10_000, "\ud800", "\udcff/x", "~", "a\nb", "\x1b[31m"])
 def test_odd_paths_are_refused_in_a_sentence(path: str) -> None:
     with pytest.raises(FolderError) as caught:
-        Folder.open(path)
+        open_folder(path)
     assert str(caught.value).isprintable()
 
 
 def test_a_folder_without_a_model_is_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "encoder_model.onnx").write_bytes(b"")
     with pytest.raises(FolderError, match=r"has no fuseline\.json, and no encoder_model\.onnx with .* fuseline export"):
-        Folder.open(tmp_path)
+        open_folder(tmp_path)
 
 
 def test_a_bare_name_is_a_folder_here_first(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 from onnx import helper
 
 from fuseline.errors import Error
-from fuseline.folder import Folder
+from fuseline.folders.open import open_folder
 from tests import folder_damage, tiny
 from tests.graph_damage import function, graph, outside
 
@@ -72,7 +72,7 @@ def state(folder: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_folders_are_whole(folders: dict[str, Path], kind: str) -> None:
-    assert Folder.open(folders[kind], whole=True).facts
+    assert open_folder(folders[kind], whole=True).facts
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,7 +84,7 @@ def test_a_damaged_folder_opens_or_is_refused_in_a_sentence(
     done = folder_damage.mutate(Random(seed), model)
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     try:
-        Folder.open(model)
+        open_folder(model)
     except Error as error:
         assert str(error).isprintable(), done
     assert time.process_time() - began < 10, done

@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 import pytest
 
+from fuseline.folders.open import open_folder
+
 pytest.importorskip("optimum.exporters.onnx")
 
 import torch
@@ -22,7 +24,6 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from fuseline import Model
 from fuseline.errors import FolderError, InputError
-from fuseline.folder import Folder
 from tests import foreign, graph_damage, tiny, tokenizer_folders
 
 Made = Callable[[str], tuple[Any, Path]]
@@ -119,9 +120,9 @@ def test_the_variants_of_transformers_js_are_chosen_by_their_suffixes(made: Made
     for name in ("encoder_model", "decoder_model_merged"):  # inputs, caches and logits are float16, too
         graph = convert_float_to_float16(onnx.load(folder / f"onnx/{name}.onnx"))
         onnx.save(graph, folder / f"onnx/{name}_fp16.onnx")
-    assert list(Folder.open(folder).variants) == ["fp32", "fp16", "quantized"]
-    assert Folder.open(folder).variant == "fp32"
-    assert Folder.open(folder, "quantized").encoder_path.name == "encoder_model.onnx"
+    assert list(open_folder(folder).variants) == ["fp32", "fp16", "quantized"]
+    assert open_folder(folder).variant == "fp32"
+    assert open_folder(folder, "quantized").encoder_path.name == "encoder_model.onnx"
     pixels, logits = tiny.photos(3), {}
     for variant in ("fp32", "fp16", "quantized"):
         model = Model.from_pretrained(folder, variant)
@@ -137,7 +138,7 @@ def test_the_variants_of_transformers_js_are_chosen_by_their_suffixes(made: Made
 def test_an_unknown_variant_names_those_there(made: Made, tmp_path: Path) -> None:
     folder = foreign.laid_out(made("gpt2")[1], "merged", tmp_path / "model", suffix="_q4")
     with pytest.raises(FolderError, match="has no variant 'int8'; it has q4"):
-        Folder.open(folder, "int8")
+        open_folder(folder, "int8")
 
 
 TOKENIZERS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
@@ -153,8 +154,8 @@ TOKENIZERS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_texts_are_made_by_whatever_tokenizer_files_there_are(made: Made, tmp_path: Path, name: str) -> None:
-    from fuseline.export.checkpoint import Checkpoint
-    from fuseline.export.tokenizer import transformers_tokenizer
+    from fuseline.export.checkpoints.checkpoint import Checkpoint
+    from fuseline.export.checkpoints.tokenizer import transformers_tokenizer
 
     vocabulary, config = TOKENIZERS[name]
     folder = foreign.laid_out(made("gpt2")[1], "merged", tmp_path / "model")

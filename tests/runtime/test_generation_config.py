@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from fuseline.errors import FolderError, InputError
-from fuseline.generation import UNSUPPORTED, GenerationConfig
-from fuseline.options import CHECKS
+from fuseline.generation.config import UNSUPPORTED, GenerationConfig
+from fuseline.generation.options import CHECKS
 
 FIELDS = {f.name for f in dataclasses.fields(GenerationConfig) if not f.name.startswith("_")}
 ARGUMENTS = {"logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"}  # of generate itself in transformers

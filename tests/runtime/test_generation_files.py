@@ -15,9 +15,9 @@ import torch
 
 from fuseline import Model
 from fuseline.errors import FolderError, InputError
-from fuseline.generation import GenerationConfig
-from fuseline.generation_files import ABOUT_RUNNING
-from fuseline.options import CHECKS, UNSUPPORTED
+from fuseline.generation.config import GenerationConfig
+from fuseline.generation.files import ABOUT_RUNNING
+from fuseline.generation.options import CHECKS, UNSUPPORTED
 from tests import tiny
 
 TOKENS = {"decoder_start_token_id": tiny.START, "eos_token_id": tiny.END, "pad_token_id": tiny.PAD}

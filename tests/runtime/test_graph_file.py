@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, inliner, numpy_helper
 
 from fuseline.errors import FolderError
-from fuseline.folder import Folder
-from fuseline.graph_file import MOST_CALLS, MOST_NESTED, GraphFacts, check
+from fuseline.files.graph_file import MOST_CALLS, MOST_NESTED, GraphFacts, check
+from fuseline.folders.open import open_folder
 from tests import graph_damage, tiny
 from tests.graph_damage import function, graph, outside, scrambled, tagged, varint
 
 NEG = helper.make_node("Neg", ["x"], ["y"])
-SHIPPED = sorted(Folder.open().path.glob("onnx/*.onnx"))
+SHIPPED = sorted(open_folder().path.glob("onnx/*.onnx"))
 
 
 def facts(model: onnx.ModelProto | bytes) -> GraphFacts:

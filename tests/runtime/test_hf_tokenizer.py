@@ -20,11 +20,11 @@ from transformers import AutoTokenizer
 from transformers.convert_slow_tokenizer import import_protobuf
 
 from fuseline.errors import FolderError, InputError
-from fuseline.export.checkpoint import Checkpoint
-from fuseline.export.tokenizer import transformers_tokenizer
-from fuseline.hf_tokenizer import read_folder
-from fuseline.text import text_of_token
-from fuseline.tokenizer import TextTokens, open_tokenizer
+from fuseline.export.checkpoints.checkpoint import Checkpoint
+from fuseline.export.checkpoints.tokenizer import transformers_tokenizer
+from fuseline.outputs.pieces import text_of_token
+from fuseline.tokens.hf import read_folder
+from fuseline.tokens.tokenizer import TextTokens, open_tokenizer
 from tests import tokenizer_folders as folders
 from tests.tokenizer_folders import TEXTS, clip_files, rows, sentencepiece, vocab_and_merges, vocab_txt, write_json
 

@@ -16,8 +16,8 @@ import onnx
 import pytest
 
 from fuseline.errors import FolderError
-from fuseline.folder import find
-from fuseline.hub import is_hub_id
+from fuseline.folders.hub import is_hub_id
+from fuseline.folders.open import find
 
 pytest.importorskip("huggingface_hub")
 
@@ -111,7 +111,8 @@ def test_a_fuseline_folder_is_downloaded_once_and_then_kept(hub: Hub, tiny_path:
 
 def test_of_a_fuseline_folder_another_variant_is_downloaded_when_it_is_asked_for(hub: Hub, tmp_path: Path) -> None:
     ask = (
-        "import sys; from fuseline.folder import Folder; print(Folder.open('org/name', sys.argv[1]).decoder_path.name)"
+        "import sys; from fuseline.folders.open import open_folder\n"
+        "print(open_folder('org/name', sys.argv[1]).decoder_path.name)"
     )
     environment = os.environ | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1"}
     for variant, other in (("int8", "fp32"), ("fp32", "int8")):

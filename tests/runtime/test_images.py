@@ -18,7 +18,7 @@ import transformers
 from PIL import Image, ImageFile
 from transformers.image_utils import load_image as reference_load_image
 
-from fuseline.images import ImageProcessor, load_image
+from fuseline.inputs.images import ImageProcessor, load_image
 
 PROCESSORS = (
     "ViTImageProcessor",

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from fuseline import preprocessor_config
 from fuseline.errors import FolderError, InputError
-from fuseline.images import ImageProcessor, load_image
-from fuseline.photos import header
+from fuseline.inputs import preprocessor_config
+from fuseline.inputs.images import ImageProcessor, load_image
+from fuseline.inputs.photos import header
 
 
 def encoded(file_format: str, size: tuple[int, int] = (64, 48), **options: Any) -> bytes:

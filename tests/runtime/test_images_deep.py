@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fuseline.images import load_image
+from fuseline.inputs.images import load_image
 from tests.photo_damage import png_chunk, png_of_16_bits, tiff_of_16_bits
 from tests.runtime.test_images import EXIF_TURNED, photo
 

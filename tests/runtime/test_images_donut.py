@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fuseline.errors import FolderError, InputError
-from fuseline.images import ImageProcessor
+from fuseline.inputs.images import ImageProcessor
 from tests.runtime.test_images import photo, reference
 
 SIZES = [(1, 1), (3, 3), (64, 48), (48, 64), (37, 53), (53, 37), (200, 90), (90, 200), (31, 130)]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fuseline.errors import FolderError, InputError
-from fuseline.images import ImageProcessor
+from fuseline.inputs.images import ImageProcessor
 from tests.runtime.test_images import photo, reference
 from tests.runtime.test_images_donut import FRAMES, SIZES
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fuseline.images import ImageProcessor
+from fuseline.inputs.images import ImageProcessor
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:

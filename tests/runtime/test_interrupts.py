@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fuseline.errors import Cancelled
-from fuseline.generation import Generation, GenerationConfig
+from fuseline.generation.config import GenerationConfig
+from fuseline.generation.result import Generation
 from fuseline.search import Search
 
 VOCAB, PHOTOS, LONGEST = 11, 2, 7

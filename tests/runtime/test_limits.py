@@ -16,10 +16,11 @@ import pytest
 
 from fuseline import Model, memory
 from fuseline.errors import FolderError, InputError
-from fuseline.generation import Generation, GenerationConfig
+from fuseline.generation.config import GenerationConfig
+from fuseline.generation.options import CHECKS, UNSUPPORTED
+from fuseline.generation.processors import Own, SequenceBias
+from fuseline.generation.result import Generation
 from fuseline.memory import in_units, machine_bytes
-from fuseline.options import CHECKS, UNSUPPORTED
-from fuseline.processors import Own, SequenceBias
 from tests.option_damage import FROM_FILES, FromCaller, NoRepr, damaged_call, damaged_generation_config, from_calls
 
 NAMES = [*CHECKS, *UNSUPPORTED]

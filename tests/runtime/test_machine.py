@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fuseline import machine
+from fuseline.trials import machine
 
 FACTS, FOUND = {"graphs": "a", "threads": 2}, {"fp32": 1.5}
 

@@ -84,7 +84,7 @@ def test_lines_of_the_tables(here: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     import torch
 
     from fuseline import Model, pipeline
-    from fuseline.images import load_image
+    from fuseline.inputs.images import load_image
 
     monkeypatch.chdir(here)
     model = Model.from_pretrained("FOLDER", "fp32", threads=2)

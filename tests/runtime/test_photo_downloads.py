@@ -18,8 +18,8 @@ from PIL import Image
 from transformers.image_utils import load_image as reference_load_image
 
 from fuseline.errors import InputError
-from fuseline.images import load_image
-from fuseline.photos import download
+from fuseline.inputs.images import load_image
+from fuseline.inputs.photos import download
 from tests.runtime.test_images_bad import encoded, refusal
 
 PNG = encoded("PNG")

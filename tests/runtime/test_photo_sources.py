@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fuseline.images import ImageProcessor, load_image
-from fuseline.photos import source
+from fuseline.inputs.images import ImageProcessor, load_image
+from fuseline.inputs.photos import source
 from tests.photo_damage import whole_photos
 from tests.runtime.test_images_bad import encoded, refusal
 
@@ -53,7 +53,7 @@ def test_a_file_that_vanishes(tmp_path: pathlib.Path, monkeypatch: pytest.Monkey
 
 
 def test_a_photo_through_a_pipe_as_standard_input() -> None:
-    program = "import sys; from fuseline.images import load_image; print(load_image(sys.stdin.buffer).size)"
+    program = "import sys; from fuseline.inputs.images import load_image; print(load_image(sys.stdin.buffer).size)"
     out = subprocess.run([sys.executable, "-c", program], input=encoded("PNG"), capture_output=True, timeout=60)
     assert out.stdout == b"(64, 48)\n"
 

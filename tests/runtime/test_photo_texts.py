@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from transformers.image_utils import load_image as reference_load_image
 
-from fuseline.images import load_image
-from fuseline.photos import text as texts
+from fuseline.inputs.images import load_image
+from fuseline.inputs.photos import text as texts
 from tests.runtime.test_images_bad import encoded, refusal
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")

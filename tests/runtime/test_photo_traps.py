@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from fuseline.errors import InputError
-from fuseline.images import load_image
+from fuseline.inputs.images import load_image
 from tests.photo_damage import (
     DAMAGES,
     LARGEST,

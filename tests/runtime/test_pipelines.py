@@ -14,7 +14,7 @@ from PIL import Image
 
 from fuseline import Model, pipeline
 from fuseline.errors import FolderError, InputError
-from fuseline.pipelines import ImageToText
+from fuseline.pipelines.image_to_text import ImageToText
 from tests import tiny
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fuseline.errors import InputError
-from fuseline.generation import GenerationConfig
-from fuseline.processors import PROCESSORS, SAMPLING, Lengths, processors
+from fuseline.generation.config import GenerationConfig
+from fuseline.generation.processors import PROCESSORS, SAMPLING, Lengths, processors
 from tests.names import case_name
 
 VOCAB, ROWS, LONGEST = 12, 4, 9

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fuseline import cli
-from fuseline.folder import find
+from fuseline.folders.open import find
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fuseline.regexes import LONGEST, TooComplex, cost_of
+from fuseline.tokens.regexes import LONGEST, TooComplex, cost_of
 
 IN_USE = {
     "GPT-2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",

@@ -16,8 +16,8 @@ import onnxruntime
 import pytest
 
 from fuseline.errors import FolderError, InputError
-from fuseline.running import Graph, Limit, RunEnded, reason
-from fuseline.session import open_graph
+from fuseline.graphs.running import Graph, Limit, RunEnded, reason
+from fuseline.graphs.session import open_graph
 from tests import odd_graphs
 
 SOURCE = "/onnxruntime_src/onnxruntime/core/providers/cpu/tensor/reshape_helper.h:45 "
@@ -86,7 +86,7 @@ import sys
 import numpy as np
 from onnxruntime import OrtValue
 from fuseline.errors import Error
-from fuseline.session import open_graph
+from fuseline.graphs.session import open_graph
 from pathlib import Path
 for file in sys.argv[1:]:
     try:

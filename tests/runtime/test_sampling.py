@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fuseline.errors import InputError
-from fuseline.generation import GenerationConfig
+from fuseline.generation.config import GenerationConfig
 from fuseline.search import search
 from fuseline.search.sample import draw_one, draw_several
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from fuseline.errors import InputError
-from fuseline.generation import Generation, GenerationConfig
+from fuseline.generation.config import GenerationConfig
+from fuseline.generation.result import Generation
 from fuseline.search import search
 
 torch = pytest.importorskip("torch")

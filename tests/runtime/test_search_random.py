@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuseline.generation import GenerationConfig
+from fuseline.generation.config import GenerationConfig
 from fuseline.search import search
 
 torch = pytest.importorskip("torch")

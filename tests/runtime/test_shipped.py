@@ -10,13 +10,13 @@ import skimage.data
 from PIL import Image
 
 import fuseline
-from fuseline.folder import find
+from fuseline.folders.open import find
 
 PEOPLE = {"man", "woman", "person", "people", "girl", "boy", "child", "lady"}
 
 
 @pytest.fixture(scope="module")
-def captioner() -> fuseline.pipelines.ImageToText:
+def captioner() -> fuseline.pipelines.image_to_text.ImageToText:
     return fuseline.pipeline("image-to-text")
 
 

@@ -16,9 +16,9 @@ pytest.importorskip("sentencepiece")
 from transformers import AutoTokenizer
 
 from fuseline.errors import Error, FolderError, InputError
-from fuseline.hf_tokenizer import read_folder
-from fuseline.source_texts import SourceTokenizer, around_text
-from fuseline.tokenizer import TokenizerFile, open_tokenizer
+from fuseline.inputs.texts import SourceTokenizer, around_text
+from fuseline.tokens.hf import read_folder
+from fuseline.tokens.tokenizer import TokenizerFile, open_tokenizer
 from tests.difficult_texts import TEXTS, random_texts
 from tests.source_folders import FOLDERS, config_of, made
 
@@ -221,9 +221,9 @@ for name in ("transformers", "sentencepiece", "torch", "google.protobuf"):
     sys.modules[name] = None
 import json
 from pathlib import Path
-from fuseline.hf_tokenizer import read_folder
-from fuseline.source_texts import SourceTokenizer
-from fuseline.tokenizer import open_tokenizer
+from fuseline.tokens.hf import read_folder
+from fuseline.inputs.texts import SourceTokenizer
+from fuseline.tokens.tokenizer import open_tokenizer
 folder = Path({str(folder)!r})
 file = read_folder(folder)
 source = SourceTokenizer(open_tokenizer(file, 0), file, json.loads((folder / "tokenizer_config.json").read_text()))

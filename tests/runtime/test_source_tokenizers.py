@@ -17,10 +17,10 @@ pytest.importorskip("sentencepiece")
 import sentencepiece
 from transformers import AutoTokenizer
 
-from fuseline.hf_tokenizer import read_folder, read_target, without_states
-from fuseline.sentencepiece_texts import Lattice, SentencePieceTexts
-from fuseline.source_texts import SourceTokenizer
-from fuseline.tokenizer import TextTokens, TokenizerFile, open_tokenizer
+from fuseline.inputs.texts import SourceTokenizer
+from fuseline.tokens.hf import read_folder, read_target, without_states
+from fuseline.tokens.sentencepiece_texts import Lattice, SentencePieceTexts
+from fuseline.tokens.tokenizer import TextTokens, TokenizerFile, open_tokenizer
 from tests.difficult_texts import TEXTS, random_texts, trained
 from tests.source_folders import FOLDERS, config_of, made, numbered
 from tests.tokenizer_folders import rows, write_json

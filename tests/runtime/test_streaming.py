@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fuseline import Cancelled, InputError, Model, pipeline
-from fuseline.pipelines import ImageToText
-from fuseline.streaming import Event
+from fuseline.outputs.streaming import Event
+from fuseline.pipelines.image_to_text import ImageToText
 from tests import tiny
 from tests.names import case_name
 

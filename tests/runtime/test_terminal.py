@@ -205,7 +205,7 @@ def test_a_terminal_without_a_size(folder: Path, photos: Path, lines: list[str])
 
 def test_more_items_than_can_be_counted_first() -> None:
     code = (
-        "from itertools import count; from fuseline.terminal import Terminal\n"
+        "from itertools import count; from fuseline.cli.terminal import Terminal\n"
         "terminal = Terminal()\n"
         "with terminal.counted(count(), show=True) as items:\n"
         "    for item in items:\n"
@@ -221,7 +221,7 @@ def test_more_items_than_can_be_counted_first() -> None:
 def test_steps_of_long_work_leave_what_was_said_meanwhile() -> None:
     """Notes, and what a library prints, which standard output is not for."""
     code = (
-        "from fuseline.terminal import Terminal; import json, time\n"
+        "from fuseline.cli.terminal import Terminal; import json, time\n"
         "terminal = Terminal()\n"
         "with terminal.steps() as tell:\n"
         "    tell(1, 3, 'reading [bold]\\x1b[2J')\n"

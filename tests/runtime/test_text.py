@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from fuseline.hf_tokenizer.decoding import CLEAN_UP, add_steps, clean_up_steps, clip_steps
-from fuseline.text import TextPieces, text_of_token
-from fuseline.tokenizer import TextTokens
+from fuseline.outputs.pieces import TextPieces, text_of_token
+from fuseline.tokens.hf.decoding import CLEAN_UP, add_steps, clean_up_steps, clip_steps
+from fuseline.tokens.tokenizer import TextTokens
 
 CORPUS = [
     "a dog runs on the beach, and another dog's ball isn't there.",

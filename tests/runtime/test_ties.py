@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fuseline.errors import InputError
-from fuseline.generation import GenerationConfig
+from fuseline.generation.config import GenerationConfig
 from fuseline.kernels import definitions
 from fuseline.kernels.library import Portable, kernels
 from fuseline.search import search

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from fuseline import Model
-from fuseline.decoder import CachedDecoder, Encoded
-from fuseline.encoder import Encoder
 from fuseline.errors import Cancelled, InputError
-from fuseline.generation import GenerationConfig
-from fuseline.running import Limit, RunEnded
+from fuseline.generation.config import GenerationConfig
+from fuseline.graphs.contract import Encoded
+from fuseline.graphs.decoder import CachedDecoder
+from fuseline.graphs.encoder import Encoder
+from fuseline.graphs.running import Limit, RunEnded
+from fuseline.graphs.session import open_graph
 from fuseline.search import search
-from fuseline.session import open_graph
 from tests import odd_graphs, tiny
 
 STEPS = 3  # before the decoder gets slow

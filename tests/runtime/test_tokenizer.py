@@ -17,7 +17,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from fuseline.errors import FolderError, InputError
-from fuseline.tokenizer import LARGEST_FILE, TextTokens, open_tokenizer, read_tokenizer
+from fuseline.tokens.tokenizer import LARGEST_FILE, TextTokens, open_tokenizer, read_tokenizer
 from tests.tokenizer_damage import KINDS, WORDS, charsmap, damaged_tokenizer, honest
 
 TEXTS = ["a dog runs on the beach.", "", "  a  dog\n", "é ½ ﬁ", "<s> a </s>", "\x00", "黒い犬 \U0001f600"]
@@ -281,7 +281,7 @@ def test_a_real_panic_is_a_sentence(tmp_path: Path) -> None:
     program = f"""
 from tokenizers import Tokenizer
 from fuseline.errors import FolderError
-from fuseline.tokenizer import TextTokens
+from fuseline.tokens.tokenizer import TextTokens
 tokens = TextTokens(Tokenizer.from_file({str(tmp_path / "file.json")!r}), 20, 100)
 tokens.tokenizer.add_tokens([" "])
 try:

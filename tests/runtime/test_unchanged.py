@@ -16,7 +16,7 @@ import pytest
 
 from fuseline import Model
 from fuseline.errors import FolderError
-from fuseline.folder import Folder
+from fuseline.folders.open import open_folder
 from tests import tiny
 
 
@@ -121,5 +121,5 @@ except FolderError as error:
 
 
 def test_the_files_of_a_variant_are_its_graphs(path: Path) -> None:
-    names = {file.name for file in Folder.open(path, "int8").files_in_use}
+    names = {file.name for file in open_folder(path, "int8").files_in_use}
     assert names == {"encoder_model_int8.onnx", "decoder_model_int8.onnx"}

@@ -1,12 +1,13 @@
 """From the logits of a decoder's steps to sequences of tokens: greedy search, beam search and sampling.
 
-A search sees the step contract of fuseline.decoder and no graph. Dimensions: `B` photos, `R` rows = B x num_beams (rows
-of one photo together), `T` tokens of this step, `V` vocabulary, `K` candidates of one photo, `N` sequences returned.
+A search sees the step contract of fuseline.graphs.contract and no graph. Dimensions: `B` inputs of a call, `R` rows =
+B x num_beams (rows of one input together), `T` tokens of this step, `V` vocabulary, `K` candidates of one input, `N`
+sequences returned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import Cancelled, InputError
-from ..generation import Generation, GenerationConfig, Timings
+from ..arrays import Float32
+from ..errors import Cancelled, InputError, written
+from ..generation.config import GenerationConfig
+from ..generation.result import Generation, Timings
+from ..graphs.running import CancelToken, Limit, RunEnded
 from ..memory import check_memory
-from ..options import written
-from ..running import CancelToken, Limit, RunEnded
-from ..scores import Float32
 from .beam import BeamSearch
 from .endings import Endings
 from .greedy import GreedySearch
@@ -27,8 +28,8 @@ from .groups import GroupSearch
 from .steps import Hypothesis, Log, Prefix, Steps, Task, needed_bytes
 
 if TYPE_CHECKING:
-    from ..decoder import Decoder, Encoded
-    from ..folder import DecoderSizes
+    from ..folders.tensors import DecoderSizes
+    from ..graphs.contract import Decoder, Encoded
 
 __all__ = ["CancelToken", "Prefix", "Search", "search"]
 
@@ -68,8 +69,9 @@ class Search:
         cancel: CancelToken | None = None,
         partial: bool = False,
         variant: str = "",
+        inputs: Sequence[npt.NDArray[np.int64]] = (),
     ) -> None:
-        """See `search`. variant: that of the decoder, for the Generation."""
+        """See `search`. variant: that of the decoder, for the Generation; inputs: tokens of each input, int64[S]."""
         self._encoder_ms, self._ms = encoder_ms, 0.0
         self._cancel, self._partial, self._stopped = cancel, partial, ""
         self._config, self._prompt, self._variant = config, prompt, variant
@@ -91,7 +93,7 @@ class Search:
             each = max(config.num_beams, config.num_return_sequences)
             _check_memory(config, encoded, prompt, each, longest, sizes)
             self._steps = Steps(decoder, encoded, len(prompt), each, longest, config)
-            task = Task(self._steps, prompt, config, longest, Endings(config, longest, text_of))
+            task = Task(self._steps, prompt, config, longest, Endings(config, longest, text_of), inputs)
             beams = GroupSearch if config.num_beam_groups > 1 else BeamSearch
             self._strategy: _Strategy = (GreedySearch if config.num_beams == 1 else beams)(task)
 

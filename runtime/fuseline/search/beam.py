@@ -14,8 +14,8 @@ import numpy as np
 
 from fuseline.kernels import beam_candidates
 
-from ..processors import Lengths, processors
-from ..scores import Bool, Float32, Int64, Processor, log_softmax, read_only
+from ..arrays import Bool, Float32, Int64, Processor, log_softmax, read_only
+from ..generation.processors import Lengths, processors
 from .endings import REASONS, Int8
 from .pool import OUT_OF_REACH, Pool, shared_prefix
 from .sample import Sampler
@@ -181,7 +181,7 @@ class BeamSearch:
     def __init__(self, task: Task) -> None:
         config = task.config
         self._task, self._beams = task, Beams(task, config.num_beams)
-        self._process = processors(config, Lengths(task.start, task.longest))
+        self._process = processors(config, Lengths(task.start, task.longest, task.inputs))
         self._sampler = Sampler(config.seed, len(task.prompt)) if config.do_sample else None
         self._keep = max(2, 1 + len(config.ends)) * config.num_beams
         self.scores = Log(config.output_scores)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Bool, Int64, as_array
 from ..errors import InputError
-from ..scores import Bool, Int64, as_array
 
 if TYPE_CHECKING:
-    from ..generation import GenerationConfig
+    from ..generation.config import GenerationConfig
 
 Int8 = npt.NDArray[np.int8]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scores import Int64
+from ..arrays import Int64
 from .steps import Hypothesis, Prefix
 
 OUT_OF_REACH = np.float32(-1e9)

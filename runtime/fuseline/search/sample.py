@@ -1,7 +1,7 @@
 """Sampling: tokens drawn by their probability, one a row, or for beams several a photo without replacement.
 
 The drawing is a function of uniform numbers, which each photo takes from a generator of its own: with a seed a photo
-gets the same text whatever photos are beside it. What changes the probabilities is in fuseline.processors.
+gets the same text whatever photos are beside it. What changes the probabilities is in fuseline.generation.processors.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Float32, Int64
 from ..errors import InputError
-from ..scores import Float32, Int64
 
 Float64 = npt.NDArray[np.float64]
 

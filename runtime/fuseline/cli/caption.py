@@ -1,0 +1,171 @@
+"""The command `fuseline caption`: one line, or one object, for every photo."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import InputError
+from . import interrupts
+from .photo_paths import Photos, Unusable
+from .streams import Unwritable, printable
+from .terminal import FAILED, Terminal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ..generation.config import GenerationConfig
+    from ..generation.result import Generation
+    from ..model import Model
+    from ..outputs.streaming import Event
+
+_HELP = """\
+Print what is on photos, one line a photo: only the text if one photo is named, else "path: text".
+A folder stands for all photos in it and below it, in order of their names; - reads a photo from standard input.
+What cannot be captioned is said on standard error, and the rest goes on; the exit status is 2 then."""
+_EPILOG = """\
+--json prints an object a line: {"file": ..., "text": ..., "finish_reason": ..., "score": ..., "milliseconds": ...,
+"variant": ...}, for a photo that failed {"file": ..., "error": ...}, and {"error": ...} if the command can do nothing
+at all. A finish_reason is "eos_token" where the text ended by itself, and "max_length" where it was cut off.
+
+example: fuseline caption --num-beams 4 holiday/ cat.jpg
+         curl -s https://example.org/dog.jpg | fuseline caption --json -"""
+
+
+def add_to(commands: Any) -> None:
+    """Make it one of the commands: what argparse's add_subparsers gave."""
+    caption = commands.add_parser(
+        "caption",
+        help="print what is on photos",
+        description=_HELP,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    caption.set_defaults(command=_run)
+    add = caption.add_argument
+    add("photos", nargs="+", metavar="PHOTO", help="a photo, a folder of photos, or - for standard input")
+    add("--num-beams", type=int, metavar="N", help="texts that are followed at once (default: the model's own number)")
+    add("--max-length", type=int, metavar="N", help="most tokens of a text (default: the model's own number, or 257)")
+    add("--model", metavar="FOLDER", help="a model folder (default: the captioner that ships)")
+    add(
+        "--variant",
+        default="auto",
+        metavar="NAME",
+        help="as `fuseline info` lists them (default: the fastest good one)",
+    )
+    add("--device", default="cpu", help="cpu, cuda, or a provider of onnxruntime (default: cpu)")
+    add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
+    add("--allow-downloads", action="store_true", help="take URLs for photos, and fetch them (default: no network)")
+    how = caption.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print an object a photo, as below")
+    how.add_argument("--stream", action="store_true", help="print words as they become certain")
+
+
+def _run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Caption every photo that can be; 2 if one could not."""
+    from ..generation.config import PIPELINE_NEW_TOKENS
+    from ..model import Model
+
+    model = Model.from_pretrained(options.model, options.variant, options.device, options.threads)
+    default = model.generation_config.with_default_length(PIPELINE_NEW_TOKENS)
+    config = default.override(**_generation_fields(options))  # a wrong option is said once, and not for every photo
+    job = _Job(model, config, terminal, {"allow_downloads": True} if options.allow_downloads else {})
+    photos = Photos(options.photos)
+    alone = len(options.photos) == 1 and not os.path.isdir(options.photos[0])
+    show = _json if options.json else _streamed if options.stream else _line
+    failed = False
+    with terminal.counted(photos, show=not options.stream) as counted:
+        for photo in counted:
+            try:
+                if isinstance(photo, Unusable):
+                    raise photo.error
+                show(job, photo, "" if alone else f"{printable(photo)}: ")
+            except Unwritable:
+                raise
+            except Exception as error:  # whatever it is, it is this photo's and must not cost the others
+                interrupts.check()
+                terminal.fail(error, photo.name if isinstance(photo, Unusable) else photo)
+                failed = True
+            interrupts.check()
+    for sentence in photos.left_out():
+        terminal.note(sentence)
+    return FAILED if failed else 0
+
+
+def _generation_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that were given. A given max_length replaces whatever limit the model has."""
+    fields = {} if options.num_beams is None else {"num_beams": options.num_beams}
+    return fields if options.max_length is None else fields | {"max_length": options.max_length, "max_new_tokens": None}
+
+
+class _Job(NamedTuple):
+    """What one run of the command does with each photo. downloads: how load_image may fetch one."""
+
+    model: Model
+    config: GenerationConfig
+    terminal: Terminal
+    downloads: dict[str, Any]
+
+    def pixels(self, photo: str) -> npt.NDArray[np.float32]:
+        """float32[1, 3, height, width]. Raises InputError."""
+        from ..inputs.images import load_image
+
+        if photo != "-":
+            return self.model.image_processor([load_image(photo, **self.downloads)])
+        if sys.stdin is None:
+            raise InputError("standard input is closed, and - reads a photo from it; give one, as in < photo.jpg")
+        return self.model.image_processor([load_image(sys.stdin.buffer)])
+
+    def note_if_cut_off(self, made: Generation) -> None:
+        """Say once where a text ended by a length that nobody chose."""
+        from ..generation.config import cut_off
+
+        sentence = cut_off(self.config, made, self.model.folder.decoder.max_positions, "--max-length")
+        if sentence is not None:
+            self.terminal.note(sentence)
+
+
+def _line(job: _Job, photo: str, before: str) -> None:
+    """The text on one line, after `before`."""
+    made = job.model.generate(job.pixels(photo), generation_config=job.config)
+    job.terminal.lines([before + " ".join(job.model.decode(made.sequences[:1])[0].split())])
+    job.note_if_cut_off(made)
+
+
+def _json(job: _Job, photo: str, before: str) -> None:
+    """An object, which names the photo itself."""
+    began = perf_counter()
+    made = job.model.generate(job.pixels(photo), generation_config=job.config)
+    caption = {
+        "file": photo,
+        "text": job.model.decode(made.sequences[:1])[0],
+        "finish_reason": made.finish_reasons[0],
+        "score": float(made.sequences_scores[0]),
+        "milliseconds": round((perf_counter() - began) * 1000, 1),
+        "variant": job.model.folder.variant,
+    }
+    job.terminal.record(caption)
+    job.note_if_cut_off(made)
+
+
+def _streamed(job: _Job, photo: str, before: str) -> None:
+    """The same line as _line, in pieces as they become certain."""
+    from .live import show
+
+    found: list[Generation] = []
+    config = job.config.override(num_return_sequences=1)
+
+    def watched() -> Iterator[Event]:
+        for event in job.model.stream(job.pixels(photo), generation_config=config):
+            if event.generation is not None:
+                found.append(event.generation)
+            yield event
+
+    show(watched(), job.terminal.out, before)
+    for made in found:
+        job.note_if_cut_off(made)

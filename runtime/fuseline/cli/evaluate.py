@@ -1,0 +1,99 @@
+"""The command `fuseline evaluate`: its options and how its result is shown. The work is done in fuseline.export."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import counted
+from .terminal import DATA_HELP, Terminal
+
+if TYPE_CHECKING:
+    from fuseline.export import Evaluation
+
+_HELP = """\
+Caption a data set with the variants of a folder and print how good each is, with 95% intervals of the differences to
+fp32. The result goes into the folder's fuseline.json and MODEL_CARD.md. After an interrupt, the same command goes on
+where it was. Needs onnx and, without --ocr, pycocoevalcap."""
+_EPILOG = f"""\
+{DATA_HELP}
+
+--json prints one object; if anything fails {{"error": ...}}.
+
+example: fuseline evaluate --data flickr8k/captions.jsonl --variants int8,int4 ~/models/name"""
+
+
+def add_to(commands: Any) -> None:
+    """Make it one of the commands: what argparse's add_subparsers gave."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure how good the variants of a model are",
+        description=_HELP,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluate.set_defaults(command=_run)
+    add = evaluate.add_argument
+    add("folder", metavar="FOLDER", help="a model folder")
+    add("--data", required=True, metavar="FILE", help="photos with captions, as below")
+    add("--photos", metavar="FOLDER", help="where the photos' names start from (default: the folder of FILE)")
+    add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
+    add("--limit", type=int, metavar="N", help="only the first N photos")
+    add(
+        "--name", metavar="TEXT", help="what to call the data in the results (default: its folder's name and the split)"
+    )
+    add(
+        "--variants",
+        metavar="NAMES",
+        help="some of the folder's variants, by commas (default: all); fp32 is always among them",
+    )
+    add("--ocr", action="store_true", help="score text that was read: error rates of words and characters")
+    add("--java", action="store_true", help="use the tokenizer of COCO's evaluation, and METEOR; both need Java")
+    add("--num-beams", type=int, metavar="N", help="texts that are followed at once (default: the model's own number)")
+    add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
+    add("--no-write", action="store_true", help="leave the folder as it is")
+    add("--json", action="store_true", help="print one object")
+
+
+def _run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Evaluate with a progress bar on standard error, then show the scores."""
+    from fuseline.export import evaluate
+
+    with terminal.steps() as progress:
+        found = evaluate(
+            options.folder,
+            options.data,
+            None if options.variants is None else [name.strip() for name in options.variants.split(",")],
+            split=options.split,
+            photos=options.photos,
+            limit=options.limit,
+            name=options.name,
+            task="ocr" if options.ocr else "caption",
+            tokenizer="ptb" if options.java else "words",
+            num_beams=options.num_beams,
+            threads=options.threads,
+            write=not options.no_write,
+            progress=progress,
+        )
+    if options.json:
+        terminal.record(found.report(), indent=2)
+    else:
+        terminal.lines(_rows(found))
+    return 0
+
+
+def _rows(found: Evaluation) -> Iterator[str]:
+    """A line for every variant and score, and its difference to fp32 with the interval."""
+    from fuseline.export.quality.bootstrap import signed
+
+    about = found.conditions
+    yield f"{about['dataset']}, {counted(about['photos'], 'photo')}, beam {about['num_beams']}"
+    for name, scored in found.variants.items():
+        same = "" if scored.same is None else f", {scored.same:.1%} of the texts as fp32"
+        yield ""
+        yield f"{name}: {scored.bytes / 1e6:.2f} MB, {scored.milliseconds:.1f} ms a photo{same}"
+        for score, value in scored.scores.items():
+            less = scored.less_base.get(score)
+            apart = f"   {signed(less.value)} ({signed(less.low)} to {signed(less.high)})" if less else ""
+            yield f"  {score:<22}{value:.4f}{apart}"

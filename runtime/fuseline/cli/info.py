@@ -1,0 +1,134 @@
+"""The command `fuseline info`: what there is on this machine, and what a model holds."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Error
+from ..folders.open import open_folder
+from ..version import __version__
+from .terminal import FAILED, Terminal, readable
+
+if TYPE_CHECKING:
+    from ..folders.own import Folder
+
+_HELP = "Show what fuseline finds on this machine (CPU, kernel library, onnxruntime) and what a model holds."
+_EPILOG = """\
+--json prints one object; a model that cannot be opened is an "error" in it.
+
+example: fuseline info --json ~/models/vit-gpt2"""
+
+
+def add_to(commands: Any) -> None:
+    """Make it one of the commands: what argparse's add_subparsers gave."""
+    info = commands.add_parser(
+        "info",
+        help="show this machine and a model",
+        description=_HELP,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    info.set_defaults(command=_run)
+    info.add_argument("model", nargs="?", metavar="MODEL", help="a model folder (default: the captioner that ships)")
+    info.add_argument("--json", action="store_true", help="print one object")
+
+
+def _run(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Show the machine, then the model; a model that cannot be opened is an error after the machine is shown."""
+
+    machine = _machine()
+    try:
+        facts = machine | {"model": _described(open_folder(options.model))}
+    except Error as error:
+        if not options.json:
+            terminal.lines(_rows(machine))
+        terminal.fail(error, **(machine if options.json else {}))
+        return FAILED
+    if options.json:
+        terminal.record(facts, indent=2)
+    else:
+        terminal.lines([*_rows(machine), *_model_rows(facts["model"])])
+    return 0
+
+
+def _machine() -> dict[str, Any]:
+    from fuseline.kernels import library_info
+
+    from ..graphs.cores import physical_cores
+    from ..graphs.devices import devices, onnxruntime, wheels
+
+    info, runtime = library_info(), onnxruntime()
+    return {
+        "fuseline": __version__,
+        "cpu": {"cores": physical_cores(), "features": list(info.features)},
+        "kernel library": {"path": str(info.path) if info.path else None, "isa": info.isa, "reason": info.reason},
+        "onnxruntime": {
+            "version": runtime.__version__,
+            "providers": list(devices().values()),
+            "devices": list(devices()),
+            "packages": wheels(),
+        },
+    }
+
+
+def _described(folder: Folder) -> dict[str, Any]:
+    variants: dict[str, Any] = {}
+    for name, variant in folder.variants.items():
+        variants[name] = {
+            "default": name == folder.default_variant,
+            "bytes": sum(size for file, size in folder.sizes.items() if file.startswith(variant.graphs)),
+            "quality": folder.quality.get(name, {}),
+        }
+    described: dict[str, Any] = {"path": str(folder.path), "made by": folder.made_by, "license": dict(folder.license)}
+    return described | {"variants": variants, "files": dict(folder.sizes), "auto": _chosen(folder)}
+
+
+def _chosen(folder: Folder) -> dict[str, Any]:
+    """What variant="auto" uses here, and why."""
+    from ..folders.foreign import ForeignFolder
+    from ..trials.auto import choose
+
+    if isinstance(folder, ForeignFolder):
+        return {
+            "variant": folder.variant,
+            "why": "the default, since the folder does not tell how good its variants are",
+        }
+    choice = choose(folder)
+    return {**vars(choice), "why": choice.sentence(folder)}
+
+
+def _rows(machine: dict[str, Any]) -> Iterator[str]:
+    library, runtime = machine["kernel library"], machine["onnxruntime"]
+    version = runtime["version"]
+    # The usual package, of the version that stands there already, would say nothing.
+    others = [name for name in runtime["packages"] if name != f"onnxruntime {version}"]
+    packages = f"; of {', '.join(runtime['packages'])}" if others else ""
+    rows = {
+        "fuseline": machine["fuseline"],
+        "CPU": f"{machine['cpu']['cores']} cores; in use: {', '.join(machine['cpu']['features']) or 'nothing special'}",
+        "kernel library": f"{library['path']} ({library['isa']})" if library["path"] else f"none: {library['reason']}",
+        "onnxruntime": f"{version}; devices: {', '.join(runtime['devices'])}{packages}",
+    }
+    for name, text in rows.items():
+        yield f"{name:<16}{text}"
+
+
+def _model_rows(model: dict[str, Any]) -> Iterator[str]:
+    made_by = ", ".join(f"{name} {version}" for name, version in model["made by"].items())
+    yield f"{'model':<16}{model['path']}" + (f" (made by {made_by})" if made_by else "")
+    if model["license"]:
+        yield f"  license: {': '.join(model['license'].values())}"
+    for name, variant in model["variants"].items():
+        quality = ", ".join(f"{key} {value}" for key, value in variant["quality"].items() if _for_people(key, value))
+        default = ", the default" if variant["default"] else ""
+        yield f"  variant {name}{default}: {readable(variant['bytes'])}; {quality or 'quality not measured'}"
+    yield f"  auto uses {model['auto']['variant']}: {model['auto']['why']}"
+    for name, size in model["files"].items():
+        yield f"  {readable(size):>10}  {name}"
+
+
+def _for_people(key: str, value: object) -> bool:
+    """Whether a fact of a variant's quality fits into a line: no hash, and nothing within something."""
+    return not key.endswith("sha256") and not isinstance(value, dict)

@@ -1,0 +1,1 @@
+"""Model folders: found, checked and described. Nothing of them runs here."""

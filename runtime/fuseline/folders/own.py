@@ -1,0 +1,185 @@
+"""A model folder: finds it, checks what a variant is made of, and says where that is. Nothing of it runs here.
+
+Everything in a folder is data from somewhere else. What `fuseline.json` says is held to the step contract, and every
+file that the variant in use reads to its size and hash, before a graph or a tokenizer is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import FolderError, shown
+from ..files.graph_file import GraphFacts
+from ..files.reading import Stamp, inside, parsed, read_small, reading, some, stamp_of
+from ..tokens.tokenizer import TokenizerFile, read_tokenizer
+from .description import CONFIGS, TOKENIZER_CONFIG, Description, Json, Variant, only, read_description
+from .processor_file import PLAIN
+from .tensors import DecoderSizes, Signature, Source
+from .variant_files import Listed, check_hash, check_listed, check_size, check_variant
+
+TOKENIZER = "tokenizer.json"
+TARGET_TOKENIZER = "target_tokenizer.json"  # where what is read and what is said have vocabularies of their own
+_OF_NO_VARIANT = (*CONFIGS, TOKENIZER, TARGET_TOKENIZER)
+LARGEST_TOKENIZER = 64 << 20  # that of 256,000 words has 33 MB
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that has been checked as far as the variant in use needs it. hashes: sha256 by file.
+
+    task: what the model is for, by its name among transformers' pipelines; sources: what its decoder reads, by name.
+    max_loss: the share of quality that a variant may lose to fp32 to be chosen by itself; None where it is not said.
+    license: under which terms the model may be used, "id" and "terms"; empty where the folder does not say.
+    facts: what is known of the graphs in use, by their paths. stamps: those of the files that were checked.
+    """
+
+    path: Path
+    variant: str
+    default_variant: str
+    variants: Mapping[str, Variant]
+    decoder: DecoderSizes
+    encoder_signature: Signature
+    decoder_signature: Signature
+    sizes: Mapping[str, int]
+    hashes: Mapping[str, str]
+    made_by: Json
+    quality: Mapping[str, Json]
+    agreement: Mapping[str, Json]
+    max_loss: float | None
+    license: Json
+    config: Json
+    generation_config: Json
+    preprocessor_config: Json
+    tokenizer_config: Json
+    facts: Mapping[str, GraphFacts]
+    stamps: Mapping[str, Stamp]
+    task: str
+    sources: Mapping[str, Source]
+    preprocessor_file: str = PLAIN  # where preprocessor_config was found, for messages
+
+    @property
+    def source(self) -> Source:
+        """The one source of a model that has one."""
+        return only(self.sources)
+
+    @property
+    def encoder_path(self) -> Path:
+        """The encoder graph of the variant in use."""
+        return self.path / self.variants[self.variant].encoder
+
+    @property
+    def decoder_path(self) -> Path:
+        """The decoder graph of the variant in use."""
+        return self.path / self.variants[self.variant].decoder
+
+    def read_tokenizer(self) -> TokenizerFile:
+        """The contents of the tokenizers file, of what is read where there are two. Raises FolderError."""
+        return read_tokenizer(self.path / TOKENIZER)
+
+    def read_target_tokenizer(self) -> TokenizerFile | None:
+        """The contents of the tokenizers file of what is said, None where it is the other one. Raises FolderError."""
+        return read_tokenizer(self.path / TARGET_TOKENIZER) if TARGET_TOKENIZER in self.stamps else None
+
+    def bytes_of(self, graph: str) -> int:
+        """A graph with the weights that lie beside it."""
+        return sum(size for name, size in self.sizes.items() if name.removesuffix("_data") == graph)
+
+    def facts_of(self, path: Path) -> GraphFacts:
+        """What is known of a graph in use, by its path as encoder_path and decoder_path give it."""
+        return self.facts[path.relative_to(self.path).as_posix()]
+
+    def has(self, variant: str) -> bool:
+        """Whether the graphs of a variant are there: of a folder that was downloaded in part some are not."""
+        return all((self.path / graph).is_file() for graph in self.variants[variant].graphs)
+
+    def using(self, variant: str) -> Folder:
+        """The same folder with another of its variants in use. Raises FolderError as open does."""
+        if variant == self.variant:
+            return self
+        graphs = chosen(self.variants, variant, self.path).graphs
+        listing = {name: Listed(size, self.hashes[name]) for name, size in self.sizes.items()}
+        checked = check_variant(self.path, graphs, listing)
+        return replace(self, variant=variant, facts=checked.facts, stamps=self._kept() | dict(checked.stamps))
+
+    @property
+    def files_in_use(self) -> Mapping[Path, Stamp]:
+        """The graphs of the variant in use and the weights beside them, each with the stamp of what was checked."""
+        return {self.path / name: stamp for name, stamp in self.stamps.items() if name not in _OF_NO_VARIANT}
+
+    def _kept(self) -> dict[str, Stamp]:
+        """The stamps of the files that belong to no variant."""
+        return {name: stamp for name, stamp in self.stamps.items() if name in _OF_NO_VARIANT}
+
+
+def open_own_folder(root: Path, variant: str | None = None, *, whole: bool = False) -> Folder:
+    """Check the resolved folder root, which has a fuseline.json. See fuseline.folders.open.open_folder."""
+    description = read_description(root)
+    name = description.default_variant if variant is None else variant
+    listing = {file: Listed(size, description.hashes[file]) for file, size in description.sizes.items()}
+    configs, stamps = _small_files(root, listing)
+    checked = check_variant(root, chosen(description.variants, name, root).graphs, listing)
+    stamps |= checked.stamps
+    folder = _made(root, name, description, configs, checked.facts, stamps)
+    if whole:
+        for other in description.variants:
+            folder.using(other)
+        for file in listing.keys() - stamps.keys():
+            check_listed(root, file, listing[file])
+    return folder
+
+
+def _made(
+    root: Path,
+    variant: str,
+    description: Description,
+    configs: Mapping[str, Json],
+    facts: Mapping[str, GraphFacts],
+    stamps: Mapping[str, Stamp],
+) -> Folder:
+    return Folder(
+        path=root,
+        variant=variant,
+        **vars(description),
+        config=configs["config.json"],
+        generation_config=configs.get("generation_config.json", {}),
+        preprocessor_config=configs.get(PLAIN, {}),
+        tokenizer_config=configs.get(TOKENIZER_CONFIG, {}),
+        facts=facts,
+        stamps=stamps,
+    )
+
+
+def _small_files(root: Path, listing: Mapping[str, Listed]) -> tuple[dict[str, Json], dict[str, Stamp]]:
+    """The configurations, of the very bytes that were hashed; the tokenizer, which is read later, is hashed alone."""
+    configs: dict[str, Json] = {}
+    stamps: dict[str, Stamp] = {}
+    for name in (name for name in CONFIGS if name in listing):
+        content, stamps[name] = read_small(root, name)
+        check_size(root / name, len(content), listing[name].size)
+        check_hash(root / name, hashlib.sha256(content).hexdigest(), listing[name].sha256)
+        configs[name] = parsed(content, root / name)
+    for name in (TOKENIZER, *([TARGET_TOKENIZER] if TARGET_TOKENIZER in listing else [])):
+        check_tokenizer(root, name)
+        stamps[name] = check_listed(root, name, listing[name])
+    return configs, stamps
+
+
+def check_tokenizer(root: Path, name: str = TOKENIZER) -> Stamp:
+    """The tokenizers file is there and of a size that can be. Raises FolderError."""
+    file = inside(root, name)
+    with reading(root / name):
+        stamp = stamp_of(file)
+    if stamp.size > LARGEST_TOKENIZER:
+        raise FolderError(f"{root / name} has {stamp.size} bytes and may have {LARGEST_TOKENIZER}")
+    return stamp
+
+
+def chosen(variants: Mapping[str, Variant], name: str, root: Path) -> Variant:
+    """The variant of that name. Raises FolderError with those that are there."""
+    if name not in variants:
+        has = f"has no variant {shown(name)!r}; it has {some(sorted(variants)) or 'none'}"
+        raise FolderError(f"{root} {has}")
+    return variants[name]

@@ -1,0 +1,199 @@
+"""What the graphs of a folder take and give: names, types and shapes of all tensors, and where two sets of them differ.
+
+The one place for it: the exporter writes by these names, the runtime binds by them. Dimensions: `B` inputs of a call,
+`R` rows, `T` tokens of this step, `C` cache capacity, `S` encoder positions, `N` = R x T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+from ..errors import shown
+
+# fuseline.json: 1 is of models that read one photo, 2 says which task and which sources.
+FORMATS = (1, 2)
+
+PIXEL_VALUES, INPUT_IDS, ATTENTION_MASK = "pixel_values", "input_ids", "attention_mask"  # what encoders read
+POSITION, BEAM_TABLE = "position", "beam_table"  # what a decoder reads beside the tokens, which are input_ids too
+LENGTHS = "lengths"  # int64[B, 1], of a decoder whose inputs differ in length: how many encoder positions each has
+LOGITS = "logits"
+QUERY = "cross_attention_query.{}"  # a layer's cross-attention query, an output of the decoder graph
+PAST, PRESENT = "past_key_values", "present"
+SELF, CROSS = "decoder", "encoder"  # whose keys and values: of the tokens so far, of what was encoded
+_MOST_SAID = 12  # differences in one message
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of a graph. A dimension is a number, or a name where it is free."""
+
+    name: str
+    type: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs and outputs of one graph."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class DecoderSizes:
+    """L layers, H heads of size D, V tokens, and the most positions that the decoder can tell apart."""
+
+    layers: int
+    heads: int
+    head_size: int
+    vocab_size: int
+    max_positions: int
+    cross_attention_scales: tuple[float, ...] = ()
+    """what each layer's cross_attention_query and key are multiplied by; empty where the decoder gives no queries"""
+
+    @property
+    def width(self) -> int:
+        """E = H x D."""
+        return self.heads * self.head_size
+
+    @property
+    def watched_layers(self) -> int:
+        """How many layers give their queries."""
+        return len(self.cross_attention_scales)
+
+
+# Far above every model there is; what is larger would be work or memory without end. L, H, D, V and positions.
+MOST = {"layers": 1_000, "heads": 4_096, "head_size": 65_536, "vocab_size": 10_000_000, "max_positions": 10_000_000}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where keys and values of cross-attention come from: one encoder graph.
+
+    inputs: names, those of Hugging Face; longest: the most positions of one input, None without a bound; absent: what
+    happens to a call without it, "refuse" for a model's only source; vocab_size: of its tokens, None where it reads
+    none or the folder does not say.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    longest: int | None = None
+    absent: str = "refuse"
+    vocab_size: int | None = None
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it reads tokens."""
+        return INPUT_IDS in self.inputs
+
+
+# The source of every model that reads one photo.
+PHOTO = Source(CROSS, (PIXEL_VALUES,))
+
+
+def kv_names(time: str, layer: int, owner: str) -> tuple[str, str]:
+    """The names of a layer's key and value. time: PAST or PRESENT; owner: SELF or CROSS."""
+    return f"{time}.{layer}.{owner}.key", f"{time}.{layer}.{owner}.value"
+
+
+def is_cross_attention(name: str) -> bool:
+    """Whether a cache is that of cross-attention, which does not change from step to step."""
+    return f".{CROSS}." in name
+
+
+def width_of(shape: Iterable[int | str]) -> int:
+    """How many numbers a photo's key or value has for a position: [B, S, H x D] and [B, H, S, D] have as many."""
+    return prod(size for size in shape if isinstance(size, int))
+
+
+def contract(
+    sizes: DecoderSizes, source: Source, photo: tuple[int | str, ...] = ("height", "width")
+) -> tuple[Signature, Signature]:
+    """The tensors of the encoder and the decoder graph, as docs/design.md has them. photo: its height and width."""
+
+    def caches(time: str, owner: str, shape: tuple[int | str, ...]) -> tuple[Tensor, ...]:
+        names = [name for layer in range(sizes.layers) for name in kv_names(time, layer, owner)]
+        return tuple(Tensor(name, "float32", shape) for name in names)
+
+    cross, cache = ("B", "S", sizes.width), ("C", "R", sizes.width)
+    cross_key_values = caches(PAST, CROSS, cross)
+    steering = (
+        Tensor(INPUT_IDS, "int64", ("R", "T")),
+        Tensor(POSITION, "int64", (1,)),
+        Tensor(BEAM_TABLE, "int64", ("R", "C")),
+        *((Tensor(LENGTHS, "int64", ("B", 1)),) if source.reads_text else ()),
+    )
+    queries = (Tensor(QUERY.format(layer), "float32", ("N", sizes.width)) for layer in range(sizes.watched_layers))
+    return (
+        Signature(_encoder_inputs(source, photo), cross_key_values),
+        Signature(
+            (*steering, *caches(PAST, SELF, cache), *cross_key_values),
+            (Tensor(LOGITS, "float32", ("R", sizes.vocab_size)), *caches(PRESENT, SELF, cache), *queries),
+        ),
+    )
+
+
+def _encoder_inputs(source: Source, photo: tuple[int | str, ...]) -> tuple[Tensor, ...]:
+    if source.reads_text:
+        return tuple(Tensor(name, "int64", ("B", "S")) for name in source.inputs)
+    return (Tensor(PIXEL_VALUES, "float32", ("B", 3, *photo)),)
+
+
+def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:
+    """The differences between two signatures, one phrase each; of many the first, and how many more there are.
+
+    What `found` leaves free fits any number.
+    """
+    problems: list[str] = []
+    for kind, wanted, present in (
+        ("input", expected.inputs, found.inputs),
+        ("output", expected.outputs, found.outputs),
+    ):
+        by_name = {tensor.name: tensor for tensor in present}
+        problems.extend(
+            f"{graph} {kind} {shown(tensor.name)} is there twice"
+            for tensor in present
+            if by_name[tensor.name] is not tensor
+        )
+        for tensor in wanted:
+            other, name = by_name.pop(tensor.name, None), f"{graph} {kind} {shown(tensor.name)}"
+            if other is None:
+                problems.append(f"{name} is missing")
+            elif kind == "input" and _kept(tensor, other):
+                continue
+            elif tensor.type != other.type:
+                problems.append(f"{name} is {shown(other.type)} and must be {shown(tensor.type)}")
+            elif not _fits(tensor.shape, other.shape):
+                problems.append(f"{name} is {_written(other.shape)} and must be {_written(tensor.shape)}")
+        problems.extend(f"{graph} {kind} {shown(name)} is not expected" for name in by_name)
+    more = len(problems) - _MOST_SAID
+    return problems if more <= 0 else [*problems[:_MOST_SAID], f"and {more} more differences"]
+
+
+def _kept(one: Tensor, other: Tensor) -> bool:
+    """Whether both are a photo's keys or values, one as floats [B, S, H x D], the other as halves [B, H, S, D].
+
+    Each variant's decoder reads them as its own weights suggest.
+    """
+    by_type = {tensor.type: tensor.shape for tensor in (one, other)}
+    if not is_cross_attention(one.name) or by_type.keys() != {"float32", "float16"}:
+        return False
+    floats, halves = by_type["float32"], by_type["float16"]
+    return (len(floats), len(halves)) == (3, 4) and width_of(floats) == width_of(halves)
+
+
+def _fits(expected: tuple[int | str, ...], found: tuple[int | str, ...]) -> bool:
+    """A number must be that number or be left open by the graph; a free dimension must be free.
+
+    Except S, which follows from the size of the photo: a graph that fixes one may know the other.
+    """
+    return len(expected) == len(found) and all(
+        isinstance(b, str) or a in (b, "S") for a, b in zip(expected, found, strict=True)
+    )
+
+
+def _written(shape: tuple[int | str, ...]) -> str:
+    return f"[{shown(', '.join(map(str, shape[:16])))}]"

@@ -1,0 +1,141 @@
+"""The graphs of another tool's folder, opened and checked: inputs that are understood, types and shapes that fit.
+
+Dimensions: `B` photos, `R` rows = B x num_beams, `T` tokens of this step, `P` positions before it, `S` encoder
+positions, `H` heads, `D` head size, `E` width, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ..errors import FolderError
+from ..folders.foreign import ForeignFolder
+from ..folders.tensors import PHOTO, PIXEL_VALUES, DecoderSizes, Tensor, is_cross_attention
+from .encoder import Encoder
+from .foreign_decoder import ForeignDecoder, StepGraph
+from .running import Graph
+from .session import open_graph, signature
+
+HIDDEN, STATES, LOGITS = "last_hidden_state", "encoder_hidden_states", "logits"
+_FLOATS, _WHOLE = ("float32", "float16"), ("int64", "int32")
+_MASKS = (*_WHOLE, *_FLOATS, "bool")
+# What a decoder may ask for beside its cache: types, and how many dimensions.
+_INPUTS: Mapping[str, tuple[tuple[str, ...], int]] = {
+    "input_ids": (_WHOLE, 2),  # [R, T]
+    STATES: (_FLOATS, 3),  # [R, S, E]
+    "encoder_attention_mask": (_MASKS, 2),  # [R, S]
+    "attention_mask": (_MASKS, 2),  # [R, P + T]
+    "decoder_attention_mask": (_MASKS, 2),  # [R, P + T]
+    "position_ids": (_WHOLE, 2),  # [R, T]
+    "cache_position": (_WHOLE, 1),  # [T]
+    "token_type_ids": (_WHOLE, 2),  # [R, T]
+    "use_cache_branch": (("bool",), 1),  # [1]
+}
+_CACHE = re.compile(r"(past_key_values|present)\.(\d+)\.(?:(decoder|encoder)\.)?(key|value)")
+
+
+def open_foreign(
+    folder: ForeignFolder, device: str = "cpu", threads: int | None = None
+) -> tuple[Encoder, ForeignDecoder, list[Graph]]:
+    """Encoder and decoder of the variant in use, and all their graphs. Raises FolderError, and what open_graph does."""
+    paths, sizes = folder.graphs, folder.decoder
+    graphs = {path: open_graph(folder.path / path, device, threads, folder.facts[path].folded) for path in paths.graphs}
+    encoder = graphs[paths.encoder]
+    pixels = _encoder_input(encoder)
+    steps = {path: _step_graph(graph, sizes) for path, graph in graphs.items() if path != paths.encoder}
+    first = steps[paths.decoder]
+    later = None if paths.with_past is None else steps[paths.with_past]
+    if later is not None:
+        _check_pair(first, later)
+    elif first.past:
+        raise FolderError(f"{first.path} reads a cache from its first step on; decoder_model_merged.onnx may do that")
+    return (
+        Encoder(encoder, PHOTO, {PIXEL_VALUES: pixels}, [HIDDEN]),
+        ForeignDecoder(first, later, sizes),
+        list(graphs.values()),
+    )
+
+
+def _encoder_input(graph: Graph) -> Tensor:
+    """The photo's tensor. Raises FolderError where the graph is no encoder of photos alone."""
+    found, path = signature(graph), graph.path
+    names = [tensor.name for tensor in found.inputs]
+    if names != [PIXEL_VALUES]:
+        raise FolderError(
+            f"{path} reads {', '.join(names) or 'nothing'}, and an encoder of photos reads {PIXEL_VALUES} alone"
+        )
+    pixels = found.inputs[0]
+    hidden = {tensor.name: tensor for tensor in found.outputs}.get(HIDDEN)
+    if hidden is None or hidden.type not in _FLOATS or len(hidden.shape) != 3:
+        raise FolderError(f"{path} does not give {HIDDEN} as float32[B, S, E], or as float16")
+    if pixels.type not in _FLOATS or len(pixels.shape) != 4:
+        raise FolderError(
+            f"{path}: {PIXEL_VALUES} is {_written(pixels)} and must be float32[B, 3, height, width], or float16"
+        )
+    return pixels
+
+
+def _step_graph(graph: Graph, sizes: DecoderSizes) -> StepGraph:
+    """A decoder graph with every input and output in its place. Raises FolderError with all that is wrong."""
+    found = signature(graph)
+    problems: list[str] = []
+    inputs, past, present = {}, {}, {}
+    for tensor in found.inputs:
+        cache = _CACHE.fullmatch(tensor.name)
+        if cache and cache[1] == "past_key_values":
+            past[tensor.name] = tensor
+        elif tensor.name in _INPUTS:
+            types, dimensions = _INPUTS[tensor.name]
+            if tensor.type not in types or len(tensor.shape) != dimensions:
+                right = f"{' or '.join(types)} with {dimensions} dimensions"
+                problems.append(f"{tensor.name} is {_written(tensor)} and must be {right}")
+            inputs[tensor.name] = tensor
+        else:
+            problems.append(f"what its input {tensor.name} should be given is not known")
+    for tensor in found.outputs:
+        cache = _CACHE.fullmatch(tensor.name)
+        if cache and cache[1] == "present":
+            present[tensor.name.replace("present", "past_key_values", 1)] = tensor
+    logits = {tensor.name: tensor for tensor in found.outputs}.get(LOGITS)
+    if "input_ids" not in inputs:
+        problems.append("it has no input input_ids")
+    if logits is None or logits.type not in _FLOATS or not _fits(logits.shape, ("R", "T", sizes.vocab_size)):
+        shown = "missing" if logits is None else _written(logits)
+        problems.append(f"its output {LOGITS} is {shown} and must be float32[R, T, {sizes.vocab_size}], or float16")
+    problems += _cache_problems(past, sizes) + _cache_problems(present, sizes)
+    if problems:
+        raise FolderError(f"{graph.path} is not a decoder that can be run: {'; '.join(problems)}")
+    return StepGraph(graph, inputs, past, present)
+
+
+def _cache_problems(caches: Mapping[str, Tensor], sizes: DecoderSizes) -> list[str]:
+    """A cache holds float[R, H, positions, D] for the key and the value of every layer that config.json tells of."""
+    problems = []
+    for tensor in caches.values():
+        if tensor.type not in _FLOATS or not _fits(tensor.shape, ("R", sizes.heads, "P", sizes.head_size)):
+            right = f"float32[R, {sizes.heads}, positions, {sizes.head_size}]"
+            problems.append(f"{tensor.name} is {_written(tensor)} and must be {right}, or float16")
+    layers = {int(match[2]) for name in caches if (match := _CACHE.fullmatch(name))}
+    if caches and layers != set(range(sizes.layers)):
+        problems.append(f"it has a cache for {len(layers)} layers, and config.json tells of {sizes.layers}")
+    return problems
+
+
+def _check_pair(first: StepGraph, later: StepGraph) -> None:
+    """What the later steps read is there after the first one, and they renew their self-attention caches."""
+    lost = sorted(set(later.past) - set(first.present))
+    lost += sorted(name for name in later.past if not is_cross_attention(name) and name not in later.present)
+    if lost or not later.past:
+        what = f"nothing gives {', '.join(lost)}" if lost else "it reads no past_key_values"
+        raise FolderError(f"{later.path} cannot follow {first.path}: {what}")
+
+
+def _fits(found: tuple[int | str, ...], expected: tuple[int | str, ...]) -> bool:
+    return len(found) == len(expected) and all(
+        isinstance(a, str) or isinstance(b, str) or a == b for a, b in zip(found, expected, strict=True)
+    )
+
+
+def _written(tensor: Tensor) -> str:
+    return f"{tensor.type}[{', '.join(map(str, tensor.shape))}]"

@@ -1,0 +1,299 @@
+"""Running graphs: what fails is said in a sentence, and what takes too long can be ended.
+
+Every run of a graph goes through Graph. A run is ended by `Limit`, a deadline and a cancel token that hold for what is
+run inside `with limit`, and by Ctrl-C where it may take long. onnxruntime looks whether a run is to end between two
+nodes of a graph, so a single node that takes long is not broken off.
+"""
+
+from __future__ import annotations
+
+import _thread
+import re
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar, Token
+from time import monotonic, perf_counter, sleep
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ..errors import FolderError, InputError, shown
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, IOBinding, OrtValue, RunOptions
+
+Result = TypeVar("Result")
+
+SILENT = 4  # onnxruntime's severity "fatal": what fails is said in an exception, and not on standard error before it
+# Seconds. A run after one that took longer is made on a thread of its own, so that Ctrl-C reaches the main thread
+# meanwhile. A thread costs some 0.1 ms, and on a crowded machine any run may take a few hundredths of a second.
+_LONG = 0.2
+_START = 1.0  # seconds in which a thread begins, however crowded the machine is
+_TICK = 0.01  # seconds between two looks at a cancel token and the clock
+
+
+class CancelToken(Protocol):
+    """What says that a search is to stop: a threading.Event, or anything else with is_set()."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        ...
+
+
+class RunEnded(Exception):
+    """A run that was given up. reason: "max_time" or "cancelled", as in Generation.finish_reasons."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Limit:
+    """Ends the runs of graphs that are made inside `with limit` by this thread: at the deadline, or once cancelled.
+
+    A small thread looks at both from time to time. It is there as long as the limit is, and only if a run was made.
+    """
+
+    def __init__(self, seconds: float | None = None, cancel: CancelToken | None = None) -> None:
+        """seconds: from now; None for no deadline. cancel: looked at only during runs that take a while."""
+        self._deadline = None if seconds is None else monotonic() + seconds
+        self._cancel = cancel
+        self._running: tuple[RunOptions, float] | None = None  # and when it began
+        self._reason = ""
+        self._thread: threading.Thread | None = None
+        self._outer: list[Token[Limit | None]] = []
+
+    def __enter__(self) -> None:
+        self._outer.append(_LIMIT.set(self))
+
+    def __exit__(self, *error: object) -> None:
+        _LIMIT.reset(self._outer.pop())
+
+    def run(self, call: Callable[[RunOptions], Result], apart: bool) -> Result:
+        """The call's result. Raises RunEnded where it was ended by this limit."""
+        options = _options()
+        self._watch()
+        self._reason, self._running = "", (options, monotonic())
+        try:
+            return _apart(call, options) if apart else call(options)
+        except Exception:
+            if self._reason:
+                raise RunEnded(self._reason) from None
+            raise
+        finally:
+            self._running = None
+
+    def _watch(self) -> None:
+        if self._thread is None or not self._thread.is_alive():  # a thread is not there any more after a fork
+            gone = threading.Event()
+            weakref.finalize(self, gone.set).atexit = False
+            self._thread = threading.Thread(target=_look, args=(weakref.ref(self), gone), daemon=True)
+            self._thread.start()
+
+    def look(self) -> None:
+        """End the run in progress if it is time to."""
+        running = self._running
+        if running is None:
+            return
+        options, began = running
+        now = monotonic()
+        if self._deadline is not None and now > self._deadline:
+            self._reason = "max_time"
+        # A search looks at the token before each step, so a quick step is not worth another look.
+        elif self._cancel is not None and now - began > _TICK and self._cancel.is_set():
+            self._reason = "cancelled"
+        else:
+            return
+        options.terminate = True
+
+
+_LIMIT: ContextVar[Limit | None] = ContextVar("limit", default=None)
+
+
+def _look(limit: weakref.ref[Limit], gone: threading.Event) -> None:
+    while not gone.wait(_TICK):
+        found = limit()
+        if found is None:
+            return
+        try:
+            found.look()
+        except Exception:  # of the caller's token; the search that looks at it next raises the same
+            return
+        del found
+
+
+class Graph:
+    """One graph ready to run. Safe to share between threads."""
+
+    def __init__(self, path: object, session: InferenceSession) -> None:
+        """path: of its file, for what is said of it."""
+        self.path = path
+        self._session: InferenceSession | None = session
+        self._plain = _options()
+        self._last = 0.0  # seconds of the last run
+        self._largest = 0  # of the runs so far
+
+    @property
+    def session(self) -> InferenceSession:
+        """onnxruntime's own. Raises InputError after close."""
+        if self._session is None:
+            raise InputError("this model was closed; open it again")
+        return self._session
+
+    def close(self) -> None:
+        """Let go of the session; runs in progress end as they would."""
+        self._session = None
+
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, OrtValue], size: int) -> list[OrtValue]:
+        """The outputs of that name. size: how large the input is, by any measure that grows with the run's time.
+
+        Raises FolderError where the graph fails, RunEnded inside a Limit.
+        """
+        session = self.session
+        return self._run(lambda options: session.run_with_ort_values(outputs, inputs, options), size)
+
+    def run_bound(self, binding: IOBinding, size: int) -> None:
+        """The same for what the binding holds."""
+        session = self.session
+        self._run(lambda options: session.run_with_iobinding(binding, options), size)
+
+    def _run(self, call: Callable[[RunOptions], Result], size: int) -> Result:
+        limit = _LIMIT.get()
+        apart = self._last > _LONG or size > self._largest
+        began = perf_counter()
+        try:
+            if apart:  # a signal comes to the main thread only
+                apart = threading.current_thread() is threading.main_thread()
+            if limit is not None:
+                result = limit.run(call, apart)
+            else:
+                result = _apart(call, _options()) if apart else call(self._plain)
+        except RunEnded:
+            self._last = perf_counter() - began
+            raise
+        except _Interrupted as interrupted:
+            raise interrupted.error from None
+        except Exception as error:  # onnxruntime's errors have no common base but Exception
+            if not _is_theirs(error):
+                raise
+            # Not "from error": its text is dozens of lines of a graph's own, which a traceback would print.
+            raise FolderError(f"{self.path} fails when it runs: {reason(error)}") from None
+        self._last = perf_counter() - began
+        self._largest = max(self._largest, size)
+        return result
+
+
+def _options() -> RunOptions:
+    from onnxruntime import RunOptions
+
+    options = RunOptions()
+    options.log_severity_level = SILENT
+    # onnxruntime asks for this entry at every run and, where there is none, raises and catches an exception, which
+    # takes ten times as long as all else around a small run. -1: no graph is captured, and none is on the CPU anyway.
+    options.add_run_config_entry("gpu_graph_id", "-1")
+    return options
+
+
+def _apart(call: Callable[[RunOptions], Result], options: RunOptions) -> Result:
+    """The call on a thread of its own. An exception that comes meanwhile, such as KeyboardInterrupt, ends the run.
+
+    A signal's handler may raise between any two lines here, so no lock is waited for after one has. threading.Thread
+    would do more of its own meanwhile, and be left in disorder.
+    """
+    told: list[Result | BaseException] = []
+    begun: list[bool] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def work() -> None:
+        begun.append(True)
+        try:
+            told.append(call(options))
+        except BaseException as error:
+            told.append(error)
+        done.release()
+
+    try:
+        try:
+            _thread.start_new_thread(work, ())
+        except RuntimeError:  # there is no memory for another thread
+            return call(options)
+        done.acquire()  # unlike a call into onnxruntime, a signal wakes this
+    except BaseException as error:
+        options.terminate = True
+        _wait(begun, told)  # what it writes to must not be used before; a second Ctrl-C waits no longer
+        raise _Interrupted(error) from None
+    if isinstance(told[0], BaseException):
+        raise told[0]
+    return told[0]
+
+
+def _wait(begun: Sequence[object], told: Sequence[object]) -> None:
+    """Until a thread has told something, or has not begun: the signal came before it was started."""
+    end = monotonic() + _START
+    while not told and (begun or monotonic() < end):
+        sleep(0.001)
+
+
+class _Interrupted(BaseException):
+    """Carries what a signal's handler has raised past what looks for onnxruntime's exceptions."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+# What onnxruntime raises beside exceptions of its own: those that pybind11 makes of C++'s.
+_OF_C = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError)
+
+
+def _is_theirs(error: Exception) -> bool:
+    """Whether onnxruntime has raised it; else it is a signal handler's of the caller, and passes."""
+    return type(error).__module__.startswith("onnxruntime") or type(error) in _OF_C
+
+
+_COLOUR = re.compile(r"\x1b?\[[0-9;]*m")
+_CODE = re.compile(r"^.*?\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
+_LOAD = re.compile(r"^(?:Load model (?:from )?.*? failed[:.] ?)+", re.DOTALL)
+_NODE = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ", re.DOTALL)
+_SOURCE = re.compile(r"(?:\S*[/\\])?\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ ")
+_INSIDE = re.compile(r"[.:;]? ?\b\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ (?:\w+(?:<[^>]*>)? )?")
+_NAME = re.compile(r"^[A-Za-z_]\w*(?:::~?\w+)* (?=\S)")
+_AFTER_SIGNATURE = re.compile(r"(?: const| noexcept| \[with [^\]]*\]|::<lambda\([^)]*\)>|::operator\(\))+")
+_INVALID = re.compile(r"^This is an invalid model\b.*?\bError:? (.+)", re.DOTALL)
+_CONDITION = re.compile(r"^.{0,300}? was false\. (?=\S)", re.DOTALL)
+
+
+def reason(error: BaseException | str) -> str:
+    """What onnxruntime says, in a phrase: without its code, the places in its sources and what it prints of nodes."""
+    if isinstance(error, MemoryError) or "bad_alloc" in str(error) or "bad allocation" in str(error):
+        return "there is not enough memory for it"
+    text = _COLOUR.sub("", str(error)).strip()
+    text = _LOAD.sub("", _CODE.sub("", text)).strip()
+    node = _NODE.search(text)
+    where = ""
+    if node is not None:
+        named = f" '{shown(node[2], 80)}'" if node[2] else ""
+        where, text = f"{shown(node[1], 40)} node{named}: ", text[node.end() :]
+    while (shorter := _CODE.sub("", _without_source(text)).strip()) != text:  # one error may hand on another
+        text = shorter
+    text = _CONDITION.sub("", text)
+    unknown = _INVALID.search(text)
+    text = _INSIDE.sub("; ", unknown[1] if unknown is not None else text)
+    first = re.split(r"(?<=[^.\s])\.\s+(?=[A-Z/])|\n", text, maxsplit=1)[0].strip().rstrip(".:; ")
+    return where + (first[:300].rstrip() or type(error).__name__)
+
+
+def _without_source(text: str) -> str:
+    """Without the place in onnxruntime's sources and the function's signature, with which some messages begin."""
+    source = _SOURCE.match(text)
+    if source is None:
+        return text
+    rest = text[source.end() :]
+    if "/" not in source[0] and "\\" not in source[0]:  # with the file's name alone comes the function's alone
+        return _NAME.sub("", rest)
+    opening, depth = rest.find("("), 0
+    for at in range(max(opening, 0), len(rest) if opening >= 0 else 0):
+        depth += (rest[at] == "(") - (rest[at] == ")")
+        if depth == 0:
+            after = _AFTER_SIGNATURE.match(rest, at + 1)
+            return rest[after.end() if after else at + 1 :].strip()
+    return rest

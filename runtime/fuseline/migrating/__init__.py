@@ -1,0 +1,1 @@
+"""Calls as they were written for transformers and optimum."""

@@ -1,0 +1,1 @@
+"""Tokens as what people read."""

@@ -1,0 +1,1 @@
+"""Tokenizers files: read, completed by what other files of a folder say, and used."""

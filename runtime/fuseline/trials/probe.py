@@ -1,0 +1,39 @@
+"""What a model is tried with when it is opened: a photo that is made up alike every time, and the folder's options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..folders.own import Folder
+from ..generation.config import GenerationConfig
+from ..inputs.images import ImageProcessor
+
+_SIDE = 256
+
+
+def photo(folder: Folder) -> npt.NDArray[np.float32]:
+    """A made-up photo as the encoder takes it, float32[1, 3, height, width]."""
+    from PIL import Image
+
+    prepare = ImageProcessor.from_config(folder.preprocessor_config, str(folder.path / folder.preprocessor_file))
+    return np.ascontiguousarray(prepare([Image.fromarray(_picture())]))
+
+
+def _picture() -> npt.NDArray[np.uint8]:
+    """A sky over a ground, a disc before them, and grain: uint8[height, width, 3]."""
+    down, across = np.mgrid[:_SIDE, :_SIDE] / _SIDE
+    sky = np.stack([0.35 + 0.4 * down, 0.55 + 0.3 * down, 0.95 - 0.2 * down], axis=-1)
+    ground = np.stack([0.3 + 0.2 * across, 0.45 - 0.2 * across, 0.2 + 0.1 * down], axis=-1)
+    picture: Any = np.where((down > 0.62 + 0.08 * np.sin(9 * across))[..., None], ground, sky)
+    disc = (across - 0.4) ** 2 + (down - 0.55) ** 2 < 0.04
+    picture = np.where(disc[..., None], (0.85, 0.3, 0.15), picture)
+    grain = np.random.default_rng(0).uniform(-0.06, 0.06, picture.shape)
+    return np.asarray(np.clip(picture + grain, 0, 1) * 255, np.uint8)
+
+
+def generation_config(folder: Folder) -> GenerationConfig:
+    """The folder's own. Raises FolderError."""
+    return GenerationConfig.from_folder(folder.generation_config, folder.config, folder.path)
