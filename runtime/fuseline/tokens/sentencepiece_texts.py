@@ -1,4 +1,4 @@
-"""Texts into tokens exactly as the sentencepiece package does, by a file that hf_tokenizer.pieces made.
+"""Texts into tokens exactly as the sentencepiece package does, by a file that fuseline.tokens.hf.pieces made.
 
 tokenizers has the same models, but its Precompiled normalizer takes letters with their accents together where
 SentencePiece takes the longest entry of its map, and where two ways to split a text are equally probable
