@@ -12,6 +12,7 @@ import onnx
 
 from fuseline.errors import ExportError
 from fuseline.folders.tensors import ATTENTION_MASK, CROSS, INPUT_IDS, PIXEL_VALUES
+from fuseline.tokens.hf import TOKENIZER
 
 from .adapters import ModelAdapter, Parts
 from .checkpoints.checkpoint import Checkpoint
@@ -19,7 +20,7 @@ from .checkpoints.dry_run import try_out, try_out_texts
 from .checkpoints.generated import generated_texts
 from .checkpoints.photo_size import Size, arriving_size, generated_pixels
 from .checkpoints.processor import Processor, read_processor
-from .checkpoints.tokenizer import tokenizer_json
+from .checkpoints.tokenizer import text_tokenizer_files, tokenizer_json
 from .encoders.text_encoder import TextEncoder
 from .encoders.traced import HIDDEN_STATES, always_interpolate, export_encoder, traced_encoder
 from .graphs.linears import fuse_linears
@@ -116,7 +117,8 @@ class Texts:
         try_out_texts(checkpoint, adapter)
 
     def files(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        return {"tokenizer_json": tokenizer_json(checkpoint)}
+        files = text_tokenizer_files(checkpoint)
+        return {"tokenizer_json": files.pop(TOKENIZER), "tokenizer_files": files}
 
     def loaded(self, encoder: Any) -> None:
         """It is as it must be."""
