@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,7 +51,7 @@ class Source(Protocol):
         """Prepare the torch module of the encoder."""
         ...
 
-    def generated(self, parts: Parts, ends: tuple[int, ...]) -> Mapping[str, Array]:
+    def generated(self, parts: Parts, ends: Sequence[int]) -> Mapping[str, Array]:
         """Inputs to compare models on, by their names, always the same ones. ends: what ends texts."""
         ...
 
@@ -83,7 +83,7 @@ class Photos:
         if self.interpolate:
             always_interpolate(encoder)
 
-    def generated(self, parts: Parts, ends: tuple[int, ...]) -> Mapping[str, Array]:
+    def generated(self, parts: Parts, ends: Sequence[int]) -> Mapping[str, Array]:
         return {PIXEL_VALUES: generated_pixels(self.processor.prepare, PHOTOS, self.size)}
 
     def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder:
@@ -123,7 +123,7 @@ class Texts:
     def loaded(self, encoder: Any) -> None:
         """It is as it must be."""
 
-    def generated(self, parts: Parts, ends: tuple[int, ...]) -> Mapping[str, Array]:
+    def generated(self, parts: Parts, ends: Sequence[int]) -> Mapping[str, Array]:
         encoder, config = _encoder(parts)
         rows = generated_texts(int(config["vocab_size"]), encoder.longest(config), ends[0] if ends else None)
         ids = np.full((len(rows), max(map(len, rows))), config.get("pad_token_id") or 0, np.int64)
