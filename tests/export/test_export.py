@@ -252,7 +252,7 @@ INDEX = "model.safetensors.index.json"
 REFUSED: dict[str, tuple[Change, str]] = {
     "architecture": (
         edit("config.json", architectures=["BlipModel"], model_type="blip"),
-        "the architecture BlipModel or blip cannot be exported; known are BartForConditionalGeneration, BartModel, Blip",
+        "the architecture BlipModel or blip cannot be exported; known are BartForConditionalGeneration, BartModel",
     ),
     "encoder": (
         edit("config.json", encoder={"model_type": "clip"}),
