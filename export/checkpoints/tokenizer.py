@@ -205,7 +205,7 @@ def _compare(ours: TokenizerFile, theirs: Any, path: Path, target: bool = False)
     if not tokens.reads_texts or not (theirs.is_fast or python):
         return
     for text in (*_TEXTS, " dog ".join(theirs.all_special_tokens)):
-        found, wanted = _encoded(tokens, text), _encoded(theirs, text, target)
+        found, wanted = _encoded(tokens, text, False), _encoded(theirs, text, target)
         if found != wanted:
             raise _difference(path, repr(text), f"tokens {found}", f"tokens {wanted}")
 
@@ -243,7 +243,7 @@ def _rows(ids: set[int]) -> Iterator[list[int]]:
         yield chance.choices(order, k=_ROW)
 
 
-def _encoded(tokenizer: Any, text: str, target: bool = False) -> list[int] | None:
+def _encoded(tokenizer: Any, text: str, target: bool) -> list[int] | None:
     """A text's tokens; None where the tokenizer has none for it."""
     try:
         if isinstance(tokenizer, TextTokens):

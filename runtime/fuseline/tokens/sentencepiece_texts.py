@@ -28,13 +28,14 @@ CODES = {"type": "Split", "pattern": {"Regex": r"\A>>(?:[^<]|<(?!<))*+<<"}, "beh
 _OTHER = "\ufdd1"  # as unknown as UNMADE, which a text must not have
 _SPACE = "▁"
 _UNKNOWN_PENALTY = 10.0
+_LONGEST_PIECE = 256  # characters, all lengths of which are tried at each place; of those in use it is 16
 
 
 class SentencePieceTexts:
     """Splits texts. limit: the first number that is no token of the vocabulary."""
 
     def __init__(self, tokenizer: Tokenizer, file: Mapping[str, Any]) -> None:
-        """file: the contents that the tokenizer was made of."""
+        """file: what the tokenizer was made of. Raises ValueError and its like where that is not of tokens.hf.pieces."""
         limit = tokenizer.token_to_id(UNMADE)
         assert limit is not None
         self.limit = limit
@@ -56,6 +57,8 @@ class SentencePieceTexts:
         self._unk: int = tokenizer.token_to_id(unk)
         beyond = [text.split(UNMADE) for text in list(_texts(inner["vocab"]))[limit + 1 :] if UNMADE in text]
         self._twice = {text: int(token) for text, token in beyond}
+        if max(map(len, _texts(inner["vocab"])), default=0) > _LONGEST_PIECE:
+            raise ValueError
         self._unreachable = {unk, *self._added}
         self._lattice: Lattice | None = None
 
@@ -229,7 +232,7 @@ class Lattice:
     def __init__(self, pieces: Sequence[tuple[str, float]]) -> None:
         """pieces: with their scores, all of which a text can be split into."""
         self._scores = {piece: float(np.float32(score)) for piece, score in pieces}
-        self._longest = max(map(len, self._scores), default=1)
+        self._lengths = sorted(set(map(len, self._scores)))
         self._unknown = float(np.float32(np.float32(min(self._scores.values(), default=0.0)) - _UNKNOWN_PENALTY))
 
     def best(self, text: str) -> list[str]:
@@ -240,7 +243,10 @@ class Lattice:
         starts, known = array("q", [-1]) * (size + 1), bytearray(size + 1)
         for at in range(size):
             so_far = sums[at]
-            for end in range(at + 1, min(size, at + self._longest) + 1):
+            for length in self._lengths:
+                end = at + length
+                if end > size:
+                    break
                 score = scores.get(text[at:end])
                 if score is not None:
                     rounded[0] = score + so_far
