@@ -186,7 +186,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "no piece": ("Marian", lambda f: (f / "source.spm").write_bytes(b""), "is not a SentencePiece model"),
     "pieces by chance": (
         "Marian", lambda f: changed(f, CONFIG, sp_model_kwargs={"enable_sampling": True, "alpha": 0.1}),
-        "sp_model_kwargs asks for enable_sampling, which changes the tokens of a text; take it out of tokenizer_con",
+        "sp_model_kwargs asks for enable_sampling, which changes the tokens of a text; take it out of token",
     ),
     "pieces of the user": (
         "Marian", lambda f: other_models(f, user_defined_symbols="<user>"), "has the piece '<user>', which is defined by",
