@@ -107,3 +107,26 @@ def test_what_is_written_can_be_exported_again(tmp_path: Path) -> None:
     first = (tmp_path / "first" / "tokenizer.json").read_text()
     assert (tmp_path / "second" / "tokenizer.json").read_text() == first
     assert len(source.languages) == 202
+
+
+# Without the sentencepiece package -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["T5", "T5, no legacy", "MT5", "Pegasus", "mBART-50", "XLM-R", "ByT5"])
+def test_pieces_of_a_class_with_a_fast_form_need_no_package(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made(name, tmp_path / "checkpoint")
+    source, _ = written(folder, tmp_path / "out")
+    monkeypatch.setattr("transformers.utils.import_utils._sentencepiece_available", False)
+    without, _ = written(folder, tmp_path / "without")
+    for text in TEXTS.values():
+        assert source.encode([text])["input_ids"].tolist() == without.encode([text])["input_ids"].tolist()
+
+
+@pytest.mark.parametrize("name", ["Marian", "M2M100", "NLLB"])
+def test_what_needs_the_package_says_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = made(name, tmp_path / "checkpoint")
+    monkeypatch.setattr("transformers.utils.import_utils._sentencepiece_available", False)
+    with pytest.raises(ExportError, match="that needs a package: pip install sentencepiece"):
+        written(folder, tmp_path / "out")
