@@ -126,8 +126,8 @@ def transformers_tokenizer(checkpoint: Checkpoint, refusal: str) -> Any:
     kind = class_of(checkpoint.json(ABOUT[0]) or {}, checkpoint.config)
     if kind.vocabulary in ("pieces", "sentencepiece") and not is_sentencepiece_available():
         raise ExportError(
-            f"{checkpoint.path} has the tokenizer of a {kind.name}, which is compared with transformers' own; that needs "
-            "a package: pip install sentencepiece"
+            f"{checkpoint.path} has the tokenizer of a {kind.name}, which is compared with transformers' own; that "
+            "needs a package: pip install sentencepiece"
         )
     raise ExportError(refusal or f"{checkpoint.path} has no tokenizer that transformers can read: {why}")
 
