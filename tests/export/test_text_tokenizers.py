@@ -115,9 +115,9 @@ def test_what_is_written_can_be_exported_again(tmp_path: Path) -> None:
 # Without the sentencepiece package -----------------------------------------------------------------
 
 WITHOUT = """
-import sys
-import transformers.utils.import_utils as packages
-packages._sentencepiece_available = False
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "sentencepiece" else find(name, *more)
 sys.modules["sentencepiece"] = None
 from pathlib import Path
 from fuseline.errors import ExportError
