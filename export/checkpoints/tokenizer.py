@@ -13,6 +13,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,10 +122,8 @@ def transformers_tokenizer(checkpoint: Checkpoint, refusal: str) -> Any:
             continue
         if theirs:  # where a SentencePiece model cannot be read, False is returned
             return theirs
-    from transformers.utils import is_sentencepiece_available
-
     kind = class_of(checkpoint.json(ABOUT[0]) or {}, checkpoint.config)
-    if kind.vocabulary in ("pieces", "sentencepiece") and not is_sentencepiece_available():
+    if kind.vocabulary in ("pieces", "sentencepiece") and find_spec("sentencepiece") is None:
         raise ExportError(
             f"{checkpoint.path} has the tokenizer of a {kind.name}, which is compared with transformers' own; that "
             "needs a package: pip install sentencepiece"
