@@ -68,8 +68,8 @@ def test_tokens_become_the_texts_of_transformers(name: str, tmp_path: Path) -> N
         shown, right = tokens.decode(row, False), theirs.decode(row, skip_special_tokens=False)
         if theirs.is_fast:
             assert shown == right
-        elif not separate:  # there <pad> has two numbers
-            assert shown.split() == right.split() or name == "ByT5"
+        elif not separate and name != "ByT5":  # <pad> has two numbers; a token may part the bytes of a letter
+            assert shown.split() == right.split()
 
 
 OTHER_TARGETS = (
