@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import FolderError, shown
+from ..clean_up import replaced
 from ..sentencepiece_texts import CODES, UNMADE
 from .classes import TokenizerClass
-from .decoding import APART, apart_steps, replaced, strip_steps
+from .decoding import APART, apart_steps, strip_steps
 from .sentencepiece import (
     BPE,
     CONTROL,
