@@ -111,7 +111,7 @@ def build(name: str, folder: Path) -> None:
 
 
 def _draw(model: Any) -> None:
-    """Matrices by their inputs, so that what is given counts and beams part; as they come they say one word for ever."""
+    """Matrices by their inputs, so that what is given counts; as transformers draws them they say one word for ever."""
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if tensor.dim() == 2 and "position" not in name and "relative" not in name:

@@ -149,7 +149,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """As Markdown."""
     lines = [
         "| model | system | one text, ms | batch, words a second | start to first text, ms |",
-        "|---|---|---|---|---|",
+        "|---" * 5 + "|",
     ]
     for model, systems in results.items():
         for name, found in systems["systems"].items():

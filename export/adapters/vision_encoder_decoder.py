@@ -9,7 +9,7 @@ from fuseline.errors import ExportError
 from fuseline.warning import warn
 
 from ..encoders.traced import ENCODERS
-from .registry import Parts, decoder_adapter, register_model
+from .registry import Parts, Task, decoder_adapter, register_model
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +43,7 @@ _NOWHERE = {
 class VisionEncoderDecoder:
     """See registry.ModelAdapter."""
 
+    task: Task = "image-to-text"
     loader = "VisionEncoderDecoderModel"
 
     def check_sections(self, config: Mapping[str, Any]) -> None:
@@ -55,14 +56,9 @@ class VisionEncoderDecoder:
         if encoder not in ENCODERS:
             found = f"the encoder {encoder or 'without a model_type'} cannot be exported"
             raise ExportError(f"{found}; known are {', '.join(ENCODERS)}{_why(encoder)}")
-        decoder_adapter(config["decoder"])
-        if config["decoder"].get("model_type") == "gpt2" and config["decoder"].get("scale_attn_weights") is False:
-            warn(
-                "config.json says scale_attn_weights false, which is followed; transformers follows it with "
-                'attn_implementation="eager" alone, and says something else without that'
-            )
+        check_decoder(config["decoder"])
 
-    def vision_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    def encoder_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         section: Mapping[str, Any] = config["encoder"]
         return section
 
@@ -80,8 +76,8 @@ class VisionEncoderDecoder:
         encoder: torch.nn.Module = model.encoder
         return encoder
 
-    def logits(self, model: Any, pixel_values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model(pixel_values=pixel_values, decoder_input_ids=tokens).logits
+    def logits(self, model: Any, inputs: Mapping[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(**inputs, decoder_input_ids=tokens).logits
         return logits
 
 
@@ -94,6 +90,16 @@ def _why(encoder: object) -> str:
     if encoder in _NOWHERE:
         return f"; transformers cannot run {encoder} in a VisionEncoderDecoderModel either"
     return ""
+
+
+def check_decoder(section: Mapping[str, Any]) -> None:
+    """Raises ExportError for a decoder that no adapter knows."""
+    decoder_adapter(section)
+    if section.get("model_type") == "gpt2" and section.get("scale_attn_weights") is False:
+        warn(
+            "config.json says scale_attn_weights false, which is followed; transformers follows it with "
+            'attn_implementation="eager" alone, and says something else without that'
+        )
 
 
 def is_tied(decoder: Any) -> bool:
