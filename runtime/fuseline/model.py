@@ -52,6 +52,7 @@ from .search.scoring import Score, padded_labels, score
 from .tokens.tokenizer import TextTokens, open_tokenizer
 from .trials.device_check import open_checked
 
+_READS_TEXTS = "this model reads texts and has no image_processor; Model.inputs makes its inputs of texts"
 Given = npt.ArrayLike | Mapping[str, Any] | Encoded
 
 
@@ -98,7 +99,7 @@ class Model:
     def image_processor(self) -> ImageProcessor:
         """Of a model that reads photos. Raises InputError for another."""
         if not isinstance(self.inputs, PhotoInputs):
-            raise NoAttribute("this model reads texts and has no image_processor; its inputs are made by inputs")
+            raise NoAttribute(_READS_TEXTS)
         return self.inputs.image_processor
 
     @property
@@ -136,6 +137,8 @@ class Model:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
+            if name in ("image_processor", "feature_extractor"):  # whose own error leads here
+                raise NoAttribute(_READS_TEXTS)
             raise no_attribute(self, name)
 
     def close(self) -> None:
