@@ -257,5 +257,7 @@ def _reference_logits(reference: Any, pixels: Array, tokens: Array) -> Array:
 
     adapter = model_adapter({"architectures": [type(reference).__name__]})
     with torch.inference_mode():
-        logits: Array = adapter.logits(reference, torch.from_numpy(pixels), torch.from_numpy(tokens)).numpy()
+        logits: Array = adapter.logits(
+            reference, {"pixel_values": torch.from_numpy(pixels)}, torch.from_numpy(tokens)
+        ).numpy()
     return logits

@@ -200,7 +200,7 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None, i
     adapter = model_adapter(checkpoint.config)
     adapter.check(checkpoint.config)
     processor = read_processor(checkpoint, source)
-    photo = arriving_size(processor.prepare, adapter.vision_config(checkpoint.config))
+    photo = arriving_size(processor.prepare, adapter.encoder_config(checkpoint.config))
     generation = adapter.generation_config(checkpoint.config)
     own = checkpoint.json("generation_config.json") or {}
     options = own if generation is None else generation

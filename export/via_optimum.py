@@ -51,7 +51,7 @@ def prepared(source: str | Path) -> tuple[Checkpoint, ModelAdapter, Processor, S
     adapter = model_adapter(checkpoint.config)
     adapter.check_sections(checkpoint.config)
     processor = read_processor(checkpoint, source)
-    return checkpoint, adapter, processor, arriving_size(processor.prepare, adapter.vision_config(checkpoint.config))
+    return checkpoint, adapter, processor, arriving_size(processor.prepare, adapter.encoder_config(checkpoint.config))
 
 
 def write_via_optimum(checkpoint: Checkpoint, processor: Processor, place: Place, reference: Any) -> Agreement:

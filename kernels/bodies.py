@@ -3,15 +3,15 @@
 A body is definition, fall-back and test oracle in one: a model carries the bodies of the operators it uses, and where
 the kernel library is not registered (or on another device) onnxruntime runs them. Needs onnx; the runtime never does.
 
-Dimensions: `R` rows, `T` tokens, N = R x T, `C` cache capacity, P = position + T, `B` photos, `S` encoder positions,
-`H` heads, `D` head size, E = H x D, `I` inputs and `O` outputs of a linear layer, `K` = ceil(O / 16) blocks of outputs,
-`V` vocabulary.
+Dimensions: `R` rows, `T` tokens, N = R x T, `C` cache capacity, P = position + T, `B` inputs of a call (photos, texts),
+`S` encoder positions, `H` heads, `D` head size, E = H x D, `M` distances, `I` inputs and `O` outputs of a linear layer,
+`K` = ceil(O / 16) blocks of outputs, `V` vocabulary.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import onnx
@@ -32,7 +32,11 @@ ENDINGS: Mapping[str, str] = {
         steepness = Constant<value = float {1.702}>()
         y = Mul(biased, Sigmoid(Mul(steepness, biased)))""",
     "Add": "y = Add(biased, residual)",
+    "Silu": "y = Mul(biased, Sigmoid(biased))",
+    "Mul": "y = Mul(biased, factor)",
 }
+# What the endings of two values call the other one.
+SECOND: Mapping[str, str] = {"Add": "residual", "Mul": "factor"}
 
 # Rows of x in 8 bits, each with a scale of its own, so that a photo's caption does not depend on its neighbours. Halves
 # round to even. A row with NaN or infinity gets the scale NaN, which its outputs inherit.
@@ -133,13 +137,20 @@ _LAYER_NORM = """
         y = LayerNormalization<axis = -1, epsilon: float = @epsilon>(x, scale, shift)
     }"""
 
+# Zhang and Sennrich, arXiv:1910.07467; T5LayerNorm of transformers.
+_RMS_NORM = """
+    <domain: "fuseline", opset_import: ["" : 20]>
+    RMSNorm<epsilon>(x, scale) => (y)
+    {
+        last = Constant<value = int64[1] {-1}>()
+        least = Constant<value_float: float = @epsilon>()
+        mean_square = ReduceMean<keepdims = 1>(Mul(x, x), last)
+        y = Mul(Div(x, Sqrt(Add(mean_square, least))), scale)
+    }"""
+
 # Negative positions, and rows that the cache does not have, would be others' when counted from the end or from the next
 # position; as `beyond` they are refused.
-_SELF_ATTENTION = """
-    <domain: "fuseline", opset_import: ["" : 20]>
-    CachedSelfAttention<heads, scale>(qkv, past_key, past_value, position, beam_table)
-        => (mixed, present_key, present_value)
-    {
+_CACHE = """
         first = Constant<value = int64[1] {0}>()
         heads_0 = Constant<value_int: int = @heads>()
         heads_1 = Unsqueeze(heads_0, first)
@@ -178,12 +189,19 @@ _SELF_ATTENTION = """
         seen_TP = LessOrEqual(all_positions, index)
         nothing = Constant<value = float {0.0}>()
         lowest = Constant<value = float {-3.4028234663852886e38}>()
-        mask_TP = Where(seen_TP, nothing, lowest)
-        scores = Add(Mul(MatMul(query_RHTD, key_RHDP), factor), mask_TP)
+        mask_TP = Where(seen_TP, nothing, lowest)"""
+_CACHED_SCORES = """
+        scores = Add(Mul(MatMul(query_RHTD, key_RHDP), factor), mask_TP)"""
+# What lies ahead of a query has distance 0 here, and is masked.
+_CACHED_BIASED_SCORES = """
+        distances_TP = Max(Sub(index, all_positions), zero)
+        farthest = Sub(Shape<start = 1>(distance_bias), one)
+        bias_HTP = Gather<axis = 1>(distance_bias, Min(distances_TP, farthest))
+        scores = Add(Add(Mul(MatMul(query_RHTD, key_RHDP), factor), bias_HTP), mask_TP)"""
+_CACHED_MIXED = """
         mixed_RHTD = MatMul(Softmax<axis = -1>(scores), value_RHPD)
         together = Concat<axis = 0>(Shape<end = 1>(qkv), width)
-        mixed = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_RHTD), together)
-    }"""
+        mixed = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_RHTD), together)"""
 
 _QUERIES = """
         first = Constant<value = int64[1] {0}>()
@@ -195,26 +213,133 @@ _QUERIES = """
         queries = Div(Shape<end = 1>(query), photos)
         of_query = Concat<axis = 0>(photos, queries, heads_1, size)
         query_BHGD = Transpose<perm = [0, 2, 1, 3]>(Reshape<allowzero = 1>(query, of_query))"""
-# A photo's keys and values, of which halves have the positions of a head together.
-_KEPT_FLOATS = """
+# Keys and values of an input, of which halves have the positions of a head together.
+_FLOAT_SOURCE = """
         positions = Shape<start = 1, end = 2>(key)
         of_key = Concat<axis = 0>(photos, positions, heads_1, size)
         key_BHDS = Transpose<perm = [0, 2, 3, 1]>(Reshape<allowzero = 1>(key, of_key))
         value_BHSD = Transpose<perm = [0, 2, 1, 3]>(Reshape<allowzero = 1>(value, of_key))"""
-_KEPT_HALVES = """
+_HALF_SOURCE = """
         key_BHDS = Transpose<perm = [0, 1, 3, 2]>(Cast<to = 1>(key))
         value_BHSD = Cast<to = 1>(value)"""
+_HALF_POSITIONS = """
+        positions = Shape<start = 2, end = 3>(key)"""
 _MIXED = """
         scores = Mul(MatMul(query_BHGD, key_BHDS), factor)
         mixed_BHGD = MatMul(Softmax<axis = -1>(scores), value_BHSD)
         mixed = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_BHGD), Shape(query))"""
+
+# Which of `positions` are within an input's length. A length that is none is refused as a position beyond the end.
+_LENGTHS = """
+        zero = Constant<value = int64 {0}>()
+        one = Constant<value = int64 {1}>()
+        beyond = Constant<value = int64 {9223372036854775807}>()
+        positions_0 = Squeeze(positions)
+        lengths_there = Range(zero, Add(positions_0, one), one)
+        lengths_B1 = Gather(lengths_there, Where(Less(lengths, zero), beyond, lengths))
+        seen_BS = Less(Range(zero, positions_0, one), lengths_B1)
+        one_two = Constant<value = int64[2] {1, 2}>()
+        one_three = Constant<value = int64[2] {1, 3}>()
+        seen_B11S = Unsqueeze(seen_BS, one_two)
+        seen_B1S1 = Unsqueeze(seen_BS, one_three)
+        nothing = Constant<value = float {0.0}>()
+        lowest = Log(nothing)"""
+_PADDED_MIXED = """
+        key_seen = Where(seen_B11S, key_BHDS, nothing)
+        value_seen = Where(seen_B1S1, value_BHSD, nothing)
+        scores = Where(seen_B11S, Mul(MatMul(query_BHGD, key_seen), factor), lowest)
+        mixed_all = MatMul(Softmax<axis = -1>(scores), value_seen)
+        two_three = Constant<value = int64[2] {2, 3}>()
+        there_B111 = Less(zero, Unsqueeze(lengths_B1, two_three))
+        mixed_BHGD = Where(there_B111, mixed_all, nothing)
+        mixed = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_BHGD), Shape(query))"""
+
+_ENCODER_SCORES = (
+    """
+        first = Constant<value = int64[1] {0}>()
+        heads_0 = Constant<value_int: int = @heads>()
+        heads_1 = Unsqueeze(heads_0, first)
+        factor = Constant<value_float: float = @scale>()
+        positions = Shape<start = 1, end = 2>(qkv)"""
+    + _LENGTHS
+    + """
+        last = Constant<value = int64[1] {-1}>()
+        three = Constant<value = int64 {3}>()
+        seen_BS1 = Unsqueeze(seen_BS, last)
+        width = Div(Shape<start = 2>(qkv), three)
+        inputs = Shape<end = 1>(qkv)
+        split = Concat<axis = 0>(inputs, positions, heads_1, Div(width, heads_1))
+        query, key, value = Split<axis = 2, num_outputs = 3>(Where(seen_BS1, qkv, nothing))
+        query_BHSD = Transpose<perm = [0, 2, 1, 3]>(Reshape<allowzero = 1>(query, split))
+        key_BHDS = Transpose<perm = [0, 2, 3, 1]>(Reshape<allowzero = 1>(key, split))
+        value_BHSD = Transpose<perm = [0, 2, 1, 3]>(Reshape<allowzero = 1>(value, split))
+        weighed = Mul(MatMul(query_BHSD, key_BHDS), factor)"""
+)
+# The distance of position p from query q is p - q, from -(M - 1) on.
+_ENCODER_BIAS = """
+        two = Constant<value = int64 {2}>()
+        farthest = Div(Shape<start = 1>(distance_bias), two)
+        all_positions = Range(zero, positions_0, one)
+        distances_SS = Sub(Unsqueeze(all_positions, first), Unsqueeze(all_positions, last))
+        index_SS = Add(Max(Min(distances_SS, farthest), Neg(farthest)), farthest)
+        biased = Add(weighed, Gather<axis = 1>(distance_bias, index_SS))"""
+_ENCODER_MIXED = """
+        mixed_BHSD = MatMul(Softmax<axis = -1>(Where(seen_B11S, {scores}, lowest)), value_BHSD)
+        together = Concat<axis = 0>(inputs, positions, width)
+        mixed_BSE = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_BHSD), together)
+        mixed = Where(seen_BS1, mixed_BSE, nothing)"""
+
+
+def _function(name: str, attributes: Sequence[str], inputs: Sequence[str], outputs: Sequence[str], *lines: str) -> str:
+    given = f"<{', '.join(attributes)}>" if attributes else ""
+    return f"""
+    <domain: "fuseline", opset_import: ["" : 20]>
+    {name}{given}({", ".join(inputs)}) => ({", ".join(outputs)})
+    {{{"".join(lines)}
+    }}"""
+
+
+_HEADS = ("heads", "scale")
+_SOURCE = ("query", "key", "value")
+_CACHED = ("qkv", "past_key", "past_value", "position", "beam_table")
+_PRESENT = ("mixed", "present_key", "present_value")
+_PADDED = ("qkv", "lengths")
+# All that have no formats.
+OTHERS: Mapping[str, str] = {
+    "LayerNorm": _LAYER_NORM,
+    "RMSNorm": _RMS_NORM,
+    "CachedSelfAttention": _function(
+        "CachedSelfAttention", _HEADS, _CACHED, _PRESENT, _CACHE, _CACHED_SCORES, _CACHED_MIXED
+    ),
+    "BiasedCachedSelfAttention": _function(
+        "BiasedCachedSelfAttention", _HEADS, (*_CACHED, "distance_bias"), _PRESENT,
+        _CACHE, _CACHED_BIASED_SCORES, _CACHED_MIXED,
+    ),
+    "CrossAttention": _function("CrossAttention", _HEADS, _SOURCE, ("mixed",), _QUERIES, _FLOAT_SOURCE, _MIXED),
+    "HalfCrossAttention": _function("HalfCrossAttention", _HEADS, _SOURCE, ("mixed",), _QUERIES, _HALF_SOURCE, _MIXED),
+    "PaddedCrossAttention": _function(
+        "PaddedCrossAttention", _HEADS, (*_SOURCE, "lengths"), ("mixed",),
+        _QUERIES, _FLOAT_SOURCE, _LENGTHS, _PADDED_MIXED,
+    ),
+    "HalfPaddedCrossAttention": _function(
+        "HalfPaddedCrossAttention", _HEADS, (*_SOURCE, "lengths"), ("mixed",),
+        _QUERIES, _HALF_POSITIONS, _HALF_SOURCE, _LENGTHS, _PADDED_MIXED,
+    ),
+    "SelfAttention": _function(
+        "SelfAttention", _HEADS, _PADDED, ("mixed",), _ENCODER_SCORES, _ENCODER_MIXED.format(scores="weighed")
+    ),
+    "BiasedSelfAttention": _function(
+        "BiasedSelfAttention", _HEADS, (*_PADDED, "distance_bias"), ("mixed",),
+        _ENCODER_SCORES, _ENCODER_BIAS, _ENCODER_MIXED.format(scores="biased"),
+    ),
+}  # fmt: skip
 
 
 def operators() -> tuple[str, ...]:
     """The names of all operators."""
     linears = tuple(f"{form}Linear{ending}" for form in FORMATS for ending in ENDINGS)
     embeddings = tuple(f"{form}Embedding" for form in TABLES)
-    return (*linears, *embeddings, "LayerNorm", "CachedSelfAttention", "CrossAttention", "HalfCrossAttention")
+    return (*linears, *embeddings, *OTHERS)
 
 
 # A call among the arguments of another that has no call among its own.
@@ -241,41 +366,19 @@ def text(operator: str) -> str:
 
 
 def _source(operator: str) -> str:
-    if operator == "LayerNorm":
-        return _LAYER_NORM
-    if operator == "CachedSelfAttention":
-        return _SELF_ATTENTION
-    if operator.endswith("CrossAttention"):
-        return _cross_attention(half=operator.startswith("Half"))
+    if operator in OTHERS:
+        return OTHERS[operator]
     if operator.endswith("Embedding"):
-        return _embedding(operator.removesuffix("Embedding"))
+        form = operator.removesuffix("Embedding")
+        inputs = ["ids", "weight", *(["scale"] if form == "Int8" else [])]
+        return _function(operator, ("vocabulary", "width"), inputs, ["embedded"], _EMBEDDINGS[form])
     form, ending = operator.split("Linear")
     inputs = ["x", "weight", *(["scale"] if form.startswith("Int") else []), "bias"]
-    inputs += ["residual"] if ending == "Add" else []
-    return f"""
-    <domain: "fuseline", opset_import: ["" : 20]>
-    {operator}({", ".join(inputs)}) => (y)
-    {{{_PRODUCTS[form]}
+    inputs += [SECOND[ending]] if ending in SECOND else []
+    lines = f"""{_PRODUCTS[form]}
         biased = Add(product, bias)
-        {ENDINGS[ending].strip()}
-    }}"""
-
-
-def _cross_attention(half: bool) -> str:
-    return f"""
-    <domain: "fuseline", opset_import: ["" : 20]>
-    {"Half" if half else ""}CrossAttention<heads, scale>(query, key, value) => (mixed)
-    {{{_QUERIES}{_KEPT_HALVES if half else _KEPT_FLOATS}{_MIXED}
-    }}"""
-
-
-def _embedding(form: str) -> str:
-    inputs = ["ids", "weight", *(["scale"] if form == "Int8" else [])]
-    return f"""
-    <domain: "fuseline", opset_import: ["" : 20]>
-    {form}Embedding<vocabulary, width>({", ".join(inputs)}) => (embedded)
-    {{{_EMBEDDINGS[form]}
-    }}"""
+        {ENDINGS[ending].strip()}"""
+    return _function(operator, (), inputs, ["y"], lines)
 
 
 def body(operator: str) -> onnx.FunctionProto:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textwrap import dedent
 
-from .bodies import DOMAIN, ENDINGS, FORMATS, TABLES, VERSION, operators, text
+from .bodies import DOMAIN, ENDINGS, FORMATS, OTHERS, SECOND, TABLES, VERSION, operators, text
 from .layers import MOST_STEPS, MOST_VALUES, OPERATOR
 
 _INTRODUCTION = f"""\
@@ -15,13 +15,16 @@ Domain `{DOMAIN}`, version {VERSION}. This page is made from `kernels/bodies.py`
 Each operator is defined by a body in standard ONNX operators. A model carries the bodies of the operators it uses, so it runs
 everywhere; where the kernel library is registered (CPU sessions of fuseline) the kernels run in their place and give the same
 numbers up to float rounding. A kernel refuses shapes that do not go together, a token that the table does not have, a beam table
-that points to no row, a cache that is full, and an output without a name with a sentence that names the node. Bodies refuse the
-same tokens, beam tables and positions, in onnxruntime's words.
+that points to no row, a cache that is full, a length that the input does not have, and an output without a name with a sentence
+that names the node. Bodies refuse the same tokens, beam tables, positions and lengths, in onnxruntime's words.
+
+What lies beyond an input's length is never read: it may be NaN. The result of one input depends neither on how many others there
+are in the call, nor on how much padding there is.
 
 ## Linear layers
 
 `<format>Linear<ending>`: y = ending(x @ weight + bias). Formats: {", ".join(FORMATS)}. Endings: none, \
-{", ".join(ending for ending in ENDINGS if ending)} (the last adds another value).
+{", ".join(ending for ending in ENDINGS if ending)}. {" and ".join(SECOND)} take another value, {" and ".join(SECOND.values())}: a gated layer is two, gate = LinearGeluTanh(x) and LinearMul(x, factor = gate).
 
 | input | Float, Half | Int8 | Int4 |
 |---|---|---|---|
@@ -29,7 +32,7 @@ same tokens, beam tables and positions, in onnxruntime's words.
 | weight | float32 or float16[K, I, 16] | uint8[K, I / 4, 16, 4], zero point 128 | uint8[K, I / 8, 16, 4], two codes a byte, zero point 8 |
 | scale | - | float32[O] | float16[K, groups, 16], of 32 inputs or a multiple |
 | bias | float32[O] | the same | the same |
-| residual (Add only) | float32[..., O] | the same | the same |
+| residual (Add), factor (Mul) | float32[..., O] | the same | the same |
 
 K = ceil(O / 16): the weights of 16 outputs lie together, in the order in which AVX2, AVX-512 VNNI, AMX and NEON read them, so that a
 block is one stream through memory. Inputs are rounded up to 4 or to whole groups, with weights of zero. In 8 and 4 bits every
@@ -40,10 +43,7 @@ row of x is rounded to 127 steps of its own scale first, so that a row's result 
 _SHOWN = (
     *(f"{form}Linear" for form in FORMATS),
     *(f"{form}Embedding" for form in TABLES),
-    "LayerNorm",
-    "CachedSelfAttention",
-    "CrossAttention",
-    "HalfCrossAttention",
+    *OTHERS,
 )
 _TABLE = (
     "ids: int64[...] from 0 to vocabulary - 1; {}, as a linear layer from width to vocabulary has them. "
@@ -59,6 +59,17 @@ _ABOUT = {
     "position: int64[1]; beam_table: int64[R, C]. Attributes: heads, scale. Causal among the T tokens.",
     "CrossAttention": "query: float32[R x T, E]; key, value: float32[B, S, E], shared by the R / B rows of a photo. "
     "Attributes: heads, scale.",
+    "RMSNorm": "x, y: float32[..., I]; scale: float32[I]. Attributes: epsilon. A layer norm without mean and bias (Zhang and "
+    "Sennrich, arXiv:1910.07467), as T5 has it.",
+    "BiasedCachedSelfAttention": "As CachedSelfAttention, and distance_bias: float32[H, M] (T5's decoder). The score of position p "
+    "and the query of position q gets distance_bias[h, min(q - p, M - 1)].",
+    "PaddedCrossAttention": "As CrossAttention, over the first lengths[b] positions of each input; lengths: int64[B, 1]. Length 0 "
+    "gives zeros.",
+    "HalfPaddedCrossAttention": "As PaddedCrossAttention, with key, value: float16[B, H, S, D].",
+    "SelfAttention": "An encoder's. qkv: float32[B, S, 3 E]; lengths: int64[B, 1]; mixed: float32[B, S, E]. Each of the first "
+    "lengths[b] positions attends to all of them; what comes after them is zeros. Attributes: heads, scale.",
+    "BiasedSelfAttention": "As SelfAttention, and distance_bias: float32[H, 2 M - 1] (T5's encoder). The score of position p and "
+    "the query of position q gets distance_bias[h, clip(p - q, -(M - 1), M - 1) + M - 1].",
     "HalfCrossAttention": "As CrossAttention, with key, value: float16[B, H, S, D]: a step reads half as much, and in order.",
 }
 
@@ -66,8 +77,10 @@ _ABOUT = {
 _LAYER = f"""\
 ## {OPERATOR}
 
-The operators of a decoder layer as one node, which a file has for each layer where layers differ in their weights only. Its
-body is made with the model: the calls of these operators. Inputs and outputs are what the layer reads and gives.
+The operators of a decoder layer as one node. Its body is made with the model: the calls of these operators. Inputs and outputs
+are what the layer reads and gives. Whoever builds a graph calls all nodes of layer 3 `layer.3/...`, and the export joins them by
+these names. A layer stays as it is, and is named, where an operator of another domain is in it, where its operators differ in
+what a layer has once, or where it has not the operators that most layers have.
 
 Attributes: heads, scale and epsilon, which all operators of the layer share, and steps, a text that says the same as the
 body: the operators in order, each with the numbers of the values that it reads and makes, as in

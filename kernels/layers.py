@@ -4,15 +4,16 @@ The body of such a node is the operators of the layer. Where the kernel library 
 other, as the node's attribute `steps` says, on threads that stay together for the whole layer: handing each operator's
 loops to onnxruntime's pool, and onnxruntime's own work for each node, took some 7% of a step (docs/design.md).
 
-Files have layers joined, and whoever looks into a graph splits them first.
+Which nodes are a layer their names say: all nodes of layer 3 are called `layer.3/...`, by whoever builds the graph and
+by split_layers. Files have layers joined, and whoever looks into a graph splits them first.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import onnx
 from onnx import helper
@@ -20,16 +21,32 @@ from onnx import helper
 from .bodies import DOMAIN, OPSET, VERSION
 
 OPERATOR = "DecoderLayer"
-MOST_VALUES, MOST_STEPS = 128, 64  # that the kernel library counts (src/onnxruntime_layers.cpp)
+MOST_VALUES, MOST_STEPS, MOST_TEXT = 128, 64, 4095  # that the kernel library counts (src/onnxruntime_layers.cpp)
 _SHARED = ("heads", "scale", "epsilon")  # what operators of a layer have for all of it
 _STEPS = "steps"
-_ATTENTION = "CachedSelfAttention"  # one a layer
+_ATTENTIONS = ("CachedSelfAttention", "BiasedCachedSelfAttention")  # what makes it a decoder's
+_MARK = re.compile(r"(layer\.[0-9]+)/")
+
+
+@dataclass(frozen=True)
+class Unjoined:
+    """A layer whose operators stay nodes of their own.
+
+    layer: its name, as in `layer.3`; reason: a part of a sentence that goes on from that name.
+    """
+
+    layer: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.layer} {self.reason}"
 
 
 @dataclass
 class _Layer:
     """Nodes that are to be one. outputs: the values that others read; attributes: those that its operators share."""
 
+    name: str
     nodes: Sequence[onnx.NodeProto]
     inputs: list[str]
     outputs: list[str]
@@ -41,6 +58,10 @@ class _Layer:
         between = [name for name in made if name not in self.outputs]
         return {name: number for number, name in enumerate([*self.inputs, *self.outputs, *between])}
 
+    def kind(self) -> tuple[int, int, str, tuple[str, ...]]:
+        """What layers with the same body have in common."""
+        return len(self.inputs), len(self.outputs), self.steps(), tuple(self.attributes)
+
     def steps(self) -> str:
         """Each operator with the numbers of the values that it reads and makes."""
         numbers = self.numbers()
@@ -51,23 +72,26 @@ class _Layer:
         )
 
 
-def join_layers(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Make one node of each decoder layer, in place; returned for convenience.
+def join_layers(model: onnx.ModelProto) -> list[Unjoined]:
+    """Make one node of each decoder layer, in place. Returns those that cannot be, which stay as they are.
 
-    Where layers differ in more than their weights, or have other operators between those of this domain, all stays as
-    it is.
+    A model has one body for all its layers: where layers differ in more than their weights, most of them decide.
     """
     layers = list(_layers(model.graph))
-    first = layers[0] if layers else None
-    if first is None or len(first.numbers()) > MOST_VALUES or len(first.nodes) > MOST_STEPS:
-        return model
-    if any(not _alike(first, layer) for layer in layers):
-        return model
-    if len(layers) < sum(node.op_type == _ATTENTION for node in model.graph.node):
-        return model
-    model.functions.append(_body(first))
-    replace_groups(model.graph, [(layer.nodes, _joined(number, layer)) for number, layer in enumerate(layers)])
-    return model
+    places = {id(node): place for place, node in enumerate(model.graph.node)}
+    reasons = {layer.name: _reason(model.graph, places, layer) for layer in layers}
+    bodies = Counter(layer.kind() for layer in layers if reasons[layer.name] is None)
+    chosen = max(bodies, key=bodies.__getitem__, default=None)  # the first of several
+    alike = [layer for layer in layers if reasons[layer.name] is None and layer.kind() == chosen]
+    if alike:
+        model.functions.append(_body(alike[0]))
+        replace_groups(model.graph, [(layer.nodes, _joined(layer)) for layer in alike])
+    joined = {layer.name for layer in alike}
+    return [
+        Unjoined(layer.name, reasons[layer.name] or f"has not the operators of {alike[0].name}, whose body all share")
+        for layer in layers
+        if layer.name not in joined
+    ]
 
 
 def split_layers(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -91,37 +115,50 @@ def replace_groups(graph: onnx.GraphProto, groups: Sequence[tuple[Sequence[onnx.
 
 
 def _layers(graph: onnx.GraphProto) -> Iterator[_Layer]:
-    """Runs of operators of this domain, cut into as many equal parts as there are self-attentions in them."""
+    """The layers of a decoder by the names of their nodes; those of an encoder have no cache."""
     readers = Counter(name for node in graph.node for name in node.input) + Counter(v.name for v in graph.output)
-    for ours, run in groupby(graph.node, lambda node: node.domain == DOMAIN and "Embedding" not in node.op_type):
-        nodes = list(run) if ours else []
-        count = sum(node.op_type == _ATTENTION for node in nodes)
-        if count == 0 or len(nodes) % count:
-            continue
-        size = len(nodes) // count
-        yield from (_layer(nodes[at : at + size], readers) for at in range(0, len(nodes), size))
+    marked: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        if (mark := _MARK.match(node.name)) is not None:
+            marked.setdefault(mark[1], []).append(node)
+    for name, nodes in marked.items():
+        if any(node.domain == DOMAIN and node.op_type in _ATTENTIONS for node in nodes):
+            yield _layer(name, nodes, readers)
 
 
-def _layer(nodes: Sequence[onnx.NodeProto], readers: Counter[str]) -> _Layer:
-    read = Counter(name for node in nodes for name in node.input)
-    made = [name for node in nodes for name in node.output]
-    inputs = [name for name in read if name not in made]
-    outputs = [name for name in made if readers[name] > read[name]]
+def _layer(name: str, nodes: Sequence[onnx.NodeProto], readers: Counter[str]) -> _Layer:
+    read = Counter(value for node in nodes for value in node.input)
+    made = [value for node in nodes for value in node.output]
+    inputs = [value for value in read if value not in made]
+    outputs = [value for value in made if readers[value] > read[value]]
     attributes = {each.name: each for node in nodes for each in node.attribute}
-    return _Layer(nodes, inputs, outputs, attributes)
+    return _Layer(name, nodes, inputs, outputs, attributes)
 
 
-def _alike(one: _Layer, other: _Layer) -> bool:
-    """Whether two layers have one body, and the other has the same attributes in all its operators."""
-    same = all(other.attributes[each.name] == each for node in other.nodes for each in node.attribute)
-    sizes = [(len(layer.inputs), len(layer.outputs), layer.steps(), set(layer.attributes)) for layer in (one, other)]
-    return same and sizes[0] == sizes[1] and set(other.attributes) <= set(_SHARED)
+def _reason(graph: onnx.GraphProto, places: Mapping[int, int], layer: _Layer) -> str | None:
+    """Why a layer cannot be one node, as Unjoined has it; None where it can."""
+    for node in layer.nodes:
+        if node.domain != DOMAIN:
+            return f"has {node.op_type} among its operators, which is none of the domain {DOMAIN}"
+        if "" in [*node.input, *node.output]:
+            return f"has {node.op_type} without one of its inputs or outputs"
+        for each in node.attribute:
+            if each.name not in _SHARED:
+                return f"has {node.op_type}, whose attribute {each.name} a layer does not have"
+            if each != layer.attributes[each.name]:
+                return f"has operators that differ in {each.name}, which a layer has once"
+    between = graph.node[places[id(layer.nodes[0])] : places[id(layer.nodes[-1])]]
+    made, own = {value for node in layer.nodes for value in node.output}, {id(node) for node in layer.nodes}
+    for node in between:
+        if id(node) not in own and made & set(node.input):
+            return f"is read by {node.name or node.op_type} before its last operator"
+    if len(layer.nodes) > MOST_STEPS or len(layer.numbers()) > MOST_VALUES or len(layer.steps()) > MOST_TEXT:
+        return f"is larger than {MOST_STEPS} operators, {MOST_VALUES} values or {MOST_TEXT} characters of steps"
+    return None
 
 
-def _joined(number: int, layer: _Layer) -> onnx.NodeProto:
-    node = helper.make_node(
-        OPERATOR, layer.inputs, layer.outputs, name=f"layer.{number}", domain=DOMAIN, steps=layer.steps()
-    )
+def _joined(layer: _Layer) -> onnx.NodeProto:
+    node = helper.make_node(OPERATOR, layer.inputs, layer.outputs, name=layer.name, domain=DOMAIN, steps=layer.steps())
     node.attribute.extend(layer.attributes.values())
     return node
 
@@ -157,12 +194,12 @@ def _split(layer: onnx.NodeProto, body: onnx.FunctionProto) -> Iterator[onnx.Nod
             values[:] = [names.get(name, f"{layer.name}/{name}") for name in values]
         for each in made.attribute:
             each.CopyFrom(attributes[each.ref_attr_name])
-        made.name = made.output[0]
+        first = made.output[0]
+        made.name = first if first.startswith(f"{layer.name}/") else f"{layer.name}/{first}"
         yield made
 
 
 def _replace(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    kept = onnx.GraphProto()  # since nodes of the graph go with the list
-    kept.node.extend(nodes)
+    copies = onnx.GraphProto(node=nodes)  # since nodes of the graph go with the list
     del graph.node[:]
-    graph.node.extend(kept.node)
+    graph.node.extend(copies.node)

@@ -24,7 +24,7 @@ from fuseline.warning import Notice
 from . import definitions
 from .definitions import Float16, Float32, Int64
 
-ABI = 7  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
+ABI = 8  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
 FILE = "libfuseline_kernels.so"
 _OK = 0  # FUSELINE_OK
 _ITEM = 4  # bytes of a float32
@@ -84,11 +84,11 @@ class Portable:
         definitions.to_halves(floats, halves)
 
 
-class _Kept(ctypes.Structure):
-    """fuseline_kept."""
+class _Halves(ctypes.Structure):
+    """fuseline_halves."""
 
     _fields_ = (
-        ("photos", ctypes.c_int64),
+        ("inputs", ctypes.c_int64),
         ("positions", ctypes.c_int64),
         ("heads", ctypes.c_int64),
         ("head_size", ctypes.c_int64),
@@ -124,7 +124,7 @@ class Native:
         self._top_candidates.argtypes = (pointer, *(size,) * 4, *(pointer,) * 3)
         chosen = (ctypes.c_int32, size, size)
         self._beam_candidates.argtypes = (pointer, *(size,) * 4, pointer, *chosen, *(pointer,) * 6)
-        self._to_halves.argtypes = (ctypes.POINTER(_Kept),)
+        self._to_halves.argtypes = (ctypes.POINTER(_Halves),)
         self._guard_begin.argtypes = (ctypes.POINTER(_Range), size, ctypes.POINTER(pointer))
         self._guard_broken.argtypes = self._guard_end.argtypes = (pointer,)
         self._guard_end.restype = None
@@ -171,18 +171,18 @@ class Native:
     def beam_candidates(
         self, logits: Float32, scores: Float32, keep: int, normalized: bool
     ) -> tuple[Float32, Float32, Int64, Int64]:
-        (photos, beams), vocab = scores.shape, logits.shape[1]
+        (inputs, beams), vocab = scores.shape, logits.shape[1]
         logits, row_stride = _in_rows(logits)
         scores = np.require(scores, requirements=("C", "A"))
         k = min(keep, vocab)
         most = min(keep, beams * k)
         # Two arrays for all results and the scratch behind them: a step has little time for making arrays.
-        size = photos * most
+        size = inputs * most
         floats, integers = np.empty(2 * size + k, np.float32), np.empty(2 * size + k, np.int64)
         first_float, first_integer = floats.ctypes.data, integers.ctypes.data
         status = self._beam_candidates(
             logits.ctypes.data,
-            photos,
+            inputs,
             beams,
             vocab,
             row_stride,
@@ -198,14 +198,14 @@ class Native:
             first_integer + 16 * size,
         )
         if status != _OK:
-            raise InputError(f"the kernel library refused to find {keep} continuations of float32[{photos}, {beams}]")
-        sums, logprobs = floats[: 2 * size].reshape(2, photos, most)
-        tokens, rows = integers[: 2 * size].reshape(2, photos, most)
+            raise InputError(f"the kernel library refused to find {keep} continuations of float32[{inputs}, {beams}]")
+        sums, logprobs = floats[: 2 * size].reshape(2, inputs, most)
+        tokens, rows = integers[: 2 * size].reshape(2, inputs, most)
         return sums, logprobs, tokens, rows
 
     def to_halves(self, floats: Float32, halves: Float16) -> None:
-        photos, heads, positions, head_size = halves.shape
-        status = self._to_halves(_Kept(photos, positions, heads, head_size, floats.ctypes.data, halves.ctypes.data))
+        inputs, heads, positions, head_size = halves.shape
+        status = self._to_halves(_Halves(inputs, positions, heads, head_size, floats.ctypes.data, halves.ctypes.data))
         if status != _OK:
             raise InputError(f"the kernel library refused to make halves of float32{list(floats.shape)}")
 

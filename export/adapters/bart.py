@@ -1,4 +1,4 @@
-"""What decoders have in common that are like BART's, and Hugging Face BartForCausalLM itself.
+"""What decoders have in common that are like BART's, Hugging Face BartForCausalLM and BartForConditionalGeneration.
 
 Source: transformers' modeling_bart.py for the arithmetic (its eager form) and the tensors' names.
 """
@@ -10,12 +10,16 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..encoders.bart_like import BartLikeEncoder
+from ..graphs.architecture import Pen, place
 from ..graphs.graph import Array, Table, embedding
-from .registry import register
-from .tensors import Tensors
-from .text_decoder import Inputs, Layer, Pen, TextDecoder, place
+from ..graphs.tensors import Tensors
+from .registry import register, register_model
+from .text_decoder import Inputs, Layer, TextDecoder
+from .text_to_text import TextToText
 
 BODY = "model.decoder"
+_LOGITS_BIAS = "final_logits_bias"  # of the models that have an encoder too
 OFFSET = 2  # BART's learned positions begin at this row of their table
 
 
@@ -64,7 +68,7 @@ class BartLike(TextDecoder):
 
     def tensors(self) -> Tensors:
         width, inner = self.sizes.width, self.sizes.inner
-        wanted = Tensors(others=self.position_tensors())
+        wanted = Tensors(others=self.position_tensors(), perhaps={_LOGITS_BIAS: (1, self.sizes.vocab_size)})
         if self.normalizes_embedding():
             wanted.norms[f"{BODY}.layernorm_embedding"] = width
         if self.norm_first:
@@ -111,6 +115,9 @@ class BartLike(TextDecoder):
     def finish(self, pen: Pen, hidden_RE: str) -> str:
         return pen.norm(hidden_RE, f"{BODY}.layer_norm") if self.norm_first else hidden_RE
 
+    def head_bias(self, weights: Mapping[str, Array]) -> Array | None:
+        return weights[_LOGITS_BIAS][0] if _LOGITS_BIAS in weights else None
+
     def cross_kv(self, weights: Mapping[str, Array], layer: int) -> dict[str, tuple[str, Array, Array]]:
         names = {part: f"{_at(layer)}.encoder_attn.{part[0]}_proj" for part in ("key", "value")}
         return {part: (name, weights[f"{name}.weight"], weights[f"{name}.bias"]) for part, name in names.items()}
@@ -125,3 +132,16 @@ class Bart(BartLike):
     """Normalized after every part."""
 
     title = "BART"
+
+
+class BartEncoder(BartLikeEncoder):
+    """Likewise."""
+
+    title = "BART"
+
+
+@register_model("BartForConditionalGeneration", "BartModel", "bart")
+class BartTextToText(TextToText):
+    """The second name is what facebook/bart-base has in its config.json."""
+
+    loader, text_encoder, decoder = "BartForConditionalGeneration", BartEncoder, Bart

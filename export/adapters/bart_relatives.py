@@ -1,4 +1,4 @@
-"""Decoders of transformers that are BARTs but for their norms and for where positions begin.
+"""Decoders and models of transformers that are BARTs but for their norms and for where positions begin.
 
 Sources: modeling_blenderbot.py, modeling_marian.py, modeling_mvp.py, modeling_pegasus.py
 and modeling_plbart.py. Sinusoidal positions are a table in the checkpoint as learned ones are.
@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ..encoders.bart_like import BartLikeEncoder
 from .bart import BartLike
-from .registry import register
+from .registry import register, register_model
+from .text_to_text import TextToText
 
 
 @register("BlenderbotForCausalLM", "blenderbot")
@@ -27,6 +29,20 @@ class Marian(BartLike):
 
     title = "Marian"
     norms_embedding, offset = False, 0
+
+
+class MarianEncoder(BartLikeEncoder):
+    """Likewise."""
+
+    title = "Marian"
+    norms_embedding, offset = False, 0
+
+
+@register_model("MarianMTModel", "marian")
+class MarianTextToText(TextToText):
+    """OPUS-MT; its two parts may have a vocabulary each."""
+
+    loader, text_encoder, decoder = "MarianMTModel", MarianEncoder, Marian
 
 
 @register("MvpForCausalLM", "mvp")
@@ -47,6 +63,20 @@ class Pegasus(BartLike):
 
     title = "Pegasus"
     norm_first, norms_embedding, offset = True, False, 0
+
+
+class PegasusEncoder(BartLikeEncoder):
+    """Likewise."""
+
+    title = "Pegasus"
+    norm_first, norms_embedding, offset = True, False, 0
+
+
+@register_model("PegasusForConditionalGeneration", "pegasus")
+class PegasusTextToText(TextToText):
+    """See registry.ModelAdapter."""
+
+    loader, text_encoder, decoder = "PegasusForConditionalGeneration", PegasusEncoder, Pegasus
 
 
 @register("PLBartForCausalLM", "plbart")

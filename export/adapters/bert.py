@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..graphs.architecture import Pen, place
 from ..graphs.graph import Activation, Array, Table, embedding
+from ..graphs.tensors import Tensors
 from .registry import register
-from .tensors import Tensors
-from .text_decoder import Inputs, Layer, Pen, TextDecoder, place
+from .text_decoder import Inputs, Layer, TextDecoder
 
 
 class BertLike(TextDecoder):

@@ -47,6 +47,7 @@ class BlipText(BertLike):
 class Blip:
     """See registry.ModelAdapter."""
 
+    task: ClassVar = "image-to-text"
     loader = "BlipForConditionalGeneration"
 
     def check_sections(self, config: Mapping[str, Any]) -> None:
@@ -57,7 +58,7 @@ class Blip:
     def check(self, config: Mapping[str, Any]) -> None:
         self.check_sections(config)
 
-    def vision_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    def encoder_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         section: Mapping[str, Any] = config["vision_config"]
         return section
 
@@ -79,6 +80,6 @@ class Blip:
         encoder: torch.nn.Module = model.vision_model
         return encoder
 
-    def logits(self, model: Any, pixel_values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model(pixel_values=pixel_values, input_ids=tokens).logits
+    def logits(self, model: Any, inputs: Mapping[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(**inputs, input_ids=tokens).logits
         return logits

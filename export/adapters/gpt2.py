@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ..graphs.architecture import Pen, place
 from ..graphs.graph import Array, Table, embedding
+from ..graphs.tensors import Tensors
 from .registry import register
-from .tensors import Tensors
-from .text_decoder import Inputs, Layer, Pen, TextDecoder, place
+from .text_decoder import Inputs, Layer, TextDecoder
 
 
 @register("GPT2LMHeadModel", "gpt2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import onnx
 
@@ -16,6 +16,7 @@ from ..graphs.weights_file import WeightsFile
 if TYPE_CHECKING:
     import torch
 
+    from ..encoders.text_encoder import TextEncoder
     from .text_decoder import TextDecoder
 
 
@@ -29,6 +30,8 @@ class DecoderAdapter(Protocol):
         scheme: Scheme = "fp32",
         max_positions: int | None = None,
         outside: WeightsFile | None = None,
+        *,
+        padded: bool = False,
     ) -> onnx.ModelProto:
         """The decoder graph of docs/design.md."""
         ...
@@ -54,14 +57,22 @@ class DecoderAdapter(Protocol):
 class Parts:
     """A loaded model taken apart. decoder_config: a section of config.json as it is meant."""
 
-    encoder: torch.nn.Module
+    encoder: torch.nn.Module | None
+    """of photos"""
     decoder: DecoderAdapter
     decoder_config: Mapping[str, Any]
+    text_encoder: tuple[type[TextEncoder], Mapping[str, Any]] | None = None
+    """of texts instead, with its section of config.json"""
+
+
+# What a model is for, in the words of transformers' pipelines.
+Task = Literal["image-to-text", "text2text-generation"]
 
 
 class ModelAdapter(Protocol):
     """What the architecture of a whole model has to offer."""
 
+    task: Task
     loader: str
     """the class of transformers that loads it"""
 
@@ -73,7 +84,7 @@ class ModelAdapter(Protocol):
         """Raises ExportError for a config.json of which no folder can be made."""
         ...
 
-    def vision_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    def encoder_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """The section of config.json that its encoder is made of."""
         ...
 
@@ -86,11 +97,11 @@ class ModelAdapter(Protocol):
         ...
 
     def encoder(self, model: Any) -> torch.nn.Module:
-        """What of a model computes the hidden states of photos."""
+        """What of a model computes the hidden states of what it reads."""
         ...
 
-    def logits(self, model: Any, pixel_values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """float32[B, T, V] after every one of the tokens int64[B, T]."""
+    def logits(self, model: Any, inputs: Mapping[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+        """float32[B, T, V] after every one of the tokens int64[B, T]. inputs: what the encoder reads, by its names."""
         ...
 
 

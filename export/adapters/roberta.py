@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ..graphs.architecture import Pen, positions_without_pads
 from ..graphs.graph import Activation, Array
 from .bert import BertLike
 from .registry import register
-from .text_decoder import Inputs, Pen, positions_without_pads
+from .text_decoder import Inputs
 
 
 @register("RobertaForCausalLM", "roberta", "XLMRobertaForCausalLM", "xlm-roberta", "CamembertForCausalLM", "camembert")
@@ -37,7 +38,7 @@ class Roberta(BertLike):
         return table_PE[: self._first() + positions]
 
     def places(self, pen: Pen, inputs: Inputs) -> str:
-        return positions_without_pads(pen.g, inputs, self._first() - 1)
+        return positions_without_pads(pen.g, inputs.ids_RT, inputs.position_1, self._first() - 1)
 
     def _first(self) -> int:
         return int(self.of["pad_token_id"]) + 1

@@ -10,10 +10,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..graphs.architecture import Pen, positions_without_pads
 from ..graphs.graph import Array
 from .bart import BartLike
 from .registry import register
-from .text_decoder import Inputs, Pen, positions_without_pads
+from .text_decoder import Inputs
 
 
 @register("TrOCRForCausalLM", "trocr")
@@ -43,7 +44,9 @@ class TrOcr(BartLike):
         if self.of["use_learned_position_embeddings"]:
             return super().positions_of(pen, inputs, positions)
         pad = int(self.of["pad_token_id"])
-        return positions_without_pads(pen.g, inputs, pad), sinusoids(pad + 1 + positions, self.sizes.width, pad)
+        return positions_without_pads(pen.g, inputs.ids_RT, inputs.position_1, pad), sinusoids(
+            pad + 1 + positions, self.sizes.width, pad
+        )
 
 
 def sinusoids(count: int, width: int, pad: int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fuseline.errors import ExportError
 from fuseline.warning import warn
@@ -43,6 +43,7 @@ _NOWHERE = {
 class VisionEncoderDecoder:
     """See registry.ModelAdapter."""
 
+    task: ClassVar = "image-to-text"
     loader = "VisionEncoderDecoderModel"
 
     def check_sections(self, config: Mapping[str, Any]) -> None:
@@ -62,7 +63,7 @@ class VisionEncoderDecoder:
                 'attn_implementation="eager" alone, and says something else without that'
             )
 
-    def vision_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    def encoder_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         section: Mapping[str, Any] = config["encoder"]
         return section
 
@@ -80,8 +81,8 @@ class VisionEncoderDecoder:
         encoder: torch.nn.Module = model.encoder
         return encoder
 
-    def logits(self, model: Any, pixel_values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model(pixel_values=pixel_values, decoder_input_ids=tokens).logits
+    def logits(self, model: Any, inputs: Mapping[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(**inputs, decoder_input_ids=tokens).logits
         return logits
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ..graphs.architecture import Pen
 from ..graphs.graph import Array
 from .bart import BODY, OFFSET, BartLike
 from .registry import register
-from .text_decoder import Inputs, Pen
+from .text_decoder import Inputs
 from .trocr import sinusoids
 
 

@@ -1,8 +1,8 @@
-"""The vocabulary that decoders are written in: a thin builder of ONNX graphs, and the blocks that decoders are made of.
+"""The vocabulary that decoders and text encoders are written in: a thin builder of ONNX graphs, and their blocks.
 
 The names of values end in their shapes, one letter a dimension:
-    B photos             R rows = B x num_beams       T tokens of this step      N = R x T
-    C cache capacity     P = position + T, in use     S encoder positions        G = (R / B) x T, queries of a photo
+    B photos or texts    R rows = B x num_beams       T tokens of this step      N = R x T
+    C cache capacity     P = position + T, in use     S encoder positions        G = (R / B) x T, queries of an input
     H heads              D head size                  E = H x D, width           V vocabulary
     I, O inputs and outputs of a linear layer; 1 stands for itself
 """
@@ -148,15 +148,16 @@ def linear(
     *,
     activation: Activation = "",
     residual: str = "",
+    factor: str = "",
     result: str = "",
 ) -> str:
-    """float32[..., I] -> float32[..., O]: activation(x @ weight + bias) + residual.
+    """float32[..., I] -> float32[..., O]: activation(x @ weight + bias), or that sum + residual, or x factor.
 
-    weight_IO: float32[I, O], stored as the scheme says under `name`.weight; activation and residual: one of the two, a
-    residual is a value of the result's shape; result: the exact name of the result.
+    weight_IO: float32[I, O], stored as the scheme says under `name`.weight; activation, residual and factor: at most
+    one of the three, the last two are values of the result's shape; result: the exact name of the result.
     """
     values, bias = _store(g, store(weight_IO, scheme), name), _bias(g, bias_O, name, weight_IO.shape[1])
-    return _linear(g, x, FORMATS[scheme], values, bias, activation, residual, result)
+    return _linear(g, x, FORMATS[scheme], values, bias, activation, residual, factor, result)
 
 
 def _store(g: Graph, stored: Stored, name: str) -> list[str]:
@@ -173,12 +174,13 @@ def _linear(
     bias: str,
     activation: Activation = "",
     residual: str = "",
+    factor: str = "",
     result: str = "",
 ) -> str:
-    if activation and residual:
-        raise ValueError("a linear layer ends in an activation or a residual, not in both")
-    ending = "Add" if residual else _ENDINGS[activation]
-    inputs = [x, *weight, bias, *([residual] if residual else [])]
+    if sum(map(bool, (activation, residual, factor))) > 1:
+        raise ValueError("a linear layer ends in an activation, a residual or a factor, not in several")
+    ending = "Add" if residual else "Mul" if factor else _ENDINGS[activation]
+    inputs = [x, *weight, bias, *(each for each in (residual, factor) if each)]
     return g.op(f"{form}Linear{ending}", *inputs, name=result, domain=DOMAIN)
 
 
@@ -194,9 +196,16 @@ def layer_norm(g: Graph, x: str, weight_E: Array, bias_E: Array, epsilon: float,
         return g.op("LayerNorm", x, weight, bias, epsilon=epsilon, domain=DOMAIN)
 
 
+def rms_norm(g: Graph, x: str, weight_E: Array, epsilon: float, name: str) -> str:
+    """float32[..., E] -> the same, over the root of its mean square (arXiv:1910.07467): nothing is subtracted."""
+    with g.scope(name):
+        return g.op("RMSNorm", x, g.weight(f"{name}.weight", weight_E), epsilon=epsilon, domain=DOMAIN)
+
+
 # What a linear layer may end in, by a name that says which formula: gelu is x * Phi(x) (Hendrycks and Gimpel,
-# arXiv:1606.08415), gelu_tanh its tanh approximation (gelu_new of GPT-2), quick_gelu x * sigmoid(1.702 x).
-Activation = Literal["", "relu", "gelu", "gelu_tanh", "quick_gelu"]
+# arXiv:1606.08415), gelu_tanh its tanh approximation (gelu_new of GPT-2), quick_gelu x * sigmoid(1.702 x), silu
+# x * sigmoid(x).
+Activation = Literal["", "relu", "gelu", "gelu_tanh", "quick_gelu", "silu"]
 # The names of transformers for what a two-layer network has between its layers.
 ACTIVATIONS: Mapping[str, Activation] = {
     "gelu_new": "gelu_tanh",
@@ -206,6 +215,8 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "gelu_python": "gelu",
     "relu": "relu",
     "quick_gelu": "quick_gelu",
+    "silu": "silu",
+    "swish": "silu",
 }
 _ENDINGS: Mapping[Activation, str] = {
     "": "",
@@ -213,6 +224,7 @@ _ENDINGS: Mapping[Activation, str] = {
     "gelu": "Gelu",
     "gelu_tanh": "GeluTanh",
     "quick_gelu": "QuickGelu",
+    "silu": "Silu",
 }
 
 
@@ -262,29 +274,61 @@ class Step:
     beam_table_RC: str
     heads: int
     head_size: int
+    lengths_B1: str = ""
+    """how many encoder positions each input has, int64[B, 1]; "" where all have the same"""
 
 
-def begin_step(g: Graph, input_ids_RT: str, position_1: str, beam_table_RC: str, heads: int, head_size: int) -> Step:
+def begin_step(
+    g: Graph,
+    input_ids_RT: str,
+    position_1: str,
+    beam_table_RC: str,
+    heads: int,
+    head_size: int,
+    lengths_B1: str = "",
+) -> Step:
     """Compute what the layers share, from the step's inputs as docs/design.md defines them."""
     with g.scope("step"):
         end_1 = g.op("Add", position_1, g.op("Shape", input_ids_RT, start=1))
         positions_T = g.op("Range", g.op("Squeeze", position_1), g.op("Squeeze", end_1), g.scalar(1, np.int64))
-        return Step(positions_T, g.op("Shape", input_ids_RT), position_1, beam_table_RC, heads, head_size)
+        shape_RT = g.op("Shape", input_ids_RT)
+        return Step(positions_T, shape_RT, position_1, beam_table_RC, heads, head_size, lengths_B1)
+
+
+def self_attention(g: Graph, qkv_BS3E: str, lengths_B1: str, heads: int, scale: float, distance_bias: str = "") -> str:
+    """An encoder's: the first lengths of an input's positions attend to each other, what lies beyond becomes zeros.
+
+    qkv: float32[B, S, 3 E]; lengths: int64[B, 1]; distance_bias: float32[H, 2 M - 1], what is added to the scaled score
+    of query position q and key position p, at clip(p - q, -(M - 1), M - 1) + M - 1. Returns float32[B, S, E], heads
+    side by side, before the output projection.
+    """
+    attributes: dict[str, Attribute] = {"heads": heads, "scale": scale, "domain": DOMAIN}
+    if distance_bias:
+        return g.op("BiasedSelfAttention", qkv_BS3E, lengths_B1, distance_bias, **attributes)
+    return g.op("SelfAttention", qkv_BS3E, lengths_B1, **attributes)
 
 
 def cached_self_attention(
-    g: Graph, step: Step, qkv_N3E: str, past: tuple[str, str], present: tuple[str, str], scale: float
+    g: Graph,
+    step: Step,
+    qkv_N3E: str,
+    past: tuple[str, str],
+    present: tuple[str, str],
+    scale: float,
+    distance_bias: str = "",
 ) -> str:
     """Write K and V of this step into the cache, and attend through the beam table to the positions in use.
 
     qkv_N3E: query, key and value of this step side by side, float32[N, 3 E]; past: key and value cache,
     float32[C, R, E]; present: the exact names of the caches after writing, bound to the same memory as the past; scale:
-    what scores are multiplied by. Returns float32[N, E], heads side by side, before the output projection. Causal among
-    the T tokens; nothing else is masked.
+    what scores are multiplied by; distance_bias: float32[H, M], what is then added to the score of query position q and
+    key position p, at min(q - p, M - 1). Returns float32[N, E], heads side by side, before the output projection.
+    Causal among the T tokens; nothing else is masked.
     """
-    inputs = (qkv_N3E, *past, step.position_1, step.beam_table_RC)
+    inputs = [qkv_N3E, *past, step.position_1, step.beam_table_RC, *([distance_bias] if distance_bias else [])]
     attributes: dict[str, Attribute] = {"heads": step.heads, "scale": scale, "domain": DOMAIN}
-    return g.ops("CachedSelfAttention", *inputs, names=("", *present), **attributes)[0]
+    operator = "BiasedCachedSelfAttention" if distance_bias else "CachedSelfAttention"
+    return g.ops(operator, *inputs, names=("", *present), **attributes)[0]
 
 
 def cross_key_value(
@@ -314,7 +358,7 @@ def keeps_halves(scheme: Scheme) -> bool:
 
 
 def kept(scheme: Scheme, heads: int, head_size: int) -> tuple[int, list[int | str]]:
-    """The type and the shape of a photo's keys, and values, as a decoder of this scheme reads them.
+    """The type and the shape of an input's keys, and values, as a decoder of this scheme reads them.
 
     Halves have the positions of a head together, which is the order they are read in.
     """
@@ -323,9 +367,9 @@ def kept(scheme: Scheme, heads: int, head_size: int) -> tuple[int, list[int | st
     return TensorProto.FLOAT, ["B", "S", heads * head_size]
 
 
-def cross_operator(scheme: Scheme) -> str:
-    """The name of the operator that attends to them."""
-    return "HalfCrossAttention" if keeps_halves(scheme) else "CrossAttention"
+def cross_operator(scheme: Scheme, padded: bool = False) -> str:
+    """The name of the operator that attends to them. padded: whether it reads how many positions each input has."""
+    return f"{'Half' if keeps_halves(scheme) else ''}{'Padded' if padded else ''}CrossAttention"
 
 
 def cross_attention(
@@ -337,10 +381,13 @@ def cross_attention(
     head_size: int,
     scale: float,
     scheme: Scheme = "fp32",
+    lengths_B1: str = "",
 ) -> str:
-    """Attend from the rows of each photo to that photo's one key and value, as `kept` has them, which are not repeated.
+    """Attend from the rows of each input to that input's one key and value, as `kept` has them, which are not repeated.
 
-    query: float32[N, E]; the rows of a photo lie together. Returns float32[N, E], heads side by side, before the output
-    projection. Nothing is masked.
+    query: float32[N, E]; the rows of an input lie together; lengths: int64[B, 1], how many positions of each are
+    attended to (default: all). Returns float32[N, E], heads side by side, before the output projection.
     """
-    return g.op(cross_operator(scheme), query_NE, key, value, heads=heads, scale=scale, domain=DOMAIN)
+    inputs = [query_NE, key, value, *([lengths_B1] if lengths_B1 else [])]
+    operator = cross_operator(scheme, padded=bool(lengths_B1))
+    return g.op(operator, *inputs, heads=heads, scale=scale, domain=DOMAIN)

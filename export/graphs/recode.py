@@ -134,9 +134,9 @@ def _keep(model: onnx.ModelProto, scheme: Scheme) -> None:
     for node in model.graph.node:
         if node.domain != DOMAIN or not node.op_type.endswith("CrossAttention"):
             continue
-        node.op_type = cross_operator(scheme)
+        node.op_type = cross_operator(scheme, padded="Padded" in node.op_type)
         heads = next(attribute.i for attribute in node.attribute if attribute.name == "heads")
-        for name in node.input[1:]:
+        for name in node.input[1:3]:
             width = width_of(dim.dim_param or dim.dim_value for dim in inputs[name].type.tensor_type.shape.dim)
             changed = helper.make_tensor_value_info(name, *kept(scheme, heads, width // heads))
             inputs[name].CopyFrom(changed)

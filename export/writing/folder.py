@@ -318,7 +318,9 @@ def _hash(model: onnx.ModelProto, outside: WeightsFile) -> bytes:
         content = hashlib.sha256(outside.content(tensor) if is_outside(tensor) else tensor.raw_data).digest()
         about = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=content)
         digest.update(about.SerializeToString(deterministic=True))
-    digest.update(join_layers(_bare(model)).SerializeToString(deterministic=True))
+    written = _bare(model)
+    join_layers(written)
+    digest.update(written.SerializeToString(deterministic=True))
     return digest.digest()
 
 
@@ -348,7 +350,8 @@ def save_graph(model: onnx.ModelProto, path: Path, outside: WeightsFile | None =
     and are taken back from it.
     """
     path.parent.mkdir(exist_ok=True)
-    written = join_layers(_bare(model))
+    written = _bare(model)
+    join_layers(written)
     with outside or _weights_of(path) as weights:
         if weights.bytes + sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= EXTERNAL_OVER:
             weights.take_back(model.graph)

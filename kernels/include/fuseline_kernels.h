@@ -3,7 +3,7 @@
  * Every function may be called from several threads at once and none keeps what it is given; only a guard is kept until it is
  * ended. A function that can fail
  * returns a fuseline_status, checks its arguments before it touches memory, and leaves the results alone if it fails.
- * Dimensions: R rows, V vocabulary, K candidates of a row. */
+ * Dimensions: B inputs of a call (photos, texts), R rows, V vocabulary, K candidates of a row. */
 #ifndef FUSELINE_KERNELS_H
 #define FUSELINE_KERNELS_H
 
@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 /* Rises whenever a function here changes its meaning or its arguments, and when one is taken away. */
-#define FUSELINE_KERNELS_ABI 7
+#define FUSELINE_KERNELS_ABI 8
 
 #define FUSELINE_EXPORT __attribute__((visibility("default")))
 
@@ -26,7 +26,8 @@ typedef enum fuseline_status {
   FUSELINE_UNKNOWN_ISA = 2,  /* no instruction set of this name is compiled into the library */
   FUSELINE_ABSENT_ISA = 3,   /* this CPU, or its operating system, does not offer the instruction set */
   FUSELINE_OVERRUN = 4,      /* more positions than the cache has room for */
-  FUSELINE_OUT_OF_RANGE = 5, /* a beam table that points to a row, or a token to one, that is not there */
+  FUSELINE_OUT_OF_RANGE = 5, /* a beam table that points to a row, or a token to one, that is not there, or a length of more
+                                positions than there are */
   FUSELINE_BAD_SCALE = 6,    /* a weight's scale that is zero or not finite */
   FUSELINE_NO_MEMORY = 7     /* not enough memory */
 } fuseline_status;
@@ -62,15 +63,15 @@ FUSELINE_EXPORT fuseline_status fuseline_top_candidates(const float* logits, int
                                                         int64_t row_stride, int64_t k, float* values,
                                                         int64_t* indices, float* logsumexp);
 
-/* The K best continuations of B photos' hypotheses: what a step of beam search goes on with.
+/* The K best continuations of B inputs' hypotheses: what a step of beam search goes on with.
  *
- * logits: float32[B * beams, V], as in fuseline_top_candidates, the rows of one photo together; the log-probability of a
+ * logits: float32[B * beams, V], as in fuseline_top_candidates, the rows of one input together; the log-probability of a
  * token is its logit less the row's logsumexp, or where `normalized` is not 0 its logit itself. scores: float32[B, beams],
  * the sum of each hypothesis so far. A row offers k of its tokens, 1 <= k <= V, and K = min(keep, beams * k), keep >= 1.
  * sums, logprobs: float32[B, K], tokens, rows: int64[B, K], written whole, contiguous: best sum first, of equal ones the
  * lower row and in it the larger logit first; a sum that is NaN is worse than any other. best_values: float32[k] and
  * best_indices: int64[k] are scratch. */
-FUSELINE_EXPORT fuseline_status fuseline_beam_candidates(const float* logits, int64_t photos, int64_t beams,
+FUSELINE_EXPORT fuseline_status fuseline_beam_candidates(const float* logits, int64_t inputs, int64_t beams,
                                                          int64_t vocab, int64_t row_stride, const float* scores,
                                                          int32_t normalized, int64_t k, int64_t keep, float* sums,
                                                          float* logprobs, int64_t* tokens, int64_t* rows,
@@ -93,10 +94,11 @@ typedef enum fuseline_activation {
   FUSELINE_RELU = 1,
   FUSELINE_GELU = 2,
   FUSELINE_GELU_TANH = 3,
-  FUSELINE_QUICK_GELU = 4
+  FUSELINE_QUICK_GELU = 4,
+  FUSELINE_SILU = 5
 } fuseline_activation;
 
-/* y = activation(x @ weight + bias) + residual. In 8 and 4 bits each row of x is quantized first, by a scale of its own. */
+/* y = activation(x @ weight + bias) * factor + residual. In 8 and 4 bits each row of x is quantized first, by a scale of its own. */
 typedef struct fuseline_linear {
   int32_t format;
   int32_t activation;
@@ -107,8 +109,9 @@ typedef struct fuseline_linear {
   const void* weight;
   const void* scale;     /* NULL for floats */
   const float* bias;     /* [outputs] */
+  const float* factor;   /* [rows, outputs] or NULL */
   const float* residual; /* [rows, outputs] or NULL */
-  float* y;              /* [rows, outputs]; may be the residual's memory, not x's */
+  float* y;              /* [rows, outputs]; may be the residual's or the factor's memory, not x's */
 } fuseline_linear;
 
 /* Blocks of 16 outputs, which may be computed in any order and at once. */
@@ -141,7 +144,7 @@ typedef struct fuseline_embedding {
 /* Checks sizes, pointers, tokens and, in 8 bits, their scales, and writes the rows. */
 FUSELINE_EXPORT fuseline_status fuseline_embed(const fuseline_embedding* embedding);
 
-/* --- layer norms ------------------------------------------------------------------------------------------------- */
+/* --- norms ------------------------------------------------------------------------------------------------------- */
 
 /* Each row less its mean, over the square root of its variance and epsilon, times scale, plus bias (Ba, Kiros, Hinton,
  * arXiv:1607.06450). A row with NaN or infinity becomes NaN. */
@@ -159,6 +162,20 @@ FUSELINE_EXPORT fuseline_status fuseline_layer_norm_begin(const fuseline_layer_n
 /* The rows [first, last), in any order and at once. */
 FUSELINE_EXPORT void fuseline_layer_norm_part(const fuseline_layer_norm* norm, int64_t first, int64_t last);
 
+/* Each row over the square root of its mean square and epsilon, times scale (Zhang, Sennrich, arXiv:1910.07467). */
+typedef struct fuseline_rms_norm {
+  int64_t rows, width;
+  float epsilon;
+  const float* x;     /* [rows, width] */
+  const float* scale; /* [width] */
+  float* y;           /* as x; may be x's memory */
+} fuseline_rms_norm;
+
+/* Checks sizes and pointers. */
+FUSELINE_EXPORT fuseline_status fuseline_rms_norm_begin(const fuseline_rms_norm* norm);
+/* The rows [first, last), in any order and at once. */
+FUSELINE_EXPORT void fuseline_rms_norm_part(const fuseline_rms_norm* norm, int64_t first, int64_t last);
+
 /* --- attention --------------------------------------------------------------------------------------------------- */
 
 /* Queries of T tokens a row over a cache of fixed capacity, through the beam table: position p of row r lies in row
@@ -168,6 +185,8 @@ typedef struct fuseline_self_attention {
   float scale;
   const float* qkv;          /* [rows * tokens, 3 * heads * head_size] */
   const int64_t* beam_table; /* [rows, capacity] */
+  const float* distance_bias; /* [heads, distances] or NULL: what a score gets for a position so far back, and all further ones */
+  int64_t distances;
   float* key;                /* [capacity, rows, heads * head_size]; the step's positions are written by begin */
   float* value;
   float* mixed; /* [rows * tokens, heads * head_size] */
@@ -181,34 +200,65 @@ FUSELINE_EXPORT int64_t fuseline_self_attention_scratch(const fuseline_self_atte
 FUSELINE_EXPORT void fuseline_self_attention_part(const fuseline_self_attention* attention, int64_t first, int64_t last,
                                                   float* scratch);
 
-/* Queries of each photo's rows over that photo's keys and values, all of which they see. */
+/* Queries of each input's rows over that input's keys and values: all of them, or the first lengths[b]. What lies beyond is
+ * not read, and the result does not depend on how much of it there is; of no positions it is zeros. */
 typedef struct fuseline_cross_attention {
   int32_t format; /* of keys and values: FUSELINE_FLOAT or FUSELINE_HALF */
-  int64_t photos, queries, positions, heads, head_size; /* queries: of all photos */
+  int64_t inputs, queries, positions, heads, head_size; /* queries: of all inputs */
   float scale;
   const float* query; /* [queries, heads * head_size] */
-  const void* key;    /* floats: [photos, positions, heads * head_size], halves: [photos, heads, positions, head_size] */
+  const void* key;    /* floats: [inputs, positions, heads * head_size], halves: [inputs, heads, positions, head_size] */
   const void* value;
+  const int64_t* lengths; /* [inputs] or NULL */
   float* mixed; /* as query */
 } fuseline_cross_attention;
 
-/* Checks sizes and pointers. */
+/* Checks sizes, pointers and lengths. */
 FUSELINE_EXPORT fuseline_status fuseline_cross_attention_begin(const fuseline_cross_attention* attention);
 /* How many float32 of scratch memory a part needs for each of its jobs. */
 FUSELINE_EXPORT int64_t fuseline_cross_attention_scratch(const fuseline_cross_attention* attention);
-/* The jobs [first, last) of photos * heads. scratch: of the calling thread's own. */
+/* The jobs [first, last) of inputs * heads. scratch: of the calling thread's own. */
 FUSELINE_EXPORT void fuseline_cross_attention_part(const fuseline_cross_attention* attention, int64_t first,
                                                    int64_t last, float* scratch);
 
-/* A photo's keys or values as cross-attention keeps them for every step to read. */
-typedef struct fuseline_kept {
-  int64_t photos, positions, heads, head_size;
-  const float* floats; /* [photos, positions, heads * head_size] */
-  uint16_t* halves;    /* [photos, heads, positions, head_size] */
-} fuseline_kept;
+/* An encoder's self-attention: each of the first lengths[b] positions of an input attends to all of them. What lies beyond is
+ * not read, its results are zeros, and the others do not depend on how much of it there is, nor on other inputs. */
+typedef struct fuseline_encoder_attention {
+  int64_t inputs, positions, heads, head_size;
+  float scale;
+  const float* qkv;           /* [inputs, positions, 3 * heads * head_size] */
+  const int64_t* lengths;     /* [inputs] */
+  const float* distance_bias; /* [heads, 2 * distances - 1] or NULL: what a score gets for a position less the query's, the
+                                 nearest there is to it; distance 0 is in the middle */
+  int64_t distances;
+  float* mixed; /* [inputs, positions, heads * head_size] */
+} fuseline_encoder_attention;
+
+/* Checks sizes, pointers and lengths. */
+FUSELINE_EXPORT fuseline_status fuseline_encoder_attention_begin(const fuseline_encoder_attention* attention);
+/* How many float32 of scratch memory a part needs, however many jobs it does. */
+FUSELINE_EXPORT int64_t fuseline_encoder_attention_scratch(const fuseline_encoder_attention* attention);
+/* How many jobs there are: blocks of the queries of each head of each input. */
+FUSELINE_EXPORT int64_t fuseline_encoder_attention_jobs(const fuseline_encoder_attention* attention);
+/* The jobs [first, last), in any order and at once. scratch: of the calling thread's own. */
+FUSELINE_EXPORT void fuseline_encoder_attention_part(const fuseline_encoder_attention* attention, int64_t first, int64_t last,
+                                                     float* scratch);
+
+/* An input's keys or values as halves, in the order in which cross-attention reads them. */
+typedef struct fuseline_halves {
+  int64_t inputs, positions, heads, head_size;
+  const float* floats; /* [inputs, positions, heads * head_size] */
+  uint16_t* halves;    /* [inputs, heads, positions, head_size] */
+} fuseline_halves;
 
 /* Makes the halves, each the nearest, of two equally near ones the even; what is too large becomes infinite. */
-FUSELINE_EXPORT fuseline_status fuseline_to_halves(const fuseline_kept* kept);
+FUSELINE_EXPORT fuseline_status fuseline_to_halves(const fuseline_halves* conversion);
+
+/* --- onnxruntime ------------------------------------------------------------------------------------------------- */
+
+/* The operators that RegisterCustomOps gives onnxruntime, one a line, in the order of their names' making:
+ * `CrossAttention<heads: int, scale: float>(query: float32, key: float32, value: float32) => (mixed)`. */
+FUSELINE_EXPORT const char* fuseline_operators(void);
 
 /* --- files that are cut short -------------------------------------------------------------------------------------- */
 

@@ -10,17 +10,24 @@ namespace {  // for the reason given in top_candidates_rows.h
 // So many floats as whole vectors hold, of any instruction set.
 inline int64_t whole(int64_t floats) { return (floats + 15) / 16 * 16; }
 
+// A job of an encoder's attention: so many queries of one head. All of them read keys and values that were put in order once.
+constexpr int64_t kBlockQueries = 64;
+// Queries whose scores lie side by side in scratch memory.
+constexpr int64_t kScoredQueries = 8;
+
+inline int64_t encoder_blocks(const fuseline_encoder_attention& a) { return (a.positions + kBlockQueries - 1) / kBlockQueries; }
+
 }  // namespace
 
-// The outputs of the queries [first, last) of all rows x tokens. scratch: of this thread's own, as large as the
-// functions in fuseline_kernels.h say.
+// Jobs [first, last) as fuseline_kernels.h counts them. scratch: of this thread's own, as large as the functions there say.
 typedef void SelfAttention(const fuseline_self_attention& a, int64_t first, int64_t last, float* scratch);
 typedef void CrossAttention(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch);
+typedef void EncoderAttention(const fuseline_encoder_attention& a, int64_t first, int64_t last, float* scratch);
+typedef void ToHalves(const fuseline_halves& conversion);
 
-typedef void ToHalves(const fuseline_kept& kept);
-
-ToHalves to_halves_scalar, to_halves_avx2, to_halves_avx512, to_halves_neon;
 SelfAttention self_attention_scalar, self_attention_avx2, self_attention_avx512, self_attention_neon;
 CrossAttention cross_attention_scalar, cross_attention_avx2, cross_attention_avx512, cross_attention_neon;
+EncoderAttention encoder_attention_scalar, encoder_attention_avx2, encoder_attention_avx512, encoder_attention_neon;
+ToHalves to_halves_scalar, to_halves_avx2, to_halves_avx512, to_halves_neon;
 
 }  // namespace fuseline

@@ -1,5 +1,7 @@
-// Attention for the instruction set avx2, which the compiler is told of; the algorithm is in attention_rows.h.
+// Attention for the instruction set avx2, which the compiler is told of; the algorithms are in attention_rows.h and
+// encoder_attention.h.
 #include "attention_rows.h"
+#include "encoder_attention.h"
 
 namespace fuseline {
 
@@ -11,6 +13,10 @@ void cross_attention_avx2(const fuseline_cross_attention& a, int64_t first, int6
   cross_attention(a, first, last, scratch);
 }
 
-void to_halves_avx2(const fuseline_kept& kept) { kept_as_halves(kept); }
+void encoder_attention_avx2(const fuseline_encoder_attention& a, int64_t first, int64_t last, float* scratch) {
+  encoder_attention(a, first, last, scratch);
+}
+
+void to_halves_avx2(const fuseline_halves& conversion) { to_halves(conversion); }
 
 }  // namespace fuseline

@@ -115,6 +115,13 @@ inline void score(const float* query, int64_t size, int64_t first, int64_t last,
   }
 }
 
+// Adds what a head's scores get for their distances from the query, which is the last of n positions.
+inline void add_bias(const float* bias, int64_t distances, int64_t n, float* scores) {
+  const int64_t near = n < distances ? n : distances;
+  for (int64_t p = 0; p < n - near; ++p) scores[p] += bias[distances - 1];
+  for (int64_t p = n - near; p < n; ++p) scores[p] += bias[n - 1 - p];
+}
+
 inline void self_attention(const fuseline_self_attention& a, int64_t first, int64_t last, float* scratch) {
   const int64_t width = a.heads * a.head_size;
   for (int64_t n = first; n < last; ++n) {
@@ -124,6 +131,7 @@ inline void self_attention(const fuseline_self_attention& a, int64_t first, int6
       const auto place = [&](int64_t p) { return (p * a.rows + table[p]) * width + h * a.head_size; };
       const float* query = a.qkv + n * 3 * width + h * a.head_size;
       score(query, a.head_size, 0, seen, a.scale, 0, scratch, [&](int64_t p) { return a.key + place(p); });
+      if (a.distance_bias != nullptr) add_bias(a.distance_bias + h * a.distances, a.distances, seen, scratch);
       fill(scratch, seen, whole(seen));
       softmax<1>(scratch, whole(seen));
       float* mixed = a.mixed + n * width + h * a.head_size;
@@ -132,52 +140,55 @@ inline void self_attention(const fuseline_self_attention& a, int64_t first, int6
   }
 }
 
-// R queries of one photo, in some of its heads: 4, or 1 where fewer are left. stride: from one position's key or value to the
-// next one's.
-template <int R, class Kept>
-inline void cross_queries(const fuseline_cross_attention& a, const float* query, const Kept* key, const Kept* value,
-                          int64_t stride, float* mixed, int64_t heads, float* scratch) {
-  const int64_t width = a.heads * a.head_size, room = whole(a.positions * R), ahead = kStretch * stride;
+// R queries of one input over n positions, in some of its heads: 4, or 1 where fewer are left. stride: from one position's key
+// or value to the next one's.
+template <int R, class Stored>
+inline void cross_queries(const fuseline_cross_attention& a, int64_t n, const float* query, const Stored* key,
+                          const Stored* value, int64_t stride, float* mixed, int64_t heads, float* scratch) {
+  const int64_t width = a.heads * a.head_size, room = whole(n * R), ahead = kStretch * stride;
   const auto stretches = [&](auto one) {
-    for (int64_t p = 0; p < a.positions; p += kStretch) {
-      const int64_t end = p + kStretch < a.positions ? p + kStretch : a.positions;
+    for (int64_t p = 0; p < n; p += kStretch) {
+      const int64_t end = p + kStretch < n ? p + kStretch : n;
       for (int64_t h = 0; h < heads; ++h) one(h * a.head_size, scratch + h * room, p, end);
     }
   };
   stretches([&](int64_t at, float* scores, int64_t p, int64_t end) {
     const float* q = query + at;
-    const Kept* k = key + at;
+    const Stored* k = key + at;
     if constexpr (R == 1) return score(q, a.head_size, p, end, a.scale, ahead, scores, [&](int64_t i) { return k + i * stride; });
     for (; p < end; ++p)
       dots<1>({q, q + width, q + 2 * width, q + 3 * width}, k + p * stride, a.head_size, a.scale, ahead, scores + p * R);
   });
   for (int64_t h = 0; h < heads; ++h) {
-    fill(scratch + h * room, a.positions * R, room);
+    fill(scratch + h * room, n * R, room);
     softmax<R>(scratch + h * room, room);
   }
   stretches([&](int64_t at, const float* scores, int64_t p, int64_t end) {
-    const Kept* v = value + at + p * stride;
+    const Stored* v = value + at + p * stride;
     mix_head<R>(scores + p * R, end - p, p == 0, mixed + at, width, a.head_size, ahead, [&](int64_t i) { return v + i * stride; });
   });
 }
 
-// Kept: what keys and values are kept in. Halves have the positions of a head together, and are read head by head; floats
+// Stored: what keys and values are stored as. Halves have the positions of a head together, and are read head by head; floats
 // have the heads of a position together, and all that are asked for are read in one go.
-template <class Kept>
+template <class Stored>
 inline void cross_jobs(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch) {
-  constexpr bool kHeadByHead = sizeof(Kept) == sizeof(uint16_t);
-  const int64_t width = a.heads * a.head_size, queries = a.queries / a.photos, stride = kHeadByHead ? a.head_size : width;
-  const Kept *keys = static_cast<const Kept*>(a.key), *values = static_cast<const Kept*>(a.value);
-  while (first < last) {  // heads of one photo after the other
-    const int64_t photo = first / a.heads, begin = first % a.heads, end = last - photo * a.heads;
+  constexpr bool kHeadByHead = sizeof(Stored) == sizeof(uint16_t);
+  const int64_t width = a.heads * a.head_size, queries = a.queries / a.inputs, stride = kHeadByHead ? a.head_size : width;
+  const Stored *keys = static_cast<const Stored*>(a.key), *values = static_cast<const Stored*>(a.value);
+  while (first < last) {  // heads of one input after the other
+    const int64_t input = first / a.heads, begin = first % a.heads, end = last - input * a.heads;
     const int64_t heads = kHeadByHead ? 1 : (end < a.heads ? end : a.heads) - begin;
-    const int64_t at = photo * a.positions * width + begin * a.head_size * (kHeadByHead ? a.positions : 1);
-    const auto of = [&](auto rows, int64_t q) { return rows + (photo * queries + q) * width + begin * a.head_size; };
+    const int64_t at = input * a.positions * width + begin * a.head_size * (kHeadByHead ? a.positions : 1);
+    const int64_t n = a.lengths == nullptr ? a.positions : a.lengths[input];
+    const auto of = [&](auto rows, int64_t q) { return rows + (input * queries + q) * width + begin * a.head_size; };
     int64_t q = 0;
+    if (n == 0)
+      for (; q < queries; ++q) memset(of(a.mixed, q), 0, static_cast<size_t>(heads * a.head_size) * sizeof(float));
     for (; q + 4 <= queries; q += 4)
-      cross_queries<4>(a, of(a.query, q), keys + at, values + at, stride, of(a.mixed, q), heads, scratch);
+      cross_queries<4>(a, n, of(a.query, q), keys + at, values + at, stride, of(a.mixed, q), heads, scratch);
     for (; q < queries; ++q)
-      cross_queries<1>(a, of(a.query, q), keys + at, values + at, stride, of(a.mixed, q), heads, scratch);
+      cross_queries<1>(a, n, of(a.query, q), keys + at, values + at, stride, of(a.mixed, q), heads, scratch);
     first += heads;
   }
 }
@@ -186,13 +197,13 @@ inline void cross_attention(const fuseline_cross_attention& a, int64_t first, in
   a.format == FUSELINE_HALF ? cross_jobs<uint16_t>(a, first, last, scratch) : cross_jobs<float>(a, first, last, scratch);
 }
 
-inline void kept_as_halves(const fuseline_kept& k) {
-  for (int64_t photo = 0; photo < k.photos; ++photo)
-    for (int64_t p = 0; p < k.positions; ++p)
-      for (int64_t h = 0; h < k.heads; ++h) {
-        const float* from = k.floats + ((photo * k.positions + p) * k.heads + h) * k.head_size;
-        uint16_t* to = k.halves + ((photo * k.heads + h) * k.positions + p) * k.head_size;
-        for (int64_t i = 0; i < k.head_size; i += kLanes) store(to + i, load(from + i, k.head_size - i), k.head_size - i);
+inline void to_halves(const fuseline_halves& c) {
+  for (int64_t input = 0; input < c.inputs; ++input)
+    for (int64_t p = 0; p < c.positions; ++p)
+      for (int64_t h = 0; h < c.heads; ++h) {
+        const float* from = c.floats + ((input * c.positions + p) * c.heads + h) * c.head_size;
+        uint16_t* to = c.halves + ((input * c.heads + h) * c.positions + p) * c.head_size;
+        for (int64_t i = 0; i < c.head_size; i += kLanes) store(to + i, load(from + i, c.head_size - i), c.head_size - i);
       }
 }
 

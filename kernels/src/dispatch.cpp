@@ -22,25 +22,27 @@ struct Isa {
   QuantizeRows* quantize_rows;
   LinearBlocks* linear_blocks;
   LayerNorm* layer_norm;
+  RmsNorm* rms_norm;
   SelfAttention* self_attention;
   CrossAttention* cross_attention;
+  EncoderAttention* encoder_attention;
   ToHalves* to_halves;
 };
 
 const Isa kIsas[] = {
     {"scalar", [] { return true; }, top_candidates_scalar, quantize_rows_scalar, linear_blocks_scalar, layer_norm_scalar,
-     self_attention_scalar, cross_attention_scalar, to_halves_scalar},
+     rms_norm_scalar, self_attention_scalar, cross_attention_scalar, encoder_attention_scalar, to_halves_scalar},
 #ifdef FUSELINE_X86
     {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, quantize_rows_avx2, linear_blocks_avx2, layer_norm_avx2,
-     self_attention_avx2, cross_attention_avx2, to_halves_avx2},
+     rms_norm_avx2, self_attention_avx2, cross_attention_avx2, encoder_attention_avx2, to_halves_avx2},
     {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, layer_norm_avx512,
-     self_attention_avx512, cross_attention_avx512, to_halves_avx512},
+     rms_norm_avx512, self_attention_avx512, cross_attention_avx512, encoder_attention_avx512, to_halves_avx512},
     {"amx", [] { return cpu().amx; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_amx, layer_norm_avx512,
-     self_attention_avx512, cross_attention_avx512, to_halves_avx512},
+     rms_norm_avx512, self_attention_avx512, cross_attention_avx512, encoder_attention_avx512, to_halves_avx512},
 #endif
 #ifdef FUSELINE_ARM
     {"neon", [] { return cpu().neon; }, top_candidates_neon, quantize_rows_neon, linear_blocks_neon, layer_norm_neon,
-     self_attention_neon, cross_attention_neon, to_halves_neon},
+     rms_norm_neon, self_attention_neon, cross_attention_neon, encoder_attention_neon, to_halves_neon},
 #endif
 };
 
@@ -95,11 +97,21 @@ bool counts(const fuseline_linear& l) {
 bool fits(const fuseline_linear& l) {
   if (l.rows < 0 || l.inputs < 1 || l.outputs < 1 || l.groups < 1) return false;
   if (!counts(l)) return false;
-  if (l.activation < FUSELINE_NO_ACTIVATION || l.activation > FUSELINE_QUICK_GELU) return false;
+  if (l.activation < FUSELINE_NO_ACTIVATION || l.activation > FUSELINE_SILU) return false;
   if (l.format == FUSELINE_INT8) return l.groups == 1 && l.padded == (l.inputs + 3) / 4 * 4;
   if (l.format == FUSELINE_INT4)
     return l.padded % (32 * l.groups) == 0 && l.padded >= l.inputs && l.padded - l.inputs < l.padded / l.groups;
   return l.format == FUSELINE_FLOAT || l.format == FUSELINE_HALF;
+}
+
+// Whether the bytes of a bias for so many distances, in both directions, can be counted.
+bool counts(int64_t heads, int64_t distances) { return distances >= 1 && times(heads, distances, 16) <= kMostBytes; }
+
+// Whether each input has a length that it can have.
+bool within(const int64_t* lengths, int64_t inputs, int64_t positions) {
+  for (int64_t i = 0; i < inputs; ++i)
+    if (lengths[i] < 0 || lengths[i] > positions) return false;
+  return true;
 }
 
 bool present(const fuseline_linear& l) {
@@ -144,24 +156,24 @@ fuseline_status fuseline_top_candidates(const float* logits, int64_t rows, int64
   return FUSELINE_OK;
 }
 
-fuseline_status fuseline_beam_candidates(const float* logits, int64_t photos, int64_t beams, int64_t vocab,
+fuseline_status fuseline_beam_candidates(const float* logits, int64_t inputs, int64_t beams, int64_t vocab,
                                          int64_t row_stride, const float* scores, int32_t normalized, int64_t k,
                                          int64_t keep, float* sums, float* logprobs, int64_t* tokens, int64_t* rows,
                                          float* best_values, int64_t* best_indices) {
-  if (photos < 0 || beams < 1 || keep < 1 || k < 1 || vocab < k || (times(photos, beams) > 1 && row_stride < vocab))
+  if (inputs < 0 || beams < 1 || keep < 1 || k < 1 || vocab < k || (times(inputs, beams) > 1 && row_stride < vocab))
     return FUSELINE_BAD_ARGUMENT;
-  if (times(photos, beams, times(photos, beams) > 1 ? row_stride : vocab, 8) > kMostBytes || times(beams, k) > kMostBytes)
+  if (times(inputs, beams, times(inputs, beams) > 1 ? row_stride : vocab, 8) > kMostBytes || times(beams, k) > kMostBytes)
     return FUSELINE_BAD_ARGUMENT;
-  if (photos == 0) return FUSELINE_OK;
+  if (inputs == 0) return FUSELINE_OK;
   if (logits == nullptr || scores == nullptr || sums == nullptr || logprobs == nullptr || tokens == nullptr ||
       rows == nullptr || best_values == nullptr || best_indices == nullptr)
     return FUSELINE_BAD_ARGUMENT;
   TopCandidates* top_candidates = in_use().load()->top_candidates;
   const int64_t most = keep < beams * k ? keep : beams * k;
-  for (int64_t photo = 0; photo < photos; ++photo) {
-    const int64_t first = photo * most;
+  for (int64_t input = 0; input < inputs; ++input) {
+    const int64_t first = input * most;
     Continuations best{sums + first, logprobs + first, tokens + first, rows + first, most};
-    for (int64_t row = photo * beams; row < (photo + 1) * beams; ++row) {
+    for (int64_t row = input * beams; row < (input + 1) * beams; ++row) {
       float logsumexp;
       top_candidates(logits + row * row_stride, 1, vocab, vocab, k, best_values, best_indices, &logsumexp);
       for (int64_t i = 0; i < k; ++i) {
@@ -220,11 +232,22 @@ void fuseline_layer_norm_part(const fuseline_layer_norm* norm, int64_t first, in
   in_use().load()->layer_norm(*norm, first, last);
 }
 
+fuseline_status fuseline_rms_norm_begin(const fuseline_rms_norm* n) {
+  if (n->rows < 0 || n->width < 1 || times(n->rows, n->width, 4) > kMostBytes) return FUSELINE_BAD_ARGUMENT;
+  if (n->rows == 0) return FUSELINE_OK;
+  return n->x != nullptr && n->scale != nullptr && n->y != nullptr ? FUSELINE_OK : FUSELINE_BAD_ARGUMENT;
+}
+
+void fuseline_rms_norm_part(const fuseline_rms_norm* norm, int64_t first, int64_t last) {
+  in_use().load()->rms_norm(*norm, first, last);
+}
+
 fuseline_status fuseline_self_attention_begin(const fuseline_self_attention* a) {
   if (a->rows < 0 || a->tokens < 1 || a->heads < 1 || a->head_size < 1 || a->capacity < 0 || a->position < 0)
     return FUSELINE_BAD_ARGUMENT;
   if (a->position > a->capacity - a->tokens) return FUSELINE_OVERRUN;
   if (times(a->heads, a->head_size, a->rows, a->capacity, 16) > kMostBytes) return FUSELINE_BAD_ARGUMENT;
+  if (a->distance_bias != nullptr && !counts(a->heads, a->distances)) return FUSELINE_BAD_ARGUMENT;
   if (a->rows == 0) return FUSELINE_OK;
   if (a->qkv == nullptr || a->beam_table == nullptr || a->key == nullptr || a->value == nullptr || a->mixed == nullptr)
     return FUSELINE_BAD_ARGUMENT;
@@ -251,30 +274,52 @@ void fuseline_self_attention_part(const fuseline_self_attention* a, int64_t firs
 }
 
 fuseline_status fuseline_cross_attention_begin(const fuseline_cross_attention* a) {
-  const bool sizes = a->photos >= 0 && a->queries >= 0 && a->positions >= 1 && a->heads >= 1 && a->head_size >= 1;
+  const bool sizes = a->inputs >= 0 && a->queries >= 0 && a->positions >= 1 && a->heads >= 1 && a->head_size >= 1;
   if (a->format != FUSELINE_FLOAT && a->format != FUSELINE_HALF) return FUSELINE_BAD_ARGUMENT;
-  if (!sizes || times(a->photos, a->heads, a->head_size, a->positions, 16) > kMostBytes ||
+  if (!sizes || times(a->inputs, a->heads, a->head_size, a->positions, 16) > kMostBytes ||
       times(a->queries, a->heads, a->head_size, 4) > kMostBytes)
     return FUSELINE_BAD_ARGUMENT;
-  if (a->photos == 0 ? a->queries != 0 : a->queries % a->photos != 0) return FUSELINE_BAD_ARGUMENT;
+  if (a->inputs == 0 ? a->queries != 0 : a->queries % a->inputs != 0) return FUSELINE_BAD_ARGUMENT;
   if (a->queries == 0) return FUSELINE_OK;
   const bool there = a->query != nullptr && a->key != nullptr && a->value != nullptr && a->mixed != nullptr;
-  return there ? FUSELINE_OK : FUSELINE_BAD_ARGUMENT;
+  if (!there) return FUSELINE_BAD_ARGUMENT;
+  return a->lengths == nullptr || within(a->lengths, a->inputs, a->positions) ? FUSELINE_OK : FUSELINE_OUT_OF_RANGE;
 }
 
 int64_t fuseline_cross_attention_scratch(const fuseline_cross_attention* a) {
-  return whole(a->positions * (a->queries < 4 * a->photos ? 1 : 4));
+  return whole(a->positions * (a->queries < 4 * a->inputs ? 1 : 4));
 }
 
 void fuseline_cross_attention_part(const fuseline_cross_attention* a, int64_t first, int64_t last, float* scratch) {
   if (first < last) in_use().load()->cross_attention(*a, first, last, scratch);
 }
 
-fuseline_status fuseline_to_halves(const fuseline_kept* k) {
-  if (k->photos < 0 || k->positions < 0 || k->heads < 1 || k->head_size < 1) return FUSELINE_BAD_ARGUMENT;
-  if (times(k->photos, k->positions, k->heads, k->head_size, 4) > kMostBytes) return FUSELINE_BAD_ARGUMENT;
-  if (k->photos == 0 || k->positions == 0) return FUSELINE_OK;
-  if (k->floats == nullptr || k->halves == nullptr) return FUSELINE_BAD_ARGUMENT;
-  in_use().load()->to_halves(*k);
+fuseline_status fuseline_encoder_attention_begin(const fuseline_encoder_attention* a) {
+  if (a->inputs < 0 || a->positions < 0 || a->heads < 1 || a->head_size < 1) return FUSELINE_BAD_ARGUMENT;
+  if (a->positions > kMostBytes || a->head_size > kMostBytes) return FUSELINE_BAD_ARGUMENT;
+  if (times(a->inputs, a->positions + kBlockQueries, a->heads, times(a->head_size + kBlockOutputs, 64)) > kMostBytes)
+    return FUSELINE_BAD_ARGUMENT;
+  if (a->distance_bias != nullptr && !counts(a->heads, a->distances)) return FUSELINE_BAD_ARGUMENT;
+  if (a->inputs == 0 || a->positions == 0) return FUSELINE_OK;
+  if (a->qkv == nullptr || a->lengths == nullptr || a->mixed == nullptr) return FUSELINE_BAD_ARGUMENT;
+  return within(a->lengths, a->inputs, a->positions) ? FUSELINE_OK : FUSELINE_OUT_OF_RANGE;
+}
+
+int64_t fuseline_encoder_attention_scratch(const fuseline_encoder_attention* a) {
+  return whole(a->positions) * (a->head_size + kScoredQueries) + a->positions * whole(a->head_size);
+}
+
+int64_t fuseline_encoder_attention_jobs(const fuseline_encoder_attention* a) { return a->inputs * a->heads * encoder_blocks(*a); }
+
+void fuseline_encoder_attention_part(const fuseline_encoder_attention* a, int64_t first, int64_t last, float* scratch) {
+  in_use().load()->encoder_attention(*a, first, last, scratch);
+}
+
+fuseline_status fuseline_to_halves(const fuseline_halves* c) {
+  if (c->inputs < 0 || c->positions < 0 || c->heads < 1 || c->head_size < 1) return FUSELINE_BAD_ARGUMENT;
+  if (times(c->inputs, c->positions, c->heads, c->head_size, 4) > kMostBytes) return FUSELINE_BAD_ARGUMENT;
+  if (c->inputs == 0 || c->positions == 0) return FUSELINE_OK;
+  if (c->floats == nullptr || c->halves == nullptr) return FUSELINE_BAD_ARGUMENT;
+  in_use().load()->to_halves(*c);
   return FUSELINE_OK;
 }

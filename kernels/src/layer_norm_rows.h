@@ -1,4 +1,4 @@
-// The algorithm of layer norms: the mean first and then the mean square of what is left, so that a large mean costs no digits.
+// The algorithms of norms. Of a layer norm the mean first and then the mean square of what is left, so that a large mean costs no digits.
 #pragma once
 
 #include "layer_norm.h"
@@ -34,6 +34,23 @@ inline void layer_norm(const fuseline_layer_norm& l, int64_t first, int64_t last
       const int64_t n = l.width - i;
       const Vector scaled = (load(x + i, n) - mean) * factor;
       store(y + i, fused(scaled, load(l.scale + i, n), load(l.bias + i, n)), n);
+    }
+  }
+}
+
+inline void rms_norm(const fuseline_rms_norm& l, int64_t first, int64_t last) {
+  const float share = 1.0f / static_cast<float>(l.width);
+  for (int64_t r = first; r < last; ++r) {
+    const float* x = l.x + r * l.width;
+    float* y = l.y + r * l.width;
+    const float square = row_sum(l.width, [&](int64_t i, int64_t n) {
+      const Vector v = load(x + i, n);
+      return v * v;
+    });
+    const float factor = 1.0f / __builtin_sqrtf(square * share + l.epsilon);
+    for (int64_t i = 0; i < l.width; i += kLanes) {
+      const int64_t n = l.width - i;
+      store(y + i, load(x + i, n) * factor * load(l.scale + i, n), n);
     }
   }
 }

@@ -38,6 +38,7 @@ inline Vector activate(Vector x, int32_t activation) {
     case FUSELINE_GELU: return 0.5f * x * (1.0f + error_function(x * 0.707106781f));
     case FUSELINE_GELU_TANH: return x * sigmoid(1.59576912f * fused(x * x * x, 0.044715f, x));
     case FUSELINE_QUICK_GELU: return x * sigmoid(1.702f * x);
+    case FUSELINE_SILU: return x * sigmoid(x);
     default: return x;
   }
 }
@@ -49,7 +50,7 @@ struct Products {
   float of[R][B][kLanes];
 };
 
-// Bias, activation and residual of R rows of B blocks, and out with them. Not inlined: all formats share it, which halves the
+// Bias, activation, factor and residual of R rows of B blocks, and out with them. Not inlined: all formats share it, which halves the
 // library.
 template <int R, int B>
 __attribute__((noinline)) void finish(const fuseline_linear& l, int64_t row, int64_t block, const Products<R, B>& products) {
@@ -59,6 +60,7 @@ __attribute__((noinline)) void finish(const fuseline_linear& l, int64_t row, int
     for (int r = 0; r < R; ++r) {
       Vector y = activate(load(products.of[r][b]) + bias, l.activation);
       const int64_t at = (row + r) * l.outputs + first;
+      if (l.factor != nullptr) y = y * load(l.factor + at, n);
       if (l.residual != nullptr) y += load(l.residual + at, n);
       store(l.y + at, y, n);
     }

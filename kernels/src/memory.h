@@ -71,14 +71,15 @@ class Array {
   size_t count_ = 0, room_ = 0;
 };
 
-// Memory for one call; `data` is null where there is not enough.
-struct Scratch {
-  explicit Scratch(int64_t bytes) : data(bytes >= 0 && bytes <= kMostBytes ? malloc(static_cast<size_t>(bytes) + 1) : nullptr) {}
-  ~Scratch() { free(data); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-
-  void* const data;
+struct Free {
+  void operator()(void* bytes) const { free(bytes); }
 };
+// Bytes for any type, of which nothing is known.
+using Memory = std::unique_ptr<void, Free>;
+
+// Null where there is not enough memory.
+inline Memory memory_of(int64_t bytes) {
+  return Memory(bytes >= 0 && bytes <= kMostBytes ? malloc(static_cast<size_t>(bytes) + 1) : nullptr);
+}
 
 }  // namespace fuseline

@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "onnxruntime_nodes.h"
+#include "onnxruntime_loops.h"
+#include "onnxruntime_operators.h"
 
 namespace fuseline {
 
@@ -11,7 +12,7 @@ constexpr size_t kMostSteps = 64, kLongest = 4096;
 static_assert(kMostSteps <= UINT8_MAX + 1, "a layer has the numbers of its steps in bytes");
 
 struct Layer {
-  Layer(const Api& api, int kind) : node(api, kind) {}
+  Layer(const Api& api, const Operator& op) : node(api, op) {}
 
   Node node;
   size_t inputs = 0, outputs = 0, values = 0;
@@ -35,15 +36,14 @@ bool next_value(char** rest, uint8_t* value) {
 Step* parse(char* text, Layer* layer) {
   char* rest = nullptr;
   const char* word = strtok_r(text, " ", &rest);
-  int kind = 0;
-  while (word != nullptr && kind < kSteps && strcmp(word, name_of(kind)) != 0) ++kind;
-  Step* const step = word == nullptr || kind == kSteps ? nullptr : layer->steps.add(layer->node.api, kind);
+  const Operator* const op = word == nullptr ? nullptr : find_step(word);
+  Step* const step = op == nullptr ? nullptr : layer->steps.add(layer->node.api, *op);
   if (step == nullptr) return nullptr;
-  for (size_t i = 0; i < inputs_of(kind); ++i)
+  for (size_t i = 0; i < op->inputs; ++i)
     if (!next_value(&rest, &step->inputs[i])) return nullptr;
   word = strtok_r(nullptr, " ", &rest);
   if (word == nullptr || strcmp(word, ">") != 0) return nullptr;
-  for (size_t i = 0; i < outputs_of(kind); ++i)
+  for (size_t i = 0; i < op->outputs; ++i)
     if (!next_value(&rest, &step->outputs[i])) return nullptr;
   return strtok_r(nullptr, " ", &rest) == nullptr ? step : nullptr;
 }
@@ -57,11 +57,11 @@ bool in_order(Layer* layer) {
   layer->values = ends;
   for (size_t s = 0; s < layer->steps.size(); ++s) {
     const Step& step = layer->steps[s];
-    for (size_t i = 0; i < inputs_of(step.node.kind); ++i) {
+    for (size_t i = 0; i < step.node.op.inputs; ++i) {
       if (!known[step.inputs[i]]) return false;
       layer->last[step.inputs[i]] = static_cast<uint8_t>(s);
     }
-    for (size_t i = 0; i < outputs_of(step.node.kind); ++i) {
+    for (size_t i = 0; i < step.node.op.outputs; ++i) {
       const size_t v = step.outputs[i];
       if (known[v]) return false;
       known[v] = true;
@@ -94,7 +94,7 @@ OrtStatus* fill(const OrtKernelInfo* info, char* text, Layer* layer) {
     Step* const step = parse(one, layer);
     if (step == nullptr) return refuse(node, "steps must name operators with the values they read and make");
     snprintf(step->node.name, sizeof step->node.name, "%.80s, step %d, %s", node.name, static_cast<int>(layer->steps.size()),
-             name_of(step->node.kind));
+             step->node.op.name);
     TRY(read_attributes(info, &step->node));
   }
   TRY(node.api.inputs(info, &layer->inputs));
@@ -102,7 +102,7 @@ OrtStatus* fill(const OrtKernelInfo* info, char* text, Layer* layer) {
   if (!in_order(layer)) return refuse(node, "steps must make each value once, outputs too, and before it is read");
   for (size_t s = 0; s < layer->steps.size(); ++s) {
     Step& step = layer->steps[s];
-    for (size_t i = 0; i < inputs_of(step.node.kind); ++i)
+    for (size_t i = 0; i < step.node.op.inputs; ++i)
       if (step.inputs[i] < layer->inputs) TRY(read_constant(info, step.inputs[i], &step.node, i));
   }
   look_ahead(layer);
@@ -111,17 +111,17 @@ OrtStatus* fill(const OrtKernelInfo* info, char* text, Layer* layer) {
 
 // What is not read after a step goes at once: of a long prompt it is large.
 void drop(const Layer& layer, size_t step, Frame* frame) {
-  for (size_t v = frame->between; v < frame->end; ++v)
-    if (layer.last[v] == step) frame->drop(v);
+  for (size_t v = frame->between; v < layer.values; ++v)
+    if (layer.last[v] == step) frame->owned[v].reset();
 }
 
 // All steps, one after the other, on a team or alone.
 OrtStatus* lead(const Layer& layer, OrtKernelContext* context, Team* team) {
-  Frame frame(layer.inputs, layer.inputs + layer.outputs, layer.values);
+  Frame frame(layer.inputs, layer.inputs + layer.outputs);
   for (size_t s = 0; s < layer.steps.size(); ++s) {
     const Step& step = layer.steps[s];
     if (team != nullptr) team->ahead(&step.ahead);
-    TRY(compute_node(step.node, Call{context, &step, &frame, team}));
+    TRY(step.node.op.of.compute(step.node, Call{context, &step, &frame, team}));
     drop(layer, s, &frame);
   }
   return nullptr;
@@ -129,8 +129,8 @@ OrtStatus* lead(const Layer& layer, OrtKernelContext* context, Team* team) {
 
 }  // namespace
 
-OrtStatus* create_layer(const Api& api, int kind, const OrtKernelInfo* info, void** kernel) {
-  Owned<Layer> layer = own<Layer>(api, kind);
+OrtStatus* create_layer(const Api& api, const Operator& op, const OrtKernelInfo* info, void** kernel) {
+  Owned<Layer> layer = own<Layer>(api, op);
   if (layer == nullptr) return api.error("there is not enough memory");
   const Node& node = layer->node;
   read_name(info, &layer->node);

@@ -1,5 +1,5 @@
 // Where the tensors of nodes and steps come from, and what is said where something is wrong.
-#include "onnxruntime_nodes.h"
+#include "onnxruntime_operators.h"
 
 #include <stdio.h>
 
@@ -36,7 +36,7 @@ OrtStatus* read(const Node& node, const OrtValue* value, Tensor* into) {
 
 // Of a node onnxruntime knows the types, of a step it does not.
 OrtStatus* check_type(const Node& node, size_t index, const Tensor& tensor) {
-  return tensor.type == type_of_input(node.kind, index) ? nullptr : refuse(node, "an input has another type than it must have");
+  return tensor.type == node.op.type_of_input(index) ? nullptr : refuse(node, "an input has another type than it must have");
 }
 
 OrtStatus* input(const Node& node, const OrtKernelContext* context, size_t index, Tensor* into) {
@@ -113,12 +113,21 @@ OrtStatus* make(const Node& node, const Call& call, size_t index, const Shape& s
     TRY(output(node, call.context, v - frame.inputs, shape, data));
   } else {
     if (shape.elements() > kMostElements) return no_memory(node);
-    *data = malloc(static_cast<size_t>(shape.elements()) * sizeof(float) + 1);
+    frame.owned[v] = memory_of(times(shape.elements(), sizeof(float)));
+    *data = frame.owned[v].get();
     if (*data == nullptr) return no_memory(node);
   }
   frame.values[v] = {shape, kFloat, *data};
   frame.known[v] = true;
   return nullptr;
+}
+
+void read_name(const OrtKernelInfo* info, Node* node) {
+  size_t size = sizeof node->name;
+  if (OrtStatus* status = node->api.node_name(info, node->name, &size)) {  // a longer name than there is room for
+    node->api.release(status);
+    snprintf(node->name, sizeof node->name, "%s", node->op.name);
+  }
 }
 
 OrtStatus* read_constant(const OrtKernelInfo* info, size_t input, Node* node, size_t index) {

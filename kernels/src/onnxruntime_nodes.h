@@ -44,16 +44,18 @@ struct Tensor {
   void* data = nullptr;
 };
 
-constexpr size_t kMostInputs = 5, kMostOutputs = 3;  // of an operator but a layer
+constexpr size_t kMostInputs = 6, kMostOutputs = 3, kMostAttributes = 2;  // of an operator but a layer
+
+struct Operator;  // onnxruntime_operators.h
 
 // A node of a graph, or a step of a layer, between two runs.
 struct Node {
-  Node(const Api& api_, int kind_) : api(api_), kind(kind_) {}
+  Node(const Api& api_, const Operator& op_) : api(api_), op(op_) {}
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
   const Api api;
-  const int kind;  // see Operator
+  const Operator& op;
   int64_t heads = 0;
   float scale = 0;
   int64_t vocabulary = 0, width = 0;
@@ -66,7 +68,7 @@ struct Node {
 // A node of a layer. inputs, outputs: the numbers of its values; ahead: the weights that it, or else the next that has some,
 // reads; after: those that are read once it is done.
 struct Step {
-  Step(const Api& api, int kind) : node(api, kind) {}
+  Step(const Api& api, const Operator& op) : node(api, op) {}
 
   Node node;
   uint8_t inputs[kMostInputs] = {}, outputs[kMostOutputs] = {};
@@ -78,20 +80,14 @@ constexpr size_t kMostValues = 128;
 static_assert(kMostValues <= UINT8_MAX + 1, "a step has the numbers of its values in bytes");
 
 struct Frame {
-  Frame(size_t inputs_, size_t between_, size_t end_) : inputs(inputs_), between(between_), end(end_) {}
-  ~Frame() {
-    for (size_t v = between; v < end; ++v) drop(v);
-  }
+  Frame(size_t inputs_, size_t between_) : inputs(inputs_), between(between_) {}
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
-  void drop(size_t v) {
-    free(values[v].data);
-    values[v].data = nullptr;
-  }
 
-  const size_t inputs, between, end;
+  const size_t inputs, between;
   Tensor values[kMostValues];
   bool known[kMostValues] = {};
+  Memory owned[kMostValues];  // what lies between, until it has been read
 };
 
 // One run of a node, whose tensors onnxruntime has, or of a step, whose tensors are the layer's or in its frame.
@@ -117,21 +113,12 @@ OrtStatus* on_all_threads(const Node& node, const OrtKernelContext* context, voi
 OrtStatus* take(const Node& node, const Call& call, size_t index, Tensor* into);
 OrtStatus* make(const Node& node, const Call& call, size_t index, const Shape& shape, void** data);
 
-// The operators (onnxruntime_operators.cpp): their number, counts of inputs and outputs, attributes, and a run.
-extern const int kSteps;  // those that a layer can be made of are before it
-const char* name_of(int kind);
-size_t inputs_of(int kind);
-size_t outputs_of(int kind);
-int type_of_input(int kind, size_t index);
+// What a node or a step has from the model: its name, and inputs that never change.
 void read_name(const OrtKernelInfo* info, Node* node);
-OrtStatus* read_attributes(const OrtKernelInfo* info, Node* node);
 OrtStatus* read_constant(const OrtKernelInfo* info, size_t input, Node* node, size_t index);
-OrtStatus* compute_node(const Node& node, const Call& call);
-Ahead weights_of(const Node& node);           // nothing where they are no constant
-constexpr int64_t kWorthSharing = 64 << 10;  // bytes to read that are worth a second thread
 
 // Layers (onnxruntime_layers.cpp): as onnxruntime makes, runs and destroys their kernels.
-OrtStatus* create_layer(const Api& api, int kind, const OrtKernelInfo* info, void** kernel);
+OrtStatus* create_layer(const Api& api, const Operator& op, const OrtKernelInfo* info, void** kernel);
 OrtStatus* compute_layer(void* kernel, OrtKernelContext* context);
 void destroy_layer(void* kernel);
 

@@ -17,7 +17,7 @@ import onnxruntime
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from fuseline.kernels import library_info
-from fuseline.kernels.bodies import DOMAIN, VERSION, add_bodies, operators
+from fuseline.kernels.bodies import DOMAIN, SECOND, VERSION, add_bodies, operators
 from fuseline.kernels.layers import join_layers
 from tests.fuzz.kinds import Kind, Place, Refused, Trial, Wrong
 
@@ -27,11 +27,16 @@ _SIZES = (1, 1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 40, 64, 70, 100)
 _NUMBERS = (0.0, -0.0, 1e-45, 1e-30, 1e30, 3e38, -3e38, math.nan, math.inf, -math.inf)
 # Sums of some hundred float32 products in another order; a share of the largest number of the result.
 TOLERANCE = 2e-4
+# What is never constant.
+_FED = ("x", "ids", "qkv", "query", "key", "value", "position", "beam_table", "residual", "factor", "lengths")
 _IN_STEPS = (
     "LayerNorm",
     "FloatLinear",
     "CachedSelfAttention",
+    "BiasedCachedSelfAttention",
     "CrossAttention",
+    "PaddedCrossAttention",
+    "RMSNorm",
     ">",
     ";",
     "0",
@@ -66,24 +71,33 @@ def _layer(random: Random, form: str, inputs: int, outputs: int) -> list[tuple[s
 
 
 def _attention(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
-    heads, size, photos = random.choice((1, 2, 3, 4)), random.choice((1, 2, 7, 8, 16, 33, 64)), random.choice((1, 2, 3))
+    heads, size, batch = random.choice((1, 2, 3, 4)), random.choice((1, 2, 7, 8, 16, 33, 64)), random.choice((1, 2, 3))
     width = heads * size
     attributes = {"heads": heads, "scale": size**-0.5}
-    if operator == "CachedSelfAttention":
+    if operator.endswith("CachedSelfAttention"):
         rows, tokens, capacity = random.choice((1, 2, 4)), random.choice((1, 1, 2, 5)), random.choice((5, 9, 40))
         position = random.randint(0, capacity - tokens) if capacity >= tokens else 0
         table = np.array([random.randrange(rows) for _ in range(rows * capacity)], np.int64).reshape(rows, capacity)
-        return {
+        feed = {
             "qkv": _floats(random, rows * tokens, 3 * width), "key": _floats(random, capacity, rows, width),
             "value": _floats(random, capacity, rows, width), "position": np.array([position], np.int64),
             "beam_table": table,
-        }, attributes  # fmt: skip
-    positions = random.choice((1, 2, 17, 50))
-    kept = (photos, positions, width) if operator == "CrossAttention" else (photos, heads, positions, size)
-    key, value = _floats(random, *kept), _floats(random, *kept)
-    if operator != "CrossAttention":
-        key, value = key.astype(np.float16), value.astype(np.float16)
-    return {"query": _floats(random, photos * random.choice((1, 2, 3)), width), "key": key, "value": value}, attributes
+        }  # fmt: skip
+        if operator.startswith("Biased"):
+            feed["distance_bias"] = _floats(random, heads, random.choice((1, 2, 8, 32)))
+        return feed, attributes
+    positions = random.choice((1, 2, 17, 50, 70))
+    lengths = np.array([[random.choice((0, 1, positions, positions // 2))] for _ in range(batch)], np.int64)
+    if operator.endswith("CrossAttention"):
+        half = operator.startswith("Half")
+        shape = (batch, heads, positions, size) if half else (batch, positions, width)
+        key, value = (_floats(random, *shape).astype(np.float16 if half else np.float32) for _ in range(2))
+        feed = {"query": _floats(random, batch * random.choice((1, 2, 3, 4, 5)), width), "key": key, "value": value}
+        return feed | ({"lengths": lengths} if "Padded" in operator else {}), attributes
+    feed = {"qkv": _floats(random, batch, positions, 3 * width), "lengths": lengths}
+    if operator.startswith("Biased"):
+        feed["distance_bias"] = _floats(random, heads, random.choice((1, 3, 15, 63)))
+    return feed, attributes
 
 
 def sound(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
@@ -91,6 +105,8 @@ def sound(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
     if operator.endswith("Attention"):
         return _attention(random, operator)
     rows, inputs, outputs = (random.choice(_SIZES) for _ in range(3))
+    if operator == "RMSNorm":
+        return {"x": _floats(random, rows, inputs), "scale": _floats(random, inputs)}, {"epsilon": 1e-6}
     if operator == "LayerNorm":
         return {
             "x": _floats(random, rows, inputs),
@@ -105,8 +121,8 @@ def sound(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
         return {"ids": ids, **parts}, {"vocabulary": outputs, "width": inputs}
     form, ending = operator.split("Linear")
     feed = {"x": _floats(random, random.choice((0, rows, rows)), inputs), **dict(_layer(random, form, inputs, outputs))}
-    if ending == "Add":
-        feed["residual"] = _floats(random, len(feed["x"]), outputs)
+    if ending in SECOND:
+        feed[SECOND[ending]] = _floats(random, len(feed["x"]), outputs)
     return feed, {}
 
 
@@ -171,7 +187,7 @@ def _single(random: Random) -> tuple[str, NodeProto, Feed]:
     """One node and what it reads, damaged up to three times."""
     operator = random.choice(operators())
     feed, attributes = sound(random, operator)
-    outputs = ["y0", "y1", "y2"] if operator == "CachedSelfAttention" else ["y0"]
+    outputs = ["y0", "y1", "y2"] if operator.endswith("CachedSelfAttention") else ["y0"]
     names, done = list(feed), []
     for _ in range(random.choice((0, 1, 1, 1, 2, 3))):
         name = random.choice(list(feed))
@@ -208,50 +224,54 @@ def _single(random: Random) -> tuple[str, NodeProto, Feed]:
 
 
 def _decoder_layer(random: Random) -> tuple[ModelProto, Feed]:
-    """The operators of a decoder layer of one format, joined to one node."""
+    """The operators of a decoder layer of one format, joined to one node: a captioner's, or one of texts as T5's."""
     form = random.choice(("Float", "Half", "Int8", "Int4"))
-    cached, attributes = _attention(random, "CachedSelfAttention")
+    texts = random.random() < 0.5
+    cached, attributes = _attention(random, "BiasedCachedSelfAttention" if texts else "CachedSelfAttention")
     width, lines = cached["key"].shape[2], len(cached["qkv"])
     rows = cached["key"].shape[1]
-    crossing = _floats(random, random.choice([n for n in (1, 2, 4) if rows % n == 0]), 7, width)
+    batch = random.choice([n for n in (1, 2, 4) if rows % n == 0])
+    source = _floats(random, batch, 7, width)
     inner = random.choice(_SIZES)
-    feed: Feed = {
-        "x": _floats(random, lines, width),
-        **{name: cached[name] for name in ("key", "value", "position", "beam_table")},
-    }
-    feed |= {"cross_key": crossing, "cross_value": crossing[:, ::-1].copy()}
+    feed: Feed = {"x": _floats(random, lines, width), **{name: cached[name] for name in cached if name != "qkv"}}
+    feed |= {"cross_key": source, "cross_value": source[:, ::-1].copy()}
+    if texts:
+        feed["lengths"] = np.array([[random.choice((0, 1, 4, 7))] for _ in range(batch)], np.int64)
     nodes: list[NodeProto] = []
 
     def add(operator: str, values: list[str], *outputs: str, **more: Any) -> str:
-        nodes.append(helper.make_node(operator, values, list(outputs), name=outputs[0], domain=DOMAIN, **more))
+        name = f"layer.0/{outputs[0]}"
+        nodes.append(helper.make_node(operator, values, list(outputs), name=name, domain=DOMAIN, **more))
         return outputs[0]
 
     def norm(x: str, name: str) -> str:
-        feed[f"{name}.s"], feed[f"{name}.b"] = _floats(random, width), _floats(random, width)
+        feed[f"{name}.s"] = _floats(random, width)
+        if texts:
+            return add("RMSNorm", [x, f"{name}.s"], name, epsilon=1e-5)
+        feed[f"{name}.b"] = _floats(random, width)
         return add("LayerNorm", [x, f"{name}.s", f"{name}.b"], name, epsilon=1e-5)
 
-    def linear(x: str, name: str, inputs: int, outputs: int, ending: str = "", residual: str = "") -> str:
+    def linear(x: str, name: str, inputs: int, outputs: int, ending: str = "", second: str = "") -> str:
         parts = {f"{name}.{part}": array for part, array in _layer(random, form, inputs, outputs)}
         feed.update(parts)
-        return add(f"{form}Linear{ending}", [x, *parts, *([residual] if residual else [])], name)
+        return add(f"{form}Linear{ending}", [x, *parts, *([second] if second else [])], name)
 
     qkv = linear(norm("x", "n1"), "qkv", width, 3 * width)
-    add(
-        "CachedSelfAttention",
-        [qkv, "key", "value", "position", "beam_table"],
-        "mixed",
-        "new_key",
-        "new_value",
-        **attributes,
-    )
+    reads = [qkv, "key", "value", "position", "beam_table", *(["distance_bias"] if texts else [])]
+    add(f"{'Biased' if texts else ''}CachedSelfAttention", reads, "mixed", "new_key", "new_value", **attributes)
     after = linear("mixed", "a", width, width, "Add", "x")
     query = linear(norm(after, "n2"), "query", width, width)
-    add("CrossAttention", [query, "cross_key", "cross_value"], "crossed", **attributes)
+    reads = [query, "cross_key", "cross_value", *(["lengths"] if texts else [])]
+    add(f"{'Padded' if texts else ''}CrossAttention", reads, "crossed", **attributes)
     after = linear("crossed", "b", width, width, "Add", after)
-    grown = linear(norm(after, "n3"), "grown", width, inner, random.choice(("Relu", "Gelu", "GeluTanh", "QuickGelu")))
+    normed, activation = norm(after, "n3"), random.choice(("Relu", "Gelu", "GeluTanh", "QuickGelu", "Silu"))
+    grown = linear(normed, "gate", width, inner, activation)
+    if texts:
+        grown = linear(normed, "grown", width, inner, "Mul", grown)
     linear(grown, "y0", inner, width, "Add", after)
     model = _model(random, nodes, feed, ["y0", "new_key", "new_value"])
-    return join_layers(model), feed
+    join_layers(model)
+    return model, feed
 
 
 def _model(random: Random, nodes: list[NodeProto], feed: Feed, outputs: list[str]) -> ModelProto:
@@ -259,7 +279,7 @@ def _model(random: Random, nodes: list[NodeProto], feed: Feed, outputs: list[str
     graph = GraphProto(name="fuzz", node=nodes)
     constants = random.random() < 0.6
     for name, array in feed.items():
-        if constants and name not in ("x", "ids", "qkv", "query", "key", "value", "position", "beam_table", "residual"):
+        if constants and name not in _FED:
             graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
         else:
             kind = helper.np_dtype_to_tensor_dtype(array.dtype)

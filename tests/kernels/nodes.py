@@ -12,7 +12,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from fuseline.kernels import library_info
-from fuseline.kernels.bodies import DOMAIN, ENDINGS, FORMATS, TABLES, add_bodies
+from fuseline.kernels.bodies import DOMAIN, ENDINGS, FORMATS, SECOND, TABLES, add_bodies
 from fuseline.kernels.layers import OPERATOR
 
 Array = np.ndarray[Any, Any]
@@ -54,8 +54,8 @@ def _linears() -> list[Node]:
     for form in FORMATS:
         for ending in ENDINGS:
             feed = {"x": floats(3, 40)} | stored[form] | {"bias": floats(20)}
-            if ending == "Add":
-                feed["residual"] = floats(3, 20)
+            if ending in SECOND:
+                feed[SECOND[ending]] = floats(3, 20)
             nodes.append(Node(f"{form}Linear{ending}", feed, 1, {}))
     return nodes
 
@@ -82,11 +82,19 @@ def _others() -> list[Node]:
     norm = {"x": floats(3, 8), "scale": floats(8), "bias": floats(8)}
     layer = {"x": floats(2, 8), "scale": floats(8), "shift": floats(8), "weight": floats(1, 8, 16), "bias": floats(5)}
     steps = {"epsilon": 1e-5, "steps": "LayerNorm 0 1 2 > 6;FloatLinear 6 3 4 > 5"}
+    lengths = {"lengths": np.array([[3], [5]])}
+    encoder = {"qkv": floats(2, 5, 72), **lengths}
     return [
         Node("LayerNorm", norm, 1, {"epsilon": 1e-5}),
+        Node("RMSNorm", {"x": floats(3, 8), "scale": floats(8)}, 1, {"epsilon": 1e-6}),
         Node("CachedSelfAttention", cached, 3, heads),
+        Node("BiasedCachedSelfAttention", {**cached, "distance_bias": floats(3, 4)}, 3, heads),
         Node("CrossAttention", cross, 1, heads),
         Node("HalfCrossAttention", half, 1, heads),
+        Node("PaddedCrossAttention", {**cross, **lengths}, 1, heads),
+        Node("HalfPaddedCrossAttention", {**half, **lengths}, 1, heads),
+        Node("SelfAttention", encoder, 1, heads),
+        Node("BiasedSelfAttention", {**encoder, "distance_bias": floats(3, 7)}, 1, heads),
         Node(OPERATOR, layer, 1, steps),
     ]
 

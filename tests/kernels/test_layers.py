@@ -20,7 +20,7 @@ from fuseline.export.graphs.graph import keeps_halves
 from fuseline.export.graphs.weights import Scheme
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, add_bodies
-from fuseline.kernels.layers import OPERATOR, join_layers, split_layers
+from fuseline.kernels.layers import MOST_STEPS, OPERATOR, join_layers, split_layers
 
 Array = np.ndarray[Any, Any]
 SCHEMES: tuple[Scheme, ...] = ("fp32", "fp16", "int8", "int4")
@@ -61,6 +61,12 @@ def serialized(name: str, scheme: Scheme, **changes: Any) -> bytes:
 
 def decoder(name: str, scheme: Scheme, **changes: Any) -> onnx.ModelProto:
     return onnx.load_from_string(serialized(name, scheme, **changes))
+
+
+def joined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with all its layers joined."""
+    assert join_layers(model) == []
+    return model
 
 
 def session(model: onnx.ModelProto, fused: bool, threads: int = 2) -> ort.InferenceSession:
@@ -104,13 +110,13 @@ def kinds(model: onnx.ModelProto) -> list[str]:
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_joined_layers_give_the_same_numbers(name: str, scheme: Scheme) -> None:
     model = decoder(name, scheme)
-    joined = join_layers(decoder(name, scheme))
-    onnx.checker.check_model(joined)
-    assert kinds(joined).count(OPERATOR) == LAYERS
-    assert not {"CachedSelfAttention", "CrossAttention", "HalfCrossAttention"} & set(kinds(joined))
+    one = joined(decoder(name, scheme))
+    onnx.checker.check_model(one)
+    assert kinds(one).count(OPERATOR) == LAYERS
+    assert not {"CachedSelfAttention", "CrossAttention", "HalfCrossAttention"} & set(kinds(one))
     for fused in (True, False) if library_info().path else (False,):
         for threads in (1, 2, 5):
-            sessions = [session(each, fused, threads) for each in (model, joined)]
+            sessions = [session(each, fused, threads) for each in (model, one)]
             for tokens, position in ((1, 4), (3, 0), (4, 5)):
                 feed = feeds(scheme, tokens, position)
                 assert_same(*(each.run(None, feed) for each in sessions))
@@ -119,63 +125,109 @@ def test_joined_layers_give_the_same_numbers(name: str, scheme: Scheme) -> None:
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_splitting_undoes_joining(name: str) -> None:
     model = decoder(name, "int8")
-    split = split_layers(join_layers(decoder(name, "int8")))
+    split = split_layers(joined(decoder(name, "int8")))
     assert kinds(split) == kinds(model)
     assert [f.name for f in split.functions] == [f.name for f in model.functions]
     for one, other in zip(model.graph.node, split.graph.node, strict=True):
         assert sorted(map(str, one.attribute)) == sorted(map(str, other.attribute))
     feed = feeds("int8", 1, 4)
     assert_same(session(model, False).run(None, feed), session(split, False).run(None, feed))
-    again = join_layers(split)
-    assert again.SerializeToString(deterministic=True) == join_layers(model).SerializeToString(deterministic=True)
+    again = joined(split)
+    assert again.SerializeToString(deterministic=True) == joined(model).SerializeToString(deterministic=True)
 
 
 def test_a_graph_without_layers_stays_as_it_is() -> None:
     model = decoder("gpt2", "fp32")
-    before = join_layers(model).SerializeToString(deterministic=True)
-    assert join_layers(model).SerializeToString(deterministic=True) == before
+    before = joined(model).SerializeToString(deterministic=True)
+    assert joined(model).SerializeToString(deterministic=True) == before
     split = split_layers(model).SerializeToString(deterministic=True)
     assert split_layers(model).SerializeToString(deterministic=True) == split
 
 
 def test_attention_that_is_scaled_by_layer() -> None:
-    joined = join_layers(decoder("gpt2", "int8", scale_attn_by_inverse_layer_idx=True))
-    layers = [node for node in joined.graph.node if node.op_type == OPERATOR]
+    model = joined(decoder("gpt2", "int8", scale_attn_by_inverse_layer_idx=True))
+    layers = [node for node in model.graph.node if node.op_type == OPERATOR]
     scales = [get_attribute_value(each) for node in layers for each in node.attribute if each.name == "scale"]
     assert scales == pytest.approx([(WIDTH / HEADS) ** -0.5 / (layer + 1) for layer in range(LAYERS)])
     feed = feeds("int8", 1, 4)
     alone = session(decoder("gpt2", "int8", scale_attn_by_inverse_layer_idx=True), False)
-    assert_same(session(joined, False).run(None, feed), alone.run(None, feed))
+    assert_same(session(model, False).run(None, feed), alone.run(None, feed))
 
 
-def test_layers_that_are_not_alike_stay_as_they_are() -> None:
-    for change in ("epsilon", "scale", "activation", "stranger"):
-        model = decoder("gpt2", "fp32")
-        of = {kind: [node for node in model.graph.node if node.op_type == kind] for kind in set(kinds(model))}
-        if change == "epsilon":  # two in one layer
-            of["LayerNorm"][1].attribute[0].f = 0.25
-        elif change == "scale":
-            next(each for each in of["CrossAttention"][2].attribute if each.name == "scale").f = 0.25
-        elif change == "activation":  # one in one of the layers
-            of["FloatLinearGeluTanh"][1].op_type = "FloatLinearRelu"
-            add_bodies(model)
-        else:  # an operator of somebody else in one of the layers
-            at = list(model.graph.node).index(of["CrossAttention"][1])
-            node = helper.make_node("Identity", [of["CrossAttention"][1].input[0]], ["stranger"])
-            of["CrossAttention"][1].input[0] = "stranger"
-            model.graph.node.insert(at, node)
-        before = model.SerializeToString(deterministic=True)
-        assert join_layers(model).SerializeToString(deterministic=True) == before, change
+def change_layer(model: onnx.ModelProto, change: str) -> None:
+    """Make layer.1 one that cannot be joined."""
+    own = {node.op_type: node for node in reversed(model.graph.node) if node.name.startswith("layer.1/")}
+    if change == "epsilon":  # of one of its norms
+        own["LayerNorm"].attribute[0].f = 0.25
+    elif change == "scale":
+        next(each for each in own["CrossAttention"].attribute if each.name == "scale").f = 0.25
+    elif change == "activation":
+        own["FloatLinearGeluTanh"].op_type = "FloatLinearRelu"
+        add_bodies(model)
+    elif change == "attribute":
+        own["FloatLinearGeluTanh"].attribute.append(helper.make_attribute("alpha", 1.0))
+    else:  # a node before its cross-attention, of the layer or of nobody
+        at = list(model.graph.node).index(own["CrossAttention"])
+        name = "layer.1/stranger" if change == "stranger" else "stranger"
+        node = helper.make_node("Identity", [own["CrossAttention"].input[0]], ["stranger"], name=name)
+        own["CrossAttention"].input[0] = "stranger"
+        model.graph.node.insert(at, node)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("epsilon", "has operators that differ in epsilon, which a layer has once"),
+        ("scale", "has operators that differ in scale, which a layer has once"),
+        ("activation", "has not the operators of layer.0, whose body all share"),
+        ("attribute", "has FloatLinearGeluTanh, whose attribute alpha a layer does not have"),
+        ("stranger", "has Identity among its operators, which is none of the domain fuseline"),
+        ("neighbour", "is read by stranger before its last operator"),
+    ],
+)
+def test_a_layer_that_cannot_be_joined_stays_and_is_named(change: str, reason: str) -> None:
+    model, right = decoder("gpt2", "fp32"), decoder("gpt2", "fp32")
+    change_layer(model, change)
+    change_layer(right, change)
+    assert [str(each) for each in join_layers(model)] == [f"layer.1 {reason}"]
+    assert kinds(model).count(OPERATOR) == LAYERS - 1
+    if change != "attribute":  # which onnxruntime does not take
+        feed = feeds("fp32", 1, 4)
+        assert_same(session(model, False).run(None, feed), session(right, False).run(None, feed))
+
+
+def test_a_layer_that_is_too_large() -> None:
+    model = decoder("gpt2", "fp32")
+    last = next(node for node in model.graph.node if node.name == "layer.2/FloatLinearAdd_2")
+    place = list(model.graph.node).index(last)
+    for number in range(MOST_STEPS):
+        name = f"layer.2/more_{number}"
+        node = helper.make_node("LayerNorm", list(last.input[:3]), [name], name=name, domain=DOMAIN, epsilon=1e-5)
+        model.graph.node.insert(place, node)
+    [apart] = join_layers(model)
+    assert apart.layer == "layer.2"
+    assert apart.reason.startswith("is larger than 64 operators")
+
+
+def test_layers_are_known_by_their_names() -> None:
+    model = decoder("gpt2", "fp32")
+    for node in model.graph.node:
+        node.name = node.name.replace("layer.", "block.")
+    before = model.SerializeToString(deterministic=True)
+    assert join_layers(model) == []
+    assert model.SerializeToString(deterministic=True) == before
 
 
 @needs_kernels
 def test_runs_beside_each_other_do_not_disturb_each_other() -> None:
-    joined = session(join_layers(decoder("gpt2", "int8")), True, threads=3)
+    together = session(joined(decoder("gpt2", "int8")), True, threads=3)
     alone = session(decoder("gpt2", "int8"), True, threads=1)
     cases = [feeds("int8", 1, position) for position in range(8)]
     expected = [alone.run(None, feed) for feed in cases]
     with ThreadPoolExecutor(4) as pool:
-        for found, right in zip(pool.map(lambda feed: joined.run(None, feed), cases * 10), expected * 10, strict=True):
+        for found, right in zip(
+            pool.map(lambda feed: together.run(None, feed), cases * 10), expected * 10, strict=True
+        ):
             assert_same(found, right)
 
 

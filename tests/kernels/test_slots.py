@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from fuseline.kernels import library_info
-from fuseline.kernels.bodies import DOMAIN, TABLES, operators
+from fuseline.kernels.bodies import DOMAIN, SECOND, TABLES, operators
 from fuseline.kernels.layers import OPERATOR
 
 from .nodes import NAME, NODES, Array, Node, floats, graph_of, run, session
@@ -40,11 +40,12 @@ CHANGED: dict[str, Callable[[Array], Array]] = {
 FINE = {
     *((f"{form}Embedding", "ids", change) for form in TABLES for change in ("empty", "number", "deeper")),
     ("LayerNorm", "x", "deeper"),
+    ("RMSNorm", "x", "deeper"),
     ("DecoderLayer", "x", "deeper"),
     *(
         (operator, "x", "deeper")
         for operator in operators()
-        if "Linear" in operator and not operator.endswith("Add")
+        if "Linear" in operator and not operator.endswith(tuple(SECOND))
     ),
 }  # fmt: skip
 

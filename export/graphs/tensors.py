@@ -1,4 +1,4 @@
-"""Reads the tensors of a checkpoint, and checks that they, and the encoder, have the shapes that a decoder needs."""
+"""Reads the tensors of a checkpoint, and checks that they, and an encoder graph, have the shapes that a part needs."""
 
 from __future__ import annotations
 
@@ -11,52 +11,60 @@ from onnx import TensorProto
 
 from fuseline.errors import ExportError
 
-from ..graphs.graph import APPENDABLE_OPSETS, Array
+from .graph import APPENDABLE_OPSETS, Array
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """Which tensors there must be. linears: (in, out) by name, a weight and a bias each; norms: E by name, likewise."""
+    """Which tensors there must be.
+
+    linears: (in, out) by name, a weight and a bias each; matrices: likewise, without biases; norms: E by name, a weight
+    and a bias each; others: shapes by the whole name; perhaps: likewise, which may be missing.
+    """
 
     linears: dict[str, tuple[int, int]] = field(default_factory=dict)
+    matrices: dict[str, tuple[int, int]] = field(default_factory=dict)
     norms: dict[str, int] = field(default_factory=dict)
     others: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    perhaps: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def read_tensors(
-    title: str, state_dict: Mapping[str, Array], wanted: Tensors, source: Callable[[str], str], *, out_in: bool
+    what: str, state_dict: Mapping[str, Array], wanted: Tensors, source: Callable[[str], str], *, out_in: bool
 ) -> dict[str, Array]:
     """The tensors wanted, float32, linear layers as [in, out].
 
-    source: the name in the state dict of a tensor's name; out_in: linear layers lie there as [out, in].
+    what: whose they are, "BART decoder"; source: the name in the state dict of a tensor's name; out_in: linear layers
+    lie there as [out, in].
     Raises one ExportError that names every tensor that is missing or has another shape. Others in the state dict are
     ignored: old checkpoints carry causal masks.
     """
     weights: dict[str, Array] = {}
     problems: list[str] = []
-    matrices = {f"{name}.weight" for name in wanted.linears} if out_in else set()
+    transposed = {f"{name}.weight" for name in (*wanted.linears, *wanted.matrices)} if out_in else set()
     for name, shape in _shapes(wanted).items():
-        expected = shape[::-1] if name in matrices else shape
+        expected = shape[::-1] if name in transposed else shape
         array = state_dict.get(source(name))
         if array is None:
-            problems.append(f"{source(name)} is missing")
+            if name not in wanted.perhaps:
+                problems.append(f"{source(name)} is missing")
         elif array.shape != expected:
             problems.append(f"{source(name)} is {list(array.shape)} and must be {list(expected)}")
         else:
             values = np.asarray(array, np.float32)
-            weights[name] = values.T if name in matrices else values
+            weights[name] = values.T if name in transposed else values
     if problems:
-        raise ExportError(f"the {title} decoder's tensors do not fit its config: {'; '.join(problems)}")
+        raise ExportError(f"the {what}'s tensors do not fit its config: {'; '.join(problems)}")
     return weights
 
 
 def _shapes(wanted: Tensors) -> dict[str, tuple[int, ...]]:
-    shapes = dict(wanted.others)
+    shapes = wanted.others | wanted.perhaps
     for name, width in wanted.norms.items():
         shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
     for name, (inputs, outputs) in wanted.linears.items():
         shapes |= {f"{name}.weight": (inputs, outputs), f"{name}.bias": (outputs,)}
-    return shapes
+    return shapes | {f"{name}.weight": dims for name, dims in wanted.matrices.items()}
 
 
 def check_hidden(model: onnx.ModelProto, hidden_name: str, width: int) -> None:

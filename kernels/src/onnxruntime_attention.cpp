@@ -1,0 +1,158 @@
+// Attention inside onnxruntime: takes tensors apart, checks their shapes, and calls the C interface.
+#include <string.h>
+
+#include "onnxruntime_loops.h"
+#include "onnxruntime_operators.h"
+
+namespace fuseline {
+namespace {
+
+constexpr char kLengths[] = "lengths must have a row for each input, with a number of positions that the input has";
+
+// What binding in place saves: where the caches are not the same memory, all of it is copied.
+void copy_cache(const Tensor& past, void* present) {
+  const int64_t bytes = times(past.shape.elements(), sizeof(float));
+  if (past.data != present && bytes > 0) memmove(present, past.data, static_cast<size_t>(bytes));
+}
+
+bool is_bias(const Node& node, const Shape& bias) { return bias.rank == 2 && bias.of[0] == node.heads && bias.of[1] >= 1; }
+
+// Whether queries [n, width] can attend to keys and values [inputs, positions, width], or as halves [inputs, heads, positions,
+// head_size].
+bool attend(const Node& node, const Shape& query, const Shape& key, const Shape& value, bool halves) {
+  if (query.rank != 2 || query.of[1] < 1 || query.of[1] % node.heads != 0 || !value.is(key.rank, key.of)) return false;
+  if (!halves) return key.rank == 3 && key.of[2] == query.of[1];
+  return key.rank == 4 && key.of[1] == node.heads && key.of[3] == query.of[1] / node.heads;
+}
+
+}  // namespace
+
+OrtStatus* compute_cached_self_attention(const Node& node, const Call& call) {
+  Tensor qkv, key, value, position, table, bias;
+  TRY(take(node, call, 0, &qkv));
+  TRY(take(node, call, 1, &key));
+  TRY(take(node, call, 2, &value));
+  TRY(take(node, call, 3, &position));
+  TRY(take(node, call, 4, &table));
+  if (node.op.inputs > 5) TRY(take(node, call, 5, &bias));
+  if (key.shape.rank != 3 || table.shape.rank != 2 || qkv.shape.rank != 2 || !same(position.shape, {1}))
+    return refuse(node, "qkv, cache, position or beam_table has another number of dimensions than it must have");
+  const int64_t capacity = key.shape.of[0], rows = key.shape.of[1], width = key.shape.of[2], n = qkv.shape.of[0];
+  if (!value.shape.is(3, key.shape.of) || !same(table.shape, {rows, capacity}) || qkv.shape.of[1] != times(3, width) ||
+      width < 1 || width % node.heads != 0 || (rows == 0 ? n != 0 : n % rows != 0))
+    return refuse(node, "the shapes of qkv, cache and beam_table do not go together");
+  if (node.op.inputs > 5 && !is_bias(node, bias.shape)) return refuse(node, "distance_bias must have a row for each head");
+  const int64_t start = *static_cast<const int64_t*>(position.data), tokens = rows == 0 ? 0 : n / rows;
+  if (start < 0) return refuse(node, "position must not be negative");
+  if (tokens > capacity || start > capacity - tokens)
+    return refuse(node, "position and tokens are more than the cache's capacity");
+  void *mixed = nullptr, *present_key = nullptr, *present_value = nullptr;
+  TRY(make(node, call, 0, Shape{2, {n, width}}, &mixed));
+  TRY(make(node, call, 1, key.shape, &present_key));
+  TRY(make(node, call, 2, value.shape, &present_value));
+  copy_cache(key, present_key);
+  copy_cache(value, present_value);
+  if (n == 0) return nullptr;
+  fuseline_self_attention a{};
+  a.rows = rows;
+  a.tokens = tokens;
+  a.heads = node.heads;
+  a.head_size = width / node.heads;
+  a.capacity = capacity;
+  a.position = start;
+  a.scale = node.scale;
+  a.qkv = static_cast<const float*>(qkv.data);
+  a.beam_table = static_cast<const int64_t*>(table.data);
+  a.distance_bias = static_cast<const float*>(bias.data);
+  a.distances = bias.shape.rank == 2 ? bias.shape.of[1] : 0;
+  a.key = static_cast<float*>(present_key);
+  a.value = static_cast<float*>(present_value);
+  a.mixed = static_cast<float*>(mixed);
+  switch (fuseline_self_attention_begin(&a)) {
+    case FUSELINE_OK: break;
+    case FUSELINE_OUT_OF_RANGE: return refuse(node, "beam_table points to a row that the cache does not have");
+    default: return refuse(node, "the sizes of qkv, cache and beam_table are more than memory has");
+  }
+  const auto floats = [&](int64_t) { return fuseline_self_attention_scratch(&a); };
+  return in_parts(node, call, n, times(n, a.position + a.tokens, width, 8), floats, [&](int64_t first, int64_t last, float* scores) {
+    fuseline_self_attention_part(&a, first, last, scores);
+  });
+}
+
+OrtStatus* compute_cross_attention(const Node& node, const Call& call) {
+  Tensor query, key, value, lengths;
+  TRY(take(node, call, 0, &query));
+  TRY(take(node, call, 1, &key));
+  TRY(take(node, call, 2, &value));
+  const bool halves = node.op.of.format == FUSELINE_HALF, padded = node.op.inputs > 3;
+  if (padded) TRY(take(node, call, 3, &lengths));
+  if (!attend(node, query.shape, key.shape, value.shape, halves))
+    return refuse(node, "the shapes of query, key and value do not go together");
+  if (padded && !same(lengths.shape, {key.shape.of[0], 1})) return refuse(node, kLengths);
+  void* mixed = nullptr;
+  TRY(make(node, call, 0, query.shape, &mixed));
+  fuseline_cross_attention a{};
+  a.format = halves ? FUSELINE_HALF : FUSELINE_FLOAT;
+  a.inputs = key.shape.of[0];
+  a.queries = query.shape.of[0];
+  a.positions = key.shape.of[halves ? 2 : 1];
+  a.heads = node.heads;
+  a.head_size = query.shape.of[1] / node.heads;
+  a.scale = node.scale;
+  a.query = static_cast<const float*>(query.data);
+  a.key = key.data;
+  a.value = value.data;
+  a.lengths = static_cast<const int64_t*>(lengths.data);
+  a.mixed = static_cast<float*>(mixed);
+  if (a.queries == 0) return nullptr;
+  switch (fuseline_cross_attention_begin(&a)) {
+    case FUSELINE_OK: break;
+    case FUSELINE_OUT_OF_RANGE: return refuse(node, kLengths);
+    default: return refuse(node, "every input must have as many rows as the others, and positions to attend to");
+  }
+  const auto floats = [&](int64_t jobs) { return times(fuseline_cross_attention_scratch(&a), jobs); };
+  const int64_t bytes = times(key.shape.elements(), halves ? 4 : 8);
+  return in_parts(node, call, a.inputs * a.heads, bytes, floats, [&](int64_t first, int64_t last, float* scores) {
+    fuseline_cross_attention_part(&a, first, last, scores);
+  });
+}
+
+OrtStatus* compute_encoder_attention(const Node& node, const Call& call) {
+  Tensor qkv, lengths, bias;
+  TRY(take(node, call, 0, &qkv));
+  TRY(take(node, call, 1, &lengths));
+  const bool biased = node.op.inputs > 2;
+  if (biased) TRY(take(node, call, 2, &bias));
+  if (qkv.shape.rank != 3 || qkv.shape.of[2] < 1 || qkv.shape.of[2] % 3 != 0 || qkv.shape.of[2] / 3 % node.heads != 0)
+    return refuse(node, "qkv must be query, key and value of all heads side by side, for each position of each input");
+  const int64_t inputs = qkv.shape.of[0], positions = qkv.shape.of[1], width = qkv.shape.of[2] / 3;
+  if (!same(lengths.shape, {inputs, 1})) return refuse(node, kLengths);
+  if (biased && (!is_bias(node, bias.shape) || bias.shape.of[1] % 2 == 0))
+    return refuse(node, "distance_bias must have a row for each head, of an odd number of distances");
+  void* mixed = nullptr;
+  TRY(make(node, call, 0, Shape{3, {inputs, positions, width}}, &mixed));
+  fuseline_encoder_attention a{};
+  a.inputs = inputs;
+  a.positions = positions;
+  a.heads = node.heads;
+  a.head_size = width / node.heads;
+  a.scale = node.scale;
+  a.qkv = static_cast<const float*>(qkv.data);
+  a.lengths = static_cast<const int64_t*>(lengths.data);
+  a.distance_bias = static_cast<const float*>(bias.data);
+  a.distances = biased ? bias.shape.of[1] / 2 + 1 : 0;
+  a.mixed = static_cast<float*>(mixed);
+  if (inputs == 0 || positions == 0) return nullptr;
+  switch (fuseline_encoder_attention_begin(&a)) {
+    case FUSELINE_OK: break;
+    case FUSELINE_OUT_OF_RANGE: return refuse(node, kLengths);
+    default: return refuse(node, "the sizes of qkv are more than memory has");
+  }
+  const auto floats = [&](int64_t) { return fuseline_encoder_attention_scratch(&a); };
+  const int64_t bytes = times(inputs, positions, positions, width);  // each query reads keys and values, from a cache mostly
+  return in_parts(node, call, fuseline_encoder_attention_jobs(&a), bytes, floats, [&](int64_t first, int64_t last, float* scratch) {
+    fuseline_encoder_attention_part(&a, first, last, scratch);
+  });
+}
+
+}  // namespace fuseline

@@ -1,0 +1,114 @@
+// Linear layers and embeddings inside onnxruntime: takes tensors apart, checks their shapes, and calls the C interface.
+#include "onnxruntime_loops.h"
+#include "onnxruntime_operators.h"
+
+namespace fuseline {
+namespace {
+
+// Sizes of a layer from the shapes of its weights; false where they do not go together.
+bool read_sizes(const Node& node, const Tensor& x, const Tensor& weight, const Tensor* scale, const Tensor& bias,
+                fuseline_linear* l) {
+  if (x.shape.rank < 1 || bias.shape.rank != 1 || weight.shape.rank < 3) return false;
+  l->format = node.op.of.format;
+  l->activation = node.op.of.activation;
+  l->inputs = x.shape.last();
+  l->outputs = bias.shape.of[0];
+  l->padded = l->inputs;
+  l->groups = 1;
+  if (l->inputs < 1 || l->outputs < 1) return false;
+  l->rows = x.shape.elements() / l->inputs;
+  const int64_t blocks = fuseline_linear_blocks(l);
+  if (!node.op.quantized()) return same(weight.shape, {blocks, l->inputs, 16});
+  if (l->format == FUSELINE_INT8) {
+    l->padded = (l->inputs + 3) / 4 * 4;
+    return same(weight.shape, {blocks, l->padded / 4, 16, 4}) && same(scale->shape, {l->outputs});
+  }
+  if (scale->shape.rank != 3 || scale->shape.of[1] < 1) return false;
+  l->groups = scale->shape.of[1];
+  l->padded = weight.shape.of[1] * 8;
+  return same(weight.shape, {blocks, l->padded / 8, 16, 4}) && same(scale->shape, {blocks, l->groups, 16});
+}
+
+// Whether weights and scales are those of a table of the node's size.
+bool is_table(const Node& node, const Shape& weight, const Shape& scale) {
+  const int64_t blocks = (node.vocabulary - 1) / 16 + 1;
+  if (!node.op.quantized()) return same(weight, {blocks, node.width, 16});
+  return same(weight, {blocks, (node.width - 1) / 4 + 1, 16, 4}) && same(scale, {node.vocabulary});
+}
+
+}  // namespace
+
+OrtStatus* compute_linear(const Node& node, const Call& call) {
+  Tensor x, weight, scale, bias, second;
+  const bool has_second = node.op.of.second != Second::kNone;
+  size_t index = 0;
+  TRY(take(node, call, index++, &x));
+  TRY(take(node, call, index++, &weight));
+  if (node.op.quantized()) TRY(take(node, call, index++, &scale));
+  TRY(take(node, call, index++, &bias));
+  if (has_second) TRY(take(node, call, index++, &second));
+  fuseline_linear l{};
+  if (!read_sizes(node, x, weight, &scale, bias, &l)) return refuse(node, "weights, scales and bias do not fit x");
+  Shape shape = x.shape;
+  shape.of[shape.rank - 1] = l.outputs;
+  if (has_second && !second.shape.is(shape.rank, shape.of))
+    return refuse(node, node.op.of.second == Second::kFactor ? "the factor has another shape than the result"
+                                                             : "the residual has another shape than the result");
+  void* y = nullptr;
+  TRY(make(node, call, 0, shape, &y));
+  l.x = static_cast<const float*>(x.data);
+  l.weight = weight.data;
+  l.scale = scale.data;
+  l.bias = static_cast<const float*>(bias.data);
+  (node.op.of.second == Second::kFactor ? l.factor : l.residual) = static_cast<const float*>(second.data);
+  l.y = static_cast<float*>(y);
+  if (l.rows == 0) return nullptr;
+  if (fuseline_linear_begin(&l) != FUSELINE_OK)
+    return refuse(node, "weights must have as many groups as x needs, each of a multiple of 32 inputs");
+  if (!node.checked.load(std::memory_order_relaxed)) {
+    if (fuseline_linear_scales(&l) != FUSELINE_OK) return refuse(node, "a scale of the weights is zero or not finite");
+    // One that is no constant may be another next time, at the same place.
+    if (!node.op.quantized() || node.constants[2].data != nullptr) node.checked.store(true, std::memory_order_relaxed);
+  }
+  const Memory scratch = memory_of(fuseline_linear_scratch(&l));
+  if (scratch == nullptr) return no_memory(node);
+  // A few rows are one thread's: waking the others takes longer.
+  const int64_t rows_bytes = node.op.quantized() && l.rows >= 16 ? times(x.shape.elements(), 4) : 0;
+  TRY(in_parts(node, call, l.rows, rows_bytes,
+               [&](int64_t first, int64_t last) { fuseline_linear_rows(&l, scratch.get(), first, last); }));
+  constexpr int64_t kHalfBytes[] = {8, 4, 2, 1};  // of a weight, doubled
+  const int64_t passes = (l.rows + 7) / 8;         // a cached weight read again counts for less
+  const int64_t bytes = times(times(l.padded, l.outputs, kHalfBytes[l.format]) / 2, passes);
+  return in_parts(node, call, fuseline_linear_blocks(&l), bytes, [&](int64_t first, int64_t last) {
+    if (first < last) fuseline_linear_part(&l, scratch.get(), first, last);
+  });
+}
+
+OrtStatus* compute_embedding(const Node& node, const Call& call) {
+  Tensor ids, weight, scale;
+  TRY(take(node, call, 0, &ids));
+  TRY(take(node, call, 1, &weight));
+  if (node.op.quantized()) TRY(take(node, call, 2, &scale));
+  if (!is_table(node, weight.shape, scale.shape)) return refuse(node, "weights and scales do not fit vocabulary and width");
+  Shape shape = ids.shape;
+  if (shape.rank == kMostDimensions) return refuse(node, "ids has too many dimensions");
+  shape.of[shape.rank++] = node.width;
+  void* embedded = nullptr;
+  TRY(make(node, call, 0, shape, &embedded));
+  fuseline_embedding e{};
+  e.format = node.op.of.format;
+  e.tokens = ids.shape.elements();
+  e.vocabulary = node.vocabulary;
+  e.width = node.width;
+  e.ids = static_cast<const int64_t*>(ids.data);
+  e.weight = weight.data;
+  e.scale = scale.data;
+  e.embedded = static_cast<float*>(embedded);
+  switch (fuseline_embed(&e)) {
+    case FUSELINE_OK: return nullptr;
+    case FUSELINE_OUT_OF_RANGE: return refuse(node, "ids has a token that is not in the vocabulary");
+    default: return refuse(node, "a scale of the weights is zero or not finite");
+  }
+}
+
+}  // namespace fuseline

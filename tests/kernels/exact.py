@@ -1,0 +1,84 @@
+"""What the operators for texts compute, in numpy and float64.
+
+Nothing beyond a length is looked at: the reference slices it away.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def softmax(scores: Array) -> Array:
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    result: Array = weights / weights.sum(axis=-1, keepdims=True)
+    return result
+
+
+def attended(query: Array, key: Array, value: Array, heads: int, scale: float, bias: Array | None = None) -> Array:
+    """query [Q, E] over key and value [P, E] -> [Q, E]; bias [H, Q, P], added to the scores. No positions: zeros."""
+    query, key, value = (each.astype(np.float64) for each in (query, key, value))
+    mixed = np.zeros(query.shape)
+    size = query.shape[1] // heads
+    for h in range(heads if len(key) else 0):
+        part = slice(h * size, (h + 1) * size)
+        scores = query[:, part] @ key[:, part].T * scale
+        mixed[:, part] = softmax(scores if bias is None else scores + bias[h]) @ value[:, part]
+    return mixed
+
+
+def cross_attention(query: Array, key: Array, value: Array, lengths: Array, heads: int, scale: float) -> Array:
+    """query [N, E]; key, value [B, S, E], or as halves [B, H, S, D]; lengths [B, 1]."""
+    if key.ndim == 4:
+        key, value = (each.transpose(0, 2, 1, 3).reshape(len(each), each.shape[2], -1) for each in (key, value))
+    of_input = np.split(query, len(key))
+    parts = [
+        attended(rows, key[b, :n], value[b, :n], heads, scale)
+        for b, (rows, n) in enumerate(zip(of_input, lengths[:, 0], strict=True))
+    ]
+    return np.concatenate(parts)
+
+
+def self_attention(qkv: Array, lengths: Array, heads: int, scale: float, distance_bias: Array | None = None) -> Array:
+    """qkv [B, S, 3 E]; lengths [B, 1]; distance_bias [H, 2 M - 1]."""
+    mixed = np.zeros((*qkv.shape[:2], qkv.shape[2] // 3))
+    for b, n in enumerate(lengths[:, 0]):
+        query, key, value = np.split(qkv[b, :n], 3, axis=1)
+        bias = None
+        if distance_bias is not None:
+            most = distance_bias.shape[1] // 2
+            bias = distance_bias[:, np.clip(np.arange(n) - np.arange(n)[:, None], -most, most) + most]
+        mixed[b, :n] = attended(query, key, value, heads, scale, bias)
+    return mixed
+
+
+def cached_self_attention(
+    qkv: Array, key: Array, value: Array, position: int, table: Array, heads: int, scale: float, distance_bias: Array
+) -> tuple[Array, Array, Array]:
+    """qkv [R x T, 3 E]; key, value [C, R, E]; table [R, C]; distance_bias [H, M]."""
+    rows = key.shape[1]
+    queries, keys, values = (np.split(each, rows) for each in np.split(qkv, 3, axis=1))
+    key, value = key.copy(), value.copy()
+    tokens = len(qkv) // rows
+    for r in range(rows):
+        key[position : position + tokens, r], value[position : position + tokens, r] = keys[r], values[r]
+    mixed = np.zeros((len(qkv), key.shape[2]))
+    for r in range(rows):
+        for t in range(tokens):
+            seen = np.arange(position + t + 1)
+            places = table[r, seen]
+            far = np.minimum(position + t - seen, distance_bias.shape[1] - 1)
+            mixed[r * tokens + t] = attended(
+                queries[r][t : t + 1], key[seen, places], value[seen, places], heads, scale, distance_bias[:, None, far]
+            )
+    return mixed, key, value
+
+
+def rms_norm(x: Array, scale: Array, epsilon: float) -> Array:
+    """x [..., I]; scale [I]."""
+    x64 = x.astype(np.float64)
+    result: Array = x64 / np.sqrt(np.square(x64).mean(-1, keepdims=True) + epsilon) * scale
+    return result
