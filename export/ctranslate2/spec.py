@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fuseline.errors import ExportError
 
+from .positions import distance_bias, sinusoids
 from .reader import Binary
 
 Array = npt.NDArray[Any]
@@ -59,6 +60,7 @@ _INT16_SCALE = 1000.0  # where old files do not say it
 _RMS_EPSILON, _EPSILON = 1e-6, 1e-5
 # How many tokens of a source CTranslate2 reads, max_input_length; so far positions that no table bounds are made.
 POSITIONS = 1024
+_FARTHEST = 1 << 16  # T5 has 128
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,11 @@ class _Variables:
         self._taken[to] = stored
         self.weights[to] = found
         return found
+
+    def make(self, name: str, weight: Array) -> Array:
+        """A weight that CTranslate2 computes."""
+        self.weights[name.replace("/", ".")] = weight
+        return weight
 
     def norm(self, name: str) -> None:
         self.take(f"{name}/gamma", f"{name}/weight")
@@ -262,7 +269,7 @@ def _part(file: _Variables, part: str, epsilon: float | None) -> dict[str, Any]:
         "head_size": head_size,
         "width": width,
         "vocab_size": len(table_VE),
-        "positions": _positions(file, part, config["relative"]),
+        "positions": _positions(file, part, width, bool(config["relative"])),
         "activation": _ACTIVATIONS[kind] if 0 <= kind < len(_ACTIVATIONS) else str(kind),
         "epsilon": epsilon if epsilon is not None else _RMS_EPSILON if config["rms_norm"] else _EPSILON,
         "pre_norm": bool(file.number(f"{part}/pre_norm", 1)),
@@ -287,8 +294,10 @@ def _layer(file: _Variables, at: str, crosses: bool) -> Iterator[tuple[str, Any]
     if len(with_bias) > 1:
         raise ExportError(f"{at} of the CTranslate2 model has norms with and without beta, which is not known here")
     if relative:
-        file.take(f"{own}/relative_attention_bias")
-        yield "max_distance", int(file.number(f"{own}/relative_attention_max_distance"))
+        table_KH = file.take(f"{own}/relative_attention_bias")
+        farthest = int(file.number(f"{own}/relative_attention_max_distance"))
+        made = file.make(f"{own}/distance_bias", _distances(table_KH, farthest, both=not crosses))
+        yield "distances", made.shape[-1]
     yield from {"gated": gated, "relative": relative, "rms_norm": False in with_bias, "inner": inner}.items()
     for name, default in (("queries_scale", 0.0), ("head_dim", 0), ("num_heads_kv", 0)):
         values = {type(default)(file.number(f"{each}/{name}", default)) for each in attentions}
@@ -306,16 +315,26 @@ def _equal(one: Array, other: Array) -> bool:
     return one is other or (one.shape == other.shape and bool((one == other).all()))
 
 
-def _positions(file: _Variables, part: str, relative: bool) -> int | None:
-    """How many positions the file has a table of; None where they are made, or relative."""
+def _positions(file: _Variables, part: str, width: int, relative: bool) -> int | None:
+    """How many positions there are, of the file or made; None where nothing bounds them."""
     name = f"{part}/position_encodings/encodings"
-    if relative or not file.has(name):
+    if relative:
         return None
-    return len(file.take(name))
+    return len(file.take(name) if file.has(name) else file.make(name, sinusoids(POSITIONS, width)))
+
+
+def _distances(table_KH: Array, farthest: int, both: bool) -> Array:
+    if table_KH.ndim != 2 or len(table_KH) < 4 or farthest <= len(table_KH) // 2 or farthest > _FARTHEST:
+        raise ExportError(
+            f"the CTranslate2 model has relative_attention_bias {list(table_KH.shape)} and "
+            f"relative_attention_max_distance {farthest}; the distance must be more than half the buckets, of at least "
+            f"4, and at most {_FARTHEST}"
+        )
+    return distance_bias(table_KH, farthest, both)
 
 
 def _embedding_scale(file: _Variables, part: str, width: int) -> float:
-    """What embeddings are multiplied by: a flag of 8 bits stands for the root of the width, as what is not said does."""
+    """What embeddings are multiplied by: a flag of 8 bits, and what is not said, stand for the root of the width."""
     names = (f"{part}/scale_embeddings", f"{part}/embeddings/multiply_by_sqrt_depth")
     name = next((each for each in names if file.has(each)), names[0])
     value = file.number(name, 1)

@@ -65,8 +65,8 @@ def number_of(tokens: Sequence[str], token: object, role: str) -> int:
     """The number of a token that config.json names. role: its name there. Raises ExportError."""
     if not isinstance(token, str) or token not in tokens:
         raise ExportError(
-            f"{role} of the CTranslate2 model is {shown(repr(token))}, which its vocabulary does not have; name a token "
-            "of it in config.json"
+            f"{role} of the CTranslate2 model is {shown(repr(token))}, which its vocabulary does not have; name a "
+            "token of it in config.json"
         )
     return list(tokens).index(token)
 
@@ -95,7 +95,9 @@ def split_texts(
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [{"id": ids[token], "content": token, **flags} for token in sorted(special, key=ids.__getitem__)],
+        "added_tokens": [
+            {"id": ids[token], "content": token, **flags} for token in sorted(special, key=ids.__getitem__)
+        ],
         "normalizer": None,
         "pre_tokenizer": None if characters else spaces,
         "post_processor": _template(ids, before, after),
