@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..encoders import EncoderLayer, SourceTexts, TextEncoder
+from ..encoders.text_encoder import EncoderLayer, SourceTexts, TextEncoder
 from ..graphs.architecture import UNBOUNDED, Architecture, Pen, place
 from ..graphs.graph import Array, Table, embedding
 from ..graphs.tensors import Tensors
