@@ -1,0 +1,126 @@
+"""A CTranslate2 folder as it lies on a disk, and what a fuseline folder says in its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from fuseline.errors import ExportError, FolderError
+from fuseline.files.reading import open_regular
+
+from .reader import read_binary
+from .spec import Transformer, transformer
+from .vocabularies import Vocabularies, check_vocabulary, number_of, read_vocabularies, split_texts
+
+MODEL = "model.bin"
+# Weights of a Hugging Face checkpoint, in whose folder a model.bin would mean something else.
+_OTHERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_LARGEST_CONFIG = 1 << 24  # bytes
+_BEAMS, _NEW_TOKENS = 2, 256  # beam_size and max_decoding_length of CTranslate2's Translator where a call says nothing
+
+
+def is_ctranslate2(folder: str | Path) -> bool:
+    """Whether a folder is one of CTranslate2."""
+    path = Path(folder)
+    return (path / MODEL).is_file() and not any((path / name).exists() for name in _OTHERS)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a folder holds."""
+
+    path: Path
+    model: Transformer
+    vocabularies: Vocabularies
+    start: int
+    """the number of the token that texts begin with, and of the one that ends them"""
+    end: int
+
+    @property
+    def before(self) -> list[str]:
+        """The tokens before a source text, and after it."""
+        return [str(self.model.options["bos_token"])] if self.model.options["add_source_bos"] else []
+
+    @property
+    def after(self) -> list[str]:
+        return [str(self.model.options["eos_token"])] if self.model.options["add_source_eos"] else []
+
+    def numbers(self, tokens: Sequence[str]) -> list[int]:
+        """What the encoder reads of a text's tokens."""
+        ids = {token: number for number, token in enumerate(self.vocabularies.source)}
+        unknown = ids[self.model.options["unk_token"]]
+        return [ids.get(token, unknown) for token in (*self.before, *tokens, *self.after)]
+
+
+def read_source(folder: str | Path) -> Source:
+    """Raises ExportError for a folder that is damaged, or of a model that cannot be exported."""
+    path = Path(folder)
+    model = transformer(read_binary(path / MODEL), _config(path))
+    options = model.options
+    for name in ("unk_token", "bos_token", "eos_token"):
+        if not isinstance(options[name], str):
+            raise ExportError(f"{name} in {path / 'config.json'} must be a text")
+    vocabularies = read_vocabularies(path, options["unk_token"])
+    source, target = vocabularies.source, vocabularies.target
+    check_vocabulary(path, "source", source, model.encoder["vocab_size"])
+    check_vocabulary(path, "target", target, model.decoder["vocab_size"])
+    if options["decoder_start_token"] is None:
+        raise ExportError(
+            f"the model in {path} leaves the token that texts begin with to its user (decoder_start_token is null); "
+            "name one in config.json"
+        )
+    for name in ("bos", "eos"):
+        if options[f"add_source_{name}"]:
+            number_of(source, options[f"{name}_token"], f"{name}_token")
+    start = number_of(target, options["decoder_start_token"], "decoder_start_token")
+    return Source(path, model, vocabularies, start, number_of(target, options["eos_token"], "eos_token"))
+
+
+def files_of(source: Source, max_positions: int) -> dict[str, Any]:
+    """What writing.folder.write_to is told of a folder, but for the graphs. max_positions: of the decoder."""
+    options, target = source.model.options, source.vocabularies.target
+    special = {target[source.start], target[source.end]}
+    reads = split_texts(source.vocabularies.source, options["unk_token"], [], source.before, source.after)
+    writes = split_texts(target, options["unk_token"], sorted(special), [], [])
+    ids = {"decoder_start_token_id": source.start, "eos_token_id": source.end, "pad_token_id": source.end}
+    return {
+        "config": {"model_type": "ctranslate2", "is_encoder_decoder": True, "vocab_size": len(target), **ids},
+        "generation_config": {
+            **ids,
+            # CTranslate2's search: it ends with num_beams ended texts, of which none is empty, and probabilities are
+            # those among the tokens that may follow.
+            "num_beams": _BEAMS,
+            "early_stopping": True,
+            "length_penalty": 1.0,
+            "min_new_tokens": 1,
+            "renormalize_logits": True,
+            "max_new_tokens": min(_NEW_TOKENS, max_positions),
+        },
+        "tokenizer_json": json.dumps(reads, ensure_ascii=False),
+        "tokenizer_files": {"target_tokenizer.json": json.dumps(writes, ensure_ascii=False)},
+    }
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    path = folder / "config.json"
+    if not path.exists():
+        return {}
+    try:
+        with open_regular(path) as file:
+            raw = file.read(_LARGEST_CONFIG + 1)
+        found = json.loads(raw) if len(raw) <= _LARGEST_CONFIG else None
+    except (OSError, FolderError) as error:
+        raise ExportError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ExportError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ExportError(f"{path} must hold a JSON object of at most {_LARGEST_CONFIG} bytes")
+    epsilon = found.get("layer_norm_epsilon")
+    number = isinstance(epsilon, int | float) and not isinstance(epsilon, bool)
+    if epsilon is not None and not (number and isfinite(epsilon) and epsilon > 0):
+        raise ExportError(f"layer_norm_epsilon in {path} must be a positive number")
+    return found
