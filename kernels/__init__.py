@@ -46,16 +46,16 @@ def top_candidates(logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
 def beam_candidates(
     logits: Float32, scores: Float32, keep: int, *, normalized: bool = False
 ) -> tuple[Float32, Float32, Int64, Int64]:
-    """The best continuations of each photo's hypotheses: what a step of beam search goes on with.
+    """The best continuations of each input's hypotheses: what a step of beam search goes on with.
 
-    logits: float32[R, V], in any memory order, rows of one photo together; normalized: whether they are
+    logits: float32[R, V], in any memory order, rows of one input together; normalized: whether they are
     log-probabilities already. scores: float32[B, beams], the sum of log-probabilities of each hypothesis so far,
     B x beams = R. Returns of the `keep` best, or all if there are fewer: sums float32[B, K], log-probabilities
     float32[B, K], tokens int64[B, K] and the rows continued, int64[B, K]. Of equal sums the lower row comes first, then
     its larger logit, then its lower token; NaN comes last. Raises InputError for other arrays, and for keep < 1.
     """
     _check("beam_candidates takes logits as an array float32[rows, vocabulary]", logits)
-    _check("beam_candidates takes scores as an array float32[photos, beams]", scores)
+    _check("beam_candidates takes scores as an array float32[inputs, beams]", scores)
     if scores.size != len(logits) or 0 in scores.shape[1:] or not logits.shape[1]:
         raise InputError(
             f"beam_candidates takes a row of logits for each score, not logits of shape {list(logits.shape)} for "
@@ -68,7 +68,7 @@ def beam_candidates(
 
 
 def to_halves(floats: Float32, halves: Float16) -> None:
-    """Write a photo's keys or values as cross-attention keeps them: as halves, the positions of a head together.
+    """Write an input's keys or values as cross-attention reads them: as halves, the positions of a head together.
 
     floats: float32[B, S, H x D]; halves: float16[B, H, S, D], written: the nearest of each number, of two equally near
     ones the even, of one too large infinity. Raises InputError unless both are contiguous and of such shapes.
@@ -80,10 +80,10 @@ def to_halves(floats: Float32, halves: Float16) -> None:
 def _check_halves(floats: object, halves: object) -> None:
     """Raises InputError for what to_halves does not take."""
     if isinstance(floats, np.ndarray) and isinstance(halves, np.ndarray) and floats.ndim == 3 and halves.ndim == 4:
-        photos, heads, positions, size = halves.shape
+        inputs, heads, positions, size = halves.shape
         types = floats.dtype == np.float32 and halves.dtype == np.float16
         lie = all(each.flags.c_contiguous and each.flags.aligned for each in (floats, halves))
-        fit = heads * size > 0 and floats.shape == (photos, positions, heads * size)
+        fit = heads * size > 0 and floats.shape == (inputs, positions, heads * size)
         if types and lie and fit and halves.flags.writeable:
             return
     raise InputError(

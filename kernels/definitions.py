@@ -1,6 +1,6 @@
 """The kernels in numpy: what the library must compute, and what runs where there is no library.
 
-Dimensions: `B` photos, `R` rows, `V` vocabulary, `K` candidates of a row or of a photo.
+Dimensions: `B` inputs of a call (photos, texts), `R` rows, `V` vocabulary, `K` candidates of a row or of an input.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ def top_candidates(logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:
 def beam_candidates(
     logits: Float32, scores: Float32, keep: int, normalized: bool
 ) -> tuple[Float32, Float32, Int64, Int64]:
-    """The best continuations of each photo's hypotheses: their sums, log-probabilities, tokens and rows, each [B, K].
+    """The best continuations of each input's hypotheses: their sums, log-probabilities, tokens and rows, each [B, K].
 
-    logits: float32[R, V], rows of one photo together, log-probabilities already where `normalized`. scores:
+    logits: float32[R, V], rows of one input together, log-probabilities already where `normalized`. scores:
     float32[B, beams], the sums so far. All may continue one row, so each offers min(keep, V), and K is at most `keep`.
     The best come first, of equal ones the lower row, then its larger logit; NaN is worse than any number.
     """
-    (photos, beams), offered = scores.shape, min(keep, logits.shape[1])
+    (inputs, beams), offered = scores.shape, min(keep, logits.shape[1])
     values, indices, logsumexp = top_candidates(logits, offered)
     with np.errstate(over="ignore", invalid="ignore"):  # the lowest float32 stands for -inf; inf - inf is NaN
         logprobs = values if normalized else values - logsumexp[:, None]
         sums = logprobs + scores.reshape(-1, 1)
-    order = np.argsort(-sums.reshape(photos, beams * offered), axis=1, kind="stable")[:, :keep]
-    picked = order + np.arange(0, photos * beams * offered, beams * offered)[:, None]
+    order = np.argsort(-sums.reshape(inputs, beams * offered), axis=1, kind="stable")[:, :keep]
+    picked = order + np.arange(0, inputs * beams * offered, beams * offered)[:, None]
     return sums.ravel()[picked], logprobs.ravel()[picked], indices.ravel()[picked], picked // offered
 
 
 def to_halves(floats: Float32, halves: Float16) -> None:
     """float32[B, S, H x D] as float16[B, H, S, D]: the nearest, of two equally near ones the even, or infinity."""
-    photos, heads, positions, size = halves.shape
+    inputs, heads, positions, size = halves.shape
     with np.errstate(over="ignore"):
-        halves[...] = floats.reshape(photos, positions, heads, size).transpose(0, 2, 1, 3)
+        halves[...] = floats.reshape(inputs, positions, heads, size).transpose(0, 2, 1, 3)
 
 
 def _logsumexp(logits: Float32, largest: Float32) -> Float32:

@@ -57,7 +57,7 @@ _ABOUT = {
     "onnxruntime's own wakes its threads for a few rows, which takes longer than to compute them.",
     "CachedSelfAttention": "qkv: float32[R x T, 3 E]; past and present: float32[C, R, E], one memory where they are bound so; "
     "position: int64[1]; beam_table: int64[R, C]. Attributes: heads, scale. Causal among the T tokens.",
-    "CrossAttention": "query: float32[R x T, E]; key, value: float32[B, S, E], shared by the R / B rows of a photo. "
+    "CrossAttention": "query: float32[R x T, E]; key, value: float32[B, S, E], shared by the R / B rows of an input. "
     "Attributes: heads, scale.",
     "RMSNorm": "x, y: float32[..., I]; scale: float32[I]. Attributes: epsilon. A layer norm without mean and bias (Zhang and "
     "Sennrich, arXiv:1910.07467), as T5 has it.",

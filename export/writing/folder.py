@@ -24,7 +24,7 @@ from fuseline.files.reading import sha256_of
 from fuseline.folders.description import DESCRIPTION
 from fuseline.folders.open import AUTO, find, open_folder
 from fuseline.folders.own import Folder
-from fuseline.folders.tensors import QUERY, crossing, width_of
+from fuseline.folders.tensors import QUERY, is_cross_attention, width_of
 from fuseline.kernels.layers import join_layers, split_layers
 
 from ..graphs.weights_file import WeightsFile, is_outside
@@ -222,7 +222,7 @@ def _alike(tensors: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list
     """What must be the same in all variants: all but whether a decoder reads a photo's keys and values as halves."""
     return {
         kind: [
-            {"name": each["name"], "width": width_of(each["shape"])} if crossing(each["name"]) else dict(each)
+            {"name": each["name"], "width": width_of(each["shape"])} if is_cross_attention(each["name"]) else dict(each)
             for each in found
         ]
         for kind, found in tensors.items()
@@ -478,7 +478,7 @@ def _check_fit(tensors: Mapping[str, Any], info: Mapping[str, Any]) -> None:
     if given != wanted:
         raise ExportError(f"decoder_info has {', '.join(sorted(given))} and must have {', '.join(sorted(wanted))}")
     outputs = {tensor["name"]: tensor["shape"] for tensor in tensors["decoder"]["outputs"]}
-    cross = {tensor["name"] for tensor in tensors["decoder"]["inputs"] if crossing(tensor["name"])}
+    cross = {tensor["name"] for tensor in tensors["decoder"]["inputs"] if is_cross_attention(tensor["name"])}
     made = {tensor["name"] for tensor in tensors["encoder"]["outputs"]}
     problems = [f"the encoder makes no {name}" for name in sorted(cross - made)]
     problems += [f"the decoder does not read {name}" for name in sorted(made - cross)]

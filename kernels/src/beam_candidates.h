@@ -1,4 +1,4 @@
-// The best continuations of one photo, row by row.
+// The best continuations of one input, row by row.
 #pragma once
 
 #include <cstdint>

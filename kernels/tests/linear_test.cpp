@@ -12,7 +12,7 @@ namespace {
 struct Layer {
   fuseline_linear l;
   int64_t blocks;
-  Buffer<float> x, bias, residual, y, float_scale;
+  Buffer<float> x, bias, factor, residual, y, float_scale;
   Buffer<uint8_t> bytes;  // the weights of 8 and 4 bits
   Buffer<float> floats;
   Buffer<uint16_t> halves, half_scale;
@@ -22,6 +22,7 @@ struct Layer {
         blocks((l.outputs + 15) / 16),
         x(l.rows * l.inputs),
         bias(l.outputs),
+        factor(l.rows * l.outputs),
         residual(l.rows * l.outputs),
         y(l.rows * l.outputs),
         float_scale(l.format == FUSELINE_INT8 ? l.outputs : 0),
@@ -62,7 +63,7 @@ bool quantized(const fuseline_linear& l) { return l.format == FUSELINE_INT8 || l
 fuseline_linear random_sizes(Random& random) {
   fuseline_linear l{};
   l.format = static_cast<int32_t>(random.whole(0, 3));
-  l.activation = static_cast<int32_t>(random.whole(0, 4));
+  l.activation = static_cast<int32_t>(random.whole(FUSELINE_NO_ACTIVATION, FUSELINE_SILU));
   l.rows = random.chance(0.5) ? random.whole(0, 9) : random.whole(10, random.chance(0.3) ? 50 : 20);
   l.inputs = random.whole(1, random.chance(0.1) ? 700 : 90);
   l.outputs = random.whole(1, 80);
@@ -94,6 +95,7 @@ void fill_row(Random& random, float* x, int64_t n) {
 void fill(Random& random, Layer& layer) {
   for (int64_t r = 0; r < layer.l.rows; ++r) fill_row(random, layer.x.data() + r * layer.l.inputs, layer.l.inputs);
   for (float& each : layer.bias) each = random.normal();
+  for (float& each : layer.factor) each = random.normal();
   for (float& each : layer.residual) each = random.normal();
   for (float& each : layer.floats) each = random.normal();
   for (uint16_t& each : layer.halves) each = random.half();
@@ -135,6 +137,7 @@ double activate(double x, int32_t activation) {
     case FUSELINE_GELU: return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
     case FUSELINE_GELU_TANH: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     case FUSELINE_QUICK_GELU: return x / (1 + std::exp(-1.702 * x));
+    case FUSELINE_SILU: return x / (1 + std::exp(-x));
     default: return x;
   }
 }
@@ -186,16 +189,23 @@ void test_layer(Random& random) {
   Layer layer(random_sizes(random));
   fuseline_linear& l = layer.l;
   const int64_t adds = random.whole(0, 2);  // nothing, another tensor, what y holds
-  NOW("linear, format %d, activation %d, %ld x %ld x %ld, %ld groups, residual %ld", l.format, l.activation,
+  const bool scales = random.chance(0.3);
+  NOW("linear, format %d, activation %d, %ld x %ld x %ld, %ld groups, residual %ld, factor %d", l.format, l.activation,
       static_cast<long>(l.rows), static_cast<long>(l.inputs), static_cast<long>(l.outputs), static_cast<long>(l.groups),
-      static_cast<long>(adds));
+      static_cast<long>(adds), scales);
   fill(random, layer);
+  if (scales) l.factor = layer.factor.data();
   if (adds == 1) l.residual = layer.residual.data();
   compute(layer, 1);
   for (int64_t r = 0; r < l.rows; ++r) {
     const Row row = row_of(layer, r);
     for (int64_t o = 0; o < l.outputs; ++o) {
       Exact y = exact(layer, row, o);
+      if (scales) {
+        const double factor = layer.factor[r * l.outputs + o];
+        y.value *= factor;
+        y.tolerance = y.tolerance * std::fabs(factor) + kUnit * std::fabs(y.value) + kLeast;
+      }
       if (adds == 1) {
         y.value += layer.residual[r * l.outputs + o];
         y.tolerance += kUnit * std::fabs(y.value);
@@ -209,6 +219,9 @@ void test_layer(Random& random) {
   if (adds == 1) {  // the residual's own memory takes the result
     l.residual = l.y;
     std::copy(layer.residual.begin(), layer.residual.end(), layer.y.begin());
+  } else if (scales) {  // or the factor's
+    l.factor = l.y;
+    std::copy(layer.factor.begin(), layer.factor.end(), layer.y.begin());
   }
   compute(layer, 2);
   for (int64_t i = 0; i < layer.y.size(); ++i)
@@ -233,7 +246,7 @@ void test_refusals(Random& random) {
   };
   refused([](fuseline_linear& l) { l.format = 4; });
   refused([](fuseline_linear& l) { l.format = -1; });
-  refused([](fuseline_linear& l) { l.activation = 5; });
+  refused([](fuseline_linear& l) { l.activation = 6; });
   refused([](fuseline_linear& l) { l.activation = -1; });
   refused([](fuseline_linear& l) { l.rows = -1; });
   refused([](fuseline_linear& l) { l.inputs = 0; });

@@ -216,6 +216,11 @@ std::vector<Case> cases(Random& random) {
   all.push_back({"LayerNorm", "", {tensor({40, 700}), tensor({700}), tensor({700})}, 1});
   all.push_back({"FloatLinearGelu", "", {tensor({5, 200}), tensor({9, 200, 16}), tensor({140})}, 1});
   all.push_back({"CrossAttention", "", {tensor({12, 64}), tensor({2, 130, 64}), tensor({2, 130, 64})}, 1});
+  all.push_back({"RMSNorm", "", {tensor({40, 700}), tensor({700})}, 1});
+  all.push_back({"FloatLinearMul", "", {tensor({5, 200}), tensor({9, 200, 16}), tensor({140}), tensor({5, 140})}, 1});
+  all.push_back({"DecoderLayer",  // a gated network, whose two layers share what they read
+                 "RMSNorm 0 1 > 6;FloatLinearSilu 6 2 3 > 7;FloatLinearMul 6 2 3 7 > 8;FloatLinearAdd 8 2 3 0 > 5;RMSNorm 5 1 > 4",
+                 {tensor({8, 192}), tensor({192}), tensor({12, 192, 16}), tensor({192})}, 2});
   all.push_back({"DecoderLayer",  // large enough for several threads in every step
                  "LayerNorm 0 1 2 > 8;FloatLinear 8 3 4 > 9;CrossAttention 9 5 5 > 10;FloatLinearAdd 10 3 4 0 > 7;LayerNorm 7 1 2 > 6",
                  {tensor({8, 192}), tensor({192}), tensor({192}), tensor({12, 192, 16}), tensor({192}), tensor({2, 60, 192})},

@@ -121,6 +121,7 @@ void in_parts(int64_t total, int threads, const Job& job) {
 void test_linear(Random& random, int cases);
 void test_layer_norm(Random& random, int cases);
 void test_attention(Random& random, int cases);
+void test_encoder_attention(Random& random, int cases);
 void test_top_candidates(Random& random, int cases);
 // What threads that work together do is the same on all of them.
 void test_team(Random& random, int cases);

@@ -73,18 +73,18 @@ void test_rows(Random& random) {
 
 // Against all that the rows offer, sorted.
 void test_beams(Random& random) {
-  const int64_t vocab = random.whole(1, 90), photos = random.whole(0, 3), beams = random.whole(1, 5);
+  const int64_t vocab = random.whole(1, 90), inputs = random.whole(0, 3), beams = random.whole(1, 5);
   const int64_t k = random.whole(1, std::min<int64_t>(vocab, 12)), keep = random.whole(1, 14), stride = vocab + random.whole(0, 3);
-  const int64_t most = std::min(keep, beams * k), count = photos * beams;
+  const int64_t most = std::min(keep, beams * k), count = inputs * beams;
   const int32_t normalized = random.chance(0.5) ? 1 : 0;
-  NOW("beam_candidates, %ld of %ld x %ld in %ld photos", static_cast<long>(keep), static_cast<long>(beams),
-      static_cast<long>(vocab), static_cast<long>(photos));
+  NOW("beam_candidates, %ld of %ld x %ld in %ld inputs", static_cast<long>(keep), static_cast<long>(beams),
+      static_cast<long>(vocab), static_cast<long>(inputs));
   Buffer<float> logits(count == 0 ? 0 : (count - 1) * stride + vocab), scores(count);
   fill(random, logits);
   for (float& each : scores) each = random.chance(0.1) ? -1e9f : std::nearbyintf(random.normal() * 3);
-  Buffer<float> sums(photos * most), logprobs(photos * most), best_values(k);
-  Buffer<int64_t> tokens(photos * most), rows(photos * most), best_indices(k);
-  expect(fuseline_beam_candidates(logits.data(), photos, beams, vocab, stride, scores.data(), normalized, k, keep, sums.data(),
+  Buffer<float> sums(inputs * most), logprobs(inputs * most), best_values(k);
+  Buffer<int64_t> tokens(inputs * most), rows(inputs * most), best_indices(k);
+  expect(fuseline_beam_candidates(logits.data(), inputs, beams, vocab, stride, scores.data(), normalized, k, keep, sums.data(),
                                   logprobs.data(), tokens.data(), rows.data(), best_values.data(),
                                   best_indices.data()) == FUSELINE_OK,
          "it is refused");
@@ -92,9 +92,9 @@ void test_beams(Random& random) {
   expect(fuseline_top_candidates(logits.data(), count, vocab, stride, k, found.values.data(), found.indices.data(),
                                  found.logsumexp.data()) == FUSELINE_OK,
          "top_candidates is refused");
-  for (int64_t photo = 0; photo < photos; ++photo) {
+  for (int64_t input = 0; input < inputs; ++input) {
     std::vector<int64_t> order(static_cast<size_t>(beams * k));
-    std::iota(order.begin(), order.end(), photo * beams * k);
+    std::iota(order.begin(), order.end(), input * beams * k);
     const auto logprob = [&](int64_t i) { return normalized != 0 ? found.values[i] : found.values[i] - found.logsumexp[i / k]; };
     const auto sum = [&](int64_t i) { return logprob(i) + scores[i / k]; };
     const auto rank = [&](int64_t i) { return std::isnan(sum(i)) ? 1 : 0; };
@@ -103,7 +103,7 @@ void test_beams(Random& random) {
     });
     const auto same = [](float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); };
     for (int64_t i = 0; i < most; ++i) {
-      const int64_t at = photo * most + i, wanted = order[static_cast<size_t>(i)];
+      const int64_t at = input * most + i, wanted = order[static_cast<size_t>(i)];
       expect(same(sums[at], sum(wanted)) && same(logprobs[at], logprob(wanted)) && tokens[at] == found.indices[wanted] &&
                  rows[at] == wanted / k,
              "continuation %ld is [%ld] of row %ld with %.9g, not [%ld] of row %ld with %.9g", static_cast<long>(i),
@@ -115,11 +115,11 @@ void test_beams(Random& random) {
 
 void test_beams_refused() {
   NOW("beam_candidates with bad arguments");
-  const auto refused = [](int64_t photos, int64_t beams, int64_t stride, int64_t k, int64_t keep, const float* scores) {
+  const auto refused = [](int64_t inputs, int64_t beams, int64_t stride, int64_t k, int64_t keep, const float* scores) {
     const float logits[6] = {};
     float sums[2] = {9, 9}, logprobs[2], best_values[3];
     int64_t tokens[2], rows[2], best_indices[3];
-    expect(fuseline_beam_candidates(logits, photos, beams, 3, stride, scores, 0, k, keep, sums, logprobs, tokens, rows,
+    expect(fuseline_beam_candidates(logits, inputs, beams, 3, stride, scores, 0, k, keep, sums, logprobs, tokens, rows,
                                     best_values, best_indices) == FUSELINE_BAD_ARGUMENT,
            "it is not refused");
     expect(sums[0] == 9 && sums[1] == 9, "something was written");

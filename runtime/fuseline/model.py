@@ -1,6 +1,6 @@
-"""A model ready to run: photos as arrays in, tokens out, and the tokenizer and image processor that belong to it.
+"""A model ready to run: arrays in, tokens out, and what makes the arrays and reads the tokens.
 
-Dimensions: `B` photos, `T` tokens, `S` encoder positions, `E` width of the decoder, `V` vocabulary.
+Dimensions: `B` inputs of a call, `T` tokens, `S` encoder positions, `E` width of the decoder, `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -26,38 +26,57 @@ from .folders.own import Folder
 from .generation.config import GenerationConfig
 from .generation.result import Generation
 from .graphs.contract import Decoder, Encoded, State
+from .graphs.encoder import Arrays, with_mask
 from .graphs.running import CancelToken, Limit, RunEnded
 from .inputs.images import ImageProcessor
+from .inputs.open import PhotoInputs, TextInputs, open_inputs
 from .migrating.config_view import ConfigView
-from .migrating.copied_calls import OPEN, Opening, device_named, generating, no_attribute, one_of, opening
+from .migrating.copied_calls import (
+    ENCODE,
+    OPEN,
+    NoAttribute,
+    Opening,
+    Reads,
+    device_named,
+    generating,
+    named_inputs,
+    no_attribute,
+    one_of,
+    opening,
+    settle,
+)
 from .outputs.pieces import text_of_token
 from .outputs.streaming import Event, events
 from .search import Search
 from .search.scoring import Score, padded_labels, score
-from .tokens.tokenizer import open_tokenizer
+from .tokens.tokenizer import TextTokens, open_tokenizer
 from .trials.device_check import open_checked
+
+Given = npt.ArrayLike | Mapping[str, Any] | Encoded
 
 
 class Model:
     """An encoder and a decoder with what goes before and after them. Safe to share between threads.
 
-    folder: the Folder it was made of; generation_config: its defaults; image_processor: from photos to pixel_values;
-    tokenizer: a tokenizers.Tokenizer; feature_extractor: the image_processor by its old name; config: config.json;
-    device, threads: as they were asked for. None of them changes, so a copy is the
-    model itself. Pickled, a model is its folder's path, variant, device and threads, and is opened anew; the captioner
-    that ships is that of the installation where it is opened.
+    folder: the Folder it was made of; generation_config: its defaults; inputs: from photos or texts to what the encoder
+    reads, see fuseline.inputs.contract; tokenizer: a tokenizers.Tokenizer; config: config.json; device, threads: as
+    they were asked for. A model that reads photos has image_processor, from photos to pixel_values, and
+    feature_extractor, the same by its old name. None of them changes, so a copy is the model itself. Pickled, a model
+    is its folder's path, variant, device and threads, and is opened anew; the captioner that ships is that of the
+    installation where it is opened.
     """
 
     def __init__(self, folder: Folder, device: str = "cpu", threads: int | None = None) -> None:
         """See from_pretrained, which takes a path where this takes a checked folder."""
         self.folder = folder
         self.generation_config = GenerationConfig.from_folder(
-            folder.generation_config, folder.config, folder.path, folder.decoder.vocab_size
+            folder.generation_config,
+            folder.config,
+            folder.path,
+            folder.decoder.vocab_size,
+            reads_text=folder.source.reads_text,
         )
-        self.image_processor = ImageProcessor.from_config(
-            folder.preprocessor_config, str(folder.path / folder.preprocessor_file)
-        )
-        self._tokens = open_tokenizer(folder.read_tokenizer(), folder.decoder.vocab_size)
+        self._tokens, self.inputs = _texts_of(folder)
         self.tokenizer = self._tokens.tokenizer
         self.device, self.threads = device, threads
         self._graphs = open_checked(folder, device, threads)
@@ -77,9 +96,21 @@ class Model:
         return ConfigView(self.folder.config)
 
     @property
+    def image_processor(self) -> ImageProcessor:
+        """Of a model that reads photos. Raises InputError for another."""
+        if not isinstance(self.inputs, PhotoInputs):
+            raise NoAttribute("this model reads texts and has no image_processor; its inputs are made by inputs")
+        return self.inputs.image_processor
+
+    @property
     def feature_extractor(self) -> ImageProcessor:
         """The image processor."""
         return self.image_processor
+
+    @property
+    def task(self) -> str:
+        """What the model is for, by its name among transformers' pipelines: "image-to-text", "text2text-generation"."""
+        return self.folder.task
 
     def eval(self) -> Model:
         """The model itself: there is no other mode."""
@@ -171,7 +202,8 @@ class Model:
 
     def generate(
         self,
-        pixel_values: npt.ArrayLike | Encoded | None = None,
+        inputs: Given | None = None,
+        /,
         decoder_input_ids: npt.ArrayLike | None = None,
         *,
         generation_config: object = None,
@@ -179,20 +211,23 @@ class Model:
         partial: bool = False,
         **fields: Any,
     ) -> Generation:
-        """The most probable text for every photo, as tokens.
+        """The most probable text for every input, as tokens.
 
-        pixel_values: float32[B, 3, height, width], or what `encode` made of them, which several calls may share.
-        decoder_input_ids: int64[B, T], what the texts begin with; as in transformers the start token goes before it if
-        no row begins with it already (Donut's prompts stay as they are: they name a task). generation_config: options
-        between the model's own and fields, see GenerationConfig.over. fields: those of GenerationConfig, and other
-        keywords of transformers' generate; max_time is the deadline, of the search and before it of the encoder.
-        cancel: a threading.Event or anything else with is_set(), looked at before every step, and from another thread
-        during one that takes long. A step, or the encoder's run, that is over its time is ended at the graph's next
-        node, and what was there before it is the result. partial: whether a call that is cancelled, or interrupted by
-        Ctrl-C, returns the best sequences so far.
-        Raises InputError for an option or an array that cannot be used; without partial, Cancelled, KeyboardInterrupt.
+        inputs: an array, pixel_values float32[B, 3, height, width] or input_ids int64[B, S]; or a mapping by these
+        names, as `inputs` makes it ({"input_ids": ..., "attention_mask": ...}); or what `encode` made of either, which
+        several calls may share. Each may be given by its own name instead: generate(pixel_values=...). Texts are padded
+        on the right; without attention_mask pad tokens are not looked at, as in transformers. decoder_input_ids:
+        int64[B, T], what the texts begin with; as in transformers the start token goes before it if no row begins with
+        it already (Donut's prompts stay as they are: they name a task). generation_config: options between the model's
+        own and fields, see GenerationConfig.over. fields: those of GenerationConfig, and other keywords of
+        transformers' generate; max_time is the deadline, of the search and before it of the encoder. cancel: a
+        threading.Event or anything else with is_set(), looked at before every step, and from another thread during one
+        that takes long. A step, or the encoder's run, that is over its time is ended at the graph's next node, and what
+        was there before it is the result. partial: whether a call that is cancelled, or interrupted by Ctrl-C, returns
+        the best sequences so far. Raises InputError for an option or an array that cannot be used; without partial,
+        Cancelled, KeyboardInterrupt.
         """
-        search = self._search(*self._asked(pixel_values, decoder_input_ids, generation_config, fields), cancel, partial)
+        search = self._search(*self._asked(inputs, decoder_input_ids, generation_config, fields), cancel, partial)
         while search.step():
             pass
         generation = search.generation()
@@ -201,7 +236,8 @@ class Model:
 
     def stream(
         self,
-        pixel_values: npt.ArrayLike | Encoded | None = None,
+        inputs: Given | None = None,
+        /,
         decoder_input_ids: npt.ArrayLike | None = None,
         *,
         generation_config: object = None,
@@ -217,9 +253,9 @@ class Model:
         """
         if generation_config is None:
             fields.setdefault("num_return_sequences", 1)
-        asked = self._asked(pixel_values, decoder_input_ids, generation_config, fields)
+        asked = self._asked(inputs, decoder_input_ids, generation_config, fields)
         if asked[2].num_return_sequences != 1:
-            raise InputError("a stream follows one sequence a photo, so num_return_sequences must be 1 or left out")
+            raise InputError("a stream follows one sequence an input, so num_return_sequences must be 1 or left out")
         search = self._search(*asked, cancel, partial)
         return self._while_unchanged(events(search, self._text))
 
@@ -230,25 +266,30 @@ class Model:
             yield event
 
     def _asked(
-        self, pixel_values: Any, decoder_input_ids: Any, generation_config: object, fields: dict[str, Any]
+        self, inputs: Any, decoder_input_ids: Any, generation_config: object, fields: dict[str, Any]
     ) -> tuple[Any, Any, GenerationConfig]:
-        """What a call gives, in fuseline's own terms: pixel_values, decoder_input_ids and all options."""
+        """What a call gives, in fuseline's own terms: inputs, decoder_input_ids and all options."""
         self._refuse_closed()
-        kind = self.folder.config.get("model_type")
-        pixel_values, decoder_input_ids, options = generating(kind, pixel_values, decoder_input_ids, fields)
-        return pixel_values, decoder_input_ids, self._configured(generation_config).override(**options)
+        inputs, decoder_input_ids, options = generating(self._reads, inputs, decoder_input_ids, fields)
+        config = self._configured(generation_config).override(**options)
+        config.check_source(self.folder.source.reads_text)
+        return inputs, decoder_input_ids, config
+
+    @cached_property
+    def _reads(self) -> Reads:
+        return Reads(self.folder.source.inputs, self.folder.config.get("model_type"))
 
     def _search(
         self,
-        pixel_values: npt.ArrayLike | Encoded,
+        inputs: Given,
         decoder_input_ids: npt.ArrayLike | None,
         config: GenerationConfig,
         cancel: CancelToken | None,
         partial: bool,
     ) -> Search:
-        """A search for these photos, the encoder done."""
+        """A search for these inputs, the encoder done."""
         began = perf_counter()
-        decoder, encoded = self._encoded(pixel_values, config, cancel)
+        decoder, encoded = self._encoded(inputs, config, cancel)
         encoder_ms = (perf_counter() - began) * 1000
         return Search(
             decoder,
@@ -262,6 +303,7 @@ class Model:
             cancel=cancel,
             partial=partial,
             variant=self.variant,
+            inputs=encoded.tokens,
         )
 
     def _configured(self, given: object) -> GenerationConfig:
@@ -277,40 +319,49 @@ class Model:
         older = version is not None and (int(version[1]), int(version[2])) < (4, 50)
         return self.generation_config.over(given, model_defaults=not older)
 
-    def _encoded(
-        self, pixel_values: npt.ArrayLike | Encoded, config: GenerationConfig, cancel: CancelToken | None
-    ) -> tuple[Decoder, Encoded]:
-        """What the decoder reads of the photos; where the encoder was ended, a decoder that ends at its first step."""
-        if isinstance(pixel_values, Encoded):
-            named = isinstance(pixel_values.values, Mapping)
-            if not named or not all(hasattr(value, "data_type") for value in pixel_values.values.values()):
+    def _encoded(self, inputs: Given, config: GenerationConfig, cancel: CancelToken | None) -> tuple[Decoder, Encoded]:
+        """What the decoder reads of the inputs; where the encoder was ended, a decoder that ends at its first step."""
+        if isinstance(inputs, Encoded):
+            named = isinstance(inputs.values, Mapping)
+            if not named or not all(hasattr(value, "data_type") for value in inputs.values.values()):
                 raise InputError("an Encoded must be what encode has returned")
-            return self._decoder, pixel_values
+            return self._decoder, inputs
+        arrays = self._checked(inputs, config)
         if config.max_time is None and cancel is None:
-            return self._decoder, self.encode(pixel_values)
-        pixels = self._graphs.encoder.checked(pixel_values)
+            return self._decoder, self._run_encoder(arrays)
         try:
             with Limit(config.max_time, cancel):
-                return self._decoder, self.encode(pixels)
+                return self._decoder, self._run_encoder(arrays)
         except RunEnded as ended:
-            return _EndedDecoder(ended), Encoded(len(pixels), {})
+            return _EndedDecoder(ended), Encoded(len(next(iter(arrays.values()))), {})
 
-    def score(self, pixel_values: npt.ArrayLike, text: str | Sequence[str]) -> Score:
+    def _checked(self, inputs: object, config: GenerationConfig) -> Arrays:
+        """The inputs as the encoder reads them. Raises InputError."""
+        source = self.folder.source
+        if source.reads_text and config.pad_token_id not in (None, *config.ends):
+            inputs = with_mask(inputs, source, config.pad_token_id)
+        return self._graphs.encoder.checked(inputs)
+
+    def _run_encoder(self, arrays: Arrays) -> Encoded:
+        self._graphs.files.check()
+        return self._graphs.encoder.encode(arrays)
+
+    def score(self, inputs: Given | None = None, /, text: str | Sequence[str] = "", **named: Any) -> Score:
         """How probable given texts are: the cross-entropy of each token, and of the end token after the last.
 
-        pixel_values: float32[B, 3, height, width]; text: one a photo, or as many for each, those of a photo together.
-        The mean over the tokens is the cross-entropy of transformers' logits against the same labels. (Its own `loss`
-        in 4.57 shifts the labels of these models twice.) Raises InputError.
+        inputs: as in `generate`, also by their own names; text: one an input, or as many for each, those of an input
+        together. The mean over the tokens is the cross-entropy of transformers' logits against the same labels. (Its
+        own `loss` in 4.57 shifts the labels of captioners twice.) Raises InputError.
         """
         texts = [text] if isinstance(text, str) else text
         listed = isinstance(texts, list | tuple | np.ndarray) and getattr(texts, "ndim", 1) == 1
         if not listed or not all(isinstance(each, str) for each in texts):
             raise InputError(f"text must be a text or a list of texts, not {written(text)}")
         tokens = [self._tokens.encode(each, f"text {number}") for number, each in enumerate(texts, start=1)]
-        encoded = self.encode(pixel_values)
+        encoded = self.encode(inputs, **named)
         if not len(texts) or len(texts) % encoded.batch:
             raise InputError(
-                f"there must be as many texts for each of the {encoded.batch} photos, not {len(texts)} in all"
+                f"there must be as many texts for each of the {encoded.batch} inputs, not {len(texts)} in all"
             )
         config = self.generation_config
         labels = padded_labels(tokens, next(iter(config.ends), None), self.folder.decoder)
@@ -318,15 +369,18 @@ class Model:
         self._graphs.files.check()
         return found
 
-    def encode(self, pixel_values: npt.ArrayLike) -> Encoded:
-        """Run the encoder: float32[B, 3, height, width] -> cross-attention K/V of all layers, float32[B, S, E] each.
+    def encode(self, inputs: Given | None = None, /, **named: Any) -> Encoded:
+        """Run the encoder: inputs as in `generate` -> cross-attention K/V of all layers, float32[B, S, E] each.
 
         In a folder of another tool: the encoder's last hidden state, float32[B, S, E] or float16.
         """
         self._refuse_closed()
-        pixels = self._graphs.encoder.checked(pixel_values)
-        self._graphs.files.check()
-        return self._graphs.encoder.encode(pixels)
+        inputs, others = named_inputs(self._reads, inputs, named)
+        if others:
+            settle(ENCODE, others, self._reads.names)
+        if isinstance(inputs, Encoded):
+            return inputs
+        return self._run_encoder(self._checked(inputs, self.generation_config))
 
     def encode_text(self, text: str, name: str = "text") -> list[int]:
         """The tokens of a text, without those that only mark its beginning and end.
@@ -371,6 +425,15 @@ class Model:
         return ids if (ids[:, :1] == start).any() else np.concatenate([start, ids], axis=1)
 
 
+def _texts_of(folder: Folder) -> tuple[TextTokens, PhotoInputs | TextInputs]:
+    """What makes texts of tokens, and what makes inputs of photos or texts."""
+    target = folder.read_target_tokenizer()
+    size = folder.decoder.vocab_size if target is None else folder.source.vocab_size or 0
+    tokens = open_tokenizer(folder.read_tokenizer(), size)
+    said = tokens if target is None else open_tokenizer(target, folder.decoder.vocab_size)
+    return said, open_inputs(folder, tokens)
+
+
 def _begins_by_itself(config: Mapping[str, Any]) -> bool:
     """Whether a prompt gets no start token, which transformers asks the encoder's model_type."""
     encoder = config.get("encoder")
@@ -389,7 +452,7 @@ class _EndedDecoder:
         self._ended = ended
 
     def start(self, encoded: Encoded, num_beams: int, max_length: int, *, attentions: bool = False) -> State:
-        return State.__new__(State)
+        return State(encoded.batch * num_beams, max_length)
 
     def step(self, state: State, tokens: Int64, parents: Int64 | None) -> Float32:
         raise self._ended
@@ -397,5 +460,5 @@ class _EndedDecoder:
     def attentions(self, state: State) -> Float32:
         raise self._ended
 
-    def narrow(self, state: State, photos: Int64) -> State:
+    def narrow(self, state: State, inputs: Int64) -> State:
         raise self._ended

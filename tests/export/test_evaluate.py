@@ -282,7 +282,7 @@ def test_a_full_disk_does_not_cost_the_results(
 def test_a_file_of_texts_that_cannot_grow_is_given_up(folder: Path, data: Path) -> None:
     """No file may grow past 200 bytes in this process, as on a full disk."""
     script = (
-        "import resource, sys; from fuseline.export import evaluate; from fuseline.folders.own import Folder\n"
+        "import resource, sys; from fuseline.export import evaluate; from fuseline.folders.open import open_folder\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\n"
         "found = evaluate(sys.argv[1], sys.argv[2]); print(len(found.variants), found.not_written)"
     )

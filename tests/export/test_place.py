@@ -97,8 +97,9 @@ KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 import onnx
-from fuseline.export import add_variants, folder as folders, place
-from fuseline.folder import Folder
+from fuseline.export import add_variants
+from fuseline.export.writing import folder as folders, place
+from fuseline.folders.open import open_folder
 
 out, kills, way = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 if way == "two renames":
@@ -178,7 +179,7 @@ def test_what_a_living_process_uses_is_left_alone(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from fuseline.export.place import claimed
+        from fuseline.export.writing.place import claimed
         with claimed(Path(sys.argv[1])) as mine, mine.replaced() as folder:
             (folder / "fuseline.json").write_text("theirs")
             print("ready", flush=True)

@@ -38,7 +38,7 @@ quantize = partial(quantize_with_all_threads, threads=1)
 
 @pytest.fixture
 def few_judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("fuseline.export.quantize"), "JUDGES", 8)
+    monkeypatch.setattr(import_module("fuseline.export.quantizing.quantize"), "JUDGES", 8)
 
 
 @pytest.fixture(scope="module")

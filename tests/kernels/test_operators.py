@@ -401,20 +401,20 @@ def cross_graph(heads: int, size: int, half: bool = False) -> Graph:
     return g
 
 
-def cross_feed(photos: int, beams: int, positions: int, heads: int, size: int, half: bool = False) -> dict[str, Array]:
+def cross_feed(inputs: int, beams: int, positions: int, heads: int, size: int, half: bool = False) -> dict[str, Array]:
     rng = np.random.default_rng(heads * size)
-    query = rng.normal(size=(photos * beams, heads * size)).astype(np.float32)
-    shape = (photos, heads, positions, size) if half else (photos, positions, heads * size)
+    query = rng.normal(size=(inputs * beams, heads * size)).astype(np.float32)
+    shape = (inputs, heads, positions, size) if half else (inputs, positions, heads * size)
     key, value = (rng.normal(size=shape).astype(np.float16 if half else np.float32) for _ in range(2))
     return {"query": query, "key": key, "value": value}
 
 
 @pytest.mark.parametrize(
-    ("photos", "beams", "positions", "heads", "size"), [(1, 4, 197, 2, 64), (3, 2, 5, 3, 7), (2, 1, 1, 1, 80)]
+    ("inputs", "beams", "positions", "heads", "size"), [(1, 4, 197, 2, 64), (3, 2, 5, 3, 7), (2, 1, 1, 1, 80)]
 )
 @pytest.mark.parametrize("half", [False, True])
-def test_cross_attention(isa: str, photos: int, beams: int, positions: int, heads: int, size: int, half: bool) -> None:
-    check_cross_attention(photos, beams, positions, heads, size, half)
+def test_cross_attention(isa: str, inputs: int, beams: int, positions: int, heads: int, size: int, half: bool) -> None:
+    check_cross_attention(inputs, beams, positions, heads, size, half)
 
 
 @settings(max_examples=25, deadline=None)
@@ -425,15 +425,15 @@ def test_random_cross_attention(data: st.DataObject) -> None:
         check_cross_attention(*sizes, half=data.draw(st.booleans()))
 
 
-def check_cross_attention(photos: int, beams: int, positions: int, heads: int, size: int, half: bool) -> None:
-    g, feed = cross_graph(heads, size, half), cross_feed(photos, beams, positions, heads, size, half)
+def check_cross_attention(inputs: int, beams: int, positions: int, heads: int, size: int, half: bool) -> None:
+    g, feed = cross_graph(heads, size, half), cross_feed(inputs, beams, positions, heads, size, half)
     [found], [of_body] = run(g, feed, fused=True), run(g, feed, fused=False)
     np.testing.assert_allclose(found, of_body, rtol=1e-5, atol=2e-6)
-    for n in range(photos * beams):
+    for n in range(inputs * beams):
         for h in range(heads):
             part = slice(h * size, (h + 1) * size)
-            of_photo = [feed[name][n // beams].astype(np.float64) for name in ("key", "value")]
-            keys, values = (each[h] if half else each[:, part] for each in of_photo)
+            of_input = [feed[name][n // beams].astype(np.float64) for name in ("key", "value")]
+            keys, values = (each[h] if half else each[:, part] for each in of_input)
             wanted = softmax(keys @ feed["query"][n, part] * size**-0.5) @ values
             np.testing.assert_allclose(found[n, part], wanted, rtol=1e-5, atol=2e-6)
 
@@ -441,7 +441,7 @@ def check_cross_attention(photos: int, beams: int, positions: int, heads: int, s
 @pytest.mark.parametrize("half", [False, True])
 def test_bad_input_of_cross_attention_is_refused_by_the_node(isa: str, half: bool) -> None:
     feed = cross_feed(3, 2, 5, 3, 7, half)
-    rows = {"query": np.zeros((7, 21), np.float32)}  # not a multiple of the photos
+    rows = {"query": np.zeros((7, 21), np.float32)}  # not a multiple of the inputs
     none = {name: feed[name][:, :, :0] if half else feed[name][:, :0] for name in ("key", "value")}
     for changes in (rows, none):
         with pytest.raises(Exception, match="the node (Half)?CrossAttention: .*as many rows as the others"):

@@ -30,9 +30,9 @@ cache = {
     "qkv": floats(2 * 34, 3 * WIDTH), "key": floats(40, 2, WIDTH), "value": floats(40, 2, WIDTH),
     "position": np.array([3]), "beam_table": np.random.default_rng(0).integers(0, 2, (2, 40)),
 }  # fmt: skip
-photos = {"query": floats(6, WIDTH), "key": floats(2, 99, WIDTH), "value": floats(2, 99, WIDTH)}
+sources = {"query": floats(6, WIDTH), "key": floats(2, 99, WIDTH), "value": floats(2, 99, WIDTH)}
 halved = {"query": floats(6, WIDTH), "key": halves(2, 6, 99, 32), "value": halves(2, 6, 99, 32)}
-layer = {"x": x, "scale": floats(WIDTH), "shift": shift} | weights["Float"] | {"photo": floats(1, 70, WIDTH)}
+layer = {"x": x, "scale": floats(WIDTH), "shift": shift} | weights["Float"] | {"source": floats(1, 70, WIDTH)}
 STEPS = (
     "LayerNorm 0 1 2 > 7;FloatLinearGelu 7 3 2 > 8;CrossAttention 8 4 4 > 9;FloatLinearAdd 9 3 2 0 > 10;"
     "LayerNorm 10 1 2 > 5;FloatLinear 5 3 2 > 6"
@@ -42,7 +42,7 @@ NODES = [
     *(Node(f"{form}LinearGelu", {"x": x} | stored | {"bias": shift}, 1, {}) for form, stored in weights.items()),
     Node("LayerNorm", {"x": floats(200, WIDTH), "scale": floats(WIDTH), "bias": shift}, 1, {"epsilon": 1e-5}),
     Node("CachedSelfAttention", cache, 3, heads),
-    Node("CrossAttention", photos, 1, heads),
+    Node("CrossAttention", sources, 1, heads),
     Node("HalfCrossAttention", halved, 1, heads),
     Node(OPERATOR, layer, 2, steps),
 ]

@@ -33,14 +33,14 @@ def test_every_number_becomes_the_half_that_numpy_makes_of_it() -> None:
 
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize(
-    ("photos", "heads", "positions", "size"),
+    ("inputs", "heads", "positions", "size"),
     [(0, 1, 3, 4), (2, 3, 0, 4), (1, 1, 1, 1), (1, 2, 3, 15), (2, 3, 5, 16), (3, 1, 4, 17), (1, 12, 197, 64)],
 )
-def test_the_positions_of_a_head_lie_together(photos: int, heads: int, positions: int, size: int) -> None:
-    floats = np.random.default_rng(1).normal(size=(photos, positions, heads * size)).astype(np.float32)
+def test_the_positions_of_a_head_lie_together(inputs: int, heads: int, positions: int, size: int) -> None:
+    floats = np.random.default_rng(1).normal(size=(inputs, positions, heads * size)).astype(np.float32)
     around = np.full(floats.size + 40, 7, np.float16)
-    to_halves(floats, around[20 : 20 + floats.size].reshape(photos, heads, positions, size))
-    expected = floats.reshape(photos, positions, heads, size).transpose(0, 2, 1, 3).astype(np.float16)
+    to_halves(floats, around[20 : 20 + floats.size].reshape(inputs, heads, positions, size))
+    expected = floats.reshape(inputs, positions, heads, size).transpose(0, 2, 1, 3).astype(np.float16)
     np.testing.assert_array_equal(around[20 : 20 + floats.size], expected.ravel())
     assert (around[:20] == 7).all() and (around[20 + floats.size :] == 7).all()
 

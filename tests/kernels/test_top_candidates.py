@@ -215,11 +215,11 @@ def test_refuses_other_logits(kernels: library.Kernels, logits: Float32, given: 
 
 
 def test_many_threads_get_the_same_answer(kernels: library.Kernels) -> None:
-    photos = [normal(4, 2977, seed=seed) for seed in range(8)]
-    alone = [top_candidates(logits, 8) for logits in photos]
+    inputs = [normal(4, 2977, seed=seed) for seed in range(8)]
+    alone = [top_candidates(logits, 8) for logits in inputs]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
-            together = list(pool.map(lambda logits: top_candidates(logits, 8), photos))
+            together = list(pool.map(lambda logits: top_candidates(logits, 8), inputs))
             assert all(same(ours, theirs) for ours, theirs in zip(alone, together, strict=True))
 
 
@@ -272,14 +272,14 @@ def test_bad_arguments_in_c(changed: dict[str, int | None], status: int) -> None
 
 
 def ranked(logits: Float32, scores: Float32, keep: int, normalized: bool) -> list[list[tuple[float, float, int, int]]]:
-    """All continuations of each photo, one by one, sorted: (sum, log-probability, token, row)."""
+    """All continuations of each input, one by one, sorted: (sum, log-probability, token, row)."""
     values, indices, logsumexp = top_candidates(logits, logits.shape[1])
     beams, best = scores.shape[1], []
     with np.errstate(all="ignore"):
         logprobs = values if normalized else values - logsumexp[:, None]
         sums = logprobs + scores.reshape(-1, 1)
-    for photo in range(len(scores)):
-        rows = range(photo * beams, (photo + 1) * beams)
+    for one in range(len(scores)):
+        rows = range(one * beams, (one + 1) * beams)
         all_of = [
             (float(sums[row, at]), float(logprobs[row, at]), int(indices[row, at]), row)
             for row in rows
@@ -290,23 +290,23 @@ def ranked(logits: Float32, scores: Float32, keep: int, normalized: bool) -> lis
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), photos=st.integers(0, 3), beams=st.integers(1, 5), vocab=st.integers(1, 40))
+@given(data=st.data(), inputs=st.integers(0, 3), beams=st.integers(1, 5), vocab=st.integers(1, 40))
 def test_continuations_are_the_best_of_all(
-    kernels: library.Kernels, data: st.DataObject, photos: int, beams: int, vocab: int
+    kernels: library.Kernels, data: st.DataObject, inputs: int, beams: int, vocab: int
 ) -> None:
     number = st.sampled_from([*EDGES, -1e9, 2.0, 2.5]) | st.floats(width=32)
     some = st.sampled_from([1.0, 1.5, -2.0, 0.0])
-    logits = data.draw(hnp.arrays(np.float32, (photos * beams, vocab), elements=number, fill=some))
-    scores = data.draw(hnp.arrays(np.float32, (photos, beams), elements=st.sampled_from([0.0, -1.5, -1e9, -INF])))
+    logits = data.draw(hnp.arrays(np.float32, (inputs * beams, vocab), elements=number, fill=some))
+    scores = data.draw(hnp.arrays(np.float32, (inputs, beams), elements=st.sampled_from([0.0, -1.5, -1e9, -INF])))
     keep, normalized = data.draw(st.integers(1, 12)), data.draw(st.booleans())
     found = beam_candidates(logits, scores, keep, normalized=normalized)
     wanted = ranked(logits, scores, keep, normalized)
     assert [array.dtype.name for array in found] == ["float32", "float32", "int64", "int64"]
     most = min(keep, beams * min(keep, vocab))
     for index, array in enumerate(found):
-        assert array.shape == (photos, most)
+        assert array.shape == (inputs, most)
         np.testing.assert_array_equal(
-            array, np.reshape([[each[index] for each in row] for row in wanted], (photos, most))
+            array, np.reshape([[each[index] for each in row] for row in wanted], (inputs, most))
         )
 
 

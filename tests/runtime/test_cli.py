@@ -264,7 +264,7 @@ def test_a_fault_shows_where_it_is_when_asked(run: Run, photos: Path, monkeypatc
 def test_what_nobody_foresaw_is_one_sentence_for_other_commands_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("fuseline.folders.own.Folder.open", lambda path: {}["no"])
+    monkeypatch.setattr("fuseline.folders.open.open_folder", lambda path: {}["no"])
     assert cli.main(["info", str(folder)]) == 2
     assert capsys.readouterr().err == (
         "fuseline: a fault of fuseline itself, please report it (KeyError: 'no'); FUSELINE_DEBUG=1 shows where it is\n"
@@ -467,7 +467,7 @@ def test_a_closed_pipe_is_quiet(started: subprocess.Popen[bytes]) -> None:
 
 def test_interrupting_at_any_moment_is_quiet(folder: Path, photos: Path) -> None:
     """From the first moment that is fuseline's on; what Python shows of its own beginning is not."""
-    begin = "import sys; from fuseline import interrupts; interrupts.take(); print(flush=True); "
+    begin = "import sys; from fuseline.cli import interrupts; interrupts.take(); print(flush=True); "
     code = begin + "from fuseline.cli import main; sys.exit(main())"
     for number in range(12):
         command = [sys.executable, "-c", code, "caption", "--model", str(folder), str(photos)]

@@ -107,7 +107,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (GENERATE, {"use_cache": False}, "use_cache=False is not supported"),
     (GENERATE, {"streamer": SOMETHING}, "streamer="),
     (GENERATE, {"pixelvalues": 1}, "pixelvalues is not a generation option"),
-    (GENERATE, {"inputs": tiny.photos(1)}, "inputs and pixel_values are the same thing"),
+    (GENERATE, {"inputs": tiny.photos(1)}, "inputs is given twice"),
+    (GENERATE, {"pixel_values": tiny.photos(1)}, "inputs and pixel_values are the same thing"),
 ]
 
 

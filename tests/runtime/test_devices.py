@@ -16,9 +16,8 @@ import fuseline
 from fuseline.errors import DeviceError
 from fuseline.folders.open import open_folder
 from fuseline.folders.own import Folder
-from fuseline.graphs import devices
 from fuseline.graphs.devices import check_memory, not_started, provider_of, standard_error
-from fuseline.graphs.open import open_graphs
+from fuseline.graphs.open import devices, open_graphs
 from fuseline.trials import device_check, machine
 from tests import tiny
 
@@ -212,7 +211,7 @@ def test_telemetry_is_off_also_where_onnxruntime_was_loaded_before() -> None:
 import onnxruntime
 calls = []
 onnxruntime.disable_telemetry_events = lambda: calls.append(1)
-from fuseline.devices import onnxruntime as ours
+from fuseline.graphs.devices import onnxruntime as ours
 assert ours() is onnxruntime and ours() is onnxruntime
 print(calls)
 """
@@ -243,7 +242,7 @@ def test_a_decoder_that_does_not_see_what_is_written_later_is_noticed(
     bind = type(graphs.decoder.start(on_cpu.encoder.encode(tiny.photos(1)), 1, 2))  # a state, to see it is the real one
     assert bind.__name__ == "State"
 
-    from fuseline.graphs import decoder
+    from fuseline.graphs.open import decoder
 
     copied: list[Any] = []
 

@@ -257,7 +257,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "too large": (described(" " * (LARGEST_JSON + 1)), ("fuseline.json has 4194305 bytes and may have 4194304",)),
     "config not JSON": (with_file("config.json", MALFORMED), ("config.json is not JSON: line 3, column 8",)),
     "preprocessor a list": (with_file("preprocessor_config.json", b"[]"), ("preprocessor_config.json must hold",)),
-    "newer format": (changed(lambda d: d.update(format=2)), ("of format 2", "reads format 1", "update fuseline")),
+    "newer format": (changed(lambda d: d.update(format=3)), ("of format 3", "reads format 1 and 2", "update fuseline")),
     "older format": (changed(lambda d: d.update(format=0)), ("of format 0", "export the model again")),
     "no format": (changed(lambda d: d.pop("format")), ("'format' is missing", "whole number")),
     "format true": (changed(lambda d: d.update(format=True)), ("'format' is wrong", "whole number")),

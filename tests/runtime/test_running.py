@@ -86,7 +86,7 @@ import sys
 import numpy as np
 from onnxruntime import OrtValue
 from fuseline.errors import Error
-from fuseline.session import open_graph
+from fuseline.graphs.session import open_graph
 from pathlib import Path
 for file in sys.argv[1:]:
     try:

@@ -281,7 +281,7 @@ def test_a_real_panic_is_a_sentence(tmp_path: Path) -> None:
     program = f"""
 from tokenizers import Tokenizer
 from fuseline.errors import FolderError
-from fuseline.tokenizer import TextTokens
+from fuseline.tokens.tokenizer import TextTokens
 tokens = TextTokens(Tokenizer.from_file({str(tmp_path / "file.json")!r}), 20, 100)
 tokens.tokenizer.add_tokens([" "])
 try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path, PurePosixPath
@@ -10,12 +10,28 @@ from typing import Any
 
 from ..errors import FolderError, shown
 from ..files.reading import check_name, parsed, read_small, some
-from .tensors import MOST, DecoderSizes, Signature, Tensor, contract, mismatches
+from .processor_file import PLAIN
+from .tensors import (
+    ATTENTION_MASK,
+    FORMATS,
+    INPUT_IDS,
+    MOST,
+    PHOTO,
+    PIXEL_VALUES,
+    DecoderSizes,
+    Signature,
+    Source,
+    Tensor,
+    contract,
+    mismatches,
+)
 
-FORMAT = 1
 DESCRIPTION = "fuseline.json"
-CONFIGS = ("config.json", "generation_config.json", "preprocessor_config.json")
-NEEDED = ("config.json", "preprocessor_config.json", "tokenizer.json")
+TOKENIZER_CONFIG = "tokenizer_config.json"  # how source texts are made tokens, of a model that reads texts
+CONFIGS = ("config.json", "generation_config.json", "preprocessor_config.json", TOKENIZER_CONFIG)
+NEEDED = ("config.json", "tokenizer.json")  # of every folder; one that reads photos needs PLAIN too
+PHOTO_TASK = "image-to-text"
+TASKS = (PHOTO_TASK, "text2text-generation")
 
 Json = Mapping[str, Any]
 
@@ -49,19 +65,21 @@ class Description:
     agreement: Mapping[str, Json]
     max_loss: float | None
     license: Json
+    task: str
+    sources: Mapping[str, Source]
 
 
 def read_description(root: Path) -> Description:
     """fuseline.json of the folder. Raises FolderError for what is missing, malformed, or not the step contract."""
     where = root / DESCRIPTION
     fields = Fields(parsed(read_small(root, DESCRIPTION)[0], where), where)
-    _check_format(fields)
+    task, sources = _task(fields, _format(fields))
     variants = {
         name: Variant(graphs.text("encoder"), graphs.text("decoder"))
         for name, graphs in fields.children("variants").items()
     }
     listed = fields.children("files")
-    _check_names(where, variants, listed)
+    _check_names(where, variants, listed, [*NEEDED, *([] if only(sources).reads_text else [PLAIN])])
     tensors = fields.child("tensors")
     description = Description(
         default_variant=fields.text("default_variant"),
@@ -76,19 +94,67 @@ def read_description(root: Path) -> Description:
         agreement=_said(fields.child("agreement", optional=True)),
         max_loss=_max_loss(fields),
         license=_texts(fields.child("license", optional=True)),
+        task=task,
+        sources=sources,
     )
     _check_contract(description, where)
     return description
 
 
-def _check_format(fields: Fields) -> None:
+def only(sources: Mapping[str, Source]) -> Source:
+    """The one source that a model has."""
+    (source,) = sources.values()
+    return source
+
+
+def _format(fields: Fields) -> int:
     found = fields.integer("format")
-    if found != FORMAT:
-        advice = "update fuseline" if found > FORMAT else "export the model again"
-        raise FolderError(f"{fields.where} is of format {found} and this fuseline reads format {FORMAT}; {advice}")
+    if found not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
+        advice = "update fuseline" if found > max(FORMATS) else "export the model again"
+        raise FolderError(f"{fields.where} is of format {found} and this fuseline reads format {known}; {advice}")
+    return found
 
 
-def _check_names(where: Path, variants: Mapping[str, Variant], listed: Mapping[str, object]) -> None:
+def _task(fields: Fields, written_as: int) -> tuple[str, Mapping[str, Source]]:
+    """The task, and the sources by name. Format 1 has neither: it is of models that read one photo."""
+    if written_as == 1:
+        return PHOTO_TASK, {PHOTO.name: PHOTO}
+    task = fields.text("task")
+    if task not in TASKS:
+        raise fields.wrong("task", f"one of {', '.join(TASKS)}; update fuseline for others")
+    found = fields.children("sources")
+    if list(found) != [PHOTO.name] or fields.values.get("fusion") is not None:
+        raise fields.wrong("sources", f"one, called {PHOTO.name}, without fusion; update fuseline for others")
+    source = _source(PHOTO.name, found[PHOTO.name])
+    if source.reads_text == (task == PHOTO_TASK):
+        raise fields.wrong("task", f"that of a model which reads {', '.join(source.inputs)}")
+    return task, {source.name: source}
+
+
+def _source(name: str, fields: Fields) -> Source:
+    inputs = fields.get("inputs", list)
+    if inputs not in ([PIXEL_VALUES], [INPUT_IDS, ATTENTION_MASK]):
+        raise fields.wrong(
+            "inputs", f"[{PIXEL_VALUES}], or [{INPUT_IDS}, {ATTENTION_MASK}]; update fuseline for others"
+        )
+    if fields.text("absent") != "refuse":
+        raise fields.wrong("absent", "'refuse' for a model's only source")
+    return Source(
+        name,
+        tuple(inputs),
+        longest=_bound(fields, "longest", MOST["max_positions"]),
+        vocab_size=_bound(fields, "vocab_size", MOST["vocab_size"]),
+    )
+
+
+def _bound(fields: Fields, key: str, most: int) -> int | None:
+    return None if fields.values.get(key) is None else fields.size(key, most=most)
+
+
+def _check_names(
+    where: Path, variants: Mapping[str, Variant], listed: Mapping[str, object], needed: Sequence[str]
+) -> None:
     """Variants and files have names that can be shown and that lie inside, and what is needed is listed."""
     for name in listed:
         check_name(name, where)
@@ -102,7 +168,7 @@ def _check_names(where: Path, variants: Mapping[str, Variant], listed: Mapping[s
                 raise FolderError(
                     f"{where}: variants: {name}: {shown(graph)!r} must be a file whose name ends in .onnx"
                 )
-    needed = [*NEEDED, *(graph for variant in variants.values() for graph in variant.graphs)]
+    needed = [*needed, *(graph for variant in variants.values() for graph in variant.graphs)]
     if missing := [name for name in dict.fromkeys(needed) if name not in listed]:
         raise FolderError(f"{where} does not list {some(missing)} under files, so it cannot be checked")
 
@@ -153,7 +219,8 @@ def _plain(value: object, depth: int = 0) -> bool:
 def _check_contract(description: Description, where: Path) -> None:
     """The listed tensors are those of the step contract; the differences in one FolderError."""
     pixels = [tensor.shape for tensor in description.encoder_signature.inputs if len(tensor.shape) == 4]
-    encoder, decoder = contract(description.decoder, pixels[0][2:] if pixels else ("height", "width"))
+    photo = pixels[0][2:] if pixels else ("height", "width")
+    encoder, decoder = contract(description.decoder, only(description.sources), photo)
     problems = mismatches("encoder", encoder, description.encoder_signature)
     problems += mismatches("decoder", decoder, description.decoder_signature)
     if problems:

@@ -18,11 +18,11 @@ from ..errors import FolderError, shown
 from ..files.reading import Stamp, parsed, read_small, reading
 from ..tokens.hf import read_folder
 from ..tokens.tokenizer import TokenizerFile
-from .description import CONFIGS, NEEDED, Json
+from .description import CONFIGS, NEEDED, PHOTO_TASK, TOKENIZER_CONFIG, Json
 from .layout import PLACES, ForeignVariant, chosen, graph_of, variants_of
 from .own import TOKENIZER, Folder, check_tokenizer
 from .processor_file import NESTED, PLAIN, plain_config
-from .tensors import MOST, DecoderSizes, Signature
+from .tensors import MOST, PHOTO, DecoderSizes, Signature
 from .variant_files import check_variant
 
 # The names of the same thing in the configurations of transformers, those that speak of the decoder alone first.
@@ -62,7 +62,7 @@ def open_foreign_folder(root: Path, variant: str | None = None) -> ForeignFolder
     names = _files(root)
     variants = variants_of(names)
     name, graphs = chosen(variants, variant, root)
-    for needed in NEEDED:
+    for needed in (*NEEDED, PLAIN):
         elsewhere = needed == TOKENIZER or (needed == PLAIN and NESTED in names)
         if needed not in names and not elsewhere:
             raise FolderError(f"{root} has no {needed}; {_ADVICE[needed]}")
@@ -88,7 +88,10 @@ def open_foreign_folder(root: Path, variant: str | None = None) -> ForeignFolder
         config=configs["config.json"],
         generation_config=configs.get("generation_config.json", {}),
         preprocessor_config=preprocessor_config,
+        tokenizer_config=configs.get(TOKENIZER_CONFIG, {}),
         preprocessor_file=preprocessor_file,
+        task=PHOTO_TASK,
+        sources={PHOTO.name: PHOTO},
         facts=checked.facts,
         stamps=stamps,
     )

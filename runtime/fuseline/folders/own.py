@@ -15,12 +15,14 @@ from ..errors import FolderError, shown
 from ..files.graph_file import GraphFacts
 from ..files.reading import Stamp, inside, parsed, read_small, reading, some, stamp_of
 from ..tokens.tokenizer import TokenizerFile, read_tokenizer
-from .description import CONFIGS, Description, Json, Variant, read_description
+from .description import CONFIGS, TOKENIZER_CONFIG, Description, Json, Variant, only, read_description
 from .processor_file import PLAIN
-from .tensors import DecoderSizes, Signature
+from .tensors import DecoderSizes, Signature, Source
 from .variant_files import Listed, check_hash, check_listed, check_size, check_variant
 
 TOKENIZER = "tokenizer.json"
+TARGET_TOKENIZER = "target_tokenizer.json"  # where what is read and what is said have vocabularies of their own
+_OF_NO_VARIANT = (*CONFIGS, TOKENIZER, TARGET_TOKENIZER)
 LARGEST_TOKENIZER = 64 << 20  # that of 256,000 words has 33 MB
 
 
@@ -28,6 +30,7 @@ LARGEST_TOKENIZER = 64 << 20  # that of 256,000 words has 33 MB
 class Folder:
     """A folder that has been checked as far as the variant in use needs it. hashes: sha256 by file.
 
+    task: what the model is for, by its name among transformers' pipelines; sources: what its decoder reads, by name.
     max_loss: the share of quality that a variant may lose to fp32 to be chosen by itself; None where it is not said.
     license: under which terms the model may be used, "id" and "terms"; empty where the folder does not say.
     facts: what is known of the graphs in use, by their paths. stamps: those of the files that were checked.
@@ -50,9 +53,17 @@ class Folder:
     config: Json
     generation_config: Json
     preprocessor_config: Json
+    tokenizer_config: Json
     facts: Mapping[str, GraphFacts]
     stamps: Mapping[str, Stamp]
+    task: str
+    sources: Mapping[str, Source]
     preprocessor_file: str = PLAIN  # where preprocessor_config was found, for messages
+
+    @property
+    def source(self) -> Source:
+        """The one source of a model that has one."""
+        return only(self.sources)
 
     @property
     def encoder_path(self) -> Path:
@@ -65,8 +76,12 @@ class Folder:
         return self.path / self.variants[self.variant].decoder
 
     def read_tokenizer(self) -> TokenizerFile:
-        """The contents of the tokenizers file. Raises FolderError."""
+        """The contents of the tokenizers file, of what is read where there are two. Raises FolderError."""
         return read_tokenizer(self.path / TOKENIZER)
+
+    def read_target_tokenizer(self) -> TokenizerFile | None:
+        """The contents of the tokenizers file of what is said, None where it is the other one. Raises FolderError."""
+        return read_tokenizer(self.path / TARGET_TOKENIZER) if TARGET_TOKENIZER in self.stamps else None
 
     def bytes_of(self, graph: str) -> int:
         """A graph with the weights that lie beside it."""
@@ -92,11 +107,11 @@ class Folder:
     @property
     def files_in_use(self) -> Mapping[Path, Stamp]:
         """The graphs of the variant in use and the weights beside them, each with the stamp of what was checked."""
-        return {self.path / name: stamp for name, stamp in self.stamps.items() if name not in (*CONFIGS, TOKENIZER)}
+        return {self.path / name: stamp for name, stamp in self.stamps.items() if name not in _OF_NO_VARIANT}
 
     def _kept(self) -> dict[str, Stamp]:
         """The stamps of the files that belong to no variant."""
-        return {name: stamp for name, stamp in self.stamps.items() if name in (*CONFIGS, TOKENIZER)}
+        return {name: stamp for name, stamp in self.stamps.items() if name in _OF_NO_VARIANT}
 
 
 def open_own_folder(root: Path, variant: str | None = None, *, whole: bool = False) -> Folder:
@@ -130,7 +145,8 @@ def _made(
         **vars(description),
         config=configs["config.json"],
         generation_config=configs.get("generation_config.json", {}),
-        preprocessor_config=configs["preprocessor_config.json"],
+        preprocessor_config=configs.get(PLAIN, {}),
+        tokenizer_config=configs.get(TOKENIZER_CONFIG, {}),
         facts=facts,
         stamps=stamps,
     )
@@ -145,18 +161,19 @@ def _small_files(root: Path, listing: Mapping[str, Listed]) -> tuple[dict[str, J
         check_size(root / name, len(content), listing[name].size)
         check_hash(root / name, hashlib.sha256(content).hexdigest(), listing[name].sha256)
         configs[name] = parsed(content, root / name)
-    check_tokenizer(root)
-    stamps[TOKENIZER] = check_listed(root, TOKENIZER, listing[TOKENIZER])
+    for name in (TOKENIZER, *([TARGET_TOKENIZER] if TARGET_TOKENIZER in listing else [])):
+        check_tokenizer(root, name)
+        stamps[name] = check_listed(root, name, listing[name])
     return configs, stamps
 
 
-def check_tokenizer(root: Path) -> Stamp:
+def check_tokenizer(root: Path, name: str = TOKENIZER) -> Stamp:
     """The tokenizers file is there and of a size that can be. Raises FolderError."""
-    file = inside(root, TOKENIZER)
-    with reading(root / TOKENIZER):
+    file = inside(root, name)
+    with reading(root / name):
         stamp = stamp_of(file)
     if stamp.size > LARGEST_TOKENIZER:
-        raise FolderError(f"{root / TOKENIZER} has {stamp.size} bytes and may have {LARGEST_TOKENIZER}")
+        raise FolderError(f"{root / name} has {stamp.size} bytes and may have {LARGEST_TOKENIZER}")
     return stamp
 
 

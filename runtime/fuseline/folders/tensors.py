@@ -1,6 +1,7 @@
-"""What the graphs of a folder take and give: tensors by name, those of the step contract, and where two sets differ.
+"""What the graphs of a folder take and give: names, types and shapes of all tensors, and where two sets of them differ.
 
-Dimensions: `B` photos, `R` rows, `T` tokens of this step, `C` cache capacity, `S` encoder positions, `N` = R x T.
+The one place for it: the exporter writes by these names, the runtime binds by them. Dimensions: `B` inputs of a call,
+`R` rows, `T` tokens of this step, `C` cache capacity, `S` encoder positions, `N` = R x T.
 """
 
 from __future__ import annotations
@@ -11,7 +12,16 @@ from math import prod
 
 from ..errors import shown
 
+# fuseline.json: 1 is of models that read one photo, 2 says which task and which sources.
+FORMATS = (1, 2)
+
+PIXEL_VALUES, INPUT_IDS, ATTENTION_MASK = "pixel_values", "input_ids", "attention_mask"  # what encoders read
+POSITION, BEAM_TABLE = "position", "beam_table"  # what a decoder reads beside the tokens, which are input_ids too
+LENGTHS = "lengths"  # int64[B, 1], of a decoder whose inputs differ in length: how many encoder positions each has
+LOGITS = "logits"
 QUERY = "cross_attention_query.{}"  # a layer's cross-attention query, an output of the decoder graph
+PAST, PRESENT = "past_key_values", "present"
+SELF, CROSS = "decoder", "encoder"  # whose keys and values: of the tokens so far, of what was encoded
 _MOST_SAID = 12  # differences in one message
 
 
@@ -49,14 +59,49 @@ class DecoderSizes:
         """E = H x D."""
         return self.heads * self.head_size
 
+    @property
+    def watched_layers(self) -> int:
+        """How many layers give their queries."""
+        return len(self.cross_attention_scales)
+
 
 # Far above every model there is; what is larger would be work or memory without end. L, H, D, V and positions.
 MOST = {"layers": 1_000, "heads": 4_096, "head_size": 65_536, "vocab_size": 10_000_000, "max_positions": 10_000_000}
 
 
-def crossing(name: str) -> bool:
+@dataclass(frozen=True)
+class Source:
+    """Where keys and values of cross-attention come from: one encoder graph.
+
+    inputs: names, those of Hugging Face; longest: the most positions of one input, None without a bound; absent: what
+    happens to a call without it, "refuse" for a model's only source; vocab_size: of its tokens, None where it reads
+    none or the folder does not say.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    longest: int | None = None
+    absent: str = "refuse"
+    vocab_size: int | None = None
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it reads tokens."""
+        return INPUT_IDS in self.inputs
+
+
+# The source of every model that reads one photo.
+PHOTO = Source(CROSS, (PIXEL_VALUES,))
+
+
+def kv_names(time: str, layer: int, owner: str) -> tuple[str, str]:
+    """The names of a layer's key and value. time: PAST or PRESENT; owner: SELF or CROSS."""
+    return f"{time}.{layer}.{owner}.key", f"{time}.{layer}.{owner}.value"
+
+
+def is_cross_attention(name: str) -> bool:
     """Whether a cache is that of cross-attention, which does not change from step to step."""
-    return ".encoder." in name
+    return f".{CROSS}." in name
 
 
 def width_of(shape: Iterable[int | str]) -> int:
@@ -64,27 +109,37 @@ def width_of(shape: Iterable[int | str]) -> int:
     return prod(size for size in shape if isinstance(size, int))
 
 
-def contract(sizes: DecoderSizes, photo: tuple[int | str, ...]) -> tuple[Signature, Signature]:
+def contract(
+    sizes: DecoderSizes, source: Source, photo: tuple[int | str, ...] = ("height", "width")
+) -> tuple[Signature, Signature]:
     """The tensors of the encoder and the decoder graph, as docs/design.md has them. photo: its height and width."""
 
-    def caches(name: str, shape: tuple[int | str, ...]) -> tuple[Tensor, ...]:
-        pairs = [(layer, part) for layer in range(sizes.layers) for part in ("key", "value")]
-        return tuple(Tensor(name.format(layer, part), "float32", shape) for layer, part in pairs)
+    def caches(time: str, owner: str, shape: tuple[int | str, ...]) -> tuple[Tensor, ...]:
+        names = [name for layer in range(sizes.layers) for name in kv_names(time, layer, owner)]
+        return tuple(Tensor(name, "float32", shape) for name in names)
 
-    crossing = caches("past_key_values.{}.encoder.{}", ("B", "S", sizes.width))
-    past = caches("past_key_values.{}.decoder.{}", ("C", "R", sizes.width))
-    present = caches("present.{}.decoder.{}", ("C", "R", sizes.width))
+    cross, cache = ("B", "S", sizes.width), ("C", "R", sizes.width)
+    cross_key_values = caches(PAST, CROSS, cross)
     steering = (
-        Tensor("input_ids", "int64", ("R", "T")),
-        Tensor("position", "int64", (1,)),
-        Tensor("beam_table", "int64", ("R", "C")),
+        Tensor(INPUT_IDS, "int64", ("R", "T")),
+        Tensor(POSITION, "int64", (1,)),
+        Tensor(BEAM_TABLE, "int64", ("R", "C")),
+        *((Tensor(LENGTHS, "int64", ("B", 1)),) if source.reads_text else ()),
     )
-    logits = Tensor("logits", "float32", ("R", sizes.vocab_size))
-    queries = tuple(
-        Tensor(QUERY.format(layer), "float32", ("N", sizes.width)) for layer in range(len(sizes.cross_attention_scales))
+    queries = (Tensor(QUERY.format(layer), "float32", ("N", sizes.width)) for layer in range(sizes.watched_layers))
+    return (
+        Signature(_encoder_inputs(source, photo), cross_key_values),
+        Signature(
+            (*steering, *caches(PAST, SELF, cache), *cross_key_values),
+            (Tensor(LOGITS, "float32", ("R", sizes.vocab_size)), *caches(PRESENT, SELF, cache), *queries),
+        ),
     )
-    encoder = Signature((Tensor("pixel_values", "float32", ("B", 3, *photo)),), crossing)
-    return encoder, Signature((*steering, *past, *crossing), (logits, *present, *queries))
+
+
+def _encoder_inputs(source: Source, photo: tuple[int | str, ...]) -> tuple[Tensor, ...]:
+    if source.reads_text:
+        return tuple(Tensor(name, "int64", ("B", "S")) for name in source.inputs)
+    return (Tensor(PIXEL_VALUES, "float32", ("B", 3, *photo)),)
 
 
 def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:
@@ -124,7 +179,7 @@ def _kept(one: Tensor, other: Tensor) -> bool:
     Each variant's decoder reads them as its own weights suggest.
     """
     by_type = {tensor.type: tensor.shape for tensor in (one, other)}
-    if not crossing(one.name) or by_type.keys() != {"float32", "float16"}:
+    if not is_cross_attention(one.name) or by_type.keys() != {"float32", "float16"}:
         return False
     floats, halves = by_type["float32"], by_type["float16"]
     return (len(floats), len(halves)) == (3, 4) and width_of(floats) == width_of(halves)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import FolderError, InputError, written
 from ..warning import warn
-from .files import ABOUT_RUNNING, options_of_files, source_of, vocab_size_of, without_effect
+from .files import ABOUT_RUNNING, OF_INPUT_TOKENS, options_of_files, source_of, vocab_size_of, without_effect
 from .option_rules import TOKENS, check_together
 from .options import CHECKS, SAMPLING, UNSUPPORTED, refuse
 from .result import Generation
@@ -83,6 +83,10 @@ class GenerationConfig:
     """> 1 makes tokens less likely that are there already, < 1 more likely"""
     no_repeat_ngram_size: int = 0
     """no sequence of so many tokens comes twice"""
+    encoder_repetition_penalty: float = 1.0
+    """> 1 makes tokens likelier that are in the input, < 1 less likely; of models that read texts"""
+    encoder_no_repeat_ngram_size: int = 0
+    """no sequence of so many tokens of the input comes; of models that read texts"""
     bad_words_ids: Sequence[Sequence[int]] | None = None
     """sequences of tokens that never come"""
     sequence_bias: Sequence[tuple[Sequence[int], float]] | None = None
@@ -152,6 +156,8 @@ class GenerationConfig:
         config: Mapping[str, Any],
         where: str | Path,
         vocab_size: int | None = None,
+        *,
+        reads_text: bool = False,
     ) -> GenerationConfig:
         """The defaults of a model folder.
 
@@ -159,6 +165,7 @@ class GenerationConfig:
         As in transformers, config.json and its decoder section count only where generation_config.json sets nothing.
         The start token is looked up there too where generation_config.json has neither it nor a bos token.
         where: the folder, for error messages. vocab_size: of the decoder's graph; None where only config.json may know.
+        reads_text: whether the encoder reads tokens; else options about these are left alone.
         Raises FolderError.
         """
         made = cls.__new__(cls)
@@ -166,6 +173,8 @@ class GenerationConfig:
         try:
             size = vocab_size_of(config) if vocab_size is None else vocab_size
             options = options_of_files(generation_config, config, str(Path(where) / name), size, _defaults())
+            if not reads_text:
+                options = {name: value for name, value in options.items() if name not in OF_INPUT_TOKENS}
             aside = without_effect(options)
             origin = _Origin(vocab_size=size, aside=tuple(aside.items()), of_model=True)
             made._fill({k: v for k, v in options.items() if k not in aside}, origin)
@@ -289,6 +298,14 @@ class GenerationConfig:
         """The end tokens: none, one or several."""
         eos = self.eos_token_id
         return () if eos is None else eos if isinstance(eos, tuple) else (eos,)
+
+    def check_source(self, reads_text: bool) -> None:
+        """Raise InputError for an option that needs the tokens of the input where the model reads none."""
+        for name in OF_INPUT_TOKENS:
+            value, default = getattr(self, name), getattr(GenerationConfig, name)
+            if value != default and not reads_text:
+                why = "because the encoder reads pixels and no tokens"
+                raise InputError(f"{name}={written(value)} is not supported, {why}; leave it out or at {default!r}")
 
     @property
     def keeps_steps(self) -> bool:

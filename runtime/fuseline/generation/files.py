@@ -23,8 +23,9 @@ ABOUT_RUNNING = frozenset({
     "output_logits", "return_dict", "return_dict_in_generate", "is_assistant", "num_assistant_tokens",
     "num_assistant_tokens_schedule", "assistant_confidence_threshold", "prompt_lookup_num_tokens",
     "max_matching_ngram_size", "assistant_early_exit", "assistant_lookbehind", "target_lookbehind",
-    "encoder_repetition_penalty", "encoder_no_repeat_ngram_size",
 })  # fmt: skip
+# Left alone too where the encoder reads pixels, which are no tokens.
+OF_INPUT_TOKENS = ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size")
 
 _ONE_TOKEN = ("decoder_start_token_id", "bos_token_id", "pad_token_id", "forced_bos_token_id")
 _WHOLE = {

@@ -33,8 +33,6 @@ UNSUPPORTED: Mapping[str, Any] = {
     "compile_config": None,
     "disable_compile": False,
     # logits
-    "encoder_repetition_penalty": 1.0,
-    "encoder_no_repeat_ngram_size": 0,
     "token_healing": False,
     "guidance_scale": None,
     "watermarking_config": None,
@@ -61,12 +59,9 @@ UNSUPPORTED: Mapping[str, Any] = {
 }
 
 # Why an option is refused where that is more than that nobody has written it yet.
-_PIXELS_ARE_NO_TOKENS = "the encoder reads pixels and no tokens"
 _ONE_MODEL = "assisted decoding saves time with large decoders, and there is one small one here"
 _REMOVED = "transformers itself has moved it out of generate"
 _REASONS: Mapping[str, str] = {
-    "encoder_repetition_penalty": _PIXELS_ARE_NO_TOKENS,
-    "encoder_no_repeat_ngram_size": _PIXELS_ARE_NO_TOKENS,
     "penalty_alpha": "contrastive search needs the decoder's hidden states, which its graph does not return",
     "dola_layers": "DoLa needs the logits of the decoder's inner layers, which its graph does not return",
     "constraints": _REMOVED,
@@ -296,6 +291,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "stopping_criteria": _functions,
     "repetition_penalty": _factor,
     "no_repeat_ngram_size": _count,
+    "encoder_repetition_penalty": _factor,
+    "encoder_no_repeat_ngram_size": _count,
     "bad_words_ids": _words,
     "sequence_bias": _biases,
     "suppress_tokens": _token_list,

@@ -117,6 +117,50 @@ class NoRepeatNgrams:
 
 
 @dataclass(frozen=True)
+class EncoderRepetitionPenalty:
+    """Multiply a positive score of a token of the input by the penalty, divide a negative one: above 1 what is said
+    keeps to the input (EncoderRepetitionPenaltyLogitsProcessor).
+
+    transformers 4.57 does it to the first rows only where there are beams, whosever they are; here to all.
+    """
+
+    penalty: float
+    inputs: Sequence[Int64]  # the tokens of each, int64[S]
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        each, penalty = len(scores) // len(self.inputs), np.float32(1 / self.penalty)
+        for index, tokens in enumerate(self.inputs):
+            rows = scores[index * each : (index + 1) * each]
+            there = rows[:, tokens]
+            rows[:, tokens] = np.where(there < 0, there * penalty, there / penalty)
+        return scores
+
+
+class EncoderNoRepeatNgrams:
+    """No n-gram of the input: exclude what follows the last n - 1 tokens there.
+
+    EncoderNoRepeatNGramLogitsProcessor.
+    """
+
+    def __init__(self, size: int, inputs: Sequence[Int64]) -> None:
+        """inputs: the tokens of each, int64[S]."""
+        self._before = size - 1
+        self._after: list[dict[tuple[int, ...], list[int]]] = []
+        for tokens in (each.tolist() for each in inputs):
+            follows: dict[tuple[int, ...], list[int]] = {}
+            for end in range(self._before, len(tokens)):
+                follows.setdefault(tuple(tokens[end - self._before : end]), []).append(tokens[end])
+            self._after.append(follows)
+
+    def __call__(self, sequences: Int64, scores: Float32) -> Float32:
+        length, each = sequences.shape[1], len(scores) // len(self._after)
+        if length >= self._before:
+            for row, last in enumerate(sequences[:, length - self._before :].tolist()):
+                scores[row, self._after[row // each].get(tuple(last), [])] = NEVER
+        return scores
+
+
+@dataclass(frozen=True)
 class MinLength:
     """No end before so many tokens, prompt included (MinLengthLogitsProcessor, MinNewTokensLengthLogitsProcessor)."""
 
@@ -248,11 +292,13 @@ def renormalize(sequences: Int64, scores: Float32) -> Float32:
 class Lengths:
     """What a processor may depend on beside the options: tokens of the prompt, and of the longest sequence.
 
-    taken: the tokens that earlier groups of beams have chosen in this step, int64[B, beams of a group] each.
+    inputs: the tokens of each input that were encoded, int64[S] each, where the encoder reads tokens; taken: the tokens
+    that earlier groups of beams have chosen in this step, int64[B, beams of a group] each.
     """
 
     prompt: int
     longest: int
+    inputs: Sequence[Int64] = ()
     taken: Sequence[Int64] = field(default_factory=list)
 
 
@@ -294,8 +340,18 @@ _Make = Callable[[Any, "GenerationConfig", Lengths], Processor]
 PROCESSORS: tuple[tuple[str, _Make, Any], ...] = (
     ("sequence_bias", lambda value, config, lengths: SequenceBias(value), None),
     ("diversity_penalty", lambda value, config, lengths: Diversity(value, lengths.taken), 0.0),
+    (
+        "encoder_repetition_penalty",
+        lambda value, config, lengths: EncoderRepetitionPenalty(value, lengths.inputs),
+        1.0,
+    ),
     ("repetition_penalty", lambda value, config, lengths: RepetitionPenalty(value), 1.0),
     ("no_repeat_ngram_size", lambda value, config, lengths: NoRepeatNgrams(value), 0),
+    (
+        "encoder_no_repeat_ngram_size",
+        lambda value, config, lengths: EncoderNoRepeatNgrams(value, lengths.inputs),
+        0,
+    ),
     ("bad_words_ids", lambda value, config, lengths: _bad_words(config), None),
     ("min_length", lambda value, config, lengths: MinLength(value, config.ends), 0),
     ("min_new_tokens", lambda value, config, lengths: MinLength(lengths.prompt + value, config.ends), None),

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..arrays import Float32, Int64
 from ..errors import InputError
+from ..folders.tensors import CROSS
 
 if TYPE_CHECKING:
     from onnxruntime import OrtValue
@@ -26,14 +27,27 @@ NO_ATTENTIONS = (
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the decoder reads of B photos: cross-attention K/V, float32[B, S, E] each, by the graphs' names.
+    """What the decoder reads of B inputs: cross-attention K/V, float32[B, S, E] each, by the graphs' names.
 
     A decoder that reads halves, float16[B, H, S, D], makes them itself, so that any variant's encoder goes with any
-    variant's decoder.
+    variant's decoder. sources: what the positions come from, one after the other.
     """
 
     batch: int
     values: Mapping[str, OrtValue]
+    lengths: Int64 | None = None
+    """int64[B, 1]: how many of the S positions each input has; None: all of them"""
+    input_ids: Int64 | None = None
+    """int64[B, S]: the tokens that were read, of a source that reads tokens"""
+    sources: tuple[str, ...] = (CROSS,)
+
+    @property
+    def tokens(self) -> list[Int64]:
+        """The tokens of each input without its padding, int64[S]; none of a source that reads no tokens."""
+        if self.input_ids is None:
+            return []
+        lengths = [self.input_ids.shape[1]] * self.batch if self.lengths is None else self.lengths[:, 0].tolist()
+        return [row[:length] for row, length in zip(self.input_ids, lengths, strict=True)]
 
 
 class Decoder(Protocol):
@@ -58,11 +72,8 @@ class Decoder(Protocol):
         """The cross-attention weights of the last step's last tokens, float32[L, R, H, S]."""
         ...
 
-    def narrow(self, state: State, photos: Int64) -> State:
-        """A state that goes on with some of the photos only, int64[b], ascending; the given one is not used again.
-
-        A search does without where there is no such method, and all rows cost to the end.
-        """
+    def narrow(self, state: State, inputs: Int64) -> State:
+        """A state that goes on with some of the inputs only, int64[b], ascending; the given one is not used again."""
         ...
 
 
@@ -82,6 +93,6 @@ def refuse_broken_off(state: State) -> None:
         raise InputError("a step of this caption failed or was broken off, so it cannot go on; start it again")
 
 
-def rows_of(photos: Int64, num_beams: int) -> Int64:
-    """The rows of these photos, int64[b x num_beams]."""
-    return (photos[:, None] * num_beams + np.arange(num_beams)).ravel()
+def rows_of(inputs: Int64, num_beams: int) -> Int64:
+    """The rows of these inputs, int64[b x num_beams]."""
+    return (inputs[:, None] * num_beams + np.arange(num_beams)).ravel()

@@ -17,9 +17,22 @@ import numpy.typing as npt
 
 from fuseline.kernels import to_halves
 
-from ..arrays import Float32, Int64, log_softmax
+from ..arrays import NEVER, Bool, Float32, Int64, log_softmax
 from ..errors import InputError, shown
-from ..folders.tensors import QUERY, crossing
+from ..folders.tensors import (
+    BEAM_TABLE,
+    CROSS,
+    INPUT_IDS,
+    LENGTHS,
+    LOGITS,
+    PAST,
+    POSITION,
+    PRESENT,
+    QUERY,
+    SELF,
+    is_cross_attention,
+    kv_names,
+)
 from .contract import NO_ATTENTIONS, Encoded, State, refuse_broken_off, rows_of
 from .running import Graph
 
@@ -66,7 +79,7 @@ class CachedDecoder:
         """graph: the decoder's, of these sizes."""
         self._graph = graph
         self._sizes = sizes
-        self._reads = {each.name: each.type for each in graph.session.get_inputs() if crossing(each.name)}
+        self._reads = {each.name: each.type for each in graph.session.get_inputs() if is_cross_attention(each.name)}
         self._idle: list[_Buffers] = []
         self._returned: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -134,12 +147,12 @@ class CachedDecoder:
         """See Decoder.attentions. Computed of queries and keys, since the fused operator never writes them down."""
         return _memory(state).attentions()
 
-    def narrow(self, state: State, photos: Int64) -> CachedState:
-        """See Decoder.narrow. Copies what is in the caches, and the photos' cross-attention K/V."""
+    def narrow(self, state: State, inputs: Int64) -> CachedState:
+        """See Decoder.narrow. Copies what is in the caches, and the inputs' cross-attention K/V."""
         memory = _memory(state)
-        encoded, beams = memory.narrowed(photos)
+        encoded, beams = memory.narrowed(inputs)
         narrow = self.start(encoded, beams, state.capacity, attentions=memory.shape.attentions)
-        narrow._buffers.go_on(memory, rows_of(photos, beams), state.position)
+        narrow._buffers.go_on(memory, rows_of(inputs, beams), state.position)
         narrow.position = state.position
         return narrow
 
@@ -202,25 +215,30 @@ class _Buffers:
         self._logits = np.zeros((shape.rows, sizes.vocab_size), np.float32)  # float32[R, V]
         self._caches: list[Float32] = []  # 2 L of float32[C, R, E]; the binding does not keep them alive
         self._encoded: Encoded | None = None
-        self._types = {tensor.name: tensor.type for tensor in session.get_inputs() if crossing(tensor.name)}
+        self._has_lengths = any(tensor.name == LENGTHS for tensor in session.get_inputs())
+        self._lengths = np.zeros((0, 1), np.int64)  # int64[B, 1], bound where the graph reads it
+        self._types = {tensor.name: tensor.type for tensor in session.get_inputs() if is_cross_attention(tensor.name)}
         self._empty = np.zeros(0, np.float32)
         self._nothing = _shared(self._empty)
         self._halves: dict[str, npt.NDArray[np.float16]] = {}  # by name, what the graph reads as halves
-        self._bind_input("position", self._position)
-        self._bind_input("beam_table", self._table)
+        self._bind_input(POSITION, self._position)
+        self._bind_input(BEAM_TABLE, self._table)
         self._bind_tokens(1)
-        self._bind_output("logits", self._logits)
+        self._bind_output(LOGITS, self._logits)
         for layer in range(sizes.layers):
-            for part in ("key", "value"):
+            for past, present in zip(kv_names(PAST, layer, SELF), kv_names(PRESENT, layer, SELF), strict=True):
                 # Zeros, not empty: memory never written may hold NaN, and NaN x 0 attention is NaN.
                 cache = np.zeros((shape.capacity, shape.rows, sizes.width), np.float32)
                 self._caches.append(cache)
-                self._bind_input(f"past_key_values.{layer}.decoder.{part}", cache)
-                self._bind_output(f"present.{layer}.decoder.{part}", cache)
+                self._bind_input(past, cache)
+                self._bind_output(present, cache)
 
     def begin(self, encoded: Encoded) -> None:
-        """Forget the last caption and read these photos."""
+        """Forget the last call and read these inputs."""
         self._encoded = encoded  # kept here for the same reason as the caches
+        if self._has_lengths:
+            self._lengths = _lengths_of(encoded)
+            self._bind_input(LENGTHS, self._lengths)
         self._table[:] = self._own_rows
         for name, value in encoded.values.items():
             self._binding.bind_ortvalue_input(name, self._as_read(name, value))
@@ -255,14 +273,15 @@ class _Buffers:
         to_halves(floats, kept)
         return _shared(kept)
 
-    def narrowed(self, photos: Int64) -> tuple[Encoded, int]:
-        """What the decoder reads of these photos, and rows a photo."""
+    def narrowed(self, inputs: Int64) -> tuple[Encoded, int]:
+        """What the decoder reads of these inputs, and rows an input."""
         from onnxruntime import OrtValue
 
         assert self._encoded is not None  # since begin
-        values = self._encoded.values
-        kept = {name: OrtValue.ortvalue_from_numpy(value.numpy()[photos]) for name, value in values.items()}
-        return Encoded(len(photos), kept), self.shape.rows // self._encoded.batch
+        encoded = self._encoded
+        values = {name: OrtValue.ortvalue_from_numpy(value.numpy()[inputs]) for name, value in encoded.values.items()}
+        lengths = None if encoded.lengths is None else encoded.lengths[inputs]
+        return Encoded(len(inputs), values, lengths), self.shape.rows // encoded.batch
 
     def go_on(self, other: _Buffers, rows: Int64, position: int) -> None:
         """Take over the first positions of another's rows, int64[R]."""
@@ -290,14 +309,16 @@ class _Buffers:
         assert self._encoded is not None  # since begin
         sizes, rows = self._sizes, self.shape.rows
         heads, size = sizes.heads, sizes.head_size
-        photos = self._encoded.batch
+        photos, beyond = self._encoded.batch, _beyond(self._encoded)
         last = self._queries.reshape(sizes.layers, rows, -1, sizes.width)[:, :, -1]
         weights = []
         for layer, scale in enumerate(sizes.cross_attention_scales):
-            key_BSE = self._encoded.values[f"past_key_values.{layer}.encoder.key"].numpy()
+            key_BSE = self._encoded.values[kv_names(PAST, layer, CROSS)[0]].numpy()
             key_BHDS = key_BSE.reshape(photos, -1, heads, size).transpose(0, 2, 3, 1)
             query_BHGD = last[layer].reshape(photos, -1, heads, size).transpose(0, 2, 1, 3)
             scores_BHGS = np.float32(scale) * (query_BHGD @ key_BHDS)
+            if beyond is not None:
+                scores_BHGS = np.where(beyond[:, None, None], NEVER, scores_BHGS)
             scores = scores_BHGS.transpose(0, 2, 1, 3).reshape(rows * heads, -1)
             weights.append(np.exp(log_softmax(scores)).reshape(rows, heads, -1))
         return np.stack(weights)
@@ -305,7 +326,7 @@ class _Buffers:
     def _bind_tokens(self, length: int) -> None:
         """Memory for so many tokens a row, and for their queries."""
         self._tokens = np.zeros((self.shape.rows, length), np.int64)  # int64[R, T]
-        self._bind_input("input_ids", self._tokens)
+        self._bind_input(INPUT_IDS, self._tokens)
         watched = self._sizes.layers if self.shape.attentions else 0
         self._queries = np.zeros((watched, self._tokens.size, self._sizes.width), np.float32)  # float32[L, R x T, E]
         for layer, query in enumerate(self._queries):
@@ -316,6 +337,24 @@ class _Buffers:
 
     def _bind_output(self, name: str, array: npt.NDArray[np.generic]) -> None:
         self._binding.bind_ortvalue_output(name, _shared(array))
+
+
+def _lengths_of(encoded: Encoded) -> Int64:
+    """int64[B, 1], all positions where none are given."""
+    if encoded.lengths is not None:
+        return np.ascontiguousarray(encoded.lengths)
+    value = next(iter(encoded.values.values()))
+    positions = value.shape()[1 if value.data_type() == FLOATS else 2]
+    return np.full((encoded.batch, 1), positions, np.int64)
+
+
+def _beyond(encoded: Encoded) -> Bool | None:
+    """bool[B, S]: which positions an input does not have; None where all have all."""
+    if encoded.lengths is None:
+        return None
+    positions = next(iter(encoded.values.values())).shape()[1]
+    beyond: Bool = np.arange(positions) >= encoded.lengths
+    return beyond
 
 
 def _shared(array: npt.NDArray[np.generic]) -> OrtValue:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from ..errors import FolderError
 from ..folders.foreign import ForeignFolder
-from ..folders.tensors import DecoderSizes, Tensor, crossing
-from .encoder import PIXELS, Encoder
+from ..folders.tensors import PHOTO, PIXEL_VALUES, DecoderSizes, Tensor, is_cross_attention
+from .encoder import Encoder
 from .foreign_decoder import ForeignDecoder, StepGraph
 from .running import Graph
 from .session import open_graph, signature
@@ -50,16 +50,20 @@ def open_foreign(
         _check_pair(first, later)
     elif first.past:
         raise FolderError(f"{first.path} reads a cache from its first step on; decoder_model_merged.onnx may do that")
-    return Encoder(encoder, pixels, [HIDDEN]), ForeignDecoder(first, later, sizes), list(graphs.values())
+    return (
+        Encoder(encoder, PHOTO, {PIXEL_VALUES: pixels}, [HIDDEN]),
+        ForeignDecoder(first, later, sizes),
+        list(graphs.values()),
+    )
 
 
 def _encoder_input(graph: Graph) -> Tensor:
     """The photo's tensor. Raises FolderError where the graph is no encoder of photos alone."""
     found, path = signature(graph), graph.path
     names = [tensor.name for tensor in found.inputs]
-    if names != [PIXELS]:
+    if names != [PIXEL_VALUES]:
         raise FolderError(
-            f"{path} reads {', '.join(names) or 'nothing'}, and an encoder of photos reads {PIXELS} alone"
+            f"{path} reads {', '.join(names) or 'nothing'}, and an encoder of photos reads {PIXEL_VALUES} alone"
         )
     pixels = found.inputs[0]
     hidden = {tensor.name: tensor for tensor in found.outputs}.get(HIDDEN)
@@ -67,7 +71,7 @@ def _encoder_input(graph: Graph) -> Tensor:
         raise FolderError(f"{path} does not give {HIDDEN} as float32[B, S, E], or as float16")
     if pixels.type not in _FLOATS or len(pixels.shape) != 4:
         raise FolderError(
-            f"{path}: {PIXELS} is {_written(pixels)} and must be float32[B, 3, height, width], or float16"
+            f"{path}: {PIXEL_VALUES} is {_written(pixels)} and must be float32[B, 3, height, width], or float16"
         )
     return pixels
 
@@ -121,7 +125,7 @@ def _cache_problems(caches: Mapping[str, Tensor], sizes: DecoderSizes) -> list[s
 def _check_pair(first: StepGraph, later: StepGraph) -> None:
     """What the later steps read is there after the first one, and they renew their self-attention caches."""
     lost = sorted(set(later.past) - set(first.present))
-    lost += sorted(name for name in later.past if not crossing(name) and name not in later.present)
+    lost += sorted(name for name in later.past if not is_cross_attention(name) and name not in later.present)
     if lost or not later.past:
         what = f"nothing gives {', '.join(lost)}" if lost else "it reads no past_key_values"
         raise FolderError(f"{later.path} cannot follow {first.path}: {what}")

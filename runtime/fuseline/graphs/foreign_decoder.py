@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..arrays import Float32, Int64
 from ..errors import FolderError, InputError, shown
-from ..folders.tensors import DecoderSizes, Tensor, crossing
+from ..folders.tensors import DecoderSizes, Tensor, is_cross_attention
 from .contract import NO_ATTENTIONS, Encoded, State, refuse_broken_off, rows_of
 
 if TYPE_CHECKING:
@@ -123,11 +123,11 @@ class ForeignDecoder:
         state.position += length
         return logits
 
-    def narrow(self, state: State, photos: Int64) -> ForeignState:
+    def narrow(self, state: State, inputs: Int64) -> ForeignState:
         """See Decoder.narrow."""
         assert isinstance(state, ForeignState)
-        rows, beams = rows_of(photos, state.num_beams), state.num_beams
-        kept = ForeignState(state.hidden[photos if len(state.hidden) < state.rows else rows], beams, state.capacity)
+        rows, beams = rows_of(inputs, state.num_beams), state.num_beams
+        kept = ForeignState(state.hidden[inputs if len(state.hidden) < state.rows else rows], beams, state.capacity)
         kept.rows, kept.position, kept.tokens = len(rows), state.position, state.tokens[rows]
         kept.caches = {name: _value(cache.numpy()[rows]) for name, cache in state.caches.items()}
         return kept
@@ -161,7 +161,7 @@ class ForeignDecoder:
         if self._later is None:
             feeds = _feeds(self._first, _Step(state.tokens, state.hidden, 0))
             return _run(self._first, feeds, [], state.tokens.size)[0]
-        own = [name for name in self._later.past if not crossing(name)]
+        own = [name for name in self._later.past if not is_cross_attention(name)]
         if moved:
             for name in own:
                 state.caches[name] = _value(state.caches[name].numpy().take(parents, axis=0))

@@ -12,7 +12,7 @@ from ..folders.own import Folder
 from ..folders.tensors import Signature, mismatches
 from .contract import Decoder
 from .decoder import CachedDecoder
-from .encoder import PIXELS, Encoder
+from .encoder import Encoder
 from .foreign import open_foreign
 from .running import Graph
 from .session import open_graph, signature
@@ -45,8 +45,9 @@ def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None)
                 (folder.decoder_path, folder.decoder_signature),
             )
         ]
-        pixels = next(tensor for tensor in folder.encoder_signature.inputs if tensor.name == PIXELS)
-        encoder = Encoder(graphs[0], pixels, [tensor.name for tensor in folder.encoder_signature.outputs])
+        listed = folder.encoder_signature
+        inputs = {tensor.name: tensor for tensor in listed.inputs}
+        encoder = Encoder(graphs[0], folder.source, inputs, [tensor.name for tensor in listed.outputs])
         decoder = CachedDecoder(graphs[1], folder.decoder)
     files.guard()
     files.check()  # what onnxruntime has read is what was checked

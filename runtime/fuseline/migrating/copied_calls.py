@@ -11,6 +11,7 @@ import numbers
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from ..folders.open import AUTO
 from ..generation.options import CHECKS, UNSUPPORTED
 
 OPEN, PIPELINE, CAPTION, GENERATE = "from_pretrained", "pipeline", "a pipeline's call", "generate"
+ENCODE = "encode"
 _OPENING = (OPEN, PIPELINE)
 _Passes = Callable[[Any], bool]
 
@@ -53,6 +55,10 @@ def _any_count(value: Any) -> bool:
 
 def _all_ones(value: Any) -> bool:
     return value is None or bool(np.all(as_array(value) == 1))
+
+
+def _all_zeros(value: Any) -> bool:
+    return value is None or bool(np.all(as_array(value) == 0))
 
 
 class Row(NamedTuple):
@@ -111,8 +117,10 @@ TABLE: tuple[Row, ...] = (
     Row(("attention_mask",), (GENERATE,), _all_ones, "all of a photo is looked at; leave it out"),
     Row(("decoder_attention_mask",), (GENERATE,), _all_ones, "prompts are not padded; call generate for each length"),
     Row(("input_ids",), (GENERATE,), _unset, "what a text begins with is decoder_input_ids"),
-    Row(("labels",), (GENERATE,), _unset, "Model.score(pixel_values, text).loss is the loss of given texts"),
-    Row(("encoder_outputs",), (GENERATE,), _unset, "give what Model.encode returned in the place of pixel_values"),
+    Row(("pixel_values",), (GENERATE,), _unset, "this model reads texts; give input_ids"),
+    Row(("token_type_ids",), (GENERATE,), _all_zeros, "this model's texts are of one kind, 0; leave it out"),
+    Row(("labels",), (GENERATE,), _unset, "Model.score(inputs, text).loss is the loss of given texts"),
+    Row(("encoder_outputs",), (GENERATE,), _unset, "give what Model.encode returned in the place of the inputs"),
     Row(("inputs_embeds", "decoder_inputs_embeds", "past_key_values"), (GENERATE,), _unset, "the graph reads tokens"),
     Row(("head_mask", "decoder_head_mask", "cross_attn_head_mask"), (GENERATE,), _unset, "all heads count"),
 )  # fmt: skip
@@ -265,28 +273,66 @@ def device_named(value: Any) -> Any:
 
 
 def generating(
-    model_type: object, pixel_values: Any, decoder_input_ids: Any, given: dict[str, Any]
+    model: Reads, inputs: Any, decoder_input_ids: Any, given: dict[str, Any]
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """pixel_values, decoder_input_ids and the options of generation of a call. given: all its other keywords.
+    """The inputs, decoder_input_ids and the options of generation of a call. given: all its other keywords.
 
     Raises InputError.
     """
     others = {name: value for name, value in given.items() if name not in CHECKS and name not in UNSUPPORTED}
     if others:
         given = {name: value for name, value in given.items() if name not in others}
-        inputs = others.pop("inputs", None)
-        if inputs is not None:
-            pixel_values = _once_array("inputs", inputs, "pixel_values", pixel_values)
-        if model_type == "blip" and others.get("input_ids") is not None:
+        inputs, others = named_inputs(model, inputs, others)
+        if model.kind == "blip" and others.get("input_ids") is not None:
             ids = _blip_prompt(others.pop("input_ids"))
             decoder_input_ids = _once_array("input_ids", ids, "decoder_input_ids", decoder_input_ids)
         unknown = {name: value for name, value in others.items() if (GENERATE, name) not in _ROWS}
         settle(GENERATE, {name: others[name] for name in others if name not in unknown}, ())
         given |= unknown  # the options know the nearest name
-    if pixel_values is None:
-        right = "pixel_values must be float32[B, 3, height, width], as Model.image_processor makes it of photos"
-        raise InputError(f"{right}, or what Model.encode returned; not None")
-    return pixel_values, decoder_input_ids, given
+    if inputs is None:
+        raise InputError(_WANTED[model.names])
+    return inputs, decoder_input_ids, given
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a model's encoder reads: names of its inputs. kind: the model_type of config.json."""
+
+    names: tuple[str, ...]
+    kind: object = None
+
+
+_WANTED = {
+    ("pixel_values",): "pixel_values must be float32[B, 3, height, width], as Model.inputs makes it of photos, or what "
+    "Model.encode returned; not None",
+    (
+        "input_ids",
+        "attention_mask",
+    ): "input_ids must be whole numbers [B, S], as Model.inputs makes them of texts, with "
+    "their attention_mask, or what Model.encode returned; not None",
+}
+
+
+def named_inputs(model: Reads, inputs: Any, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The inputs of a call where some are given by their own names, and the keywords that are none. Raises InputError.
+
+    Without a name, or as a mapping, they are the call's first argument.
+    """
+    mine = {name: given[name] for name in model.names if given.get(name) is not None}
+    others = {name: value for name, value in given.items() if name not in (*model.names, "inputs")}
+    if given.get("inputs") is not None:
+        if inputs is not None:
+            raise InputError("inputs is given twice; give it once")
+        inputs = given["inputs"]
+    if not mine:
+        return inputs, others
+    if isinstance(inputs, Mapping):
+        if twice := sorted(set(mine).intersection(inputs)):
+            raise InputError(f"{twice[0]} is given twice, by name and in a mapping; give it once")
+        return {**inputs, **mine}, others
+    if inputs is not None and model.names[0] in mine:
+        raise InputError(f"inputs and {model.names[0]} are the same thing; give {model.names[0]} alone")
+    return (mine if inputs is None else {model.names[0]: inputs, **mine}), others
 
 
 def _once_array(name: str, value: Any, own: str, given: Any) -> Any:

@@ -7,7 +7,7 @@ sequences returned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -69,8 +69,9 @@ class Search:
         cancel: CancelToken | None = None,
         partial: bool = False,
         variant: str = "",
+        inputs: Sequence[npt.NDArray[np.int64]] = (),
     ) -> None:
-        """See `search`. variant: that of the decoder, for the Generation."""
+        """See `search`. variant: that of the decoder, for the Generation; inputs: tokens of each input, int64[S]."""
         self._encoder_ms, self._ms = encoder_ms, 0.0
         self._cancel, self._partial, self._stopped = cancel, partial, ""
         self._config, self._prompt, self._variant = config, prompt, variant
@@ -92,7 +93,7 @@ class Search:
             each = max(config.num_beams, config.num_return_sequences)
             _check_memory(config, encoded, prompt, each, longest, sizes)
             self._steps = Steps(decoder, encoded, len(prompt), each, longest, config)
-            task = Task(self._steps, prompt, config, longest, Endings(config, longest, text_of))
+            task = Task(self._steps, prompt, config, longest, Endings(config, longest, text_of), inputs)
             beams = GroupSearch if config.num_beam_groups > 1 else BeamSearch
             self._strategy: _Strategy = (GreedySearch if config.num_beams == 1 else beams)(task)
 

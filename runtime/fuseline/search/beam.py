@@ -181,7 +181,7 @@ class BeamSearch:
     def __init__(self, task: Task) -> None:
         config = task.config
         self._task, self._beams = task, Beams(task, config.num_beams)
-        self._process = processors(config, Lengths(task.start, task.longest))
+        self._process = processors(config, Lengths(task.start, task.longest, task.inputs))
         self._sampler = Sampler(config.seed, len(task.prompt)) if config.do_sample else None
         self._keep = max(2, 1 + len(config.ends)) * config.num_beams
         self.scores = Log(config.output_scores)

@@ -40,7 +40,7 @@ class GreedySearch:
         self._task = task
         self._each = config.num_return_sequences
         self._sampler = Sampler(config.seed, len(task.prompt)) if config.do_sample else None
-        self._process = processors(config, Lengths(task.start, task.longest))
+        self._process = processors(config, Lengths(task.start, task.longest, task.inputs))
         self._divisors = length_divisors(task.longest - task.start, config.length_penalty)
         self._pad = -1 if config.pad is None else config.pad  # without end tokens nothing is ever padded
         prompt = np.repeat(task.prompt, self._each, axis=0)

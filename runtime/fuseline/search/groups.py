@@ -64,7 +64,7 @@ class GroupSearch:
         count, self._size = config.num_beam_groups, config.num_beams // config.num_beam_groups
         self._task, self._groups = task, [Group(task, self._size) for _ in range(count)]
         self._taken: list[Int64] = []
-        self._process = processors(config, Lengths(task.start, task.longest, self._taken))
+        self._process = processors(config, Lengths(task.start, task.longest, task.inputs, self._taken))
         self._keep = max(2, 1 + len(config.ends)) * self._size
         self.scores = Log(config.output_scores)
 

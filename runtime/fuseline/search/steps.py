@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -31,6 +32,8 @@ class Task:
     config: GenerationConfig
     longest: int
     endings: Endings
+    inputs: Sequence[Int64] = ()
+    """the tokens of each input, int64[S], where the encoder reads tokens"""
 
     @property
     def start(self) -> int:
@@ -90,7 +93,7 @@ class Steps:
         """each: rows a photo; max_length: of the longest sequence, in tokens."""
         began = perf_counter()
         self._each, self._photos = each, np.arange(photos)  # those that the state still has
-        self._narrows = hasattr(decoder, "narrow") and not config.keeps_steps
+        self._narrows = not config.keeps_steps
         self._all = np.zeros((0, 0), np.float32)  # logits of all rows, once the state has fewer
         self._decoder = decoder
         self._state = decoder.start(encoded, each, max_length, attentions=config.output_attentions)

@@ -19,6 +19,7 @@ from ..errors import Error, FolderError, InputError, shown, written
 from ..files.reading import open_regular
 from ..warning import warn
 from .parts import LONGEST_TOKEN, Encoded, Rules
+from .sentencepiece_texts import UNMADE, SentencePieceTexts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -53,19 +54,53 @@ class TokenizerFile:
 class TextTokens:
     """A text as tokens, and back. tokenizer: the tokenizers.Tokenizer behind it, which changes nothing by itself."""
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int, longest_text: int, reads_texts: bool = True) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        vocab_size: int,
+        longest_text: int,
+        reads_texts: bool = True,
+        pieces: SentencePieceTexts | None = None,
+    ) -> None:
         """See `open_tokenizer`. longest_text: characters of the longest text that can be encoded; reads_texts: False
-        where no text can."""
+        where no text can; pieces: what splits texts where tokenizers' own rules do it otherwise than transformers."""
         self.tokenizer = tokenizer
         self.reads_texts = reads_texts
         self._vocab_size = vocab_size
         self._longest_text = longest_text
+        self._pieces = pieces
 
     def encode(self, text: str, name: str = "text") -> list[int]:
         """The tokens of a text, without those that only mark its beginning and end.
 
         name: of the text, for the message. Raises InputError where it cannot be encoded.
         """
+        self._check(text, name)
+
+        def encode() -> list[int]:
+            if self._pieces:
+                return self._pieces.encode(text)
+            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+            return ids
+
+        return _guarded(encode, lambda reason: InputError(f"{name} cannot be made tokens of: {reason}"))
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same of many texts, which messages call "text 1" and so on."""
+        if isinstance(texts, str) or not isinstance(texts, Sequence):
+            raise InputError(f"texts must be a list of texts, not {written(texts)}")
+        for number, text in enumerate(texts, 1):
+            self._check(text, f"text {number}")
+
+        def encode() -> list[list[int]]:
+            if self._pieces:
+                return [self._pieces.encode(text) for text in texts]
+            return [each.ids for each in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+        return _guarded(encode, lambda reason: InputError(f"the texts cannot be made tokens of: {reason}"))
+
+    def _check(self, text: Any, name: str) -> None:
+        """Raises InputError for what no tokenizer takes."""
         if not isinstance(text, str):
             raise InputError(f"{name} must be a text, not {written(text)}")
         if not self.reads_texts:
@@ -84,12 +119,6 @@ class TextTokens:
                 f"{name} has half of a surrogate pair at character {error.start + 1}, which is no text; leave it out"
             ) from None
 
-        def encode() -> list[int]:
-            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
-            return ids
-
-        return _guarded(encode, lambda reason: InputError(f"{name} cannot be made tokens of: {reason}"))
-
     def decode(self, tokens: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of tokens.
 
@@ -103,6 +132,9 @@ class TextTokens:
                 f"tokens must be from 0 to {self._vocab_size - 1}, not {min(tokens)} to {max(tokens)}; "
                 "take them from the model that this tokenizer belongs to"
             )
+
+        if self._pieces:
+            tokens = [token for token in tokens if token < self._pieces.limit]
 
         def decode() -> str:
             text: str = self.tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens)
@@ -145,7 +177,21 @@ def open_tokenizer(source: TokenizerFile, vocab_size: int) -> TextTokens:
     tokenizer = _guarded(load, lambda reason: FolderError(f"{path} is not a tokenizers file: {reason}"))
     _check_loaded(tokenizer, file, path)
     reads_texts = file.get("normalizer") != NO_TEXTS
-    return TextTokens(tokenizer, max(vocab_size, max(known, default=0) + 1), _longest_text(encoded), reads_texts)
+    pieces = _pieces(tokenizer, file, path)
+    longest_text = _longest_text(encoded)
+    return TextTokens(tokenizer, max(vocab_size, max(known, default=0) + 1), longest_text, reads_texts, pieces)
+
+
+def _pieces(tokenizer: Tokenizer, file: Mapping[str, Any], path: Path) -> SentencePieceTexts | None:
+    """What splits texts by SentencePiece's own rules, where the file is of hf_tokenizer.pieces."""
+    if tokenizer.token_to_id(UNMADE) is None:
+        return None
+    try:
+        return SentencePieceTexts(tokenizer, file)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        raise FolderError(
+            f"{path} is damaged: it has tokens that no text becomes, without SentencePiece's rules"
+        ) from None
 
 
 def read_tokenizer(path: Path) -> TokenizerFile:

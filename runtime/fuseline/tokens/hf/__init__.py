@@ -5,19 +5,21 @@ what their class adds; without a tokenizer.json it makes one of the vocabulary's
 nothing but these files: for folders of other tools when they are opened, and for checkpoints when they are exported,
 where the result is compared with transformers. The reference is transformers 4.57.
 
-classes.py knows the classes, special.py their special tokens, decoding.py what they do to a text; vocabularies.py and
-sentencepiece.py read the vocabularies' own files.
+classes.py knows the classes, special.py their special tokens, decoding.py what they do to a text; vocabularies.py,
+sentencepiece.py and pieces.py read the vocabularies' own files. Where a model writes its texts with another vocabulary
+than it reads with, or with other pieces, as Marian's do, `read_target` gives the tokenizer of what it writes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...errors import FolderError, shown
 from ...files.reading import inside, parsed, read_small
+from ..sentencepiece_texts import number
 from ..tokenizer import (
     LARGEST_FILE,
     MOST_TOKENS,
@@ -27,17 +29,23 @@ from ..tokenizer import (
     parse_bounded,
     read_tokenizer,
 )
-from .classes import SLOW_ALONE, TokenizerClass, class_of, class_of_decoder
+from .classes import SLOW_ALONE, TokenizerClass, class_of, class_of_decoder, with_languages
 from .decoding import add_steps, clean_up_steps, clip_steps
+from .pieces import of_pieces
 from .sentencepiece import of_sentencepiece, read_model
 from .special import Sources, add_special_tokens
-from .vocabularies import PREFIX, byte_level, wordpiece, words_alone, words_of
+from .vocabularies import PREFIX, byte_level, template, utf_8, utf_8_steps, wordpiece, words_alone, words_of
 
 TOKENIZER = "tokenizer.json"
 # Read beside the tokenizers file, where they are there.
 ABOUT = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 # Read in the place of a tokenizers file that is not there.
-VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model")
+VOCABULARIES = (
+    "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "source.spm", "target.spm",
+    "target_vocab.json",
+)  # fmt: skip
+# Of sp_model_kwargs; the others only say how many threads and ways there are.
+_SAMPLING = ("enable_sampling", "add_bos", "add_eos", "reverse", "emit_unk_piece")
 # Classes that say nothing of how a vocabulary's own files are to be read.
 _NAMELESS = ("", "PreTrainedTokenizer")
 
@@ -56,11 +64,13 @@ def read_folder(root: Path) -> TokenizerFile:
             f"{root}: texts of the tokenizer class {kind.name} are made by Python code of transformers that is not "
             "known here; export a checkpoint whose tokenizer has a fast form"
         )
-    made = not os.path.lexists(root / TOKENIZER) or _reads_words(root, kind)
+    made = not os.path.lexists(root / TOKENIZER) or _reads_own(root, kind, config)
     if made:
         kind = class_of_decoder(model) if kind.name in _NAMELESS else kind
+        if kind.vocabulary == "pieces":
+            return _numbered(root, kind, Sources(config, special, added, root, made), model, target=False)
         file = _made(root, kind, config)
-        before, where = None, root / kind.files[0]
+        before, where = None, root / (kind.files[0] if kind.files else ABOUT[0])
     else:
         before, where = read_tokenizer(inside(root, TOKENIZER)), root / TOKENIZER
         file = dict(before.value)
@@ -69,6 +79,18 @@ def read_folder(root: Path) -> TokenizerFile:
     if before is not None and not changed:
         return before
     return made_tokenizer(where, file)
+
+
+def read_target(root: Path) -> TokenizerFile | None:
+    """The tokenizer of the texts that a model writes, None where it is that of `read_folder`. Raises FolderError."""
+    config, special, added = (_json(root, name) for name in ABOUT)
+    model = _json(root, "config.json")
+    kind = class_of(config, model)
+    if kind.name != "MarianTokenizer":
+        return None
+    sources = Sources(config, special, added, root, True)
+    source, target = (_numbered(root, kind, sources, model, target=each) for each in (False, True))
+    return None if target.value == source.value else target
 
 
 def without_states(file: TokenizerFile) -> TokenizerFile:
@@ -87,21 +109,106 @@ def _completed(file: dict[str, Any], sources: Sources, kind: TokenizerClass) -> 
     """Let the contents of a file say all that the other files say; whether this changed anything."""
     config = sources.config
     changed = add_special_tokens(file, sources, kind)
+    changed |= _with_language(file, kind, config, sources.where)
     if config or kind.name not in _NAMELESS:  # else tokenizer.json is all there is, as where it was exported
         changed |= _with_prefix_space(file, bool(config.get("add_prefix_space", False)))
     if kind.bert_normalizer:
         changed |= _with_bert_normalizer(file, config)
     if kind.vocabulary == "words":
         _check_alone(file, kind, sources.where)
+    if kind.vocabulary == "utf-8":
+        file["decoder"] = {"type": "Sequence", "decoders": utf_8_steps(file["added_tokens"])}
     steps = clip_steps(file) if kind.vocabulary == "clip" else []
     if config.get("clean_up_tokenization_spaces", sources.made and kind.made_clean_up):
         steps += clean_up_steps()
     return add_steps(file, steps) or changed
 
 
-def _reads_words(root: Path, kind: TokenizerClass) -> bool:
+def _reads_own(root: Path, kind: TokenizerClass, config: Mapping[str, Any]) -> bool:
     """Whether the class reads its own vocabulary, whatever tokenizer.json says."""
-    return kind.vocabulary == "words" and os.path.lexists(root / kind.files[0])
+    if kind.python:
+        return True
+    own = bool(kind.files) and os.path.lexists(root / kind.files[0])
+    rebuilt = config.get("from_slow") or (kind.name == "T5Tokenizer" and config.get("add_prefix_space") is not None)
+    return own and (kind.vocabulary == "words" or (kind.vocabulary == "sentencepiece" and bool(rebuilt)))
+
+
+def _with_language(file: dict[str, Any], kind: TokenizerClass, config: Mapping[str, Any], where: object) -> bool:
+    """The tokens around a text, of which one is its language; they are the class's, whatever the file says."""
+    if kind.language is None or kind.template is None:
+        return False
+    language = config.get("src_lang") or kind.language
+    token = kind.language_form.format(language)
+    vocab = file["model"]["vocab"]
+    ids = dict(vocab) if isinstance(vocab, dict) else {entry[0]: at for at, entry in enumerate(vocab)}
+    ids |= {entry["content"]: entry["id"] for entry in file["added_tokens"]}
+    found = number(ids.get, token)
+    if not isinstance(language, str) or found is None:
+        raise FolderError(f"{where}: src_lang is {shown(language)!r}, which is no token of its tokenizer")
+    ids[token] = found
+    own = kind.language_form.format(kind.language)
+    form = "$A </s> {}" if kind.name == "NllbTokenizer" and config.get("legacy_behaviour") else kind.template
+    rule = template(form.replace(own, "{}").format(token), ids)
+    if rule == file.get("post_processor"):
+        return False
+    file["post_processor"] = rule
+    return True
+
+
+def _numbered(
+    root: Path, kind: TokenizerClass, sources: Sources, config: Mapping[str, Any], target: bool
+) -> TokenizerFile:
+    """The file where SentencePiece models split texts, and vocab.json numbers the pieces. target: of written texts."""
+    about = sources.config
+    _check_sampling(about, root)
+    side = 1 if target and kind.name == "MarianTokenizer" else 0
+    own = about.get("separate_vocabs") and kind.name == "MarianTokenizer"
+    name = "target_vocab.json" if own and target else "vocab.json"
+    _check_there(root, kind, (kind.files[side], name))
+    vocab = parse_bounded(read_small(root, name, LARGEST_FILE)[0], root / name)
+    check_vocabulary({"model": {"vocab": vocab}}, root / name)
+    size = config.get("decoder_vocab_size") if own and target else config.get("vocab_size")
+    if kind.codes:
+        kind = with_languages(kind, about)
+        following = len(vocab)
+        vocab |= {kind.language_form.format(code): following + at for at, code in enumerate(kind.codes)}
+    # Added tokens have the numbers that the source's vocabulary gives them, in transformers in both.
+    numbered: dict[str, Any] = {"model": {"vocab": vocab}, "added_tokens": []}
+    if name != "vocab.json":
+        numbered["model"] = {
+            "vocab": parse_bounded(read_small(root, "vocab.json", LARGEST_FILE)[0], root / "vocab.json")
+        }
+        check_vocabulary(numbered, root / "vocab.json")
+    add_special_tokens(numbered, sources, kind)
+    where = root / kind.files[side]
+    file = of_pieces(
+        read_model(read_small(root, kind.files[side], LARGEST_FILE)[0], where),
+        vocab, numbered["added_tokens"], size if type(size) is int and size > 0 else 0, kind, where,
+    )  # fmt: skip
+    _with_language(file, kind, about, root)
+    if about.get("clean_up_tokenization_spaces"):
+        add_steps(file, clean_up_steps())
+    return made_tokenizer(where, file)
+
+
+def _check_sampling(config: Mapping[str, Any], where: object) -> None:
+    """Raises FolderError where SentencePiece is asked for other pieces than the most probable ones."""
+    more = config.get("sp_model_kwargs")
+    asked = [key for key, value in more.items() if value and key in _SAMPLING] if isinstance(more, Mapping) else []
+    if asked:
+        raise FolderError(
+            f"{where}: sp_model_kwargs asks for {shown(', '.join(asked))}, which changes the tokens of a text; take it "
+            f"out of {ABOUT[0]}"
+        )
+
+
+def _check_there(root: Path, kind: TokenizerClass, names: Iterable[str]) -> None:
+    missing = [name for name in names if not os.path.lexists(root / name)]
+    if missing:
+        raise FolderError(
+            f"{root} has no {' and no '.join(missing)}, of which the tokenizer of the class {kind.name} is made; copy "
+            "it from the model it is of"
+        )
 
 
 def _check_alone(file: Mapping[str, Any], kind: TokenizerClass, where: object) -> None:
@@ -146,10 +253,12 @@ def _made(root: Path, kind: TokenizerClass, config: Mapping[str, Any]) -> dict[s
     missing = [name for name in kind.files if not os.path.lexists(root / name)]
     if kind.vocabulary is None or missing:
         raise _none(root, kind, missing)
+    if kind.vocabulary == "utf-8":
+        return utf_8(kind)
     specials = {key: _text(config.get(key), text) for key, text in kind.specials.items()}
     if kind.vocabulary == "sentencepiece":
         content, _ = read_small(root, kind.files[0], LARGEST_FILE)
-        return of_sentencepiece(read_model(content, root / kind.files[0]), kind, root / kind.files[0])
+        return of_sentencepiece(read_model(content, root / kind.files[0]), kind, config, root / kind.files[0])
     if kind.vocabulary in ("bytes", "clip"):
         vocab = parse_bounded(read_small(root, "vocab.json", LARGEST_FILE)[0], root / "vocab.json")
         check_vocabulary({"model": {"vocab": vocab}}, root / "vocab.json")
@@ -211,4 +320,4 @@ def _lines(root: Path, name: str) -> str:
         raise FolderError(f"{root / name} is not a vocabulary: byte {error.start} is not UTF-8") from error
 
 
-__all__ = ["ABOUT", "PREFIX", "TOKENIZER", "VOCABULARIES", "read_folder", "without_states"]
+__all__ = ["ABOUT", "PREFIX", "TOKENIZER", "VOCABULARIES", "read_folder", "read_target", "without_states"]

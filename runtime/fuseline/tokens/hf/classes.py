@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from . import languages
+
 # The attributes of special tokens, in the order in which transformers adds those that are missing.
 ATTRIBUTES = (
     "bos_token",
@@ -37,11 +39,15 @@ class TokenizerClass:
     """What a class adds. specials, additional: its special tokens, by attribute and beyond.
 
     vocabulary: the kind that its own files hold: "wordpiece" (vocab.txt), "bytes" and "clip" (vocab.json with
-    merges.txt), "sentencepiece" or "words" (vocab.txt, of which only decoding is known). files: those files.
+    merges.txt), "sentencepiece", "pieces" (vocab.json beside SentencePiece models that only split texts), "utf-8" (no
+    file) or "words" (vocab.txt, of which only decoding is known). files: those files. python: whether transformers has
+    no fast form of it, so that its own files count and no tokenizer.json.
     mask, made_mask: the flags of the mask token where a file gives only its text, with a tokenizer.json and without.
     wrapped: the other attributes that become AddedTokens without a tokenizer.json. made_clean_up: whether spaces are
     cleaned up where nothing says so and there is no tokenizer.json. first, skipped, last: of a SentencePiece model,
-    the tokens in the place of its first so many pieces, and those after all.
+    the tokens in the place of its first so many pieces, and those after all. template: the tokens around a text.
+    language: that of texts where nothing says which; codes, language_form: languages as a call names them, and how the
+    token of one is written. ends_once: whether a text that already ends with the last token gets no other.
     """
 
     name: str
@@ -58,6 +64,11 @@ class TokenizerClass:
     skipped: int = 0
     last: tuple[str, ...] = ()
     template: str | None = None
+    language: str | None = None
+    codes: tuple[str, ...] = ()
+    language_form: str = "{}"
+    python: bool = False
+    ends_once: bool = False
 
 
 def class_of(config: Mapping[str, Any], model: Mapping[str, Any]) -> TokenizerClass:
@@ -75,6 +86,12 @@ def class_of_decoder(model: Mapping[str, Any]) -> TokenizerClass:
     if not isinstance(name, str) and isinstance(section.get("model_type"), str):
         name = _OF_MODELS.get(section["model_type"])
     return _known(name)
+
+
+def with_languages(kind: TokenizerClass, config: Mapping[str, Any]) -> TokenizerClass:
+    """M2M100's class with the languages that tokenizer_config.json chooses."""
+    chosen = kind.name == "M2M100Tokenizer" and config.get("language_codes") == "wmt21"
+    return replace(kind, codes=languages.WMT21) if chosen else kind
 
 
 def _with_extra_ids(kind: TokenizerClass, number: Any) -> TokenizerClass:
@@ -109,18 +126,13 @@ _LIKE_BERT = {
 _LIKE_GPT2 = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
 _BYTES = ("vocab.json", "merges.txt")
 _BYTES_WRAPPED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
-_LANGUAGES_25 = (
-    "ar_AR", "cs_CZ", "de_DE", "en_XX", "es_XX", "et_EE", "fi_FI", "fr_XX", "gu_IN", "hi_IN", "it_IT", "ja_XX",
-    "kk_KZ", "ko_KR", "lt_LT", "lv_LV", "my_MM", "ne_NP", "nl_XX", "ro_RO", "ru_RU", "si_LK", "tr_TR", "vi_VN",
-    "zh_CN",
-)  # fmt: skip
-_LANGUAGES_50 = (
-    *_LANGUAGES_25, "af_ZA", "az_AZ", "bn_IN", "fa_IR", "he_IL", "hr_HR", "id_ID", "ka_GE", "km_KH", "mk_MK",
-    "ml_IN", "mn_MN", "mr_IN", "pl_PL", "ps_AF", "pt_XX", "sv_SE", "sw_KE", "ta_IN", "te_IN", "th_TH", "tl_XX",
-    "uk_UA", "ur_PK", "xh_ZA", "gl_ES", "sl_SI",
-)  # fmt: skip
 _MOST_EXTRA_IDS = 10_000
 _EXTRA_IDS = tuple(f"<extra_id_{number}>" for number in range(100))
+_ENDS = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+_UNK_TOKENS = tuple(f"<unk_{number}>" for number in range(2, 103))
+_PEGASUS = (
+    ("<pad>", 0.0), ("</s>", 0.0), ("<mask_1>", 0.0), ("<mask_2>", 0.0), *((text, -100.0) for text in _UNK_TOKENS),
+)  # fmt: skip
 _FAIRSEQ = (("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0))
 
 _BERT = TokenizerClass(
@@ -142,9 +154,12 @@ _LISTED = (
     )),
     TokenizerClass("BertJapaneseTokenizer", "words", ("vocab.txt",), _LIKE_BERT),
     _ROBERTA,
-    replace(
-        _ROBERTA, name="BartTokenizer",
-        mask=Flags(lstrip=True, normalized=True), made_mask=Flags(lstrip=True, normalized=True),
+    *(
+        replace(
+            _ROBERTA, name=f"{name}Tokenizer",
+            mask=Flags(lstrip=True, normalized=True), made_mask=Flags(lstrip=True, normalized=True),
+        )
+        for name in ("Bart", "LED")
     ),
     TokenizerClass(
         "GPT2Tokenizer", "bytes", _BYTES, _LIKE_GPT2, wrapped=("bos_token", "eos_token", "unk_token", "pad_token"),
@@ -164,18 +179,41 @@ _LISTED = (
         skipped=1,
     ),
     replace(
-        _XLM_ROBERTA, name="MBartTokenizer", additional=_LANGUAGES_25, last=(*_LANGUAGES_25, "<mask>"),
-        template="$A </s> en_XX",
+        _XLM_ROBERTA, name="MBartTokenizer", additional=languages.MBART, last=(*languages.MBART, "<mask>"),
+        template="$A </s> en_XX", language="en_XX", codes=languages.MBART,
     ),
     replace(
-        _XLM_ROBERTA, name="MBart50Tokenizer", additional=_LANGUAGES_50, last=(*_LANGUAGES_50, "<mask>"),
+        _XLM_ROBERTA, name="MBart50Tokenizer", additional=languages.MBART_50, last=(*languages.MBART_50, "<mask>"),
         specials={key: text for key, text in _LIKE_BART.items() if key != "bos_token"}, template="en_XX $A </s>",
-        made_mask=Flags(lstrip=True, normalized=True),
+        made_mask=Flags(lstrip=True, normalized=True), language="en_XX", codes=languages.MBART_50,
+    ),
+    replace(
+        _XLM_ROBERTA, name="NllbTokenizer", additional=languages.NLLB, last=(), template="eng_Latn $A </s>",
+        mask=Flags(lstrip=True, normalized=True), made_mask=Flags(lstrip=True, normalized=True),
+        language="eng_Latn", codes=languages.NLLB,
+    ),
+    TokenizerClass(
+        "PegasusTokenizer", "sentencepiece", ("spiece.model",),
+        {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask_2>"},
+        ("<mask_1>", *_UNK_TOKENS), skipped=2, template="$A </s>",
+        first=_PEGASUS,
+    ),
+    TokenizerClass(
+        "MarianTokenizer", "pieces", ("source.spm", "target.spm", "vocab.json"), _ENDS, template="$A </s>", python=True,
+    ),
+    TokenizerClass(
+        "M2M100Tokenizer", "pieces", ("sentencepiece.bpe.model", "vocab.json"),
+        _ENDS | {"bos_token": "<s>", "sep_token": "</s>"}, template="__en__ $A </s>", python=True,
+        language="en", codes=languages.M2M100, language_form="__{}__",
+    ),
+    TokenizerClass(
+        "ByT5Tokenizer", "utf-8", (), _ENDS, tuple(f"<extra_id_{number}>" for number in range(125)),
+        template="$A </s>", python=True, ends_once=True,
     ),
     *(
         TokenizerClass(
             name, "sentencepiece", ("spiece.model",),
-            {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}, _EXTRA_IDS,
+            _ENDS, _EXTRA_IDS,
             last=_EXTRA_IDS[::-1], template="$A </s>",
         )
         for name in ("T5Tokenizer", "MT5Tokenizer")
@@ -187,13 +225,13 @@ CLASSES: Mapping[str, TokenizerClass] = {each.name: each for each in _LISTED}
 SLOW_ALONE = frozenset(
     f"{name}Tokenizer"
     for name in (
-        "Bartpho", "Bertweet", "BioGpt", "BlenderbotSmall", "ByT5", "CTRL", "Canine", "Clvp", "CpmAnt", "Dia", "Esm",
-        "FSMT", "Flaubert", "GPTNeoXJapanese", "GPTSanJapanese", "GPTSw3", "Luke", "M2M100", "Marian", "Mgpstr", "MyT5",
+        "Bartpho", "Bertweet", "BioGpt", "BlenderbotSmall", "CTRL", "Canine", "Clvp", "CpmAnt", "Dia", "Esm",
+        "FSMT", "Flaubert", "GPTNeoXJapanese", "GPTSanJapanese", "GPTSw3", "Luke", "Mgpstr", "MyT5",
         "PLBart", "Perceiver", "Phobert", "ProphetNet", "RoCBert", "Speech2Text", "Tapas", "Tapex", "TransfoXL",
         "Vits", "Wav2Vec2CTC", "XLM", "XLMProphetNet",
     )
 )  # fmt: skip
-# By model_type, as AutoTokenizer has it; of models that read photos, and of decoders of captioners.
+# By model_type, as AutoTokenizer has it; of models that read photos or texts, and of decoders.
 _OF_MODELS = {
     "blip": "BertTokenizer",
     "blip-2": "GPT2Tokenizer",
@@ -204,9 +242,22 @@ _OF_MODELS = {
     "bert": "BertTokenizer",
     "blip_text_model": "BertTokenizer",
     "camembert": "CamembertTokenizer",
+    "bigbird_pegasus": "PegasusTokenizer",
+    "byt5": "ByT5Tokenizer",
     "distilbert": "DistilBertTokenizer",
     "electra": "ElectraTokenizer",
     "gpt2": "GPT2Tokenizer",
+    "led": "LEDTokenizer",
+    "longt5": "T5Tokenizer",
+    "m2m_100": "M2M100Tokenizer",
+    "marian": "MarianTokenizer",
+    "mbart": "MBartTokenizer",
+    "mt5": "MT5Tokenizer",
+    "nllb-moe": "NllbTokenizer",
+    "pegasus": "PegasusTokenizer",
+    "pegasus_x": "PegasusTokenizer",
     "roberta": "RobertaTokenizer",
+    "t5": "T5Tokenizer",
+    "umt5": "T5Tokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,23 +20,33 @@ from .vocabularies import file_of, template
 
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3  # of the model
 _TEXT, _SCORE, _KIND = 1, 2, 3  # of a piece
-_MODEL_TYPE, _UNK_ID, _UNK_PIECE = 3, 40, 45  # of the trainer's specification
-_CHARSMAP = 2  # of the normalizer's
-_UNIGRAM, _BPE = 1, 2
-_NORMAL, _CONTROL, _USER = 1, 3, 4
-_SPACE = "▁"
+_MODEL_TYPE, _SUFFIX, _BYTES, _UNK_ID, _UNK_PIECE = 3, 24, 35, 40, 45  # of the trainer's specification
+_CHARSMAP, _PREFIXED, _STRIPPED, _ESCAPED = 2, 3, 4, 5  # of the normalizer's
+UNIGRAM, BPE = 1, 2
+NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+SPACE = "▁"
+_T5 = ("T5Tokenizer", "MT5Tokenizer")
 _MOST_SQUARES = 10**9  # of the pieces' lengths, where all their halves are looked up; in use are a few millions
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a SentencePiece model holds. pieces: text, score and kind of each."""
+    """What a SentencePiece model holds. pieces: text, score and kind of each.
+
+    suffix: spaces belong to the word before them. byte_fallback: unknown letters become the pieces of their bytes.
+    prefixed, stripped, escaped: a space is put before a text, spaces too many are taken away, and spaces become SPACE.
+    """
 
     pieces: Sequence[tuple[str, float, int]]
     model_type: int
     unk_id: int
     unk_piece: str
     charsmap: bytes
+    suffix: bool = False
+    byte_fallback: bool = False
+    prefixed: bool = True
+    stripped: bool = True
+    escaped: bool = True
 
 
 def read_model(content: bytes, where: object) -> Model:
@@ -53,39 +63,48 @@ def read_model(content: bytes, where: object) -> Model:
         charsmap = of(normalizer, _CHARSMAP)
         return Model(
             pieces,
-            _number(wire, trainer, _MODEL_TYPE, _UNIGRAM),
+            _number(wire, trainer, _MODEL_TYPE, UNIGRAM),
             _number(wire, trainer, _UNK_ID, 0),
             wire.text(unk_piece[-1]).decode() if unk_piece else "<unk>",
             wire.text(charsmap[-1]) if charsmap else b"",
+            suffix=bool(_number(wire, trainer, _SUFFIX, 0)),
+            byte_fallback=bool(_number(wire, trainer, _BYTES, 0)),
+            prefixed=bool(_number(wire, normalizer, _PREFIXED, 1)),
+            stripped=bool(_number(wire, normalizer, _STRIPPED, 1)),
+            escaped=bool(_number(wire, normalizer, _ESCAPED, 1)),
         )
     except (Malformed, UnicodeDecodeError, struct.error, IndexError) as error:
         raise FolderError(f"{where} is not a SentencePiece model that can be read: it {error}") from error
 
 
-def of_sentencepiece(model: Model, kind: TokenizerClass, where: object) -> dict[str, Any]:
-    """The contents of a tokenizers file for a class. Raises FolderError for a model of another kind than it reads."""
+def of_sentencepiece(model: Model, kind: TokenizerClass, config: Mapping[str, Any], where: object) -> dict[str, Any]:
+    """The contents of a tokenizers file for a class, as transformers converts it. config: tokenizer_config.json.
+
+    Raises FolderError for a model of another kind than it reads.
+    """
     pieces = [*kind.first, *((text, score) for text, score, _ in model.pieces[kind.skipped :])]
     pieces += [(text, 0.0) for text in kind.last]
-    unk_id = next((at for at, (text, _) in enumerate(kind.first) if text == "<unk>"), model.unk_id)
-    if model.model_type == _UNIGRAM:
+    unk_id = next((at for at, (text, _) in enumerate(kind.first) if text == "<unk>"), None)
+    if unk_id is None:
+        unk_id = model.unk_id + len(kind.first) - kind.skipped
+    if model.model_type == UNIGRAM:
         if not 0 <= unk_id < len(pieces):
             raise FolderError(f"{where} has the unknown piece {unk_id}, and {len(pieces)} pieces")
         inner: dict[str, Any] = {"type": "Unigram", "unk_id": unk_id, "vocab": [list(each) for each in pieces]}
         inner["byte_fallback"] = False
-    elif model.model_type == _BPE:
-        if sum(len(text) ** 2 for text, _ in pieces) > _MOST_SQUARES:
-            raise FolderError(f"{where} has pieces that are too long to be merged; it is not a tokenizer for texts")
-        inner = _bpe(model, pieces)
+    elif model.model_type == BPE:
+        inner = merged(model, pieces, {text: at for at, (text, _, _) in enumerate(model.pieces)}, where)
     else:
         raise FolderError(f"{where} is a SentencePiece model of words or characters, of which transformers reads none")
     ids = {text: at for at, (text, _) in reversed(list(enumerate(pieces)))}
     assert kind.template is not None  # all that have SentencePiece models have one
+    spaces = metaspace(_scheme(kind, config))
     file = file_of(
         inner,
-        normalizer=_normalizer(model.charsmap),
-        pre_tokenizer=_spaces("Metaspace"),
+        normalizer=normalizer(model.charsmap),
+        pre_tokenizer=_words(kind, spaces),
         post_processor=template(kind.template, ids),
-        decoder=_spaces("Metaspace"),
+        decoder=spaces,
     )
     file["added_tokens"] = _added(model, ids)
     return file
@@ -101,7 +120,7 @@ def _piece(wire: Wire, span: Span) -> tuple[str, float, int]:
         if end != FIXED:
             raise Malformed("has a piece whose score is no float")
         (score,) = struct.unpack_from("<f", wire.buffer, at)
-    return text, score, _number(wire, fields, _KIND, _NORMAL)
+    return text, score, _number(wire, fields, _KIND, NORMAL)
 
 
 def _number(wire: Wire, fields: Fields, number: int, default: int) -> int:
@@ -109,14 +128,20 @@ def _number(wire: Wire, fields: Fields, number: int, default: int) -> int:
     return values[-1] if values else default
 
 
-def _bpe(model: Model, pieces: Sequence[tuple[str, float]]) -> dict[str, Any]:
-    """Merges are all pairs of pieces that are a piece together, those with the highest scores first."""
-    scores, vocab = dict(pieces), {text: at for at, (text, _, _) in enumerate(model.pieces)}
+def merged(
+    model: Model, pieces: Sequence[tuple[str, float]], known: Mapping[str, int], where: object
+) -> dict[str, Any]:
+    """The model of pieces that are merged: all pairs of known pieces that are one together, highest scores first.
+
+    known: the pieces that can be halves, in their order. Raises FolderError for pieces that would take too long.
+    """
+    if sum(len(text) ** 2 for text, _ in pieces) > _MOST_SQUARES:
+        raise FolderError(f"{where} has pieces that are too long to be merged; it is not a tokenizer for texts")
     merges = []
-    for whole, score in scores.items():
+    for whole, score in dict(pieces).items():
         halves = ((whole[:end], whole[end:]) for end in range(1, len(whole)))
-        pairs = [(left, right) for left, right in halves if left in vocab and right in vocab]
-        merges += [(*pair, score) for pair in sorted(pairs, key=lambda pair: (vocab[pair[0]], vocab[pair[1]]))]
+        pairs = [(left, right) for left, right in halves if left in known and right in known]
+        merges += [(*pair, score) for pair in sorted(pairs, key=lambda pair: (known[pair[0]], known[pair[1]]))]
     merges.sort(key=lambda merge: (merge[2], len(merge[0]), len(merge[1])), reverse=True)
     return {
         "type": "BPE",
@@ -132,18 +157,36 @@ def _bpe(model: Model, pieces: Sequence[tuple[str, float]]) -> dict[str, Any]:
     }
 
 
-def _normalizer(charsmap: bytes) -> dict[str, Any]:
-    rules: list[dict[str, Any]] = [
-        {"type": "Strip", "strip_left": False, "strip_right": True},
-        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": _SPACE},
-    ]
+def normalizer(charsmap: bytes, stripped: bool = True) -> dict[str, Any]:
+    """The rules before a text is split."""
+    rules: list[dict[str, Any]] = []
     if charsmap:
-        rules.insert(0, {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()})
+        rules.append({"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()})
+    if stripped:
+        rules.append({"type": "Strip", "strip_left": False, "strip_right": True})
+        rules.append({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": SPACE})
     return {"type": "Sequence", "normalizers": rules}
 
 
-def _spaces(kind: str) -> dict[str, Any]:
-    return {"type": kind, "replacement": _SPACE, "prepend_scheme": "always", "split": True}
+def metaspace(scheme: str) -> dict[str, Any]:
+    """The rule that makes spaces a letter, and the other way round. scheme: whether one is put before a text."""
+    return {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": True}
+
+
+def _scheme(kind: TokenizerClass, config: Mapping[str, Any]) -> str:
+    """Whether a space is put before a text, each part between special tokens ("always"), or the first alone."""
+    if kind.name not in _T5:
+        return "always"
+    if not config.get("add_prefix_space", True):
+        return "never"
+    legacy = config.get("legacy")
+    return "always" if legacy is None or legacy else "first"
+
+
+def _words(kind: TokenizerClass, spaces: dict[str, Any]) -> dict[str, Any]:
+    if kind.name != "PegasusTokenizer":
+        return spaces
+    return {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, spaces]}
 
 
 def _added(model: Model, ids: dict[str, int]) -> list[dict[str, Any]]:
@@ -152,9 +195,9 @@ def _added(model: Model, ids: dict[str, int]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     following = max(ids.values()) + 1
     for text, _, kind in model.pieces:
-        if kind in (_CONTROL, _USER) and text:
+        if kind in (CONTROL, USER) and text:
             number = ids.get(text)
             if number is None:
                 number, following = following, following + 1
-            found[text] = {"id": number, "content": text, **flags, "special": kind == _CONTROL}
+            found[text] = {"id": number, "content": text, **flags, "special": kind == CONTROL}
     return sorted(found.values(), key=lambda entry: int(entry["id"]))

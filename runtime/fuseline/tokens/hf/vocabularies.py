@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..tokenizer import NO_TEXTS
 from .classes import TokenizerClass
-from .decoding import NOTHING, joined_by_spaces, strip_steps
+from .decoding import NOTHING, apart_steps, joined_by_spaces, replaced, strip_steps
 
 # CLIPTokenizer reads no more merges, however many there are.
 _CLIP_MERGES = 49_152 - 256 - 2
@@ -131,6 +131,58 @@ def _byte_template(
     last, first = ([each, vocab[each]] for each in ends)
     more = {"trim_offsets": not clip, "add_prefix_space": spaced and not clip}
     return {"type": "RobertaProcessing", "sep": last, "cls": first, **more}
+
+
+def utf_8(kind: TokenizerClass) -> dict[str, Any]:
+    """ByT5's: three tokens with a purpose, and then the 256 bytes of UTF-8; see `utf_8_steps`."""
+    letters = _letters_of_bytes()
+    ends = [kind.specials[key] for key in ("pad_token", "eos_token", "unk_token")]
+    vocab = {text: at for at, text in enumerate([*ends, *letters])}
+    model: dict[str, Any] = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": vocab,
+        "merges": [],
+    }
+    file = file_of(
+        model,
+        pre_tokenizer=_utf_8_rule(),
+        post_processor=template(kind.template or "$A", vocab),
+    )
+    flags = {"single_word": False, "lstrip": True, "rstrip": True, "normalized": False, "special": True}
+    file["added_tokens"] = [{"id": at, "content": text, **flags} for at, text in enumerate(ends)]
+    return file
+
+
+def utf_8_steps(added: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How tokens that are bytes become a text. added: the added tokens; those beyond the bytes have spaces around them.
+
+    Bytes that are no UTF-8 are left out of a text. tokenizers puts U+FFFD in their place, so a true U+FFFD goes by
+    another name meanwhile.
+    """
+    letters = _letters_of_bytes()
+    kept = ["".join(letters[byte] for byte in text.encode()) for text in ("\ufffd", NOTHING)]
+    apart = [str(each["content"]) for each in added if each["id"] > len(letters)]
+    before, after = apart_steps(apart, letters[ord(" ")])
+    steps = [*before, {"type": "Fuse"}, *after, replaced(*kept), _utf_8_rule()]
+    return [*steps, replaced("\ufffd", ""), replaced(NOTHING, "\ufffd")]
+
+
+def _utf_8_rule() -> dict[str, Any]:
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+
+
+def _letters_of_bytes() -> list[str]:
+    """The letter that stands for each byte in byte-level vocabularies, as GPT-2's bytes_to_unicode."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return [chr(byte) if byte in shown else chr(next(others)) for byte in range(256)]
 
 
 def template(form: str, ids: Mapping[str, int]) -> dict[str, Any] | None:

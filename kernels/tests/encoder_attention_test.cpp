@@ -1,0 +1,124 @@
+// An encoder's self-attention: random sizes and lengths, with memory that ends where the last length does, and what is refused.
+#include "attending.h"
+#include "fuseline_kernels.h"
+
+namespace testing {
+namespace {
+
+void compute(const fuseline_encoder_attention& a, int threads) {
+  in_parts(fuseline_encoder_attention_jobs(&a), threads, [&](int64_t first, int64_t last) {
+    Buffer<float> scratch(fuseline_encoder_attention_scratch(&a));
+    fuseline_encoder_attention_part(&a, first, last, scratch.data());
+  });
+}
+
+int64_t numbers_of(const fuseline_encoder_attention& a, Buffer<int64_t>& lengths) {
+  return a.inputs == 0 ? 0 : ((a.inputs - 1) * a.positions + lengths[a.inputs - 1]) * 3 * a.heads * a.head_size;
+}
+
+// The outputs of input b, against double precision.
+void check_input(const fuseline_encoder_attention& a, int64_t b) {
+  const int64_t width = a.heads * a.head_size, n = a.lengths[b], most = a.distances - 1;
+  const float* qkv = a.qkv + b * a.positions * 3 * width;
+  for (int64_t q = 0; q < a.positions; ++q)
+    for (int64_t h = 0; h < a.heads; ++h) {
+      const auto bias = [&](int64_t p) {
+        return a.distance_bias == nullptr
+                   ? 0
+                   : a.distance_bias[h * (2 * most + 1) + std::max(-most, std::min(p - q, most)) + most];
+      };
+      const auto key = [&](int64_t p) { return qkv + (3 * p + 1) * width + h * a.head_size; };
+      const float* found = a.mixed + (b * a.positions + q) * width + h * a.head_size;
+      if (q < n)
+        check(found, attend(qkv + 3 * q * width + h * a.head_size, a.head_size, n, a.scale, key,
+                            [&](int64_t p) { return key(p) + width; }, bias));
+      else
+        for (int64_t d = 0; d < a.head_size; ++d) expect(found[d] == 0, "beyond the length there is %g", static_cast<double>(found[d]));
+    }
+}
+
+void test_one(Random& random) {
+  fuseline_encoder_attention a{};
+  a.inputs = random.whole(0, 3);
+  a.positions = random.whole(0, random.chance(0.2) ? 150 : 40);
+  a.heads = random.whole(1, 3);
+  a.head_size = random.whole(1, 80);
+  a.scale = random.normal() * 0.3f;
+  a.distances = random.chance(0.5) ? random.whole(1, 50) : 0;
+  NOW("an encoder's attention, %ld inputs of %ld, %ld x %ld, %ld distances", static_cast<long>(a.inputs),
+      static_cast<long>(a.positions), static_cast<long>(a.heads), static_cast<long>(a.head_size), static_cast<long>(a.distances));
+  const int64_t width = a.heads * a.head_size;
+  Buffer<int64_t> lengths(a.inputs);
+  fill_lengths(random, lengths, a.positions);
+  Buffer<float> qkv(numbers_of(a, lengths)), mixed(a.inputs * a.positions * width);
+  Buffer<float> bias(a.distances == 0 ? 0 : a.heads * (2 * a.distances - 1));
+  fill(random, qkv);
+  for (int64_t i = 0; i < qkv.size(); ++i)
+    if (i / (3 * width) % a.positions >= lengths[i / (3 * width) / a.positions]) qkv[i] = NAN;
+  for (float& each : bias) each = random.normal();
+  for (float& each : mixed) each = NAN;
+  a.qkv = qkv.data();
+  a.lengths = lengths.data();
+  a.mixed = mixed.data();
+  if (a.distances > 0) a.distance_bias = bias.data();
+  expect(fuseline_encoder_attention_begin(&a) == FUSELINE_OK, "it is refused");
+  compute(a, 1);
+  for (int64_t b = 0; b < a.inputs; ++b) check_input(a, b);
+  const std::vector<float> alone(mixed.begin(), mixed.end());
+  compute(a, 2);
+  expect(std::equal(alone.begin(), alone.end(), mixed.begin(), same), "two threads give something else than one");
+  for (int64_t b = 0; b < a.inputs; ++b) {  // alone, and without padding
+    const int64_t n = lengths[b];
+    Buffer<float> own(n * width);
+    fuseline_encoder_attention one = a;
+    one.inputs = 1;
+    one.positions = n;
+    one.qkv += b * a.positions * 3 * width;
+    one.lengths += b;
+    one.mixed = own.data();
+    compute(one, 1);
+    expect(std::equal(own.begin(), own.end(), mixed.begin() + b * a.positions * width, same), "an input depends on the others");
+  }
+}
+
+void test_refusals() {
+  NOW("an encoder's attention that is none");
+  float memory[24] = {}, mixed[8] = {};
+  const int64_t lengths[] = {2};
+  const fuseline_encoder_attention good{1, 2, 2, 2, 1, memory, lengths, memory, 1, mixed};
+  const auto refused = [&](auto change, fuseline_status with = FUSELINE_BAD_ARGUMENT) {
+    fuseline_encoder_attention a = good;
+    change(a);
+    const fuseline_status status = fuseline_encoder_attention_begin(&a);
+    expect(status == with, "the status is %d, not %d", status, with);
+  };
+  typedef fuseline_encoder_attention& A;
+  refused([](A) {}, FUSELINE_OK);
+  refused([](A a) { a.inputs = -1; });
+  refused([](A a) { a.positions = -1; });
+  refused([](A a) { a.heads = 0; });
+  refused([](A a) { a.head_size = 0; });
+  for (const int64_t many : {INT64_MAX, INT64_MAX / 2, int64_t{1} << 58}) {
+    refused([&](A a) { a.inputs = many; });
+    refused([&](A a) { a.positions = many; });
+    refused([&](A a) { a.heads = many; });
+    refused([&](A a) { a.head_size = many; });
+    refused([&](A a) { a.distances = many; });
+  }
+  refused([](A a) { a.distances = 0; });
+  refused([](A a) { a.distances = -1; });
+  refused([](A a) { a.qkv = nullptr; });
+  refused([](A a) { a.lengths = nullptr; });
+  refused([](A a) { a.mixed = nullptr; });
+  for (const int64_t length : {int64_t{-1}, int64_t{3}, INT64_MIN, INT64_MAX})
+    refused([&](A a) { a.lengths = &length; }, FUSELINE_OUT_OF_RANGE);
+}
+
+}  // namespace
+
+void test_encoder_attention(Random& random, int cases) {
+  for (int i = 0; i < cases; ++i) test_one(random);
+  test_refusals();
+}
+
+}  // namespace testing

@@ -1,0 +1,54 @@
+"""The inputs of a folder's model: which kind they are, opened as that kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from ..errors import InputError, written
+from ..folders.own import Folder
+from ..tokens.tokenizer import TextTokens
+from .contract import Inputs
+from .images import ImageProcessor
+from .texts import SourceTokenizer
+
+
+def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs:
+    """What makes the inputs of the folder's encoder. tokens: of its tokenizer.json. Raises FolderError."""
+    if folder.source.reads_text:
+        tokenizer = SourceTokenizer(tokens, folder.read_tokenizer(), folder.tokenizer_config)
+        return TextInputs(tokenizer, folder.source.longest)
+    where = str(folder.path / folder.preprocessor_file)
+    return PhotoInputs(ImageProcessor.from_config(folder.preprocessor_config, where))
+
+
+@dataclass(frozen=True)
+class PhotoInputs(Inputs):
+    """Photos into pixel_values. See fuseline.inputs.contract."""
+
+    image_processor: ImageProcessor
+
+    def __call__(self, given: Sequence[Any], /, **options: Any) -> Mapping[str, npt.NDArray[Any]]:
+        """{"pixel_values": float32[B, 3, height, width]} of images as load_image returns them."""
+        return {"pixel_values": self.image_processor(given, **options)}
+
+
+@dataclass(frozen=True)
+class TextInputs(Inputs):
+    """Texts into input_ids and attention_mask. longest: tokens that the encoder reads, None without a bound."""
+
+    tokenizer: SourceTokenizer
+    longest: int | None
+
+    def __call__(self, given: Sequence[Any], /, **options: Any) -> Mapping[str, npt.NDArray[Any]]:
+        """{"input_ids": int64[B, S], "attention_mask": int64[B, S]}. options: src_lang, truncation (whether a text that
+        is too long is cut) and max_length, see SourceTokenizer.encode. Raises InputError."""
+        texts = [given] if isinstance(given, str) else given
+        if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+            raise InputError(f"inputs are made of a text or a list of texts, not of {written(given)}")
+        if options.get("max_length") is None:
+            options["max_length"] = self.longest
+        return self.tokenizer.encode(texts, **options)
