@@ -1,14 +1,14 @@
 """Runs a written folder beside the model it was made of, and says how far they agree.
 
-The reference is transformers' generate, greedy and with 4 beams, on photos made here. Dimensions: `B` photos, `T`
-tokens of a sequence, `V` vocabulary.
+The reference is transformers' generate, greedy and with 4 beams, on photos or texts made here. Dimensions: `B` inputs,
+`T` tokens of a sequence, `V` vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fuseline.errors import ExportError
+from fuseline.folders.tensors import PIXEL_VALUES
 from fuseline.graphs.contract import Encoded
-from fuseline.inputs.images import ImageProcessor
 from fuseline.model import Model
 
 from .adapters import model_adapter
-from .checkpoints.photo_size import Size, generated_pixels
+from .checkpoints.photo_size import generated_pixels
 
 PHOTOS, MAX_LENGTH, BEAMS = 4, 16, 4
 SMALL, ROWS = 256, 8  # pixels on a side of photos that are asked about together, and sequences of them at once
@@ -30,13 +30,15 @@ SMALL, ROWS = 256, 8  # pixels on a side of photos that are asked about together
 TIE = 4e-4
 
 Array = npt.NDArray[Any]
+Inputs = Mapping[str, Array]  # what an encoder reads, by its names: [B, ...] each
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one variant compares with transformers on generated photos."""
+    """How one variant compares with transformers on generated photos or texts."""
 
-    photos: int
+    inputs: int
+    """how many of them"""
     max_length: int
     texts: int
     """how many different sequences the reference gave with beams: 1 of many photos shows little"""
@@ -52,6 +54,14 @@ class Agreement:
     """a sentence about a difference that is no tie, or else about the first tie; None where all sequences are equal"""
     tie: bool
     """every difference is between two tokens or texts whose log-probabilities are closer than TIE"""
+    kind: str = "photos"
+    """what was asked about: photos or texts"""
+
+    def record(self) -> dict[str, Any]:
+        """As fuseline.json has it."""
+        fields = asdict(self)
+        count = "photos" if fields.pop("kind") == "photos" else "inputs"
+        return {count: fields.pop("inputs"), **fields}
 
 
 @dataclass(frozen=True)
@@ -62,58 +72,55 @@ class _Difference:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model of transformers says of generated photos; variants are compared with it when the model is gone."""
+    """What a model of transformers says of inputs; variants are compared with it when the model is gone."""
 
-    pixel_values: Array
-    """float32[B, 3, height, width]"""
+    inputs: Inputs
     max_length: int
     sequences: Mapping[int, Sequence[Array]]
-    """of each photo int64[T], by num_beams"""
+    """of each input int64[T], by num_beams"""
     logits: Sequence[Array]
-    """of each photo float32[T - 1, V], along its sequence without beams"""
+    """of each input float32[T - 1, V], along its sequence without beams"""
+
+    @property
+    def kind(self) -> str:
+        """Photos or texts."""
+        return "photos" if PIXEL_VALUES in self.inputs else "texts"
 
 
-def ask(
-    reference: Any,
-    image_processor: ImageProcessor,
-    ends: Sequence[int],
-    max_positions: int,
-    photos: int = PHOTOS,
-    photo: Size | None = None,
-) -> Answers:
+def ask(reference: Any, inputs: Inputs, ends: Sequence[int], max_positions: int) -> Answers:
     """The answers of a model as its loader gives it.
 
-    ends: the tokens that end its texts; max_positions: how many tokens the exported decoder reads; photo: the height
-    and width that its encoder reads, if they are fixed. Small photos are asked about together, which takes half the
-    time; large ones one by one, for the memory that attention takes.
+    ends: the tokens that end its texts; max_positions: how many tokens the exported decoder reads. Small photos, and
+    texts, are asked about together, which takes half the time; large ones one by one, for the memory that attention
+    takes.
     """
     import torch
 
-    pixels = generated_pixels(image_processor, photos, photo)
-    max_length = min(MAX_LENGTH, max_positions + 1)
-    small = pixels[0].size <= 3 * SMALL**2
+    max_length, count = min(MAX_LENGTH, max_positions + 1), _count(inputs)
+    small = all(array[0].size <= 3 * SMALL**2 for array in inputs.values())
     sequences: dict[int, list[Array]] = {1: [], BEAMS: []}
     logits: list[Array] = []
-    with _encoding_once(reference), torch.inference_mode():
+    with _encoding_once(reference, inputs), torch.inference_mode():
         for beams, said in sequences.items():
             at_once = ROWS // beams if small else 1
-            for some in (pixels[first : first + at_once] for first in range(0, photos, at_once)):
-                found = reference.generate(torch.from_numpy(some), **_options(beams, max_length)).numpy()
+            for some in (_some(inputs, slice(first, first + at_once)) for first in range(0, count, at_once)):
+                found = reference.generate(**_tensors(some), **_options(beams, max_length)).numpy()
                 said += [_ended(row, ends) for row in found]
                 if beams == 1:
                     logits.extend(_reference_logits(reference, some, found[:, :-1]))
     logits = [along[: len(said) - 1] for along, said in zip(logits, sequences[1], strict=True)]
-    return Answers(pixels, max_length, sequences, logits)
+    return Answers(inputs, max_length, sequences, logits)
 
 
 def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> Agreement:
-    """Compare a variant of the folder with reference, the model of transformers it was made of.
+    """Compare a variant of a folder that reads photos with reference, the model of transformers it was made of.
 
     Raises ExportError where fp32 differs by more than a tie, and what Model.from_pretrained raises.
     """
     model = Model.from_pretrained(folder, variant)
     ends, max_positions = model.generation_config.ends, model.folder.decoder.max_positions
-    answers = ask(reference, model.image_processor, ends, max_positions, photos)
+    inputs = {PIXEL_VALUES: generated_pixels(model.image_processor, photos)}
+    answers = ask(reference, inputs, ends, max_positions)
     return _compared(model, variant, answers, lambda: reference)
 
 
@@ -123,7 +130,7 @@ def compare(folder: Path, variant: str, answers: Answers, reference: Callable[[]
 
 
 def _compared(model: Model, variant: str, answers: Answers, reference: Callable[[], Any]) -> Agreement:
-    encoded = model.encode(answers.pixel_values)
+    encoded = model.encode(answers.inputs)
     shares: dict[int, float] = {}
     differences: list[_Difference] = []
     for beams, said in answers.sequences.items():
@@ -133,13 +140,13 @@ def _compared(model: Model, variant: str, answers: Answers, reference: Callable[
         expected, got = (_padded(rows, width, pad) for rows in (said, ended))
         shares[beams] = float((expected == got).all(axis=1).mean())
         if shares[beams] < 1:
-            differences += _differences(model, reference(), answers.pixel_values, expected, got, beams)
+            differences += _differences(model, reference(), answers, expected, got, beams)
     first = next((each for each in differences if not each.tie), differences[0] if differences else None)
     if variant == "fp32" and first is not None and not first.tie:
         raise ExportError(f"the exported model does not say what transformers says: {first.sentence}")
     logits, tokens = _along(model, encoded, answers)
     return Agreement(
-        photos=len(answers.pixel_values),
+        inputs=_count(answers.inputs),
         max_length=answers.max_length,
         texts=len({row.tobytes() for row in answers.sequences[BEAMS]}),
         greedy=shares[1],
@@ -148,6 +155,7 @@ def _compared(model: Model, variant: str, answers: Answers, reference: Callable[
         tokens=tokens,
         first_difference=first.sentence if first else None,
         tie=all(each.tie for each in differences),
+        kind=answers.kind,
     )
 
 
@@ -171,11 +179,28 @@ def _options(beams: int, max_length: int) -> dict[str, Any]:
     return {"num_beams": beams, "max_length": max_length, "max_new_tokens": None, "num_return_sequences": 1}
 
 
-@contextmanager
-def _encoding_once(reference: Any) -> Iterator[None]:
-    """The reference's encoder computes each photo once, alone, for all who ask for the same."""
+def _count(inputs: Inputs) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _some(inputs: Inputs, which: slice) -> Inputs:
+    return {name: array[which] for name, array in inputs.items()}
+
+
+def _tensors(inputs: Inputs) -> dict[str, Any]:
     import torch
 
+    return {name: torch.from_numpy(array) for name, array in inputs.items()}
+
+
+@contextmanager
+def _encoding_once(reference: Any, inputs: Inputs) -> Iterator[None]:
+    """The reference's encoder computes each photo once, alone, for all who ask for the same; texts are no such work."""
+    import torch
+
+    if PIXEL_VALUES not in inputs:
+        yield
+        return
     encoder = model_adapter({"architectures": [type(reference).__name__]}).encoder(reference)
     own, forward = vars(encoder).get("forward"), encoder.forward  # its own where it always interpolates
     kept: dict[Any, tuple[Any, Any]] = {}
@@ -211,53 +236,51 @@ def _padded(rows: Sequence[Array], width: int, pad: int) -> Array:
 
 
 def _differences(
-    model: Model, reference: Any, pixels: Array, expected: Array, got: Array, beams: int
+    model: Model, reference: Any, answers: Answers, expected: Array, got: Array, beams: int
 ) -> list[_Difference]:
-    """What differs, one a photo. A greedy tie is one of two tokens, a beam's one of two texts with their scores."""
+    """What differs, one an input. A greedy tie is one of two tokens, a beam's one of two texts with their scores."""
     found = []
-    how = "greedy" if beams == 1 else f"{beams} beams"
-    for photo in np.flatnonzero((expected != got).any(axis=1)):
-        one, wanted, other = pixels[photo : photo + 1], expected[photo], got[photo]
+    how, kind = "greedy" if beams == 1 else f"{beams} beams", answers.kind.removesuffix("s")
+    for number in np.flatnonzero((expected != got).any(axis=1)):
+        one, wanted, other = _some(answers.inputs, slice(number, number + 1)), expected[number], got[number]
         position = int(np.flatnonzero(wanted != other)[0])
         if position == 0:
-            found.append(_Difference(f"{how}, photo {photo}: the first token is {other[0]}, not {wanted[0]}", False))
+            found.append(_Difference(f"{how}, {kind} {number}: the first token is {other[0]}, not {wanted[0]}", False))
             continue
         after = _log_probabilities(reference, one, wanted[None, :position])[0, -1]
         gap = float(after[wanted[position]] - after[other[position]])
         apart = gap if beams == 1 else _score(model, reference, one, wanted) - _score(model, reference, one, other)
         sentence = (
-            f"{how}, photo {photo}, position {position}: expected token {wanted[position]} and got {other[position]}, "
-            f"whose log-probability there is {abs(gap):.3g} {'higher' if gap < 0 else 'lower'}"
+            f"{how}, {kind} {number}, position {position}: expected token {wanted[position]} and got "
+            f"{other[position]}, whose log-probability there is {abs(gap):.3g} {'higher' if gap < 0 else 'lower'}"
         )
         found.append(_Difference(sentence, abs(apart) < TIE))
     return found
 
 
-def _score(model: Model, reference: Any, pixels: Array, sequence: Array) -> float:
+def _score(model: Model, reference: Any, inputs: Inputs, sequence: Array) -> float:
     """What beam search ranks a sequence int64[T] by: its log-probability over its length to the length penalty."""
     config = model.generation_config
     ended = np.flatnonzero(np.isin(sequence[1:], config.ends))
     length = int(ended[0]) + 1 if len(ended) else len(sequence) - 1
-    after_TV = _log_probabilities(reference, pixels, sequence[None, :length])[0]
+    after_TV = _log_probabilities(reference, inputs, sequence[None, :length])[0]
     total = float(after_TV[np.arange(length), sequence[1 : length + 1]].sum())
     return total / float(length**config.length_penalty)
 
 
-def _log_probabilities(reference: Any, pixels: Array, tokens: Array) -> Array:
+def _log_probabilities(reference: Any, inputs: Inputs, tokens: Array) -> Array:
     """float64[B, T, V] after every token of int64[B, T], by the reference."""
-    logits = _reference_logits(reference, pixels, tokens).astype(np.float64)
+    logits = _reference_logits(reference, inputs, tokens).astype(np.float64)
     shifted = logits - logits.max(axis=-1, keepdims=True)
     result: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return result
 
 
-def _reference_logits(reference: Any, pixels: Array, tokens: Array) -> Array:
+def _reference_logits(reference: Any, inputs: Inputs, tokens: Array) -> Array:
     """float32[B, T, V]."""
     import torch
 
     adapter = model_adapter({"architectures": [type(reference).__name__]})
     with torch.inference_mode():
-        logits: Array = adapter.logits(
-            reference, {"pixel_values": torch.from_numpy(pixels)}, torch.from_numpy(tokens)
-        ).numpy()
+        logits: Array = adapter.logits(reference, _tensors(inputs), torch.from_numpy(tokens)).numpy()
     return logits

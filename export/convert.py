@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,10 @@ from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, ask, compare
 from .checkpoints.checkpoint import Checkpoint, load_model, open_checkpoint
 from .checkpoints.dry_run import try_out
-from .checkpoints.photo_size import Size, arriving_size
-from .checkpoints.processor import Processor, read_processor
-from .checkpoints.tokenizer import tokenizer_json
-from .encoders.traced import HIDDEN_STATES, always_interpolate, export_encoder, traced_encoder
-from .graphs.linears import fuse_linears
 from .graphs.weights import Array, Scheme
 from .graphs.weights_file import WeightsFile
 from .refusals import in_one_sentence, need
+from .sources import Source, source_of
 from .via_optimum import prepared, write_via_optimum
 from .writing.folder import Model, check_schemes, write_to
 from .writing.place import Place, check_out, claimed
@@ -54,9 +50,7 @@ class _Plan:
 
     checkpoint: Checkpoint
     adapter: ModelAdapter
-    processor: Processor
-    photo: Size
-    interpolate: bool
+    source: Source
     generation: dict[str, Any] | None
     ends: Sequence[int]
     schemes: Mapping[str, Scheme]
@@ -109,7 +103,7 @@ def export(
         check_out(place.path, replace=force)
         plan = _plan(source, variants, max_length, interpolate_pos_encoding)
         with _quiet(), _offline():
-            try_out(plan.checkpoint, plan.adapter, plan.photo, interpolate=plan.interpolate)
+            plan.source.try_out(plan.checkpoint, plan.adapter)
             agreement = _write(plan, place, tell)
     tell(steps, "done")
     return ExportReport(out, _sizes(out), agreement)
@@ -147,36 +141,37 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
 
     def load() -> Any:
         model = load_model(plan.checkpoint, plan.adapter.loader)
-        if plan.interpolate:
-            always_interpolate(plan.adapter.encoder(model))
+        plan.source.loaded(plan.adapter.encoder(model))
         return model
 
     def compared(folder: Path) -> dict[str, Any]:
         graphs.clear()  # they are written, and what makes them holds the model
         gc.collect()  # as well as what torch made on the way
         tell(3, "asking transformers")
-        answers = ask(models[0], plan.processor.prepare, plan.ends, info["max_positions"], photo=plan.photo)
+        answers = ask(models[0], inputs, plan.ends, info["max_positions"])
         _empty(models.pop())
         again = cache(load)
         for number, variant in enumerate(plan.schemes):
             tell(4 + number, f"comparing {variant} with transformers")
             agreement[variant] = compare(folder, variant, answers, again)
-        return {variant: asdict(found) for variant, found in agreement.items()}
+        return {variant: found.record() for variant, found in agreement.items()}
 
-    tokenizer = tokenizer_json(plan.checkpoint)
+    files = plan.source.files(plan.checkpoint)
     tell(1, "loading the weights")
     models = [load()]
     tell(2, "making the graphs")
-    graphs, info = _graphs(plan, models[0])
-    own_files: dict[str, Any] = {
+    parts = plan.adapter.parts(models[0])
+    graphs, info = _graphs(plan, models[0], parts)
+    inputs = plan.source.generated(parts, plan.ends)
+    files |= {
         "config": plan.checkpoint.path / "config.json",
         "generation_config": _generation_config(plan, models[0]),
-        "preprocessor_config": plan.processor.config,
-        "tokenizer_json": tokenizer,
+        "reads": plan.source.described(parts),
     }
+    del parts
     default = next(iter(plan.schemes))
     try:
-        write_to(place, **own_files, decoder_info=info, variants=graphs, default_variant=default, check=compared)
+        write_to(place, **files, decoder_info=info, variants=graphs, default_variant=default, check=compared)
     except OSError as error:
         raise ExportError(f"{place.path} cannot be written: {error.strerror or error}") from error
     return agreement
@@ -199,44 +194,31 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None, i
     checkpoint = open_checkpoint(source)
     adapter = model_adapter(checkpoint.config)
     adapter.check(checkpoint.config)
-    processor = read_processor(checkpoint, source)
-    photo = arriving_size(processor.prepare, adapter.encoder_config(checkpoint.config))
+    read = source_of(checkpoint, adapter, source, interpolate=interpolate)
     generation = adapter.generation_config(checkpoint.config)
     own = checkpoint.json("generation_config.json") or {}
     options = own if generation is None else generation
-    ends = GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path).ends
+    config = GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path, reads_text=read.reads_text)
     schemes = {name: SCHEMES[name] for name in variants}
-    return _Plan(checkpoint, adapter, processor, photo, interpolate, generation, ends, schemes, max_length)
+    return _Plan(checkpoint, adapter, read, generation, config.ends, schemes, max_length)
 
 
-def _graphs(plan: _Plan, reference: Any) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:
+def _graphs(plan: _Plan, reference: Any, parts: Parts) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:
     """What makes the graphs of every variant, by part, and what fuseline.json says of the decoder."""
-    parts = plan.adapter.parts(reference)
     adapter, config = parts.decoder, parts.decoder_config
     weights: dict[str, Array] = {name: tensor.numpy() for name, tensor in reference.state_dict().items()}
     positions = _positions(plan, parts)
-    info = adapter.decoder_info(config, positions)
-    one = len(plan.schemes) == 1
-    traced: list[onnx.ModelProto] = []  # kept for the next variant
-    write_encoder = traced_encoder if plan.interpolate else export_encoder
-
-    def encoder(scheme: Scheme, _: WeightsFile) -> onnx.ModelProto:
-        body = traced[0] if traced else write_encoder(parts.encoder, plan.photo)
-        if not one:
-            traced[:] = [body]
-        # In float32 onnxruntime's own products are the faster ones for the many rows of an encoder.
-        fused = body if scheme == "fp32" else fuse_linears(body, scheme)
-        nobody_elses = one or fused is not body
-        return adapter.append_cross_kv(fused, weights, config, HIDDEN_STATES, scheme, in_place=nobody_elses)
+    encoder = plan.source.encoder(parts, weights, once=len(plan.schemes) == 1)
+    padded = plan.source.reads_text
 
     def decoder(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
-        return adapter.build_decoder(weights, config, scheme, positions, outside)
+        return adapter.build_decoder(weights, config, scheme, positions, outside, padded=padded)
 
     graphs: dict[str, dict[str, Model]] = {
         name: {"encoder": partial(encoder, scheme), "decoder": partial(decoder, scheme)}
         for name, scheme in plan.schemes.items()
     }
-    return graphs, info
+    return graphs, adapter.decoder_info(config, positions)
 
 
 def _positions(plan: _Plan, parts: Parts) -> int | None:

@@ -49,6 +49,8 @@ def prepared(source: str | Path) -> tuple[Checkpoint, ModelAdapter, Processor, S
     check_optimum()
     checkpoint = open_checkpoint(source)
     adapter = model_adapter(checkpoint.config)
+    if adapter.task != "image-to-text":
+        raise ExportError(f"only models that read photos are exported via optimum; export {adapter.loader} without it")
     adapter.check_sections(checkpoint.config)
     processor = read_processor(checkpoint, source)
     return checkpoint, adapter, processor, arriving_size(processor.prepare, adapter.encoder_config(checkpoint.config))

@@ -157,8 +157,13 @@ def decoder_adapter(section: Mapping[str, Any]) -> DecoderAdapter:
 
 
 def model_adapter(config: Mapping[str, Any]) -> ModelAdapter:
-    """The adapter for a config.json, by its class name or else its model type; raises as decoder_adapter does."""
-    return _found(config, _MODELS, "architecture")
+    """The adapter for a config.json, by its class name; by its model type only where it names no class.
+
+    Classifiers and other models have the model types of those that write texts. Raises as decoder_adapter does.
+    """
+    named = bool(config.get("architectures"))
+    known = {name: adapter for name, adapter in _MODELS.items() if not (named and name == config.get("model_type"))}
+    return _found(config, known, "architecture")
 
 
 _Adapter = TypeVar("_Adapter")

@@ -113,11 +113,16 @@ def load_model(checkpoint: Checkpoint, loader: str) -> Any:
     except Exception as error:  # safetensors, torch and transformers have no common base for a damaged file
         raise ExportError(f"transformers cannot load {checkpoint.path}: {reason(error)}") from error
     model, info = loaded
-    missing = sorted(name for name in info["missing_keys"] if not _UNUSED.search(name))
+    missing = sorted(name for name in info["missing_keys"] if not (_UNUSED.search(name) or _computed(model, name)))
     if missing:
         some = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
         raise ExportError(f"the weights in {checkpoint.path} lack {len(missing)} tensors: {some}")
     return model.eval()
+
+
+def _computed(model: Any, name: str) -> bool:
+    """Whether transformers computes a tensor that is not in the file: Pegasus's sines are not always stored."""
+    return "Sinusoidal" in type(model.get_submodule(name.rpartition(".")[0])).__name__
 
 
 def _downloaded(name: str) -> Path:

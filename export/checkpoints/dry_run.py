@@ -38,7 +38,13 @@ def try_out(checkpoint: Checkpoint, adapter: ModelAdapter, photo: Size, *, inter
             f"are given as red, green and blue; only encoders of {_CHANNELS} channels can be exported"
         )
     _check_encoder(encoder, photo, vision, interpolate)
-    _check_tables(checkpoint, model)
+    _check_tables(checkpoint, model, getattr(model, "decoder", None) or model.text_decoder)
+
+
+def try_out_texts(checkpoint: Checkpoint, adapter: ModelAdapter) -> None:
+    """As try_out, of a model that reads texts."""
+    model = _made(checkpoint, adapter)
+    _check_tables(checkpoint, model, model.get_decoder(), model)
 
 
 def _made(checkpoint: Checkpoint, adapter: ModelAdapter) -> Any:
@@ -92,18 +98,24 @@ def _refusal(encoder: Any, photo: Size, interpolate: bool) -> str | None:
     return None
 
 
-def _check_tables(checkpoint: Checkpoint, model: Any) -> None:
-    """Raises ExportError where the embedding or the head is not stored, nor what it shares its numbers with."""
+def _check_tables(checkpoint: Checkpoint, model: Any, *parts: Any) -> None:
+    """Raises ExportError where an embedding or the head is not stored, nor what it shares its numbers with.
+
+    parts: those of the model that have such tables.
+    """
     stored = _stored_names(checkpoint)
     if stored is None:
         return
-    decoder = getattr(model, "decoder", None) or model.text_decoder
-    layers = {id(layer): layer for layer in (decoder.get_input_embeddings(), decoder.get_output_embeddings())}
+    found = [table for part in parts for table in (part.get_input_embeddings(), part.get_output_embeddings())]
+    layers = {id(layer): layer for layer in found if layer is not None}
+    inner = f"{model.base_model_prefix}."  # which is left out where the model without its head was saved
     tables: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if any(parameter is layer.weight for layer in layers.values()):
             tables.setdefault(id(parameter), []).append(name)
-    lost = [names for names in tables.values() if stored.isdisjoint(names)]
+    whole = any(name.startswith(inner) for name in stored)
+    known = stored if whole else stored | {f"{inner}{name}" for name in stored}
+    lost = [names for names in tables.values() if known.isdisjoint(names)]
     if not lost:
         return
     some = "; ".join(" or ".join(names) for names in lost)

@@ -1,9 +1,11 @@
-"""Photos to compare models on where there are none: made here, always the same ones."""
+"""Photos and texts to compare models on where there are none: made here, always the same ones."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
+
+_LENGTHS = (1, 60, 7, 33, 2, 15)  # tokens
 
 
 def generated_photos(count: int, edge: int = 256) -> list[Image.Image]:
@@ -15,3 +17,14 @@ def generated_photos(count: int, edge: int = 256) -> list[Image.Image]:
         colours = random.normal(128, random.uniform(20, 120), (cells, cells, 3)).clip(0, 255).astype(np.uint8)
         made.append(Image.fromarray(colours).resize((edge, edge), Image.Resampling.BICUBIC))
     return made
+
+
+def generated_texts(vocab_size: int, longest: int | None, end: int | None) -> list[list[int]]:
+    """Texts of 1 to 60 tokens of a vocabulary, each with the end token behind it, where there is one.
+
+    longest: how many tokens a text may have. Tokens are drawn evenly, without the first tenth of a vocabulary, where
+    tokens lie that have a meaning of their own.
+    """
+    random, behind = np.random.default_rng(0), [] if end is None else [end]
+    lengths = (min(length, (longest or length) - len(behind)) for length in _LENGTHS)
+    return [random.integers(vocab_size // 10, vocab_size, max(length, 1)).tolist() + behind for length in lengths]

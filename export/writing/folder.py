@@ -31,7 +31,7 @@ from ..graphs.weights_file import WeightsFile, is_outside
 from ..refusals import in_one_sentence, reason
 from .place import Place, check_out, check_place, claimed, recovered, replace_file
 
-FORMAT = 1
+FORMAT, TEXTS_FORMAT = 1, 2  # of models that read photos, and that read texts
 # What each layer's cross_attention_query and key are multiplied by, in fuseline.json.
 SCALES = "cross_attention_scales"
 PARTS = ("encoder", "decoder")
@@ -55,8 +55,10 @@ def write_folder(
     *,
     config: Json,
     generation_config: Json,
-    preprocessor_config: Json,
+    preprocessor_config: Json | None = None,
     tokenizer_json: str | Path,
+    tokenizer_files: Mapping[str, str | Path] | None = None,
+    reads: Mapping[str, Any] | None = None,
     decoder_info: Mapping[str, int],
     variants: Mapping[str, Mapping[str, Model]],
     default_variant: str,
@@ -66,7 +68,9 @@ def write_folder(
 ) -> None:
     """Write the folder beside `out` and put it there in one step, so that `out` is complete or as it was.
 
-    tokenizer_json: the text itself, or the file that holds it; decoder_info: layers, heads, head_size, vocab_size and
+    preprocessor_config: of a model that reads photos; tokenizer_json: the text itself, or the file that holds it, and
+    tokenizer_files others beside it, by name; reads: of a model that reads texts, the "task" and the "sources" of
+    fuseline.json; decoder_info: layers, heads, head_size, vocab_size and
     max_positions; variants: the "encoder" and "decoder" of each, graphs, files that hold them or what makes them;
     license: under which terms the model may be used, an SPDX "id" and the "terms" in words; check: is called with the
     complete folder before it takes its place, and what it returns becomes fuseline.json's "agreement"; where it raises,
@@ -81,6 +85,8 @@ def write_folder(
             generation_config=generation_config,
             preprocessor_config=preprocessor_config,
             tokenizer_json=tokenizer_json,
+            tokenizer_files=tokenizer_files,
+            reads=reads,
             decoder_info=decoder_info,
             variants=variants,
             default_variant=default_variant,
@@ -95,8 +101,10 @@ def write_to(
     *,
     config: Json,
     generation_config: Json,
-    preprocessor_config: Json,
+    preprocessor_config: Json | None = None,
     tokenizer_json: str | Path,
+    tokenizer_files: Mapping[str, str | Path] | None = None,
+    reads: Mapping[str, Any] | None = None,
     decoder_info: Mapping[str, int],
     variants: Mapping[str, Mapping[str, Model]],
     default_variant: str,
@@ -110,15 +118,18 @@ def write_to(
     texts = {
         "config.json": _text(config),
         "generation_config.json": _text(generation_config),
-        "preprocessor_config.json": _text(preprocessor_config),
         "tokenizer.json": _text(tokenizer_json),
+        **{name: _text(file) for name, file in (tokenizer_files or {}).items()},
     }
+    if preprocessor_config is not None:
+        texts["preprocessor_config.json"] = _text(preprocessor_config)
     with place.replaced() as folder:
         for name, text in texts.items():
             (folder / name).write_bytes(text)
         graphs, tensors, sizes = _write_graphs(folder, variants, decoder_info)
         about: dict[str, Any] = {
-            "format": FORMAT,
+            "format": FORMAT if reads is None else TEXTS_FORMAT,
+            **({} if reads is None else {"task": reads["task"], "sources": reads["sources"], "fusion": None}),
             "made_by": {package: _version(package) for package in ("fuseline", "onnxruntime")},
             **({"license": dict(license)} if license else {}),
             "decoder": sizes,

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fuseline import Model
-from fuseline.export import convert, export
+from fuseline.export import export, sources
 from tests import encoders, tiny, zoo
 from tests.attentions import assert_equal_to_transformers
 
@@ -27,7 +27,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def _encoders_are_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "export_encoder", encoders.export_encoder)
+    monkeypatch.setattr(sources, "export_encoder", encoders.export_encoder)
 
 
 def compare(reference: Any, model: Model, photos: int, seed: int) -> set[tuple[int, ...]]:

@@ -23,9 +23,10 @@ from transformers import BeitConfig, DeiTConfig, GPT2Tokenizer, PretrainedConfig
 
 from fuseline import Model, cli
 from fuseline.errors import Error, ExportError
-from fuseline.export import convert, export
+from fuseline.export import convert, export, sources
 from fuseline.export.adapters import decoder_adapter, known_decoders, known_models
 from fuseline.export.check import ask, check, compare
+from fuseline.export.checkpoints.photo_size import generated_pixels
 from fuseline.export.checkpoints.photo_size import configured_size
 from fuseline.export.encoders.traced import export_encoder
 from tests import encoders, tiny
@@ -83,7 +84,7 @@ def vision(name: str) -> tuple[PretrainedConfig | None, dict[str, Any]]:
 def test_token_ids_equal_those_of_transformers(
     name: str, seed: int, photos: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "export_encoder", encoders.export_encoder)
+    monkeypatch.setattr(sources, "export_encoder", encoders.export_encoder)
     config, fields = vision(name)
     reference = tiny.tiny_vit_gpt2(seed, vision=config, **fields)
     report = export(tiny.write_checkpoint(reference, tmp_path / "source"), tmp_path / "out")
@@ -459,7 +460,8 @@ def test_answers_serve_several_variants(tiny_path: Path, tiny_reference: Any, mo
         lambda *a, **o: encoded.append(len(o["pixel_values"])) or encode(*a, **o),
     )
     model = Model.from_pretrained(tiny_path, threads=1)
-    answers = ask(tiny_reference, model.image_processor, model.generation_config.ends, 15, photos=3)
+    inputs = {"pixel_values": generated_pixels(model.image_processor, 3)}
+    answers = ask(tiny_reference, inputs, model.generation_config.ends, 15)
     assert encoded == [1, 1, 1]
     assert "forward" not in vars(tiny_reference.encoder)
 
@@ -468,7 +470,7 @@ def test_answers_serve_several_variants(tiny_path: Path, tiny_reference: Any, mo
 
     assert compare(tiny_path, "fp32", answers, gone) == check(tiny_path, "fp32", tiny_reference, photos=3)
     with pytest.raises(ExportError, match="greedy, photo 0, position 1: expected token"):
-        other = ask(tiny.tiny_vit_gpt2(1), model.image_processor, model.generation_config.ends, 15, photos=3)
+        other = ask(tiny.tiny_vit_gpt2(1), inputs, model.generation_config.ends, 15)
         compare(tiny_path, "fp32", other, lambda: tiny.tiny_vit_gpt2(1))
 
 

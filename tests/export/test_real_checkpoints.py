@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer
 
 from fuseline import Error, Model
-from fuseline.export import convert, export
+from fuseline.export import export, sources
 from tests import encoders, tiny
 from tests.export.real_checkpoints import PUBLISHED, REFUSED, Published, Refused
 from tests.export.small_checkpoints import loader, write_small_checkpoint
@@ -24,7 +24,7 @@ RVL = "naver-clova-ix/donut-base-finetuned-rvlcdip"
 
 @pytest.fixture(autouse=True)
 def _encoders_are_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "export_encoder", encoders.export_encoder)
+    monkeypatch.setattr(sources, "export_encoder", encoders.export_encoder)
 
 
 def _photos() -> list[Image.Image]:

@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
             progress=progress,
         )
     if options.json:
-        agreement = {variant: vars(found) for variant, found in report.agreement.items()}
+        agreement = {variant: found.record() for variant, found in report.agreement.items()}
         terminal.record({"path": str(report.path), "files": dict(report.files), "agreement": agreement}, indent=2)
     else:
         terminal.lines(_rows(report))
@@ -81,7 +81,7 @@ def _rows(report: ExportReport) -> Iterator[str]:
         first = f"; the first difference: {found.first_difference}" if found.first_difference else ""
         tie = " (a tie)" if found.first_difference and found.tie else ""
         yield ""
-        yield f"{variant}, of {found.photos} generated photos as transformers says:"
+        yield f"{variant}, of {found.inputs} generated {found.kind} as transformers says:"
         yield (
             f"  {found.greedy:.1%} greedy, {found.beam:.1%} with 4 beams, logits within {found.logits:.1e}"
             + first

@@ -1,0 +1,172 @@
+"""What a checkpoint's encoder reads, photos or texts: how it is tried out, asked for a check, and made a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+
+from fuseline.errors import ExportError
+from fuseline.folders.tensors import ATTENTION_MASK, CROSS, INPUT_IDS, PIXEL_VALUES
+
+from .adapters import ModelAdapter, Parts
+from .checkpoints.checkpoint import Checkpoint
+from .checkpoints.dry_run import try_out, try_out_texts
+from .checkpoints.generated import generated_texts
+from .checkpoints.photo_size import Size, arriving_size, generated_pixels
+from .checkpoints.processor import Processor, read_processor
+from .checkpoints.tokenizer import tokenizer_json
+from .encoders.text_encoder import TextEncoder
+from .encoders.traced import HIDDEN_STATES, always_interpolate, export_encoder, traced_encoder
+from .graphs.linears import fuse_linears
+from .graphs.weights import Array, Scheme
+from .graphs.weights_file import WeightsFile
+
+WriteEncoder = Callable[[Scheme, WeightsFile], onnx.ModelProto]
+PHOTOS = 4  # that a check asks about
+
+
+class Source(Protocol):
+    """What the encoder reads, of a checkpoint whose small files are read."""
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it reads tokens."""
+        ...
+
+    def try_out(self, checkpoint: Checkpoint, adapter: ModelAdapter) -> None:
+        """Raises ExportError where transformers cannot make the model, as far as that shows without weights."""
+        ...
+
+    def files(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """What writing.folder.write_to is told of it, but for the graphs."""
+        ...
+
+    def loaded(self, encoder: Any) -> None:
+        """Prepare the torch module of the encoder."""
+        ...
+
+    def generated(self, parts: Parts, ends: tuple[int, ...]) -> Mapping[str, Array]:
+        """Inputs to compare models on, by their names, always the same ones. ends: what ends texts."""
+        ...
+
+    def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder:
+        """What makes the encoder's graph by scheme, cross-attention K/V with it. once: whether it is asked once."""
+        ...
+
+    def described(self, parts: Parts) -> dict[str, Any] | None:
+        """The task and the sources of fuseline.json; None for a model of photos, whose file says nothing of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Photos:
+    """One photo, in the size that the image processor gives."""
+
+    processor: Processor
+    size: Size
+    interpolate: bool
+    reads_text = False
+
+    def try_out(self, checkpoint: Checkpoint, adapter: ModelAdapter) -> None:
+        try_out(checkpoint, adapter, self.size, interpolate=self.interpolate)
+
+    def files(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        return {"preprocessor_config": self.processor.config, "tokenizer_json": tokenizer_json(checkpoint)}
+
+    def loaded(self, encoder: Any) -> None:
+        if self.interpolate:
+            always_interpolate(encoder)
+
+    def generated(self, parts: Parts, ends: tuple[int, ...]) -> Mapping[str, Array]:
+        return {PIXEL_VALUES: generated_pixels(self.processor.prepare, PHOTOS, self.size)}
+
+    def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder:
+        traced: list[onnx.ModelProto] = []  # kept for the next variant
+        write_encoder = traced_encoder if self.interpolate else export_encoder
+        module, adapter, config = parts.encoder, parts.decoder, parts.decoder_config
+        assert module is not None
+
+        def write(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
+            body = traced[0] if traced else write_encoder(module, self.size)
+            if not once:
+                traced[:] = [body]
+            # In float32 onnxruntime's own products are the faster ones for the many rows of an encoder.
+            fused = body if scheme == "fp32" else fuse_linears(body, scheme)
+            nobody_elses = once or fused is not body
+            return adapter.append_cross_kv(fused, weights, config, HIDDEN_STATES, scheme, in_place=nobody_elses)
+
+        return write
+
+    def described(self, parts: Parts) -> dict[str, Any] | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Tokens of a text, of any length up to the encoder's positions."""
+
+    reads_text = True
+
+    def try_out(self, checkpoint: Checkpoint, adapter: ModelAdapter) -> None:
+        try_out_texts(checkpoint, adapter)
+
+    def files(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        return {"tokenizer_json": tokenizer_json(checkpoint)}
+
+    def loaded(self, encoder: Any) -> None:
+        """It is as it must be."""
+
+    def generated(self, parts: Parts, ends: tuple[int, ...]) -> Mapping[str, Array]:
+        encoder, config = _encoder(parts)
+        rows = generated_texts(int(config["vocab_size"]), encoder.longest(config), ends[0] if ends else None)
+        ids = np.full((len(rows), max(map(len, rows))), config.get("pad_token_id") or 0, np.int64)
+        for row, tokens in zip(ids, rows, strict=True):
+            row[: len(tokens)] = tokens
+        lengths = np.array([[len(tokens)] for tokens in rows])
+        return {INPUT_IDS: ids, ATTENTION_MASK: (np.arange(ids.shape[1]) < lengths).astype(np.int64)}
+
+    def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder:
+        encoder, config = _encoder(parts)
+        adapter, decoder_config = parts.decoder, parts.decoder_config
+
+        def write(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
+            body = encoder.build_encoder(weights, config, HIDDEN_STATES, scheme)
+            return adapter.append_cross_kv(body, weights, decoder_config, HIDDEN_STATES, scheme, in_place=True)
+
+        return write
+
+    def described(self, parts: Parts) -> dict[str, Any] | None:
+        encoder, config = _encoder(parts)
+        source = {
+            "inputs": [INPUT_IDS, ATTENTION_MASK],
+            "longest": encoder.longest(config),
+            "absent": "refuse",
+            "vocab_size": int(config["vocab_size"]),
+        }
+        return {"task": "text2text-generation", "sources": {CROSS: source}}
+
+
+def source_of(
+    checkpoint: Checkpoint, adapter: ModelAdapter, given: str | Path, *, interpolate: bool = False
+) -> Photos | Texts:
+    """What the encoder of a checkpoint reads. given: what its files are named by in messages.
+
+    Raises ExportError for an image processor that is missing or not known, and for interpolate without photos.
+    """
+    if adapter.task == "text2text-generation":
+        if interpolate:
+            raise ExportError(f"{adapter.loader} reads texts, so it interpolates no positions of photos")
+        return Texts()
+    processor = read_processor(checkpoint, given)
+    size = arriving_size(processor.prepare, adapter.encoder_config(checkpoint.config))
+    return Photos(processor, size, interpolate)
+
+
+def _encoder(parts: Parts) -> tuple[type[TextEncoder], Mapping[str, Any]]:
+    assert parts.text_encoder is not None
+    return parts.text_encoder
