@@ -22,6 +22,8 @@ from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, ask, compare
 from .checkpoints.checkpoint import Checkpoint, load_model, open_checkpoint
 from .checkpoints.dry_run import try_out
+from .ctranslate2.folder import is_ctranslate2
+from .ctranslate2.write import NOT_COMPARED, write_ctranslate2
 from .graphs.weights import Array, Scheme
 from .graphs.weights_file import WeightsFile
 from .refusals import in_one_sentence, need
@@ -42,6 +44,8 @@ class ExportReport:
     path: Path
     files: Mapping[str, int]
     agreement: Mapping[str, Agreement]
+    remark: str = ""
+    """why there is no agreement"""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,12 @@ def export(
     with claimed(out) as place:
         tell(0, "reading the checkpoint")
         check_out(place.path, replace=force)
+        if is_ctranslate2(source):
+            _check_lengths(variants, max_length)
+            schemes = {name: SCHEMES[name] for name in variants}
+            agreement = write_ctranslate2(source, place, schemes, max_length, tell)
+            tell(steps, "done")
+            return ExportReport(out, _sizes(out), agreement, "" if agreement else NOT_COMPARED)
         plan = _plan(source, variants, max_length, interpolate_pos_encoding)
         with _quiet(), _offline():
             plan.source.try_out(plan.checkpoint, plan.adapter)
@@ -188,9 +198,7 @@ def _empty(model: Any) -> None:
 
 def _plan(source: str | Path, variants: Sequence[str], max_length: int | None, interpolate: bool) -> _Plan:
     """Everything that can be refused before weights are read is refused here."""
-    check_schemes(variants, SCHEMES)
-    if max_length is not None and max_length < 2:
-        raise ExportError(f"max_length {max_length} must be at least 2, the start token and one more")
+    _check_lengths(variants, max_length)
     checkpoint = open_checkpoint(source)
     adapter = model_adapter(checkpoint.config)
     adapter.check(checkpoint.config)
@@ -201,6 +209,12 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None, i
     config = GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path, reads_text=read.reads_text)
     schemes = {name: SCHEMES[name] for name in variants}
     return _Plan(checkpoint, adapter, read, generation, config.ends, schemes, max_length)
+
+
+def _check_lengths(variants: Sequence[str], max_length: int | None) -> None:
+    check_schemes(variants, SCHEMES)
+    if max_length is not None and max_length < 2:
+        raise ExportError(f"max_length {max_length} must be at least 2, the start token and one more")
 
 
 def _graphs(plan: _Plan, reference: Any, parts: Parts) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:

@@ -112,7 +112,9 @@ def _spec(kind: str, seed: int, source: int, target: int) -> TransformerSpec:
         _fill_norms(chance, part)
     if own.get("tied"):
         spec.decoder.projection.weight = spec.decoder.embeddings.weight
-    _fill_linear(chance, spec.decoder.projection, WIDTH, target, {"bias": own.get("projection_bias", "tied" not in own)})
+    _fill_linear(
+        chance, spec.decoder.projection, WIDTH, target, {"bias": own.get("projection_bias", "tied" not in own)}
+    )
     if "scale_outputs" in own:
         spec.decoder.scale_outputs = np.float32(own["scale_outputs"])
     spec.decoder.start_from_zero_embedding = own.get("start_from_zero_embedding", False)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from fuseline.errors import ExportError, FolderError
-from fuseline.files.reading import open_regular
+from fuseline.errors import ExportError
 
+from ..checkpoints.checkpoint import Checkpoint
 from .reader import read_binary
 from .spec import Transformer, transformer
 from .vocabularies import Vocabularies, check_vocabulary, number_of, read_vocabularies, split_texts
@@ -19,7 +19,6 @@ from .vocabularies import Vocabularies, check_vocabulary, number_of, read_vocabu
 MODEL = "model.bin"
 # Weights of a Hugging Face checkpoint, in whose folder a model.bin would mean something else.
 _OTHERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-_LARGEST_CONFIG = 1 << 24  # bytes
 _BEAMS, _NEW_TOKENS = 2, 256  # beam_size and max_decoding_length of CTranslate2's Translator where a call says nothing
 
 
@@ -58,13 +57,16 @@ class Source:
 
 def read_source(folder: str | Path) -> Source:
     """Raises ExportError for a folder that is damaged, or of a model that cannot be exported."""
-    path = Path(folder)
-    model = transformer(read_binary(path / MODEL), _config(path))
+    path, checkpoint = Path(folder), Checkpoint(Path(folder), {})
+    binary = checkpoint.file(MODEL)
+    if binary is None:
+        raise ExportError(f"{path} has no {MODEL}; give the folder of a CTranslate2 model")
+    model = transformer(read_binary(binary), _config(checkpoint))
     options = model.options
     for name in ("unk_token", "bos_token", "eos_token"):
         if not isinstance(options[name], str):
             raise ExportError(f"{name} in {path / 'config.json'} must be a text")
-    vocabularies = read_vocabularies(path, options["unk_token"])
+    vocabularies = read_vocabularies(checkpoint, options["unk_token"])
     source, target = vocabularies.source, vocabularies.target
     check_vocabulary(path, "source", source, model.encoder["vocab_size"])
     check_vocabulary(path, "target", target, model.decoder["vocab_size"])
@@ -105,22 +107,11 @@ def files_of(source: Source, max_positions: int) -> dict[str, Any]:
     }
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
-    path = folder / "config.json"
-    if not path.exists():
-        return {}
-    try:
-        with open_regular(path) as file:
-            raw = file.read(_LARGEST_CONFIG + 1)
-        found = json.loads(raw) if len(raw) <= _LARGEST_CONFIG else None
-    except (OSError, FolderError) as error:
-        raise ExportError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ExportError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ExportError(f"{path} must hold a JSON object of at most {_LARGEST_CONFIG} bytes")
+def _config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """config.json, which older folders do not have."""
+    found = checkpoint.json("config.json") or {}
     epsilon = found.get("layer_norm_epsilon")
     number = isinstance(epsilon, int | float) and not isinstance(epsilon, bool)
     if epsilon is not None and not (number and isfinite(epsilon) and epsilon > 0):
-        raise ExportError(f"layer_norm_epsilon in {path} must be a positive number")
+        raise ExportError(f"layer_norm_epsilon in {checkpoint.path / 'config.json'} must be a positive number")
     return found

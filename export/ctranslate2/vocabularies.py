@@ -17,6 +17,8 @@ from fuseline.errors import ExportError, FolderError, shown
 from fuseline.files.reading import open_regular
 from fuseline.tokens.tokenizer import LARGEST_FILE, MOST_TOKENS
 
+from ..checkpoints.checkpoint import Checkpoint
+
 _ENDINGS = (".json", ".txt")  # in the order in which CTranslate2 looks for them
 
 
@@ -28,17 +30,17 @@ class Vocabularies:
     target: Sequence[str]
 
 
-def read_vocabularies(folder: Path, unk_token: str) -> Vocabularies:
+def read_vocabularies(checkpoint: Checkpoint, unk_token: str) -> Vocabularies:
     """Of the folder's shared_vocabulary, or source_vocabulary and target_vocabulary, .json or .txt.
 
     A vocabulary without unk_token gets it as its last, as CTranslate2 does. Raises ExportError where there is none, for
     what is no vocabulary, and for several inputs a token.
     """
-    shared = _read(folder, "shared_vocabulary", unk_token)
+    folder, shared = checkpoint.path, _read(checkpoint, "shared_vocabulary", unk_token)
     if shared is not None:
         return Vocabularies(shared, shared)
-    found = {name: _read(folder, f"{name}_vocabulary", unk_token) for name in ("source", "target")}
-    if found["source"] is None and _file(folder, "source_1_vocabulary") is not None:
+    found = {name: _read(checkpoint, f"{name}_vocabulary", unk_token) for name in ("source", "target")}
+    if found["source"] is None and _file(checkpoint, "source_1_vocabulary") is not None:
         raise ExportError(f"{folder} has source_1_vocabulary: several inputs for each token are not known here")
     lost = [f"{name}_vocabulary.json" for name, tokens in found.items() if tokens is None]
     if lost:
@@ -124,12 +126,12 @@ def _template(ids: Mapping[str, int], before: Sequence[str], after: Sequence[str
     }
 
 
-def _file(folder: Path, name: str) -> Path | None:
-    return next((path for ending in _ENDINGS if (path := folder / f"{name}{ending}").is_file()), None)
+def _file(checkpoint: Checkpoint, name: str) -> Path | None:
+    return next((path for ending in _ENDINGS if (path := checkpoint.file(f"{name}{ending}"))), None)
 
 
-def _read(folder: Path, name: str, unk_token: str) -> list[str] | None:
-    path = _file(folder, name)
+def _read(checkpoint: Checkpoint, name: str, unk_token: str) -> list[str] | None:
+    path = _file(checkpoint, name)
     if path is None:
         return None
     try:
