@@ -26,8 +26,7 @@ from fuseline.errors import Error, ExportError
 from fuseline.export import convert, export, sources
 from fuseline.export.adapters import decoder_adapter, known_decoders, known_models
 from fuseline.export.check import ask, check, compare
-from fuseline.export.checkpoints.photo_size import generated_pixels
-from fuseline.export.checkpoints.photo_size import configured_size
+from fuseline.export.checkpoints.photo_size import configured_size, generated_pixels
 from fuseline.export.encoders.traced import export_encoder
 from tests import encoders, tiny
 

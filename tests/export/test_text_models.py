@@ -5,14 +5,19 @@ Tolerance: token ids are equal; float32 logits of size 1 to 12 within 2e-4, the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from fuseline import Model
 from fuseline.errors import ExportError
+from fuseline.export import export
 from fuseline.export.adapters import model_adapter
 from fuseline.export.adapters.t5 import T5Decoder, T5Encoder
 from fuseline.export.encoders.bert_like import BertEncoder
@@ -95,6 +100,85 @@ def test_linear_layers_are_fused_operators(name: str) -> None:
     for graph in (graphs.encoder, graphs.decoder):
         own = {node.op_type for node in graph.graph.node if node.domain == ""}
         assert own.isdisjoint({"MatMul", "Gemm", "Softmax", "LayerNormalization"})
+
+
+QUICK = ["bart", "m2m_100", "t5 v1.1", "roberta, roberta"]
+TEXTS = [
+    pytest.param(name, seed, marks=[] if seed == 0 and name in QUICK else pytest.mark.slow, id=f"{name}, seed {seed}")
+    for name in text_models.MODELS
+    for seed in range(3)
+]
+
+
+@pytest.mark.parametrize(("name", "seed"), TEXTS)
+def test_token_ids_equal_those_of_transformers(name: str, seed: int, tmp_path: Path) -> None:
+    """20 texts of 1 to 60 tokens, one by one and in batches of 7 that differ in length, greedy and with 4 beams."""
+    reference = text_models.text_model(name, seed)
+    report = export(text_models.write_checkpoint(reference, tmp_path / "source"), tmp_path / "out")
+    agreement = report.agreement["fp32"]
+    assert (agreement.greedy, agreement.beam, agreement.first_difference) == (1.0, 1.0, None)
+    assert agreement.logits < BOUND
+    assert agreement.tokens == 1.0
+    model, rows = Model.from_pretrained(tmp_path / "out", threads=1), text_models.texts(20, seed)
+    pad, ends, heard = reference.config.pad_token_id, model.generation_config.ends, set()
+    for beams in (1, 4):
+        options = {"num_beams": beams, "max_length": tiny.MAX_LENGTH}
+        expected: list[tuple[int, ...]] = []
+        for first in range(0, len(rows), 7):
+            inputs = text_models.batch(rows[first : first + 7], pad)
+            expected += [tiny.ended(row, *ends) for row in reference.generate(**inputs, **options).numpy()]
+        heard.update(expected)
+        for batch in (1, 7):
+            found: list[tuple[int, ...]] = []
+            for first in range(0, len(rows), batch):
+                made = model.generate(arrays(rows[first : first + batch], pad), **options)
+                found += [tiny.ended(row, *ends) for row in made.sequences]
+            assert found == expected
+    assert len(heard) > 10, "the texts should be told apart, or the test shows nothing"
+
+
+def test_what_a_folder_of_texts_says(tmp_path: Path) -> None:
+    reference = text_models.text_model("t5", 0)
+    source = text_models.write_checkpoint(reference, tmp_path / "source")
+    export(source, tmp_path / "out", ["int8", "fp16", "int4", "fp32"])
+    about = json.loads((tmp_path / "out" / "fuseline.json").read_text())
+    read = {"inputs": ["input_ids", "attention_mask"], "longest": None, "absent": "refuse", "vocab_size": 97}
+    assert (about["format"], about["task"], about["fusion"]) == (2, "text2text-generation", None)
+    assert about["sources"] == {"encoder": read}
+    assert about["default_variant"] == "int8"
+    assert list(about["agreement"]) == ["int8", "fp16", "int4", "fp32"]
+    assert about["agreement"]["fp32"]["inputs"] == 6
+    assert about["decoder"]["max_positions"] == 1_000_000
+    assert not (tmp_path / "out" / "preprocessor_config.json").exists()
+    inputs = arrays(text_models.texts(3), 0)
+    for variant in about["variants"]:
+        model = Model.from_pretrained(tmp_path / "out", variant)
+        assert model.generate(inputs, num_beams=2, max_length=8).sequences.shape[0] == 3
+
+
+def test_a_model_saved_without_its_head(tmp_path: Path) -> None:
+    """As facebook/bart-base is published: names without `model.`, and BartModel in config.json."""
+    reference = text_models.text_model("bart", 0)
+    source = text_models.write_checkpoint(reference, tmp_path / "source")
+    reference.model.save_pretrained(source)
+    assert json.loads((source / "config.json").read_text())["architectures"] == ["BartModel"]
+    assert export(source, tmp_path / "out").agreement["fp32"].beam == 1.0
+
+
+def test_sines_that_a_checkpoint_does_not_store(tmp_path: Path) -> None:
+    """Pegasus computes them where they are missing, as the published checkpoints leave them out."""
+    source = text_models.write_checkpoint(text_models.text_model("pegasus", 0), tmp_path / "source")
+    weights = load_file(source / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "embed_positions" not in name}
+    assert len(kept) == len(weights) - 2
+    save_file(kept, source / "model.safetensors", {"format": "pt"})
+    assert export(source, tmp_path / "out").agreement["fp32"].beam == 1.0
+
+
+def test_photos_are_no_texts(tmp_path: Path) -> None:
+    source = text_models.write_checkpoint(text_models.text_model("t5", 0), tmp_path / "source")
+    with pytest.raises(ExportError, match="T5ForConditionalGeneration reads texts, so it interpolates no positions"):
+        export(source, tmp_path / "out", interpolate_pos_encoding=True)
 
 
 def config_of(name: str, **fields: Any) -> dict[str, Any]:
