@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -14,7 +13,8 @@ from fuseline.errors import ExportError
 from ..checkpoints.checkpoint import Checkpoint
 from .reader import read_binary
 from .spec import Transformer, transformer
-from .vocabularies import Vocabularies, check_vocabulary, number_of, read_vocabularies, split_texts
+from .tokenizers import tokenizer_files
+from .vocabularies import Vocabularies, check_vocabulary, number_of, read_vocabularies
 
 MODEL = "model.bin"
 # Weights of a Hugging Face checkpoint, in whose folder a model.bin would mean something else.
@@ -85,9 +85,10 @@ def read_source(folder: str | Path) -> Source:
 def files_of(source: Source, max_positions: int) -> dict[str, Any]:
     """What writing.folder.write_to is told of a folder, but for the graphs. max_positions: of the decoder."""
     options, target = source.model.options, source.vocabularies.target
-    special = {target[source.start], target[source.end]}
-    reads = split_texts(source.vocabularies.source, options["unk_token"], [], source.before, source.after)
-    writes = split_texts(target, options["unk_token"], sorted(special), [], [])
+    special = sorted({target[source.start], target[source.end]})
+    tokenizers = tokenizer_files(
+        Checkpoint(source.path, {}), source.vocabularies, options["unk_token"], special, source.before, source.after
+    )
     ids = {"decoder_start_token_id": source.start, "eos_token_id": source.end, "pad_token_id": source.end}
     return {
         "config": {"model_type": "ctranslate2", "is_encoder_decoder": True, "vocab_size": len(target), **ids},
@@ -102,8 +103,7 @@ def files_of(source: Source, max_positions: int) -> dict[str, Any]:
             "renormalize_logits": True,
             "max_new_tokens": min(_NEW_TOKENS, max_positions),
         },
-        "tokenizer_json": json.dumps(reads, ensure_ascii=False),
-        "tokenizer_files": {"target_tokenizer.json": json.dumps(writes, ensure_ascii=False)},
+        **tokenizers,
     }
 
 

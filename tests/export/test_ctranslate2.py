@@ -412,3 +412,55 @@ def test_aliases_bring_their_scales_and_stand_for_something(tmp_path: Path) -> N
     path.write_bytes(binary(stored, {"b/weight": "c/weight"}))
     with pytest.raises(ExportError, match="the alias b/weight stands for c/weight, which it does not hold"):
         read_binary(path)
+
+
+TEXTS = [
+    "hello world",
+    "  the cat   sat on the mat ",
+    "Über naïve café, ½ ﬁ! \u4f60\u597d",
+    "مرحبا بالعالم",
+    "\U0001f600 tabs\tand\nlines",
+    "zzzzzz qqq",
+]
+
+
+@pytest.fixture(scope="module", params=["unigram", "bpe"])
+def pieces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SentencePiece model, trained on the words of this file."""
+    trainer = pytest.importorskip("sentencepiece").SentencePieceTrainer
+    made = tmp_path_factory.mktemp(request.param) / "made"
+    text = Path(__file__).read_text()
+    options = {"vocab_size": 300, "model_type": request.param, "minloglevel": 2, "character_coverage": 0.999}
+    trainer.train(sentence_iterator=iter(text.splitlines()), model_prefix=str(made), **options)
+    return made.with_suffix(".model")
+
+
+@pytest.mark.parametrize("names", [["spm.model"], ["source.spm", "target.spm"]])
+def test_sentencepiece_models_in_the_folder_split_texts(names: list[str], pieces: Path, tmp_path: Path) -> None:
+    """As sentencepiece does, and the vocabulary numbers the pieces, in an order of its own and without some."""
+    from sentencepiece import SentencePieceProcessor
+
+    processor = SentencePieceProcessor(model_file=str(pieces))
+    known = [processor.id_to_piece(each) for each in range(3, processor.get_piece_size())]
+    source, target = (*MARKS, *known[::-1][:-9], "<unk>"), (*MARKS, *known, "<unk>")
+    folder = ctranslate2_folder(tmp_path / "model", source=source, target=target, config={"add_source_eos": True})
+    for name in names:
+        (folder / name).write_bytes(pieces.read_bytes())
+    export(folder, tmp_path / "out")
+    model, read = fuseline.Model.from_pretrained(tmp_path / "out"), read_source(folder)
+    inputs = model.inputs(TEXTS)
+    tokens = [processor.encode(text, out_type=str) for text in TEXTS]
+    for row, mask, text in zip(inputs["input_ids"], inputs["attention_mask"], tokens, strict=True):
+        assert row[: mask.sum()].tolist() == read.numbers(text)
+    expected = said(folder, tokens, 1)
+    found = model.generate(inputs, num_beams=1, max_new_tokens=LONGEST)
+    texts = [processor.decode([token for token in each.hypotheses[0] if token != "<s>"]) for each in expected]
+    assert model.decode(found.sequences) == texts
+
+
+def test_several_sentencepiece_models_are_named(pieces: Path, tmp_path: Path) -> None:
+    folder = ctranslate2_folder(tmp_path / "model")
+    for name in ("one.model", "two.spm"):
+        (folder / name).write_bytes(pieces.read_bytes())
+    with pytest.raises(ExportError, match="several SentencePiece models, one.model, two.spm; call them source.spm"):
+        export(folder, tmp_path / "out")
