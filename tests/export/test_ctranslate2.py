@@ -464,3 +464,68 @@ def test_several_sentencepiece_models_are_named(pieces: Path, tmp_path: Path) ->
         (folder / name).write_bytes(pieces.read_bytes())
     with pytest.raises(ExportError, match="several SentencePiece models, one.model, two.spm; call them source.spm"):
         export(folder, tmp_path / "out")
+
+
+SMALL = {"vocab_size": 97, "d_model": 30, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+HEADS = {"encoder_attention_heads": 5, "decoder_attention_heads": 5, "encoder_ffn_dim": 52, "decoder_ffn_dim": 44}
+LAYERS = {"encoder_layers": 2, "decoder_layers": 3, "max_position_embeddings": 70, "decoder_start_token_id": 0}
+T5_SIZES = {"d_kv": 6, "d_ff": 44, "num_layers": 2, "num_heads": 5, "decoder_start_token_id": 1}
+CONVERTED: Mapping[str, tuple[str, str, dict[str, Any]]] = {
+    "bart": ("BartForConditionalGeneration", "BartConfig", HEADS | LAYERS | {"normalize_before": False}),
+    "mbart, as mBART-50": (
+        "MBartForConditionalGeneration",
+        "MBartConfig",
+        HEADS | LAYERS | {"scale_embedding": True, "normalize_before": True, "tokenizer_class": "MBart50Tokenizer"},
+    ),
+    "pegasus": (
+        "PegasusForConditionalGeneration",
+        "PegasusConfig",
+        HEADS | LAYERS | {"scale_embedding": True, "normalize_before": True, "normalize_embedding": False},
+    ),
+    "t5": ("T5ForConditionalGeneration", "T5Config", T5_SIZES),
+    "t5 v1.1": (
+        "T5ForConditionalGeneration",
+        "T5Config",
+        T5_SIZES | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    ),
+}
+
+
+@pytest.mark.parametrize("quantization", [None, "int8"])
+@pytest.mark.parametrize("name", CONVERTED)
+def test_what_its_converter_makes_of_transformers_models(name: str, quantization: str | None, tmp_path: Path) -> None:
+    """With the tokenizer.json that its users copy beside the model, whose tokens are given to it."""
+    import torch
+    import transformers
+    from ctranslate2.converters import TransformersConverter
+
+    from tests.text_models import write_checkpoint
+
+    kind, config, sizes = CONVERTED[name]
+    torch.manual_seed(0)
+    model = getattr(transformers, kind)(getattr(transformers, config)(**SMALL | sizes)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.3 if name.startswith("t5") else 9).add_(0.01)
+    checkpoint = write_checkpoint(model, tmp_path / "checkpoint")
+    copied = ["tokenizer.json", "tokenizer_config.json"]
+    folder = tmp_path / "model"
+    TransformersConverter(str(checkpoint), copy_files=copied).convert(str(folder), quantization=quantization)
+    assert export(folder, tmp_path / "out").agreement["fp32"].beam == 1
+    opened, source = fuseline.Model.from_pretrained(tmp_path / "out"), read_source(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    texts = [" ".join(text) for text in sources(folder, 8)]
+    tokens = [tokenizer.convert_ids_to_tokens(tokenizer.encode(text)) for text in texts]
+    for beams in (1, 2, 5):
+        found = opened.generate(opened.inputs(texts), num_beams=beams, max_new_tokens=LONGEST)
+        expected = [each.hypotheses[0] for each in said(folder, tokens, beams)]
+        assert [ended(row, source) for row in found.sequences] == expected
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    from tests import tiny
+
+    folder = ctranslate2_folder(tmp_path / "model")
+    (folder / "tokenizer.json").write_text(tiny.word_tokenizer(97))
+    with pytest.raises(ExportError, match="tokenizer.json in .* belongs to another model"):
+        export(folder, tmp_path / "out")
