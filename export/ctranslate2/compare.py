@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -27,10 +28,10 @@ class Reference:
     """A folder as CTranslate2 runs it, in float32 whatever its weights are stored in."""
 
     def __init__(self, source: Source) -> None:
-        from ctranslate2 import Translator
-
         self._source = source
-        self._translator: Any = Translator(str(source.path), device="cpu", compute_type="float32")
+        self._translator: Any = import_module("ctranslate2").Translator(
+            str(source.path), device="cpu", compute_type="float32"
+        )
 
     def ask(self, max_positions: int) -> Answers:
         """What it says of texts made here, greedily and with beams. max_positions: of the exported decoder."""

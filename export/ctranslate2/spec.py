@@ -94,9 +94,9 @@ def transformer(binary: Binary, config: Mapping[str, Any]) -> Transformer:
         variables |= {f"{part}/num_heads": np.array(heads, np.int8) for part in ("encoder", "decoder")}
     file = _Variables(variables)
     options = _options(file, binary.version, config)
-    parts = [_part(file, part, config.get("layer_norm_epsilon")) for part in ("encoder", "decoder")]
+    encoder, decoder = (_part(file, part, config.get("layer_norm_epsilon")) for part in ("encoder", "decoder"))
     file.check_all_known()
-    return Transformer(file.weights, *parts, options)
+    return Transformer(file.weights, encoder, {**decoder, "crossing": encoder["width"]}, options)
 
 
 def _heads(binary: Binary) -> int:
@@ -190,7 +190,7 @@ def _unfolded(name: str, stored: Array, scale: Array | None) -> Array:
     if stored.dtype.kind == "f":
         return np.ascontiguousarray(stored, np.float32)
     if stored.dtype == np.int16 and (scale is None or scale.size == 1):
-        by = np.float32(_INT16_SCALE) if scale is None else scale.astype(np.float32).reshape(())
+        by: Array = np.array([_INT16_SCALE] if scale is None else scale.reshape(1), np.float32)
     elif stored.dtype == np.int8 and scale is not None and stored.ndim == 2 and scale.size == len(stored):
         by = scale.astype(np.float32).reshape(-1, 1)
     else:
