@@ -75,8 +75,9 @@ def export(
 ) -> ExportReport:
     """Write the fuseline folder `out` of an encoder/decoder checkpoint, and compare it with transformers.
 
-    source: a local folder or a hub id; variants: some of fp32, fp16, int8 and int4, the first is the default;
-    max_length: the longest text in tokens (default: as long as the model's positions reach), positions beyond it are
+    source: a local folder or a hub id; a folder of CTranslate2 is compared with CTranslate2, where it is installed;
+    variants: some of fp32, fp16, int8 and int4, the first is the default; max_length: the longest text in tokens
+    (default: as long as the model's positions reach), positions beyond it are
     left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
     here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); interpolate_pos_encoding:
     photos of another size than the encoder's positions are for get interpolated ones, as transformers' generate does
@@ -106,6 +107,8 @@ def export(
         tell(0, "reading the checkpoint")
         check_out(place.path, replace=force)
         if is_ctranslate2(source):
+            if interpolate_pos_encoding:
+                raise ExportError("CTranslate2's models read texts, so they interpolate no positions of photos")
             _check_lengths(variants, max_length)
             schemes = {name: SCHEMES[name] for name in variants}
             agreement = write_ctranslate2(source, place, schemes, max_length, tell)
