@@ -88,7 +88,8 @@ def export(
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """
-    need("exporting", "onnx", "onnxscript", "torch", "transformers")
+    translates = via is None and is_ctranslate2(source)
+    need("exporting", "onnx", *(() if translates else ("onnxscript", "torch", "transformers")))
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if via is not None:
         _check_via(via, variants, max_length)
@@ -106,7 +107,7 @@ def export(
     with claimed(out) as place:
         tell(0, "reading the checkpoint")
         check_out(place.path, replace=force)
-        if is_ctranslate2(source):
+        if translates:
             if interpolate_pos_encoding:
                 raise ExportError("CTranslate2's models read texts, so they interpolate no positions of photos")
             _check_lengths(variants, max_length)

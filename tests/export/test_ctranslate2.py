@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -196,6 +198,18 @@ def test_without_the_package_nothing_is_compared_and_the_report_says_so(
     assert not report.agreement
     assert report.remark == "not compared with CTranslate2, which is not installed; pip install ctranslate2"
     check_same(folder, tmp_path / "out", count=3)
+
+
+def test_neither_torch_nor_transformers_is_needed(tmp_path: Path) -> None:
+    folder = ctranslate2_folder(tmp_path / "model", "t5")
+    code = f"""
+import sys
+for name in ("torch", "transformers", "onnxscript"):
+    sys.modules[name] = None
+from fuseline.export import export
+print(export({str(folder)!r}, {str(tmp_path / "out")!r}).agreement["fp32"].beam)
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "1.0\n"
 
 
 def test_a_folder_that_says_something_else_is_refused(tmp_path: Path) -> None:
