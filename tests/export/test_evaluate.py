@@ -19,8 +19,8 @@ from PIL import Image
 from fuseline import cli
 from fuseline.errors import Error, ExportError, FolderError, InputError
 from fuseline.export import evaluate
-from fuseline.export.quality.texts import partial_file
 from fuseline.export.quality.data import read_data
+from fuseline.export.quality.texts import partial_file
 from fuseline.export.writing.place import claimed
 from fuseline.folders.open import open_folder
 from fuseline.model import Model
