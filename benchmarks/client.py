@@ -25,7 +25,15 @@ class Worker:
     as is what the workers read from /proc.
     """
 
-    def __init__(self, python: Path, system: str, variables: Mapping[str, str], threads: int) -> None:
+    def __init__(
+        self,
+        python: Path,
+        system: str,
+        variables: Mapping[str, str],
+        threads: int,
+        module: str = "benchmarks.worker",
+    ) -> None:
+        """module: what runs in the process."""
         environment = {**os.environ, **variables, "OMP_NUM_THREADS": str(threads)}
         path = [str(ROOT), *filter(None, [variables.get("FUSELINE_PATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(path)
@@ -35,7 +43,7 @@ class Worker:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._started = time.perf_counter()
         self._process = subprocess.Popen(
-            [str(python), "-m", "benchmarks.worker", system],
+            [str(python), "-m", module, system],
             cwd=tempfile.gettempdir(),
             env=environment,
             stdin=subprocess.PIPE,

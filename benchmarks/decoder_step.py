@@ -93,9 +93,9 @@ def main() -> None:
         weights[name] = sum(size for file, size in model.folder.sizes.items() if file.startswith(decoder_file))
         shape = [2 if isinstance(size, str) else size for size in model._graphs.encoder.pixels.shape]
         encoded = model.encode(np.zeros([1, *shape[1:]], np.float32))
-        assert isinstance(model._decoder, CachedDecoder)
+        assert isinstance(model.decoder, CachedDecoder)
         for beams in options.beams:
-            cases[name, beams] = step_of(model._decoder, encoded, beams)
+            cases[name, beams] = step_of(model.decoder, encoded, beams)
             if options.bodies:
                 slow = without_kernels(model.folder, options.threads)
                 cases[f"{name} {BODIES}", beams] = step_of(slow, encoded, beams)

@@ -163,7 +163,7 @@ def _along(model: Model, encoded: Encoded, answers: Answers) -> tuple[float, flo
     """Along the greedy texts: the largest difference of logits, and the share of equal best tokens."""
     lengths = [len(each) for each in answers.logits]
     tokens = _padded([row[:-1] for row in answers.sequences[1]], max(lengths), 0)
-    decoder = model._decoder  # the step contract, which no public call of Model shows
+    decoder = model.decoder
     state = decoder.start(encoded, 1, tokens.shape[1])
     worst, same = 0.0, 0
     for position in range(tokens.shape[1]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ import onnx
 
 from fuseline.errors import ExportError
 from fuseline.folders.tensors import ATTENTION_MASK, CROSS, INPUT_IDS, PIXEL_VALUES
+from fuseline.tokens.hf import TOKENIZER
 
 from .adapters import ModelAdapter, Parts
 from .checkpoints.checkpoint import Checkpoint
@@ -19,7 +20,7 @@ from .checkpoints.dry_run import try_out, try_out_texts
 from .checkpoints.generated import generated_texts
 from .checkpoints.photo_size import Size, arriving_size, generated_pixels
 from .checkpoints.processor import Processor, read_processor
-from .checkpoints.tokenizer import tokenizer_json
+from .checkpoints.tokenizer import text_tokenizer_files, tokenizer_json
 from .encoders.text_encoder import TextEncoder
 from .encoders.traced import HIDDEN_STATES, always_interpolate, export_encoder, traced_encoder
 from .graphs.linears import fuse_linears
@@ -50,7 +51,7 @@ class Source(Protocol):
         """Prepare the torch module of the encoder."""
         ...
 
-    def generated(self, parts: Parts, ends: tuple[int, ...]) -> Mapping[str, Array]:
+    def generated(self, parts: Parts, ends: Sequence[int]) -> Mapping[str, Array]:
         """Inputs to compare models on, by their names, always the same ones. ends: what ends texts."""
         ...
 
@@ -82,7 +83,7 @@ class Photos:
         if self.interpolate:
             always_interpolate(encoder)
 
-    def generated(self, parts: Parts, ends: tuple[int, ...]) -> Mapping[str, Array]:
+    def generated(self, parts: Parts, ends: Sequence[int]) -> Mapping[str, Array]:
         return {PIXEL_VALUES: generated_pixels(self.processor.prepare, PHOTOS, self.size)}
 
     def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder:
@@ -116,12 +117,13 @@ class Texts:
         try_out_texts(checkpoint, adapter)
 
     def files(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        return {"tokenizer_json": tokenizer_json(checkpoint)}
+        files = text_tokenizer_files(checkpoint)
+        return {"tokenizer_json": files.pop(TOKENIZER), "tokenizer_files": files}
 
     def loaded(self, encoder: Any) -> None:
         """It is as it must be."""
 
-    def generated(self, parts: Parts, ends: tuple[int, ...]) -> Mapping[str, Array]:
+    def generated(self, parts: Parts, ends: Sequence[int]) -> Mapping[str, Array]:
         encoder, config = _encoder(parts)
         rows = generated_texts(int(config["vocab_size"]), encoder.longest(config), ends[0] if ends else None)
         ids = np.full((len(rows), max(map(len, rows))), config.get("pad_token_id") or 0, np.int64)

@@ -38,8 +38,8 @@ ENDINGS: Mapping[str, str] = {
 # What the endings of two values call the other one.
 SECOND: Mapping[str, str] = {"Add": "residual", "Mul": "factor"}
 
-# Rows of x in 8 bits, each with a scale of its own, so that one input's result does not depend on its neighbours.
-# Halves round to even. A row with NaN or infinity gets the scale NaN, which its outputs inherit.
+# Rows of x in 8 bits, each with a scale of its own, so that no row's result depends on its neighbours. Halves round to
+# even. A row with NaN or infinity gets the scale NaN, which its outputs inherit.
 _QUANTIZE = """
         last = Constant<value = int64[1] {-1}>()
         zero = Constant<value = float {0.0}>()

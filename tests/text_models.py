@@ -46,7 +46,8 @@ START, PAD, END = 0, 1, 2  # pad is not 0, so that a rule about it shows
 LONGEST = 60  # tokens of a text
 TOKENS = {"bos_token_id": START, "pad_token_id": PAD, "eos_token_id": END, "decoder_start_token_id": START}
 # By how much matrices, tables of tokens and positions are multiplied, found by trying: 20 texts give 15 or more
-# different ones, and float32 is within 5e-5 of float64. Sinusoidal positions are as they are, since no checkpoint stores them.
+# different ones, and float32 is within 5e-5 of float64. Sinusoidal positions are as they are, since no checkpoint
+# stores them.
 SCALES = {
     "bart": (9.0, 25.0, 15.0),
     "encoder-decoder": (9.0, 25.0, 15.0),

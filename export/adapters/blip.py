@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fuseline.errors import ExportError
 
 from .bert import BertLike
-from .registry import Parts, register, register_model
+from .registry import Parts, Task, register, register_model
 from .vision_encoder_decoder import is_tied
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class BlipText(BertLike):
 class Blip:
     """See registry.ModelAdapter."""
 
-    task: ClassVar = "image-to-text"
+    task: Task = "image-to-text"
     loader = "BlipForConditionalGeneration"
 
     def check_sections(self, config: Mapping[str, Any]) -> None:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 from fuseline.errors import ExportError
 
 from ..encoders.bert_like import BY_MODEL_TYPE
-from .registry import Parts, decoder_adapter, register_model
+from .registry import Parts, Task, decoder_adapter, register_model
 from .text_to_text import completed
-from .vision_encoder_decoder import VisionEncoderDecoder, is_tied
-
-if TYPE_CHECKING:
-    pass
+from .vision_encoder_decoder import VisionEncoderDecoder, check_decoder, is_tied
 
 
 @register_model("EncoderDecoderModel", "encoder-decoder")
 class EncoderDecoder(VisionEncoderDecoder):
     """See registry.ModelAdapter."""
 
-    task: ClassVar = "text2text-generation"
+    task: Task = "text2text-generation"
     loader = "EncoderDecoderModel"
 
     def check(self, config: Mapping[str, Any]) -> None:
@@ -29,7 +26,7 @@ class EncoderDecoder(VisionEncoderDecoder):
         if kind not in BY_MODEL_TYPE:
             found = f"the text encoder {kind or 'without a model_type'} cannot be exported"
             raise ExportError(f"{found}; known are {', '.join(BY_MODEL_TYPE)}")
-        decoder_adapter(config["decoder"])
+        check_decoder(config["decoder"])
         BY_MODEL_TYPE[kind](completed(config, self.loader)["encoder"])
 
     def parts(self, model: Any) -> Parts:

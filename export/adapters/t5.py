@@ -23,26 +23,22 @@ class T5Stack(Architecture):
     """Every part behind an RMS norm; no biases, attention that is not scaled, and distances that add to its scores."""
 
     title = "T5"
-    fields: ClassVar = {
-        "heads": "num_heads",
-        "head_size": "d_kv",
-        "width": "d_model",
-        "inner": "d_ff",
-        "activation": "dense_act_fn",
-        "epsilon": "layer_norm_epsilon",
-    }
-    attentions: ClassVar[tuple[str, ...]]
-    """of a layer, in their order"""
+    fields: ClassVar = {"heads": "num_heads", "head_size": "d_kv", "width": "d_model", "inner": "d_ff"} | {
+        "activation": "dense_act_fn", "epsilon": "layer_norm_epsilon"
+    }  # fmt: skip
+    attentions: ClassVar[tuple[str, ...]]  # of a layer, in their order
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         kind = str(config["feed_forward_proj"])
-        self.gated, name = kind.startswith("gated-"), kind.removeprefix("gated-")
-        name = "gelu_new" if kind == "gated-gelu" else name  # as T5Config reads it
+        name = "gelu_new" if kind == "gated-gelu" else kind.removeprefix("gated-")  # as T5Config reads it
         if name not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             raise self.refuse(f"has feed_forward_proj {kind!r}; known are {known}, alone or after 'gated-'")
         super().__init__({**config, "dense_act_fn": name})
+        self.first_layers = ("wi_0", "wi_1") if kind.startswith("gated-") else ("wi",)
         self.buckets, self.farthest = (int(self.of[f"relative_attention_{n}"]) for n in ("num_buckets", "max_distance"))
+        self.distances = f"{self.part}.distance_bias"  # the name of a table that all layers share
+        self.buckets_of = f"{self._at(0, 0)}.SelfAttention.relative_attention_bias.weight"
         if self.buckets < 4 or self.farthest <= self.buckets // 2:
             given = f"relative_attention_num_buckets {self.buckets} and relative_attention_max_distance {self.farthest}"
             raise self.refuse(f"has {given}; the distance must be more than half the buckets, of at least 4")
@@ -52,22 +48,17 @@ class T5Stack(Architecture):
 
     def tensors(self) -> Tensors:
         width, mixed, inner = self.sizes.width, self.sizes.attention, self.sizes.inner
-        wanted = Tensors(others={f"{self.part}.final_layer_norm.weight": (width,)})
-        wanted.others[f"{self._at(0, 0)}.SelfAttention.relative_attention_bias.weight"] = (
-            self.buckets,
-            self.sizes.heads,
-        )
+        wanted = Tensors(others={self.buckets_of: (self.buckets, self.sizes.heads)})
+        norms = [f"{self.part}.final_layer_norm.weight"]
         for layer in range(self.sizes.layers):
-            for number, name in enumerate(self.attentions):
-                at = f"{self._at(layer, number)}.{name}"
+            parts = [f"{self._at(layer, number)}.{name}" for number, name in enumerate(self.attentions)]
+            for at in parts:
                 wanted.matrices.update({f"{at}.{each}": (width, mixed) for each in "qkv"} | {f"{at}.o": (mixed, width)})
-            dense = f"{self._at(layer, len(self.attentions))}.DenseReluDense"
-            names = ("wi_0", "wi_1") if self.gated else ("wi",)
-            wanted.matrices.update(
-                {f"{dense}.{each}": (width, inner) for each in names} | {f"{dense}.wo": (inner, width)}
-            )
-            norms = (f"{self._at(layer, number)}.layer_norm.weight" for number in range(len(self.attentions) + 1))
-            wanted.others.update(dict.fromkeys(norms, (width,)))
+            dense = f"{self._at(layer, len(parts))}.DenseReluDense"
+            wanted.matrices.update({f"{dense}.{each}": (width, inner) for each in self.first_layers})
+            wanted.matrices[f"{dense}.wo"] = (inner, width)
+            norms += [f"{self._at(layer, number)}.layer_norm.weight" for number in range(len(parts) + 1)]
+        wanted.others.update(dict.fromkeys(norms, (width,)))
         return wanted
 
     def begin(self, pen: Pen, ids: str, tokens: Table) -> str:
@@ -77,15 +68,9 @@ class T5Stack(Architecture):
 
         both = self.part == "encoder"  # directions; p - q for key position p and query position q
         relative = torch.arange(-self.farthest, self.farthest + 1) if both else -torch.arange(self.farthest + 1)
-        buckets: Array = T5Attention._relative_position_bucket(relative, both, self.buckets, self.farthest).numpy()
-        bias_KH = pen.weights[f"{self._at(0, 0)}.SelfAttention.relative_attention_bias.weight"]
-        pen.g.weight(self.distances, np.ascontiguousarray(bias_KH[buckets].T))
+        found_D = T5Attention._relative_position_bucket(relative, both, self.buckets, self.farthest).numpy()  # type: ignore[no-untyped-call]
+        pen.g.weight(self.distances, np.ascontiguousarray(pen.weights[self.buckets_of][found_D].T))
         return embedding(pen.g, ids, tokens)
-
-    @property
-    def distances(self) -> str:
-        """The name of that table, which all layers share."""
-        return f"{self.part}.distance_bias"
 
     def normed(self, pen: Pen, hidden: str, layer: int, number: int) -> str:
         """What part `number` of a layer reads."""
@@ -99,12 +84,12 @@ class T5Stack(Architecture):
 
     def fed(self, pen: EncoderLayer | Layer, hidden: str) -> str:
         """A layer's last part, added to its input."""
-        number, ending = len(self.attentions), {"activation": self.sizes.activation}
-        at, normed = f"{self._at(pen.index, number)}.DenseReluDense", self.normed(pen, hidden, pen.index, number)
-        inner = pen.linear(normed, f"{at}.{'wi_0' if self.gated else 'wi'}", **ending)
-        if self.gated:
-            inner = pen.linear(normed, f"{at}.wi_1", factor=inner)
-        return pen.linear(inner, f"{at}.wo", residual=hidden)
+        normed = self.normed(pen, hidden, pen.index, len(self.attentions))
+        dense = f"{self._at(pen.index, len(self.attentions))}.DenseReluDense"
+        first, *gated = (f"{dense}.{name}" for name in self.first_layers)
+        inner = pen.linear(normed, first, activation=self.sizes.activation)
+        inner = pen.linear(normed, *gated, factor=inner) if gated else inner
+        return pen.linear(inner, f"{dense}.wo", residual=hidden)
 
     def _at(self, layer: int, number: int) -> str:
         return f"{self.part}.block.{layer}.layer.{number}"
@@ -114,8 +99,7 @@ class T5Encoder(T5Stack, TextEncoder):
     """All positions see each other."""
 
     fields: ClassVar = {**T5Stack.fields, "layers": "num_layers"}
-    tokens = "encoder.embed_tokens"
-    attentions = ("SelfAttention",)
+    tokens, attentions = "encoder.embed_tokens", ("SelfAttention",)
 
     def embed(self, pen: Pen, texts: SourceTexts, tokens: Table) -> str:
         return self.begin(pen, texts.ids_BS, tokens)
@@ -131,10 +115,7 @@ class T5Decoder(T5Stack, TextDecoder):
     """A head that is the embedding reads what is scaled down."""
 
     fields: ClassVar = {**T5Stack.fields, "layers": "num_decoder_layers"}
-    prefixes = ("",)
-    tokens = "decoder.embed_tokens"
-    head = "lm_head"
-    attentions = ("SelfAttention", "EncDecAttention")
+    tokens, head, attentions = "decoder.embed_tokens", "lm_head", ("SelfAttention", "EncDecAttention")
 
     def embed(self, pen: Pen, inputs: Inputs, tokens: Table, positions: int) -> str:
         return self.begin(pen, inputs.ids_RT, tokens)
@@ -146,8 +127,8 @@ class T5Decoder(T5Stack, TextDecoder):
 
     def finish(self, pen: Pen, hidden_RE: str) -> str:
         hidden_RE = pen.rms_norm(hidden_RE, "decoder.final_layer_norm")
-        scale = pen.g.scalar(float(self.sizes.width**-0.5), np.float32) if self.sizes.tied else ""
-        return pen.g.op("Mul", hidden_RE, scale) if scale else hidden_RE
+        scale = float(self.sizes.width**-0.5)
+        return pen.g.op("Mul", hidden_RE, pen.g.scalar(scale, np.float32)) if self.sizes.tied else hidden_RE
 
     def cross_kv(self, weights: Mapping[str, Array], layer: int) -> dict[str, tuple[str, Array, Array]]:
         at, bias_E = f"{self._at(layer, 1)}.EncDecAttention", np.zeros(self.sizes.attention, np.float32)

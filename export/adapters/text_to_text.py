@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..encoders.text_encoder import TextEncoder
 from ..refusals import one_sentence
-from .registry import Parts
+from .registry import Parts, Task
 from .text_decoder import TextDecoder
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class TextToText:
     """See registry.ModelAdapter."""
 
-    task: ClassVar = "text2text-generation"
-    loader: ClassVar[str]
+    task: Task = "text2text-generation"
+    loader: str
     text_encoder: ClassVar[type[TextEncoder]]
     decoder: ClassVar[type[TextDecoder]]
 

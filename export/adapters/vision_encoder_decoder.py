@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from fuseline.errors import ExportError
 from fuseline.warning import warn
 
 from ..encoders.traced import ENCODERS
-from .registry import Parts, decoder_adapter, register_model
+from .registry import Parts, Task, decoder_adapter, register_model
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ _NOWHERE = {
 class VisionEncoderDecoder:
     """See registry.ModelAdapter."""
 
-    task: ClassVar = "image-to-text"
+    task: Task = "image-to-text"
     loader = "VisionEncoderDecoderModel"
 
     def check_sections(self, config: Mapping[str, Any]) -> None:
@@ -56,12 +56,7 @@ class VisionEncoderDecoder:
         if encoder not in ENCODERS:
             found = f"the encoder {encoder or 'without a model_type'} cannot be exported"
             raise ExportError(f"{found}; known are {', '.join(ENCODERS)}{_why(encoder)}")
-        decoder_adapter(config["decoder"])
-        if config["decoder"].get("model_type") == "gpt2" and config["decoder"].get("scale_attn_weights") is False:
-            warn(
-                "config.json says scale_attn_weights false, which is followed; transformers follows it with "
-                'attn_implementation="eager" alone, and says something else without that'
-            )
+        check_decoder(config["decoder"])
 
     def encoder_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         section: Mapping[str, Any] = config["encoder"]
@@ -95,6 +90,16 @@ def _why(encoder: object) -> str:
     if encoder in _NOWHERE:
         return f"; transformers cannot run {encoder} in a VisionEncoderDecoderModel either"
     return ""
+
+
+def check_decoder(section: Mapping[str, Any]) -> None:
+    """Raises ExportError for a decoder that no adapter knows."""
+    decoder_adapter(section)
+    if section.get("model_type") == "gpt2" and section.get("scale_attn_weights") is False:
+        warn(
+            "config.json says scale_attn_weights false, which is followed; transformers follows it with "
+            'attn_implementation="eager" alone, and says something else without that'
+        )
 
 
 def is_tied(decoder: Any) -> bool:

@@ -1,7 +1,9 @@
-"""The tokenizer of a checkpoint as one tokenizers file, which makes the texts that transformers' tokenizer makes.
+"""The tokenizer of a checkpoint as tokenizers files, which do to tokens and texts what transformers' tokenizer does.
 
-fuseline.tokens.hf makes the file of the checkpoint's own. Here it is compared: all tokens in random rows, and texts.
-Where a class is not known there, transformers' own conversion is taken, with what it does to a text as decoder steps.
+fuseline.tokens.hf makes the files of the checkpoint's own. Here they are compared: all tokens in random rows, and
+texts. Where a class is not known there, transformers' own conversion is taken, with what it does to a text as decoder
+steps. A model that only writes needs one file; one that reads texts too may have another for those it writes, and
+tokenizer_config.json beside them says what fuseline.inputs.texts asks for.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from fuseline.errors import ExportError, FolderError, shown
-from fuseline.tokens.hf import ABOUT, TOKENIZER, read_folder, without_states
+from fuseline.inputs.texts import SourceTokenizer
+from fuseline.tokens.hf import ABOUT, TARGET, TOKENIZER, read_folder, read_target, without_states
 from fuseline.tokens.hf.classes import TokenizerClass, class_of, class_of_decoder
 from fuseline.tokens.hf.decoding import add_steps, clean_up_steps
 from fuseline.tokens.tokenizer import TextTokens, TokenizerFile, made_tokenizer, open_tokenizer
@@ -24,6 +27,7 @@ from fuseline.tokens.tokenizer import TextTokens, TokenizerFile, made_tokenizer,
 from ..refusals import reason
 from .checkpoint import Checkpoint
 
+_NO_BOUND = 1 << 40  # transformers writes 1e30 where a tokenizer has no longest text
 _ROW = 64  # tokens
 _ROWS = 200  # beside those that hold each token once
 _TEXTS = (
@@ -34,6 +38,8 @@ _TEXTS = (
     "Crème brûlée, NAÏVE ﬁ ½ №5 1,234.50",
     "日本語のテキスト。 한국어 텍스트, русский текст \U0001f600",
     "<s_menu> <x> [y] {z} \\frac{a}{b} </s_menu>",
+    "",
+    ">>fra<< السَّلَامُ عَلَيْكُمْ café e\u0323\u0301 ... ....... ---------- \x00\x07 \U0001f468\u200d\U0001f469",
 )
 
 
@@ -42,6 +48,27 @@ def tokenizer_json(checkpoint: Checkpoint) -> Path | str:
 
     Raises ExportError where there is none, none can be made, and where it differs from transformers' tokenizer.
     """
+    ours, theirs = _both(checkpoint)
+    _compare(ours, theirs, checkpoint.path)
+    return _content(ours, checkpoint)
+
+
+def text_tokenizer_files(checkpoint: Checkpoint) -> dict[str, Path | str]:
+    """The files by name of the tokenizer of a model that reads texts, and writes them; each as in `tokenizer_json`.
+
+    Raises ExportError as that does, also for texts of which it makes other tokens than transformers.
+    """
+    source, theirs = _both(checkpoint)
+    target = read_target(checkpoint.path.resolve())
+    about = _about(theirs)
+    _compare_sources(source, theirs, about, checkpoint.path)
+    _compare(source if target is None else target, theirs, checkpoint.path, target is not None)
+    files = {TOKENIZER: _content(source, checkpoint), ABOUT[0]: json.dumps(about, indent=2, ensure_ascii=False) + "\n"}
+    return files if target is None else {**files, TARGET: target.raw.decode()}
+
+
+def _both(checkpoint: Checkpoint) -> tuple[TokenizerFile, Any]:
+    """The file that is made of a checkpoint's, and transformers' tokenizer."""
     for path in checkpoint.path.iterdir():  # a link out is refused, whatever a tokenizer calls its files
         checkpoint.file(path.name)
     root = checkpoint.path.resolve()
@@ -55,10 +82,28 @@ def tokenizer_json(checkpoint: Checkpoint) -> Path | str:
         if not theirs.is_fast:
             raise ExportError(refusal)
         ours = _baked(theirs, root / TOKENIZER)
-    ours = without_states(ours)
-    _compare(ours, theirs, checkpoint.path)
+    return without_states(ours), theirs
+
+
+def _content(ours: TokenizerFile, checkpoint: Checkpoint) -> Path | str:
+    """The checkpoint's own file where it is the same."""
     own = checkpoint.file(TOKENIZER)
     return own if own is not None and own.read_bytes() == ours.raw else ours.raw.decode()
+
+
+def _about(theirs: Any) -> dict[str, Any]:
+    """What fuseline.inputs.texts asks of tokenizer_config.json."""
+    longest = theirs.model_max_length
+    said = {
+        "tokenizer_class": type(theirs).__name__.removesuffix("Fast"),
+        "pad_token": theirs.pad_token,
+        "model_max_length": int(longest) if longest < _NO_BOUND else None,
+        "truncation_side": theirs.truncation_side,
+        "src_lang": getattr(theirs, "src_lang", None),
+        "tgt_lang": getattr(theirs, "tgt_lang", None),
+        "language_codes": getattr(theirs, "language_codes", None),
+    }
+    return {key: value for key, value in said.items() if value is not None}
 
 
 def transformers_tokenizer(checkpoint: Checkpoint, refusal: str) -> Any:
@@ -141,22 +186,51 @@ def _baked(theirs: Any, where: Path) -> TokenizerFile:
     return made_tokenizer(where, value)
 
 
-def _compare(ours: TokenizerFile, theirs: Any, path: Path) -> None:
-    """Raises ExportError where the tokenizer of a file says something else than transformers'."""
+def _compare(ours: TokenizerFile, theirs: Any, path: Path, target: bool = False) -> None:
+    """Raises ExportError where the tokenizer of a file says something else than transformers'.
+
+    target: whether texts are those of a target that has rules of its own.
+    """
     tokens = open_tokenizer(ours, 0)
     if theirs.is_fast and getattr(theirs.backend_tokenizer.model, "dropout", None) is not None:
         theirs.backend_tokenizer.model.dropout = None
-    for row in _rows(set(tokens.tokenizer.get_vocab().values()) | set(theirs.get_vocab().values())):
+    python = class_of({"tokenizer_class": type(theirs).__name__}, {}).python
+    for row in _rows(_ids(tokens, theirs, python)):
         for skipped in (True, False):
             said, right = tokens.decode(row, skipped), theirs.decode(row, skip_special_tokens=skipped)
+            if python and not skipped:  # where nothing is left between two tokens, Python joins them otherwise
+                said, right = ("".join(text.split()) for text in (said, right))
             if said != right:
                 raise _difference(path, f"tokens {row}", repr(said), repr(right))
-    if not tokens.reads_texts or not theirs.is_fast:
+    if not tokens.reads_texts or not (theirs.is_fast or python):
         return
     for text in (*_TEXTS, " dog ".join(theirs.all_special_tokens)):
-        found, wanted = _encoded(tokens, text), _encoded(theirs, text)
+        found, wanted = _encoded(tokens, text), _encoded(theirs, text, target)
         if found != wanted:
             raise _difference(path, repr(text), f"tokens {found}", f"tokens {wanted}")
+
+
+def _ids(tokens: TextTokens, theirs: Any, python: bool) -> set[int]:
+    """The numbers of all tokens, those aside that stand for the unknown one."""
+    if not python:
+        return set(tokens.tokenizer.get_vocab().values()) | set(theirs.get_vocab().values())
+    return set(theirs.decoder if getattr(theirs, "separate_vocabs", False) else theirs.get_vocab().values())
+
+
+def _compare_sources(file: TokenizerFile, theirs: Any, about: dict[str, Any], path: Path) -> None:
+    """Raises ExportError where texts get other tokens, or other ones around them, than transformers gives them."""
+    source = SourceTokenizer(open_tokenizer(file, 0), file, about)
+    languages = [None, *list(source.languages)[:1], *list(source.languages)[-1:]]
+    for language in languages:
+        if language is not None:
+            theirs.src_lang = language
+        for text in (*_TEXTS, " dog ".join(theirs.all_special_tokens)):
+            [found] = source.encode([text], src_lang=language)["input_ids"].tolist()
+            wanted = theirs(text).input_ids
+            if found != wanted:
+                raise _difference(path, repr(text), f"tokens {found}", f"tokens {wanted}")
+    if languages[-1] is not None:
+        theirs.src_lang = about["src_lang"]
 
 
 def _rows(ids: set[int]) -> Iterator[list[int]]:
@@ -169,11 +243,13 @@ def _rows(ids: set[int]) -> Iterator[list[int]]:
         yield chance.choices(order, k=_ROW)
 
 
-def _encoded(tokenizer: Any, text: str) -> list[int] | None:
+def _encoded(tokenizer: Any, text: str, target: bool = False) -> list[int] | None:
     """A text's tokens; None where the tokenizer has none for it."""
     try:
         if isinstance(tokenizer, TextTokens):
             return tokenizer.encode(text)
+        if target:
+            return list(tokenizer(text_target=text, add_special_tokens=False).input_ids)
         return list(tokenizer.encode(text, add_special_tokens=False))
     except Exception:  # the library's errors have no class of their own
         return None

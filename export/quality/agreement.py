@@ -74,7 +74,7 @@ def _said(model: Model, sequences: npt.NDArray[np.int64]) -> npt.NDArray[np.bool
 
 def _log_probabilities(model: Model, inputs: Inputs, sequences: npt.NDArray[np.int64]) -> Floats:
     """float64[B, T - 1, V]: of what follows each token but the last."""
-    decoder = model._decoder  # the step contract, which no public call of Model shows
+    decoder = model.decoder
     state = decoder.start(model.encode(inputs), 1, sequences.shape[1])
     steps = []
     for position in range(sequences.shape[1] - 1):

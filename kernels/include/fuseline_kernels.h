@@ -256,7 +256,7 @@ FUSELINE_EXPORT fuseline_status fuseline_to_halves(const fuseline_halves* conver
 
 /* --- onnxruntime ------------------------------------------------------------------------------------------------- */
 
-/* The operators that RegisterCustomOps gives onnxruntime, one a line, in the order of their names' making:
+/* The operators that RegisterCustomOps gives onnxruntime, one a line, but for the layer, which takes anything:
  * `CrossAttention<heads: int, scale: float>(query: float32, key: float32, value: float32) => (mixed)`. */
 FUSELINE_EXPORT const char* fuseline_operators(void);
 

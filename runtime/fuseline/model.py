@@ -80,7 +80,6 @@ class Model:
         self.tokenizer = self._tokens.tokenizer
         self.device, self.threads = device, threads
         self._graphs = open_checked(folder, device, threads)
-        self._decoder: Decoder = self._graphs.decoder
         self._closed = False
         Unchanged({folder.path / name: stamp for name, stamp in folder.stamps.items()}).check()
         warn_if_portable()
@@ -106,6 +105,11 @@ class Model:
     def feature_extractor(self) -> ImageProcessor:
         """The image processor."""
         return self.image_processor
+
+    @property
+    def decoder(self) -> Decoder:
+        """The step contract that a search runs on, see fuseline.graphs.contract."""
+        return self._graphs.decoder
 
     @property
     def task(self) -> str:
@@ -325,13 +329,13 @@ class Model:
             named = isinstance(inputs.values, Mapping)
             if not named or not all(hasattr(value, "data_type") for value in inputs.values.values()):
                 raise InputError("an Encoded must be what encode has returned")
-            return self._decoder, inputs
+            return self.decoder, inputs
         arrays = self._checked(inputs, config)
         if config.max_time is None and cancel is None:
-            return self._decoder, self._run_encoder(arrays)
+            return self.decoder, self._run_encoder(arrays)
         try:
             with Limit(config.max_time, cancel):
-                return self._decoder, self._run_encoder(arrays)
+                return self.decoder, self._run_encoder(arrays)
         except RunEnded as ended:
             return _EndedDecoder(ended), Encoded(len(next(iter(arrays.values()))), {})
 
@@ -365,7 +369,7 @@ class Model:
             )
         config = self.generation_config
         labels = padded_labels(tokens, next(iter(config.ends), None), self.folder.decoder)
-        found = score(self._decoder, encoded, labels, int(config.prompt(1)[0, 0]))
+        found = score(self.decoder, encoded, labels, int(config.prompt(1)[0, 0]))
         self._graphs.files.check()
         return found
 

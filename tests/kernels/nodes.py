@@ -99,6 +99,28 @@ def _others() -> list[Node]:
     ]
 
 
+def _large() -> list[Node]:
+    """Operators of texts, with so much to do that several threads share it."""
+    attributes, width = {"heads": 6, "scale": 0.2}, 192
+    lengths = {"lengths": np.array([[99], [70]])}
+    query, encoder = {"query": floats(6, width)}, {"qkv": floats(2, 99, 3 * width)} | lengths
+    source = {name: floats(2, 99, width) for name in ("key", "value")}
+    half = {name: halves(2, 6, 99, 32) for name in ("key", "value")}
+    cached = {
+        "qkv": floats(68, 3 * width), "key": floats(40, 2, width), "value": floats(40, 2, width),
+        "position": np.array([3]), "beam_table": _random.integers(0, 2, (2, 40)),
+    }  # fmt: skip
+    return [
+        Node("PaddedCrossAttention", query | source | lengths, 1, attributes),
+        Node("HalfPaddedCrossAttention", query | half | lengths, 1, attributes),
+        Node("SelfAttention", encoder, 1, attributes),
+        Node("BiasedSelfAttention", encoder | {"distance_bias": floats(6, 63)}, 1, attributes),
+        Node("BiasedCachedSelfAttention", cached | {"distance_bias": floats(6, 32)}, 3, attributes),
+        Node("RMSNorm", {"x": floats(300, width), "scale": floats(width)}, 1, {"epsilon": 1e-6}),
+    ]
+
+
+LARGE = {node.operator: node for node in _large()}
 NODES = {node.operator: node for node in (*_linears(), *_embeddings(), *_others())}
 
 

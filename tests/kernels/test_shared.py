@@ -12,7 +12,7 @@ from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN
 from fuseline.kernels.layers import OPERATOR
 
-from .nodes import NAME, Array, Node, codes, floats, graph_of, halves, session
+from .nodes import LARGE, NAME, Array, Node, codes, floats, graph_of, halves, session
 
 pytestmark = pytest.mark.skipif(library_info().path is None, reason="the kernel library was not built")
 
@@ -45,6 +45,7 @@ NODES = [
     Node("CrossAttention", sources, 1, heads),
     Node("HalfCrossAttention", halved, 1, heads),
     Node(OPERATOR, layer, 2, steps),
+    *LARGE.values(),
 ]
 
 

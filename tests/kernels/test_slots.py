@@ -228,6 +228,17 @@ def test_a_scale_that_is_fed_is_looked_at_in_every_run(operator: str) -> None:
         ("Int8Linear", {"bias": np.zeros(40, np.float32)}),
         ("Int4LinearAdd", {"residual": np.zeros((4, 20), np.float32)}),
         ("LayerNorm", {"bias": np.zeros(9, np.float32)}),
+        ("RMSNorm", {"scale": np.zeros(9, np.float32)}),
+        ("FloatLinearMul", {"factor": np.zeros((4, 20), np.float32)}),
+        *(
+            (operator, {"lengths": np.array([[5], [length]])})
+            for operator in operators()
+            if "lengths" in NODES[operator].feed
+            for length in (-1, -5, 6, 2**62, -(2**63))
+        ),
+        *(("BiasedCachedSelfAttention", {"position": np.array([position])}) for position in (-1, 8, 2**62)),
+        ("BiasedCachedSelfAttention", {"distance_bias": np.zeros((2, 4), np.float32)}),
+        ("BiasedSelfAttention", {"distance_bias": np.zeros((2, 7), np.float32)}),
     ],
 )
 def test_library_and_body_refuse_the_same(operator: str, changes: dict[str, Array], fused: bool) -> None:

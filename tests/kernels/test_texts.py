@@ -14,7 +14,7 @@ import pytest
 from . import exact
 from .conftest import ISAS, LIBRARY
 from .exact import Array
-from .nodes import NAME, NODES, Node, run
+from .nodes import LARGE, NAME, NODES, Node, run
 
 SIZES = (1, 3, 8, 32, 33, 64, 80, 128)
 PADDED = ("PaddedCrossAttention", "HalfPaddedCrossAttention")
@@ -227,34 +227,6 @@ def test_any_number_of_threads_gives_the_same(on: str, operator: str) -> None:
     for threads in (2, 3):
         for found, wanted in zip(run(node, threads=threads), expected, strict=True):
             np.testing.assert_array_equal(found, wanted)
-
-
-def large(operator: str) -> Node:
-    """So much that several threads share it."""
-    random = np.random.default_rng(0)
-    heads, width = {"heads": 6, "scale": 0.2}, 192
-    lengths = np.array([[99], [70]])
-    qkv = {"qkv": floats(random, 2, 99, 3 * width), "lengths": lengths}
-    half = {name: floats(random, 2, 6, 99, 32).astype(np.float16) for name in ("key", "value")}
-    full = {name: floats(random, 2, 99, width) for name in ("key", "value")}
-    cached = {
-        "qkv": floats(random, 68, 3 * width),
-        "key": floats(random, 40, 2, width), "value": floats(random, 40, 2, width),
-        "position": np.array([3]), "beam_table": random.integers(0, 2, (2, 40)),
-    }  # fmt: skip
-    feeds = {
-        "PaddedCrossAttention": {"query": floats(random, 6, width), **full, "lengths": lengths},
-        "HalfPaddedCrossAttention": {"query": floats(random, 6, width), **half, "lengths": lengths},
-        "SelfAttention": qkv,
-        "BiasedSelfAttention": {**qkv, "distance_bias": floats(random, 6, 63)},
-        "BiasedCachedSelfAttention": {**cached, "distance_bias": floats(random, 6, 32)},
-        "RMSNorm": {"x": floats(random, 300, width), "scale": floats(random, width)},
-    }
-    attributes = {"epsilon": 1e-6} if operator == "RMSNorm" else heads
-    return Node(operator, feeds[operator], 3 if operator == "BiasedCachedSelfAttention" else 1, attributes)
-
-
-LARGE = {operator: large(operator) for operator in MAKE}
 
 
 @pytest.mark.skipif(not ISAS, reason="the kernel library was not built")

@@ -126,9 +126,9 @@ def test_the_variants_of_transformers_js_are_chosen_by_their_suffixes(made: Made
     pixels, logits = tiny.photos(3), {}
     for variant in ("fp32", "fp16", "quantized"):
         model = Model.from_pretrained(folder, variant)
-        state = model._decoder.start(model.encode(pixels), 2, 8)
+        state = model.decoder.start(model.encode(pixels), 2, 8)
         for tokens in (5, 9):
-            logits[variant] = model._decoder.step(state, np.full((6, 1), tokens), np.array([1, 0, 2, 3, 4, 5]))
+            logits[variant] = model.decoder.step(state, np.full((6, 1), tokens), np.array([1, 0, 2, 3, 4, 5]))
     scale = np.abs(logits["fp32"]).max()
     assert np.abs(logits["fp16"] - logits["fp32"]).max() < 0.02 * scale  # 11 bits through 4 layers of large weights
     difference = np.abs(logits["quantized"] - logits["fp32"]).max()

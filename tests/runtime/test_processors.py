@@ -13,6 +13,8 @@ from fuseline.generation.processors import PROCESSORS, SAMPLING, Lengths, proces
 from tests.names import case_name
 
 VOCAB, ROWS, LONGEST = 12, 4, 9
+# Tokens of the inputs, one a row, as the encoder has read them.
+INPUTS = np.array([[3, 4, 5, 3, 4], [4, 4, 5, 5, 3], [9, 3, 5, 4, 0], [5, 4, 3, 5, 4]])
 
 
 def allow(photo: int, sequence: Any) -> list[int]:
@@ -22,11 +24,16 @@ def allow(photo: int, sequence: Any) -> list[int]:
 # Options, and the class of transformers with its arguments; {prompt} tokens of prompt, {eos} end tokens.
 CASES: list[tuple[dict[str, Any], str, Any]] = [
     ({"sequence_bias": {(1,): 2.0, (3, 4): -1.5, (5, 5, 4): 0.25, (4,): -3.0}}, "SequenceBiasLogitsProcessor", None),
+    ({"encoder_repetition_penalty": 1.4}, "EncoderRepetitionPenaltyLogitsProcessor", (1.4,)),
+    ({"encoder_repetition_penalty": 0.6}, "EncoderRepetitionPenaltyLogitsProcessor", (0.6,)),
     ({"repetition_penalty": 1.7}, "RepetitionPenaltyLogitsProcessor", (1.7,)),
     ({"repetition_penalty": 0.6}, "RepetitionPenaltyLogitsProcessor", (0.6,)),
     ({"no_repeat_ngram_size": 1}, "NoRepeatNGramLogitsProcessor", (1,)),
     ({"no_repeat_ngram_size": 2}, "NoRepeatNGramLogitsProcessor", (2,)),
     ({"no_repeat_ngram_size": 3}, "NoRepeatNGramLogitsProcessor", (3,)),
+    ({"encoder_no_repeat_ngram_size": 1}, "EncoderNoRepeatNGramLogitsProcessor", (1,)),
+    ({"encoder_no_repeat_ngram_size": 2}, "EncoderNoRepeatNGramLogitsProcessor", (2,)),
+    ({"encoder_no_repeat_ngram_size": 3}, "EncoderNoRepeatNGramLogitsProcessor", (3,)),
     ({"bad_words_ids": [[1], [2, 3], [7], [4, 4, 5]]}, "NoBadWordsLogitsProcessor", None),
     ({"min_length": 4}, "MinLengthLogitsProcessor", (4, [7, 9])),
     ({"min_new_tokens": 3}, "MinNewTokensLengthLogitsProcessor", (2, 3, [7, 9])),
@@ -59,6 +66,8 @@ def theirs(options: dict[str, Any], name: str, arguments: Any) -> Any:
         return made(options["sequence_bias"])
     if name == "NoBadWordsLogitsProcessor":
         return made(options["bad_words_ids"], [7, 9])
+    if name.startswith("Encoder"):
+        return made(*arguments, pytest.importorskip("torch").from_numpy(INPUTS))
     return made(*arguments)
 
 
@@ -76,7 +85,9 @@ def test_a_processor_does_what_transformers_class_does(options: dict[str, Any], 
         reference = getattr(pytest.importorskip("transformers").generation.logits_process, name)(*arguments, **keep)
     else:
         reference = theirs(options, name, arguments)
-    ours = processors(GenerationConfig(eos_token_id=[7, 9], do_sample=sampling, **options), Lengths(2, LONGEST))
+    ours = processors(
+        GenerationConfig(eos_token_id=[7, 9], do_sample=sampling, **options), Lengths(2, LONGEST, list(INPUTS))
+    )
     assert ours is not None
     rng = np.random.default_rng(0)
     changed = 0
@@ -108,11 +119,30 @@ def test_the_table_has_every_processor_in_transformers_order() -> None:
     torch = pytest.importorskip("torch")
     generation_config._eos_token_tensor = torch.tensor([7, 9])
     built = transformers.GenerationMixin()._get_logits_processor(
-        generation_config, 2, prefix_allowed_tokens_fn=allow, logits_processor=[lambda sequences, scores: scores]
+        generation_config,
+        2,
+        encoder_input_ids=torch.from_numpy(INPUTS),
+        prefix_allowed_tokens_fn=allow,
+        logits_processor=[lambda sequences, scores: scores],
     )
     classes = {next(iter(case[0])): case[1] for case in CASES} | {"logits_processor": "function"}
     names = [name for name, _, _ in PROCESSORS if name != "diversity_penalty"]  # 4.50 has it after sequence_bias
     assert [type(each).__name__ for each in built] == [classes[name] for name in names]
+
+
+def test_tokens_of_an_input_count_for_all_its_rows_and_padding_for_none() -> None:
+    """Where there are beams transformers' penalty is for the first rows only, whosever they are."""
+    inputs = [np.array([1, 2]), np.array([3])]
+    options = {"encoder_repetition_penalty": 2.0, "encoder_no_repeat_ngram_size": 2, "num_beams": 2}
+    process = processors(GenerationConfig(**options), Lengths(1, 9, inputs))
+    assert process is not None
+    found = process(np.array([[1], [4], [1], [4]]), np.full((4, 5), -1, np.float32))
+    assert found.tolist() == [
+        [-1, -0.5, -np.inf, -1, -1],
+        [-1, -0.5, -0.5, -1, -1],
+        [-1, -1, -1, -0.5, -1],
+        [-1, -1, -1, -0.5, -1],
+    ]
 
 
 def test_nothing_to_do_is_no_processor() -> None:

@@ -67,13 +67,13 @@ def test_certain_text_comes_before_the_end_and_the_rest_is_tentative(model: Mode
 
 def test_a_stream_that_nobody_reads_on_gives_its_memory_back(model: Model) -> None:
     photos = tiny.photos(1)
-    model._decoder.forget()
+    model.decoder.forget()
     stream = model.stream(photos, num_beams=3, max_length=11)
     next(stream)
-    assert not model._decoder._idle
+    assert not model.decoder._idle
     del stream
     gc.collect()
-    assert len(model._decoder._idle) == 1
+    assert len(model.decoder._idle) == 1
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -7,7 +7,7 @@ fuseline.generation.files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ..errors import FolderError, InputError, written
 from ..warning import warn
 from .files import ABOUT_RUNNING, OF_INPUT_TOKENS, options_of_files, source_of, vocab_size_of, without_effect
 from .option_rules import TOKENS, check_together
-from .options import CHECKS, SAMPLING, UNSUPPORTED, refuse
+from .options import CHECKS, SAMPLING, UNSUPPORTED, Options, refuse
 from .result import Generation
 
 # What transformers' image-to-text pipeline takes for the most new tokens where the model sets no length.
@@ -48,95 +48,9 @@ class _Origin:
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class GenerationConfig:
-    """How to search for text: the fields below, with the names, defaults and meanings of transformers 4.57."""
+class GenerationConfig(Options):
+    """How to search for text: the fields of Options, with the names, defaults and meanings of transformers 4.57."""
 
-    max_length: int = 20
-    """longest sequence in tokens, prompt included; where nobody set it, 20 tokens and the prompt"""
-    max_new_tokens: int | None = None
-    """most tokens to generate, prompt not included; wins over max_length"""
-    num_beams: int = 1
-    num_return_sequences: int = 1
-    num_beam_groups: int = 1
-    """groups that a photo's beams are divided into, each kept from saying what others say; as in transformers 4.50"""
-    diversity_penalty: float = 0.0
-    """with groups: what a token costs for each time that earlier groups of the photo have taken it in the same step"""
-    length_penalty: float = 1.0
-    """a score is divided by the number of generated tokens to this power: > 0 favours longer, < 0 shorter text"""
-    early_stopping: bool | str = False
-    """True: stop at num_beams complete sequences; False: when better ones are unlikely; "never": when impossible"""
-    decoder_start_token_id: int | None = None
-    bos_token_id: int | None = None
-    eos_token_id: int | tuple[int, ...] | None = None
-    pad_token_id: int | None = None
-    min_length: int = 0
-    """no end token before so many tokens, prompt included"""
-    min_new_tokens: int | None = None
-    """no end token before so many generated tokens; wins over min_length"""
-    max_time: float | None = None
-    """seconds after which no further token is begun, the encoder's not counted; what is there then is the result"""
-    stop_strings: Sequence[str] | None = None
-    """texts that end a sequence, together with the token in which they end"""
-    stopping_criteria: Sequence[Callable[[npt.NDArray[np.int64], None], Any]] | None = None
-    """functions of the sequences int64[N, T], and of None, that say which of them stop: a bool or bool[N]"""
-    repetition_penalty: float = 1.0
-    """> 1 makes tokens less likely that are there already, < 1 more likely"""
-    no_repeat_ngram_size: int = 0
-    """no sequence of so many tokens comes twice"""
-    encoder_repetition_penalty: float = 1.0
-    """> 1 makes tokens likelier that are in the input, < 1 less likely; of models that read texts"""
-    encoder_no_repeat_ngram_size: int = 0
-    """no sequence of so many tokens of the input comes; of models that read texts"""
-    bad_words_ids: Sequence[Sequence[int]] | None = None
-    """sequences of tokens that never come"""
-    sequence_bias: Sequence[tuple[Sequence[int], float]] | None = None
-    """what is added to the score of a sequence's last token after the others; given as a dict or pairs"""
-    suppress_tokens: Sequence[int] | None = None
-    """tokens that never come"""
-    begin_suppress_tokens: Sequence[int] | None = None
-    """tokens that never come first"""
-    forced_bos_token_id: int | None = None
-    """the token after the start token"""
-    forced_eos_token_id: int | tuple[int, ...] | None = None
-    """the last token of a sequence of the greatest length"""
-    exponential_decay_length_penalty: tuple[int, float] | None = None
-    """after so many generated tokens the end token becomes likelier by this factor with each"""
-    remove_invalid_values: bool = False
-    """whether NaN and infinite scores are replaced"""
-    renormalize_logits: bool = False
-    """whether scores are made log-probabilities again after all that changed them"""
-    prefix_allowed_tokens_fn: Callable[[int, npt.NDArray[np.int64]], Sequence[int]] | None = None
-    """a function of the photo's index and the tokens so far, int64[T], that returns the tokens that may follow; where
-    num_return_sequences are sampled without beams each counts as a photo of its own, as in transformers"""
-    logits_processor: Sequence[Callable[..., Any]] | None = None
-    """functions of sequences int64[R, T] and scores float32[R, V] that return scores float32[R, V]; they come after the
-    options above, before renormalize_logits; scores are logits, with beams log-probabilities"""
-    do_sample: bool = False
-    """whether tokens are drawn by their probability, with num_beams beams or without; what follows counts only then"""
-    temperature: float = 1.0
-    """scores are divided by it: < 1 favours the probable tokens"""
-    top_k: int = 50
-    """only so many of the most probable tokens; 0 for all"""
-    top_p: float = 1.0
-    """only the most probable tokens that together have this probability"""
-    min_p: float | None = None
-    """only tokens with at least this share of the greatest probability"""
-    typical_p: float = 1.0
-    """only the tokens nearest to the expected information that together have this probability"""
-    epsilon_cutoff: float = 0.0
-    """only tokens of at least this probability"""
-    eta_cutoff: float = 0.0
-    """the same, less where the next token is uncertain"""
-    seed: int | np.random.Generator | None = None
-    """of the random numbers, those of each photo; a Generator serves all photos; None for other ones at every call"""
-    output_scores: bool = False
-    """whether Generation.scores is kept"""
-    output_logits: bool | None = None
-    """whether Generation.logits is kept"""
-    output_attentions: bool = False
-    """whether Generation.cross_attentions is kept: L H S numbers a row and step"""
-    return_dict_in_generate: bool = False
-    """of no effect: the result is always a Generation"""
     _origin: _Origin = field(default=_Origin(), repr=False, compare=False)
 
     def __init__(self, **options: Any) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..errors import InputError, shown, written
 from ..warning import warn
-from .options import CHECKS, SAMPLING, UNSUPPORTED, whole_or_none
+from .checks import whole_or_none
+from .options import CHECKS, SAMPLING, UNSUPPORTED
 
 # How a model is run or trained, and what is returned: the text is the same. Of assisted decoding too, which checks each
 # token that is guessed; the two about the encoder's tokens count, in transformers, only where it reads tokens.

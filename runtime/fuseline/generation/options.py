@@ -1,4 +1,4 @@
-"""The options of generation: what each accepts, and what is refused with which reason.
+"""The options of generation, a record each: type, default, what it accepts and what it does; and what is refused, why.
 
 Names and defaults are those of GenerationConfig in transformers 4.57, and of the arguments of its generate.
 """
@@ -6,15 +6,15 @@ Names and defaults are those of GenerationConfig in transformers 4.57, and of th
 from __future__ import annotations
 
 import difflib
-import math
-import numbers
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError, written
+from . import checks
 
 # Options of transformers that fuseline accepts at transformers' default only (None, which means "not set", passes too).
 UNSUPPORTED: Mapping[str, Any] = {
@@ -76,9 +76,109 @@ _REASONS: Mapping[str, str] = {
 # Options that count only with do_sample.
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
-MOST_TOKENS = 1 << 24  # ids below this fit every vocabulary; the largest in use have some 250,000 entries
-_LARGEST_SEED = 1 << 1024
-_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+
+AllowedTokens = Callable[[int, npt.NDArray[np.int64]], Sequence[int]]
+
+
+def option(default: Any, check: Callable[[str, Any], Any]) -> Any:
+    """A field of Options. check: makes of a name and a value the value as it is kept, or raises InputError."""
+    return field(default=default, metadata={"check": check})
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Options:
+    """Every option that changes what is said or returned."""
+
+    max_length: int = option(20, checks.length)
+    """longest sequence in tokens, prompt included; where nobody set it, 20 tokens and the prompt"""
+    max_new_tokens: int | None = option(None, checks.whole_or_none)
+    """most tokens to generate, prompt not included; wins over max_length"""
+    num_beams: int = option(1, checks.whole)
+    num_return_sequences: int = option(1, checks.whole)
+    num_beam_groups: int = option(1, checks.whole)
+    """groups that a photo's beams are divided into, each kept from saying what others say; as in transformers 4.50"""
+    diversity_penalty: float = option(0.0, checks.penalty)
+    """with groups: what a token costs for each time that earlier groups of the photo have taken it in the same step"""
+    length_penalty: float = option(1.0, checks.penalty)
+    """a score is divided by the number of generated tokens to this power: > 0 favours longer, < 0 shorter text"""
+    early_stopping: bool | str = option(False, checks.early_stopping)
+    """True: stop at num_beams complete sequences; False: when better ones are unlikely; "never": when impossible"""
+    decoder_start_token_id: int | None = option(None, checks.token)
+    bos_token_id: int | None = option(None, checks.token)
+    eos_token_id: int | tuple[int, ...] | None = option(None, checks.tokens)
+    pad_token_id: int | None = option(None, checks.token)
+    min_length: int = option(0, checks.count)
+    """no end token before so many tokens, prompt included"""
+    min_new_tokens: int | None = option(None, checks.count_or_none)
+    """no end token before so many generated tokens; wins over min_length"""
+    max_time: float | None = option(None, checks.seconds)
+    """seconds after which no further token is begun, the encoder's not counted; what is there then is the result"""
+    stop_strings: Sequence[str] | None = option(None, checks.strings)
+    """texts that end a sequence, together with the token in which they end"""
+    stopping_criteria: Sequence[Callable[[npt.NDArray[np.int64], None], Any]] | None = option(None, checks.functions)
+    """functions of the sequences int64[N, T], and of None, that say which of them stop: a bool or bool[N]"""
+    repetition_penalty: float = option(1.0, checks.factor)
+    """> 1 makes tokens less likely that are there already, < 1 more likely"""
+    no_repeat_ngram_size: int = option(0, checks.count)
+    """no sequence of so many tokens comes twice"""
+    encoder_repetition_penalty: float = option(1.0, checks.factor)
+    """> 1 makes tokens likelier that are in the input, < 1 less likely; of models that read texts"""
+    encoder_no_repeat_ngram_size: int = option(0, checks.count)
+    """no sequence of so many tokens of the input comes; of models that read texts"""
+    bad_words_ids: Sequence[Sequence[int]] | None = option(None, checks.words)
+    """sequences of tokens that never come"""
+    sequence_bias: Sequence[tuple[Sequence[int], float]] | None = option(None, checks.biases)
+    """what is added to the score of a sequence's last token after the others; given as a dict or pairs"""
+    suppress_tokens: Sequence[int] | None = option(None, checks.token_list)
+    """tokens that never come"""
+    begin_suppress_tokens: Sequence[int] | None = option(None, checks.token_list)
+    """tokens that never come first"""
+    forced_bos_token_id: int | None = option(None, checks.token)
+    """the token after the start token"""
+    forced_eos_token_id: int | tuple[int, ...] | None = option(None, checks.tokens)
+    """the last token of a sequence of the greatest length"""
+    exponential_decay_length_penalty: tuple[int, float] | None = option(None, checks.decay)
+    """after so many generated tokens the end token becomes likelier by this factor with each"""
+    remove_invalid_values: bool = option(False, checks.flag)
+    """whether NaN and infinite scores are replaced"""
+    renormalize_logits: bool = option(False, checks.flag)
+    """whether scores are made log-probabilities again after all that changed them"""
+    prefix_allowed_tokens_fn: AllowedTokens | None = option(None, checks.function)
+    """a function of the photo's index and the tokens so far, int64[T], that returns the tokens that may follow; where
+    num_return_sequences are sampled without beams each counts as a photo of its own, as in transformers"""
+    logits_processor: Sequence[Callable[..., Any]] | None = option(None, checks.functions)
+    """functions of sequences int64[R, T] and scores float32[R, V] that return scores float32[R, V]; they come after the
+    options above, before renormalize_logits; scores are logits, with beams log-probabilities"""
+    do_sample: bool = option(False, checks.flag)
+    """whether tokens are drawn by their probability, with num_beams beams or without; what follows counts only then"""
+    temperature: float = option(1.0, checks.factor)
+    """scores are divided by it: < 1 favours the probable tokens"""
+    top_k: int = option(50, checks.count)
+    """only so many of the most probable tokens; 0 for all"""
+    top_p: float = option(1.0, checks.share)
+    """only the most probable tokens that together have this probability"""
+    min_p: float | None = option(None, checks.share_or_none)
+    """only tokens with at least this share of the greatest probability"""
+    typical_p: float = option(1.0, checks.share_above_0)
+    """only the tokens nearest to the expected information that together have this probability"""
+    epsilon_cutoff: float = option(0.0, checks.cutoff)
+    """only tokens of at least this probability"""
+    eta_cutoff: float = option(0.0, checks.cutoff)
+    """the same, less where the next token is uncertain"""
+    seed: int | np.random.Generator | None = option(None, checks.seed)
+    """of the random numbers, those of each photo; a Generator serves all photos; None for other ones at every call"""
+    output_scores: bool = option(False, checks.flag)
+    """whether Generation.scores is kept"""
+    output_logits: bool | None = option(None, checks.flag_or_none)
+    """whether Generation.logits is kept"""
+    output_attentions: bool = option(False, checks.flag)
+    """whether Generation.cross_attentions is kept: L H S numbers a row and step"""
+    return_dict_in_generate: bool = option(False, checks.flag)
+    """of no effect: the result is always a Generation"""
+
+
+# What each option accepts, by its name.
+CHECKS: Mapping[str, Callable[[str, Any], Any]] = {each.name: each.metadata["check"] for each in fields(Options)}
 
 
 def refuse(name: str, value: Any) -> None:
@@ -97,224 +197,3 @@ def refuse(name: str, value: Any) -> None:
         hint = "leave it out" if default is None else f"leave it out or at {default!r}"
         why = f", because {_REASONS[name]}" if name in _REASONS else " yet"
         raise InputError(f"{name}={written(value)} is not supported{why}; {hint}")
-
-
-def _whole(name: str, value: Any, least: int = 1, most: int = sys.maxsize) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= int(value) <= most:
-        limit = "" if not isinstance(value, numbers.Integral) or int(value) <= most else f" and at most {most}"
-        raise InputError(f"{name} must be a whole number of at least {least}{limit}, not {written(value)}")
-    return int(value)
-
-
-def whole_or_none(name: str, value: Any) -> int | None:
-    """A whole number of at least 1, or None. Raises InputError."""
-    return None if value is None else _whole(name, value)
-
-
-def _id(name: str, value: Any) -> int:
-    return _whole(name, value, least=0, most=MOST_TOKENS - 1)
-
-
-def _token(name: str, value: Any) -> int | None:
-    return None if value is None else _id(name, value)
-
-
-def _tokens(name: str, value: Any) -> int | tuple[int, ...] | None:
-    if not isinstance(value, list | tuple):
-        return _token(name, value)
-    if not value:
-        raise InputError(f"{name} must be a token id or a list of at least one, not an empty list")
-    return tuple(_id(name, each) for each in value)
-
-
-def _penalty(name: str, value: Any) -> float:
-    """A finite number; scores are float32, so one that is infinite there counts as such."""
-    number = math.nan
-    if not isinstance(value, bool) and isinstance(value, numbers.Real):
-        try:
-            number = float(value)
-        except (OverflowError, ValueError):  # a whole number or a fraction that no float is near to
-            number = math.inf
-    if not abs(number) <= _LARGEST_FLOAT32:
-        raise InputError(f"{name} must be a finite number, not {written(value)}")
-    return number
-
-
-def _length(name: str, value: Any) -> int:
-    """A whole number of at least 1; None means that none is set, as 20 does unless a call gives it."""
-    return 20 if value is None else _whole(name, value)
-
-
-def _early_stopping(name: str, value: Any) -> bool | str:
-    """True, False or "never". transformers takes 1 and 0 too, and neither of them for True."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value in (0, 1):
-        return False
-    if not isinstance(value, bool) and not (isinstance(value, str) and value == "never"):
-        raise InputError(f"{name} must be True, False or 'never', not {written(value)}")
-    return value
-
-
-def _count(name: str, value: Any) -> int:
-    """A whole number of which 0 and None mean "none"."""
-    return 0 if value is None else _whole(name, value, least=0)
-
-
-def _flag(name: str, value: Any) -> bool:
-    if value is not None and not isinstance(value, bool):
-        raise InputError(f"{name} must be True or False, not {written(value)}")
-    return bool(value)
-
-
-def _factor(name: str, value: Any) -> float:
-    """A number above 0; None means 1, which changes nothing."""
-    number = 1.0 if value is None else _penalty(name, value)
-    if np.float32(number) <= 0:
-        raise InputError(f"{name} must be more than 0, not {written(value)}")
-    return number
-
-
-def _seconds(name: str, value: Any) -> float | None:
-    return None if value is None else _factor(name, value)
-
-
-def _share(name: str, value: Any) -> float:
-    """A number from 0 to 1; None means 1, which excludes nothing."""
-    number = 1.0 if value is None else _penalty(name, value)
-    if not 0 <= number <= 1:
-        raise InputError(f"{name} must be from 0 to 1, not {written(value)}")
-    return number
-
-
-def _share_above_0(name: str, value: Any) -> float:
-    return min(_factor(name, value), _share(name, value))
-
-
-def _cutoff(name: str, value: Any) -> float:
-    """A number from 0 to below 1; None means 0, which excludes nothing."""
-    number = _share(name, 0.0 if value is None else value)
-    if number == 1:
-        raise InputError(f"{name} must be less than 1, not {written(value)}")
-    return number
-
-
-def _strings(name: str, value: Any) -> tuple[str, ...] | None:
-    """A string or a list of strings, none of them empty."""
-    if value is None:
-        return None
-    strings = [value] if isinstance(value, str) else value
-    if not isinstance(strings, list | tuple) or not all(isinstance(each, str) and each for each in strings):
-        raise InputError(f"{name} must be a string or a list of strings, none of them empty, not {written(value)}")
-    return tuple(strings) or None
-
-
-def _seed(name: str, value: Any) -> int | np.random.Generator | None:
-    if value is None or isinstance(value, np.random.Generator):
-        return value
-    return _whole(name, value, least=0, most=_LARGEST_SEED)
-
-
-def _token_list(name: str, value: Any) -> tuple[int, ...] | None:
-    """Token ids, of which there may be none."""
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple):
-        raise InputError(f"{name} must be a list of token ids, not {written(value)}")
-    return tuple(_id(name, each) for each in value)
-
-
-def _words(name: str, value: Any) -> tuple[tuple[int, ...], ...] | None:
-    """At least one sequence of at least one token."""
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(w, list | tuple) and w for w in value):
-        raise InputError(f"{name} must be a list of lists of token ids, none of them empty, not {written(value)}")
-    return tuple(tuple(_id(name, token) for token in word) for word in value)
-
-
-def _biases(name: str, value: Any) -> tuple[tuple[tuple[int, ...], float], ...] | None:
-    """A dict from tuples of tokens to numbers, or pairs of both in a list, as JSON has it; of equal ones the last."""
-    if value is None:
-        return None
-    pairs = list(value.items()) if isinstance(value, Mapping) else value
-    if not isinstance(pairs, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
-        raise InputError(f"{name} must be a dict {{tokens: bias}} or a list of such pairs, not {written(value)}")
-    words = _words(name, [tokens for tokens, _ in pairs]) or ()
-    biases = [_bias(name, bias) for _, bias in pairs]
-    return tuple(dict(zip(words, biases, strict=True)).items())
-
-
-def _bias(name: str, value: Any) -> float:
-    """A finite number, or an infinite one: what always comes, or never."""
-    infinite = isinstance(value, float | np.floating) and math.isinf(value)
-    return float(value) if infinite else _penalty(name, value)
-
-
-def _decay(name: str, value: Any) -> tuple[int, float] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise InputError(f"{name} must be a pair (start, factor), not {written(value)}")
-    return _whole(name, value[0], least=0), _factor(name, value[1])
-
-
-def _function(name: str, value: Any) -> Callable[..., Any] | None:
-    if value is not None and not callable(value):
-        raise InputError(f"{name} must be a function, not {written(value)}")
-    return value  # type: ignore[no-any-return]
-
-
-def _functions(name: str, value: Any) -> tuple[Callable[..., Any], ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple) or not all(callable(each) for each in value):
-        raise InputError(f"{name} must be a list of functions, not {written(value)}")
-    return tuple(value) or None
-
-
-CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "max_length": _length,
-    "max_new_tokens": whole_or_none,
-    "num_beams": _whole,
-    "num_return_sequences": _whole,
-    "num_beam_groups": _whole,
-    "diversity_penalty": _penalty,
-    "length_penalty": _penalty,
-    "early_stopping": _early_stopping,
-    "decoder_start_token_id": _token,
-    "bos_token_id": _token,
-    "eos_token_id": _tokens,
-    "pad_token_id": _token,
-    "min_length": _count,
-    "min_new_tokens": lambda name, value: None if value is None else _count(name, value),
-    "max_time": _seconds,
-    "stop_strings": _strings,
-    "stopping_criteria": _functions,
-    "repetition_penalty": _factor,
-    "no_repeat_ngram_size": _count,
-    "encoder_repetition_penalty": _factor,
-    "encoder_no_repeat_ngram_size": _count,
-    "bad_words_ids": _words,
-    "sequence_bias": _biases,
-    "suppress_tokens": _token_list,
-    "begin_suppress_tokens": _token_list,
-    "forced_bos_token_id": _token,
-    "forced_eos_token_id": _tokens,
-    "exponential_decay_length_penalty": _decay,
-    "remove_invalid_values": _flag,
-    "renormalize_logits": _flag,
-    "prefix_allowed_tokens_fn": _function,
-    "logits_processor": _functions,
-    "do_sample": _flag,
-    "temperature": _factor,
-    "top_k": _count,
-    "top_p": _share,
-    "min_p": lambda name, value: None if value is None else _share(name, value),
-    "typical_p": _share_above_0,
-    "epsilon_cutoff": _cutoff,
-    "eta_cutoff": _cutoff,
-    "seed": _seed,
-    "output_scores": _flag,
-    "output_attentions": _flag,
-    "output_logits": lambda name, value: None if value is None else _flag(name, value),
-    "return_dict_in_generate": _flag,
-}

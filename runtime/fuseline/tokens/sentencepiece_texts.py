@@ -1,4 +1,4 @@
-"""Texts into tokens exactly as the sentencepiece package does, by a file that hf_tokenizer.pieces made.
+"""Texts into tokens exactly as the sentencepiece package does, by a file that fuseline.tokens.hf.pieces made.
 
 tokenizers has the same models, but its Precompiled normalizer takes letters with their accents together where
 SentencePiece takes the longest entry of its map, and where two ways to split a text are equally probable
@@ -52,7 +52,6 @@ class SentencePieceTexts:
         self._parts = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if self._added else None
         inner = file["model"]
         self._merges = inner["type"] == "BPE"
-        self._bytes = bool(inner.get("byte_fallback"))
         unk = inner["unk_token"] if self._merges else inner["vocab"][inner["unk_id"]][0]
         self._unk: int = tokenizer.token_to_id(unk)
         beyond = [text.split(UNMADE) for text in list(_texts(inner["vocab"]))[limit + 1 :] if UNMADE in text]
@@ -125,14 +124,14 @@ class SentencePieceTexts:
 
     def _rounded(self, text: str, pieces: Sequence[str]) -> bool:
         """Whether rounding may decide, as where pieces can change places, or a token that is no piece was found."""
-        if any(a != b and a + b == b + a for a, b in pairwise(pieces)) or (self._bytes and "<0x" in text):
+        if any(a != b and a + b == b + a for a, b in pairwise(pieces)):
             return True
         return any(each in text for each in self._unreachable)
 
     def _exact(self, text: str) -> list[str]:
         if self._lattice is None:
             vocab = [(piece, score) for piece, score in self._file["model"]["vocab"] if UNMADE not in piece]
-            self._lattice = Lattice([each for each in vocab if each[0] not in self._unreachable], self._bytes)
+            self._lattice = Lattice([each for each in vocab if each[0] not in self._unreachable])
         return self._lattice.best(text)
 
     def _number(self, piece: str) -> int:
@@ -227,13 +226,11 @@ class CharsMap:
 class Lattice:
     """The most probable pieces of a text, with sums rounded as SentencePiece rounds them."""
 
-    def __init__(self, pieces: Sequence[tuple[str, float]], byte_fallback: bool) -> None:
+    def __init__(self, pieces: Sequence[tuple[str, float]]) -> None:
         """pieces: with their scores, all of which a text can be split into."""
-        bytes_alone = {f"<0x{byte:02X}>" for byte in range(256)} if byte_fallback else set()
-        self._scores = {piece: float(np.float32(score)) for piece, score in pieces if piece not in bytes_alone}
+        self._scores = {piece: float(np.float32(score)) for piece, score in pieces}
         self._longest = max(map(len, self._scores), default=1)
         self._unknown = float(np.float32(np.float32(min(self._scores.values(), default=0.0)) - _UNKNOWN_PENALTY))
-        self._bytes = byte_fallback
 
     def best(self, text: str) -> list[str]:
         """The pieces; unknown letters that follow each other are one."""
@@ -264,9 +261,7 @@ class Lattice:
         pieces: list[str] = []
         before = 1
         for piece, kind in reversed(found):
-            if not kind and self._bytes:
-                pieces += [f"<0x{byte:02X}>" for byte in piece.encode()]
-            elif not kind and not before:
+            if not kind and not before:
                 pieces[-1] += piece
             else:
                 pieces.append(piece)

@@ -183,7 +183,7 @@ def open_tokenizer(source: TokenizerFile, vocab_size: int) -> TextTokens:
 
 
 def _pieces(tokenizer: Tokenizer, file: Mapping[str, Any], path: Path) -> SentencePieceTexts | None:
-    """What splits texts by SentencePiece's own rules, where the file is of hf_tokenizer.pieces."""
+    """What splits texts by SentencePiece's own rules, where the file is of tokens.hf.pieces."""
     if tokenizer.token_to_id(UNMADE) is None:
         return None
     try:

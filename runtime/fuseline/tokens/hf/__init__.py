@@ -37,6 +37,7 @@ from .special import Sources, add_special_tokens
 from .vocabularies import PREFIX, byte_level, template, utf_8, utf_8_steps, wordpiece, words_alone, words_of
 
 TOKENIZER = "tokenizer.json"
+TARGET = "target_tokenizer.json"  # beside it, where written texts have a tokenizer of their own
 # Read beside the tokenizers file, where they are there.
 ABOUT = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 # Read in the place of a tokenizers file that is not there.
@@ -320,4 +321,4 @@ def _lines(root: Path, name: str) -> str:
         raise FolderError(f"{root / name} is not a vocabulary: byte {error.start} is not UTF-8") from error
 
 
-__all__ = ["ABOUT", "PREFIX", "TOKENIZER", "VOCABULARIES", "read_folder", "read_target", "without_states"]
+__all__ = ["ABOUT", "PREFIX", "TARGET", "TOKENIZER", "VOCABULARIES", "read_folder", "read_target", "without_states"]

@@ -21,7 +21,6 @@ from .classes import TokenizerClass
 from .decoding import APART, apart_steps, replaced, strip_steps
 from .sentencepiece import (
     BPE,
-    BYTE,
     CONTROL,
     NORMAL,
     SPACE,
@@ -56,10 +55,8 @@ def of_pieces(
     unk = kind.specials["unk_token"]
     if unk not in vocab:
         raise FolderError(f"{where}: its vocabulary lacks {unk!r}, for what is not in it")
-    made = {
-        text: score for text, score, sort in model.pieces if sort == NORMAL or (sort == BYTE and model.byte_fallback)
-    }
-    lowest = min((score for text, score, sort in model.pieces if sort == NORMAL), default=0.0)
+    made = {text: score for text, score, sort in model.pieces if sort == NORMAL}
+    lowest = min(made.values(), default=0.0)
     silent = {text for text, _, sort in model.pieces if sort == CONTROL}
     own = {str(each["content"]): int(each["id"]) for each in added}
     own.setdefault(unk, vocab[unk])
@@ -100,6 +97,11 @@ def _check(model: Model, where: object) -> None:
                 f"{where} has the piece {shown(text)!r}, which is {what}; such pieces are not known here where "
                 "a tokenizer has no fast form"
             )
+    if model.byte_fallback:
+        raise FolderError(
+            f"{where} makes pieces of the bytes of unknown letters, which is not known here where a tokenizer has no "
+            "fast form"
+        )
     if model.suffix or not model.escaped:
         raise FolderError(f"{where} puts spaces otherwise than before words, which is not known here")
     if UNMADE in "".join(text for text, _, _ in model.pieces):
@@ -111,12 +113,12 @@ def _split(
 ) -> dict[str, Any]:
     if model.model_type == UNIGRAM:
         vocab = [list(each) for each in pieces]
-        return {"type": "Unigram", "unk_id": unk, "vocab": vocab, "byte_fallback": model.byte_fallback}
+        return {"type": "Unigram", "unk_id": unk, "vocab": vocab, "byte_fallback": False}
     if model.model_type != BPE:
         raise FolderError(f"{where} is a SentencePiece model of words or characters, which is not known here")
     inner = merged(model, list(made.items()), {text: at for at, text in enumerate(made)}, where)
     inner["vocab"] = {text: at for at, (text, _) in enumerate(pieces)}
-    return inner | {"unk_token": pieces[unk][0], "byte_fallback": model.byte_fallback}
+    return inner | {"unk_token": pieces[unk][0]}
 
 
 def _words(model: Model, kind: TokenizerClass) -> dict[str, Any]:
