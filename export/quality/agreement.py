@@ -6,13 +6,14 @@ inputs, `T` tokens, `V` vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fuseline.generation.config import GenerationConfig
 from fuseline.model import Model
 
 from .reading import Inputs, count_of
@@ -42,21 +43,22 @@ class NextTokens:
 
 
 def next_tokens(
-    base: Model, others: Sequence[Model], batches: Sequence[Inputs], fields: Mapping[str, Any] | None = None
+    base: Model, others: Sequence[Model], batches: Sequence[Inputs], config: GenerationConfig | None = None
 ) -> list[NextTokens]:
-    """Compare each of the others with base on batches of what their encoders read. fields: for generate."""
+    """Compare each of the others with base on batches of what their encoders read. config: for generate (default: the
+    model's own)."""
     same, apart, equal = ([0.0] * len(others) for _ in range(3))
-    options = {"num_return_sequences": 1, **(fields or {})}
+    config = (base.generation_config if config is None else config).override(num_return_sequences=1)
     count = positions = 0
     for inputs in batches:
-        sequences = base.generate(inputs, **options).sequences
+        sequences = base.generate(inputs, generation_config=config).sequences
         expected, counts = _log_probabilities(base, inputs, sequences), _said(base, sequences)
         count, positions = count + count_of(inputs), positions + int(counts.sum())
         for index, other in enumerate(others):
             found = _log_probabilities(other, inputs, sequences)
             same[index] += float((found.argmax(-1) == expected.argmax(-1))[counts].sum())
             apart[index] += float((np.exp(expected) * (expected - found)).sum(-1)[counts].sum())
-            texts = other.decode(other.generate(inputs, **options).sequences)
+            texts = other.decode(other.generate(inputs, generation_config=config).sequences)
             equal[index] += sum(a == b for a, b in zip(base.decode(sequences), texts, strict=True))
     kind = "texts" if base.folder.source.reads_text else "photos"
     return [

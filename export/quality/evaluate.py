@@ -16,6 +16,7 @@ from fuseline.errors import LONGEST, ExportError, FolderError, InputError, shown
 from fuseline.folders.description import PHOTO_TASK
 from fuseline.folders.open import open_folder
 from fuseline.folders.own import Folder
+from fuseline.generation.config import GenerationConfig
 from fuseline.model import Model
 
 from ..refusals import in_one_sentence, need
@@ -116,12 +117,12 @@ def check_data(folder: Folder, data: Data) -> None:
 
 @dataclass(frozen=True)
 class _Settings:
-    """How texts are made and scored. fields: for generate."""
+    """How texts are made and scored."""
 
     task: Task
     tokenizer: str
     reading: Reading
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    config: GenerationConfig
 
     def metrics(self, data: DataSet, texts: Mapping[str, Sequence[str]]) -> _Metrics:
         """By variant, of its texts."""
@@ -158,6 +159,7 @@ def evaluate(
     tokenizer: str | None = None,
     src_lang: str | None = None,
     tgt_lang: str | None = None,
+    prefix: str | None = None,
     truncation: bool = False,
     num_beams: int | None = None,
     threads: int | None = None,
@@ -174,8 +176,8 @@ def evaluate(
     words and characters); of one that reads texts "text" (BLEU, chrF, ROUGE, exact matches, error rates).
     tokenizer: of captions "words" (lower case, no punctuation; the same everywhere) or "ptb" (COCO's own and METEOR;
     needs Java); of texts that of BLEU, one of text_scores.TOKENIZERS (default "13a"). src_lang, tgt_lang: the languages
-    of texts and of what is said, as the model calls them (default: the model's own). truncation: whether texts that are
-    too long are cut, else they are refused.
+    of texts and of what is said, as the model calls them (default: the model's own); prefix: what texts begin with
+    for this model; truncation: whether texts that are too long are cut, else they are refused; see Reading.
     num_beams, threads: default the model's and the machine's. write: into the folder's fuseline.json and MODEL_CARD.md.
     What a folder's variants are chosen by (its "quality") is changed only by an evaluation of the same data under the
     same conditions, or if there is none; another one gets its own entry, see record.py. A folder that takes no results
@@ -200,15 +202,14 @@ def evaluate(
     own = not is_others(opened.path) and os.access(opened.path.parent, os.W_OK | os.X_OK)
     with claimed(opened.path) if write and own and reason is None else nullcontext():
         models = {each: Model(open_folder(opened.path, each), threads=threads) for each in chosen}
-        first, reading = next(iter(models.values())), Reading(src_lang, tgt_lang, truncation)
+        first, reading = next(iter(models.values())), Reading(src_lang, tgt_lang, prefix, truncation)
         reading.check(first)
         _check_lengths(first, read, reading)
-        config = first.generation_config.override(**({} if num_beams is None else {"num_beams": num_beams}))
-        fields = {"num_beams": config.num_beams, "num_return_sequences": 1, **reading.fields(first)}
-        settings = _Settings(task, tokenizer, reading, fields)
-        kept = resume and own
-        partial = partial_file(opened, [read.facts, fields, reading.conditions]) if kept else None
-        said = texts(models, read, reading, fields, partial, progress or (lambda *_: None))
+        config = reading.config(first).override(num_return_sequences=1, **_given(num_beams=num_beams))
+        settings = _Settings(task, tokenizer, reading, config)
+        facts = [read.facts, config.num_beams, reading.conditions]
+        partial = partial_file(opened, facts) if resume and own else None
+        said = texts(models, read, reading, config, partial, progress or (lambda *_: None))
         metrics = settings.metrics(read, {name: [each.text for each in of] for name, of in said.items()})
         evaluation = Evaluation(
             path=opened.path,
@@ -218,6 +219,10 @@ def evaluate(
             not_written=reason if write else None,
         )
         return _written(evaluation) if write and reason is None else evaluation
+
+
+def _given(**options: object) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _written(evaluation: Evaluation) -> Evaluation:
@@ -304,7 +309,7 @@ def _conditions(data: DataSet, name: str, settings: _Settings) -> dict[str, Any]
         "dataset_sha256": data.sha256,
         **({"split": data.split} if data.split else {}),
         data.kind: len(data.items),
-        "num_beams": settings.fields["num_beams"],
+        "num_beams": settings.config.num_beams,
         **tokenizer,
         **settings.reading.conditions,
     }

@@ -23,7 +23,7 @@ from .bootstrap import signed
 BEGIN, END = "<!-- fuseline evaluate: begin -->", "<!-- fuseline evaluate: end -->"
 CARD = "MODEL_CARD.md"
 # What has to be equal for one result to take the place of another. A name is the user's to choose and does not count.
-_CONDITIONS = ("dataset_sha256", "photos", "texts", "num_beams", "tokenizer", "from", "to", "truncated")
+_CONDITIONS = ("dataset_sha256", "photos", "texts", "num_beams", "tokenizer", "from", "to", "prefix", "truncated")
 Quality = Mapping[str, Mapping[str, Any]]
 
 
@@ -144,7 +144,7 @@ def _conditions(found: Mapping[str, Any]) -> str:
     count = f"{found['texts']} texts" if "texts" in found else f"{found.get('photos')} photos"
     said = [f"{name} {shown(found[name])}" for name in ("from", "to", "tokenizer") if name in found]
     said += ["long texts cut"] if found.get("truncated") else []
-    said += [shown(found[name]) for name in found if name.endswith(" signature")]
+    said += [f"{name.split()[0]} {shown(found[name])}" for name in found if name.endswith(" signature")]
     parts = [shown(found.get("dataset")), count, f"beam {found.get('num_beams')}", *said]
     return ", ".join(parts).replace("<", "&lt;")  # no mark of ours in a name
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from fuseline.errors import InputError, shown
 from fuseline.folders.own import Folder
+from fuseline.generation.config import GenerationConfig
 from fuseline.model import Model
 
 from ..writing.place import beside
@@ -40,13 +41,13 @@ def texts(
     models: Mapping[str, Model],
     data: DataSet,
     reading: Reading,
-    fields: Mapping[str, Any],
+    config: GenerationConfig,
     partial: Path | None,
     progress: Progress,
 ) -> dict[str, list[Text]]:
     """One text an item by every variant, in the data's order.
 
-    The variants take turns item by item, so that a machine that is busy for a while slows all of them. fields: for
+    The variants take turns item by item, so that a machine that is busy for a while slows all of them. config: for
     generate. partial: the file that keeps what was said so far (None: no file does); read first if it is there, removed
     at the end, left by a run that is stopped.
     """
@@ -57,7 +58,7 @@ def texts(
             progress(number, len(data.items), doing)
             left = [name for name in models if (name, item.name) not in said]
             try:
-                for name, text in _texts(models, left, item.given, reading, fields):
+                for name, text in _texts(models, left, item.given, reading, config):
                     said[name, item.name] = text
                     keep({"variant": name, "item": item.name, "text": text.text, "milliseconds": text.milliseconds})
             except InputError as error:
@@ -96,7 +97,7 @@ def _key(facts: Sequence[Any]) -> str:
 
 
 def _texts(
-    models: Mapping[str, Model], names: Sequence[str], given: Path | str, reading: Reading, fields: Mapping[str, Any]
+    models: Mapping[str, Model], names: Sequence[str], given: Path | str, reading: Reading, config: GenerationConfig
 ) -> Iterator[tuple[str, Text]]:
     """By each of the variants named, for one item; reading it counts for each."""
     if not names:
@@ -106,7 +107,7 @@ def _texts(
     took = perf_counter() - began
     for name in names:
         began = perf_counter()
-        generation = models[name].generate(inputs, **fields)
+        generation = models[name].generate(inputs, generation_config=config)
         text = models[name].decode(generation.sequences[:1])[0].strip()
         yield name, Text(text, round((took + perf_counter() - began) * 1000, 2))
 

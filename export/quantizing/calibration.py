@@ -8,13 +8,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from fuseline.folders.tensors import ATTENTION_MASK, BEAM_TABLE, INPUT_IDS, LENGTHS, PAST, POSITION, SELF, kv_names
+from fuseline.generation.config import GenerationConfig
 from fuseline.model import Model
 
 from ..graphs.recode import float_matrices
@@ -33,18 +33,18 @@ class Calibration:
     """Runs a folder's float graphs over photos or texts and keeps what their layers see."""
 
     def __init__(
-        self, model: Model, encoder: onnx.ModelProto, decoder: onnx.ModelProto, fields: Mapping[str, Any] | None = None
+        self, model: Model, encoder: onnx.ModelProto, decoder: onnx.ModelProto, config: GenerationConfig
     ) -> None:
-        """model: the variant of floats; encoder, decoder: its graphs, with all linear layers fused; fields: what
-        generate is told."""
-        self._model, self._fields = model, dict(fields or {})
+        """model: the variant of floats; encoder, decoder: its graphs, with all linear layers fused; config: for
+        generate."""
+        self._model, self._config = model, config.override(num_return_sequences=1)
         self._graphs = {"encoder": _Watched(encoder), "decoder": _Watched(decoder)}
 
     def see(self, inputs: Inputs) -> None:
         """Say what comes of inputs, and read each text once more, all its tokens at once. Padding is not seen."""
         model = self._model
         mask = inputs.get(ATTENTION_MASK)
-        sequences = model.generate(inputs, **self._fields, num_return_sequences=1).sequences
+        sequences = model.generate(inputs, generation_config=self._config).sequences
         cross = self._graphs["encoder"].run(inputs, None if mask is None else mask.reshape(-1) == 1)
         ends = np.isin(sequences, model.generation_config.ends)
         ends[:, 0] = False  # a text may begin with the token that ends it

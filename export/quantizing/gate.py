@@ -73,4 +73,4 @@ def agreement(
 ) -> dict[str, NextTokens]:
     """How far variants of a folder agree with base on what the encoder reads."""
     others = [Model(open_folder(folder, name), threads=threads) for name in names]
-    return dict(zip(names, next_tokens(base, others, judging, reading.fields(base)), strict=True))
+    return dict(zip(names, next_tokens(base, others, judging, reading.config(base)), strict=True))

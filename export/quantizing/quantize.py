@@ -7,7 +7,7 @@ rest takes its place. Neither torch nor transformers is needed: everything is re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ def quantize(
     limit: int | None = None,
     src_lang: str | None = None,
     tgt_lang: str | None = None,
+    prefix: str | None = None,
     truncation: bool = False,
     max_loss: float | None = None,
     half: int = 0,
@@ -98,8 +99,8 @@ def quantize(
     photos or more, or for a model of texts a file of 8 lines or more, by which 4 bits are rounded so that errors cancel
     (GPTQ); lines that are too long are cut.
     data, references, split, limit: a data set as for evaluate, which then tells the loss of CIDEr, or of chrF; else the
-    loss is one of next tokens, on photos or texts that were not calibrated with. src_lang, tgt_lang, truncation: as for
-    evaluate. max_loss: the share that a variant may lose (0.005 is 0.5%); one
+    loss is one of next tokens, on photos or texts that were not calibrated with. src_lang, tgt_lang, prefix,
+    truncation: as for evaluate. max_loss: the share that a variant may lose (0.005 is 0.5%); one
     that loses more is not written. half: so many matrices, those with the largest rounding errors, stay in half
     precision. static: convolutions multiply in 8 bits, with the ranges of the calibration photos (default: weights of
     8 bits, arithmetic of float32, which was the faster one on every CPU tried). default: a new default variant.
@@ -119,7 +120,7 @@ def quantize(
             raise InputError("static convolutions need photos to calibrate with; name a folder of them")
         if static and opened.source.reads_text:
             raise InputError(f"{opened.path} reads texts and has no convolutions; leave static out")
-        reading = Reading(src_lang, tgt_lang, truncation)
+        reading = Reading(src_lang, tgt_lang, prefix, truncation)
         given = None if data is None else Data(data, references, split, limit=limit)
         if given is not None:
             check_data(opened, given)
@@ -127,7 +128,7 @@ def quantize(
         model = Model(opened.using(source), threads=threads)
         reading.check(model)
         tell(0, 3, "reading the graphs")
-        cut = Reading(src_lang, tgt_lang, truncation=opened.source.reads_text)
+        cut = replace(reading, truncation=opened.source.reads_text)
         examples = Examples() if calibrate is None else read_examples(model, Path(calibrate))
         work = FloatGraphs(opened, model, source, examples.seen, tell, cut)
         made = {name: work.variant(name, half, static) for name in variants}  # type: ignore[arg-type]
@@ -185,7 +186,9 @@ class _Task:
                 limit=self.given.limit,
                 src_lang=self.reading.src_lang,
                 tgt_lang=self.reading.tgt_lang,
+                prefix=self.reading.prefix,
                 truncation=self.reading.truncation,
+                threads=self.threads,
                 write=False,
                 resume=False,
                 progress=work.tell,

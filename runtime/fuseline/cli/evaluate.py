@@ -65,6 +65,7 @@ def add_languages(add: Callable[..., Any]) -> None:
     """The options of a model that reads texts. add: what adds one to a parser."""
     add("--from", dest="src_lang", metavar="LANG", help="the language of texts, as the model calls it")
     add("--to", dest="tgt_lang", metavar="LANG", help="the language that is to be said")
+    add("--prefix", metavar="TEXT", help="what texts begin with for this model, such as 'summarize: '")
     add("--truncate", action="store_true", help="cut texts that are too long for the model (default: refuse them)")
 
 
@@ -86,6 +87,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
             tokenizer="ptb" if options.java else options.tokenizer,
             src_lang=options.src_lang,
             tgt_lang=options.tgt_lang,
+            prefix=options.prefix,
             truncation=options.truncate,
             num_beams=options.num_beams,
             threads=options.threads,

@@ -87,6 +87,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
             limit=options.limit,
             src_lang=options.src_lang,
             tgt_lang=options.tgt_lang,
+            prefix=options.prefix,
             truncation=options.truncate,
             max_loss=options.max_loss,
             half=options.half,

@@ -40,7 +40,7 @@ CAPTION_STEPS = 12  # of the caption whose time is compared
 # By which variants are judged where both were measured on the same: captions by CIDEr, other texts by chrF, which needs
 # no tokenizer and says something of single words too.
 JUDGES = ("CIDEr", "chrF")
-_CONDITIONS = ("dataset", "dataset_sha256", "photos", "texts", "num_beams", "tokenizer", "from", "to")
+_CONDITIONS = ("dataset", "dataset_sha256", "photos", "texts", "num_beams", "tokenizer", "from", "to", "prefix")
 _ROUNDS, _SECONDS_EACH, _STEPS = 9, 0.6, 4
 _ABOUT = "auto"
 
