@@ -78,4 +78,4 @@ def test_the_example_of_data_is_data(tmp_path: Path) -> None:
             photo = tmp_path / json.loads(line)["file"]
             photo.parent.mkdir(exist_ok=True)
             photo.write_bytes(b"a photo")
-        assert len(read_data(tmp_path / "captions.jsonl").photos) == 1
+        assert len(read_data(tmp_path / "captions.jsonl").items) == 1

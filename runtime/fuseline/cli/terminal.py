@@ -24,7 +24,12 @@ DATA_HELP = """\
 FILE is COCO's captions JSON (.json), or has an object a line (captions.jsonl), such as these two:
   {"file": "images/dogs.jpg", "captions": ["two dogs run", "dogs on grass"], "split": "val"}
   {"file": "images/boy.jpg", "captions": ["a boy jumps into a pool"], "split": "test"}
-where "file" starts from the folder that FILE lies in, and "split" may be left out."""
+where "file" starts from the folder that FILE lies in, and "split" may be left out.
+For a model that reads texts FILE is a table (.tsv: text, tab, reference), has a text a line with --references beside
+it, or has an object a line:
+  {"source": "Guten Morgen!", "references": ["Good morning!", "Morning!"], "split": "val"}"""
+
+_PACKAGE = __name__.partition(".")[0]  # whose parts log as fuseline.export and so on
 
 FAILED = 2  # the exit status of a command that has said with `fail` what it could not do
 
@@ -158,7 +163,7 @@ class Terminal:
             def emit(self, record: logging.LogRecord) -> None:
                 note(record.getMessage())
 
-        ours, handler = logging.getLogger(__package__), Notes(logging.WARNING)
+        ours, handler = logging.getLogger(_PACKAGE), Notes(logging.WARNING)
         ours.addHandler(handler)
         try:
             yield
@@ -218,7 +223,7 @@ def _sentence(error: BaseException, file: str | None) -> str:
         return f"{where}there is not enough memory for this; a smaller photo or model, or fewer beams, needs less"
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
-        if package == __package__:
+        if package == _PACKAGE:
             return f"{where}this needs {error.name}, which is left out of this program; install fuseline for it"
         return f"{where}this needs {package}, which is missing; install it with pip install {package}"
     if isinstance(error, OSError) and error.strerror:
