@@ -22,6 +22,8 @@ from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, ask, compare
 from .checkpoints.checkpoint import Checkpoint, load_model, open_checkpoint
 from .checkpoints.dry_run import try_out
+from .ctranslate2.folder import is_ctranslate2
+from .ctranslate2.write import NOT_COMPARED, write_ctranslate2
 from .graphs.weights import Array, Scheme
 from .graphs.weights_file import WeightsFile
 from .refusals import in_one_sentence, need
@@ -42,6 +44,8 @@ class ExportReport:
     path: Path
     files: Mapping[str, int]
     agreement: Mapping[str, Agreement]
+    remark: str = ""
+    """why there is no agreement"""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,9 @@ def export(
 ) -> ExportReport:
     """Write the fuseline folder `out` of an encoder/decoder checkpoint, and compare it with transformers.
 
-    source: a local folder or a hub id; variants: some of fp32, fp16, int8 and int4, the first is the default;
-    max_length: the longest text in tokens (default: as long as the model's positions reach), positions beyond it are
+    source: a local folder or a hub id; a folder of CTranslate2 is compared with CTranslate2, where it is installed;
+    variants: some of fp32, fp16, int8 and int4, the first is the default; max_length: the longest text in tokens
+    (default: as long as the model's positions reach), positions beyond it are
     left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
     here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); interpolate_pos_encoding:
     photos of another size than the encoder's positions are for get interpolated ones, as transformers' generate does
@@ -82,7 +87,8 @@ def export(
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """
-    need("exporting", "onnx", "onnxscript", "torch", "transformers")
+    translates = via is None and is_ctranslate2(source)
+    need("exporting", "onnx", *(() if translates else ("onnxscript", "torch", "transformers")))
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if via is not None:
         _check_via(via, variants, max_length)
@@ -100,6 +106,14 @@ def export(
     with claimed(out) as place:
         tell(0, "reading the checkpoint")
         check_out(place.path, replace=force)
+        if translates:
+            if interpolate_pos_encoding:
+                raise ExportError("CTranslate2's models read texts, so they interpolate no positions of photos")
+            _check_lengths(variants, max_length)
+            schemes = {name: SCHEMES[name] for name in variants}
+            agreement = write_ctranslate2(source, place, schemes, max_length, tell)
+            tell(steps, "done")
+            return ExportReport(out, _sizes(out), agreement, "" if agreement else NOT_COMPARED)
         plan = _plan(source, variants, max_length, interpolate_pos_encoding)
         with _quiet(), _offline():
             plan.source.try_out(plan.checkpoint, plan.adapter)
@@ -189,9 +203,7 @@ def _empty(model: Any) -> None:
 
 def _plan(source: str | Path, variants: Sequence[str], max_length: int | None, interpolate: bool) -> _Plan:
     """Everything that can be refused before weights are read is refused here."""
-    check_schemes(variants, SCHEMES)
-    if max_length is not None and max_length < 2:
-        raise ExportError(f"max_length {max_length} must be at least 2, the start token and one more")
+    _check_lengths(variants, max_length)
     checkpoint = open_checkpoint(source)
     adapter = model_adapter(checkpoint.config)
     adapter.check(checkpoint.config)
@@ -207,6 +219,12 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None, i
 def _ends(checkpoint: Checkpoint, options: Mapping[str, Any]) -> Sequence[int]:
     """The tokens that end texts. options: those of generation_config.json. Raises FolderError for what is not known."""
     return GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path).ends
+
+
+def _check_lengths(variants: Sequence[str], max_length: int | None) -> None:
+    check_schemes(variants, SCHEMES)
+    if max_length is not None and max_length < 2:
+        raise ExportError(f"max_length {max_length} must be at least 2, the start token and one more")
 
 
 def _graphs(plan: _Plan, reference: Any, parts: Parts) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:
