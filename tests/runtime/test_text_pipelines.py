@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -310,3 +313,30 @@ def test_models_of_other_tasks(tiny_path: Path) -> None:
 def test_the_task_of_a_model(rewriter: Both, tiny_path: Path) -> None:
     assert pipeline(None, rewriter.ours.model).task == "text2text-generation"
     assert pipeline(None, tiny_path).task == "image-to-text"
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "migrating.md").read_text(encoding="utf-8")
+
+
+def test_the_programs_in_the_documents(nllb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of docs/migrating.md say the same in both; the one in examples prints what the pipeline says."""
+    (tmp_path / "CHECKPOINT").symlink_to(nllb.source)
+    (tmp_path / "FOLDER").symlink_to(nllb.folder)
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for begin in ("from transformers", "from fuseline"):
+        program = next(
+            found
+            for found in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+            if f"{begin} import pipeline  # texts" in found
+        )
+        *before, last = program.strip().splitlines()
+        names: dict[str, Any] = {}
+        exec("\n".join(before), names)
+        said.append(eval(last.partition("  #")[0], names))
+    assert said[0] == said[1] and len(said[0]) == 2
+    (tmp_path / "letter.txt").write_text("two dogs run\n\na man\n")
+    example = Path(__file__).parents[2] / "examples" / "translate.py"
+    words = [sys.executable, str(example), "FOLDER", "fra_Latn", "deu_Latn", "letter.txt"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert [line for line in done.stdout.splitlines() if not line.startswith(" ")] == ["two dogs run", "a man"]
