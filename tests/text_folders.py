@@ -24,6 +24,7 @@ from transformers import (
 from fuseline.export import export
 from tests import source_folders, text_models
 
+SEED = 2  # found by trying: short texts get different ones
 # As config.json of T5 has them.
 TASKS = {
     "summarization": {
@@ -58,7 +59,7 @@ def made(name: str, root: Path) -> Made:
     tokenizer: Any = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]
     tokens = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
     start = tokenizer.pad_token_id if name == "T5" else tokenizer.eos_token_id
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     model = kind(config(vocab_size=len(tokenizer), decoder_start_token_id=start, **tokens)).eval()
     text_models._enliven(model)
     model.save_pretrained(source)

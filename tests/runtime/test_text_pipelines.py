@@ -90,22 +90,23 @@ def test_tasks_have_their_names_prefixes_and_options(t5: Any, task: str) -> None
     for keywords in ({"max_new_tokens": 20}, {"max_new_tokens": 20, "num_beams": 1}):
         ours, theirs = both.say(TEXTS, **keywords)
         assert ours == theirs
-    assert both.ours.task == task
+    assert both.ours.task == both.theirs.task
     assert both.ours.generation_config.num_beams == both.theirs.generation_config.num_beams
 
 
 def test_prefixes_matter(t5: Any) -> None:
     model = Model.from_pretrained(t5.folder, threads=1)
-    said = [TextToText(model, task)(TEXTS[1], **SHORT)[0] for task in ("translation", "translation_en_to_de")]
+    said = [TextToText(model, task)(TEXTS[1], **SHORT)[0] for task in ("translation_en_to_fr", "translation_en_to_de")]
     assert said[0] != said[1]
 
 
 def test_256_new_tokens_where_nobody_says(t5: Any) -> None:
-    both = Both(t5, "summarization", num_beams=1)
+    both = Both(t5, "summarization")
+    more = {"num_beams": 1, "eos_token_id": None, "return_tensors": True}
     with pytest.warns(UserWarning, match="a text ended after 256 new tokens"):
-        found = both.ours(TEXTS[0], eos_token_id=None, return_tensors=True)
+        found = both.ours(TEXTS[0], **more)
     assert len(found[0]["summary_token_ids"]) == 257
-    theirs = both.theirs(TEXTS[0], eos_token_id=None, return_tensors=True)
+    theirs = both.theirs(TEXTS[0], **more)
     assert found[0]["summary_token_ids"].tolist() == theirs[0]["summary_token_ids"].tolist()
     assert len(both.ours(TEXTS[0], max_length=5, return_tensors=True)[0]["summary_token_ids"]) == 5
 
