@@ -16,6 +16,7 @@ import pytest
 
 from fuseline import Model, pipeline
 from fuseline.errors import Error, InputError
+from fuseline.migrating.copied_calls import TABLE, TEXT
 from fuseline.pipelines.text_to_text import TextToText
 from tests import source_folders
 from tests.difficult_texts import TEXTS as DIFFICULT
@@ -302,6 +303,13 @@ def test_what_cannot_be_used_is_refused(
     with pytest.raises(Error) as caught:
         pipeline(task, rewriter.ours.model, **keywords)(**call)
     assert sentence in str(caught.value)
+
+
+def test_every_row_of_the_table_is_asked(rewriter: Both) -> None:
+    """Whatever stands for a keyword of another pipeline, an error names it."""
+    for keyword in (name for row in TABLE if TEXT in row.calls for name in row.names):
+        with pytest.raises(InputError, match=f"^{keyword}="):
+            rewriter.ours("a", **{keyword: object()})
 
 
 def test_models_of_other_tasks(tiny_path: Path) -> None:

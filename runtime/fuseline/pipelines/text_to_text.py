@@ -250,7 +250,7 @@ class Job(NamedTuple):
 def _first_translation(model: Model) -> str:
     """The first translation that config.json has options of, which transformers takes where a call names no other."""
     tasks = model.folder.config.get("task_specific_params")
-    named = [task for task in tasks if task.startswith(TRANSLATION)] if isinstance(tasks, Mapping) else []
+    named: list[str] = [task for task in tasks if task.startswith(TRANSLATION)] if isinstance(tasks, Mapping) else []
     if not named:
         return TRANSLATION
     if len(named) > 1 and not cast("TextInputs", model.inputs).tokenizer.languages:
