@@ -149,9 +149,10 @@ def _read(checkpoint: Checkpoint, name: str, unk_token: str) -> list[str] | None
         raise ExportError(f"{path} is no vocabulary: it must hold a JSON list of texts")
     if not 0 < len(tokens) <= MOST_TOKENS:
         raise ExportError(f"{path} has {len(tokens)} tokens and may have {MOST_TOKENS}")
+    tokens = tokens if unk_token in tokens else [*tokens, unk_token]
     if any("\ud800" <= letter <= "\udfff" for letter in "".join(tokens)):
         raise ExportError(f"{path} has a token with half of a surrogate pair, which is no text")
-    return tokens if unk_token in tokens else [*tokens, unk_token]
+    return tokens
 
 
 def _lines(text: str) -> list[str]:
