@@ -136,7 +136,7 @@ def _quality(options: argparse.Namespace) -> int:
     from .machine import machine
 
     source = open_folder(options.folder).path
-    seen = [photo.path for photo in read_data(options.data, "train", None, quality.CALIBRATION).photos]
+    seen = [Path(photo.given) for photo in read_data(options.data, "train", None, quality.CALIBRATION).items]
     folder = environments.cache() / "quality" / source.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _progress(1) as (tell, _):

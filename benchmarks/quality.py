@@ -22,7 +22,7 @@ from fuseline.export.checkpoints.generated import generated_photos
 from fuseline.export.graphs.recode import recode
 from fuseline.export.quality.agreement import NextTokens, next_tokens
 from fuseline.export.quality.bootstrap import signed
-from fuseline.export.quantizing.quantize import FloatGraphs
+from fuseline.export.quantizing.graphs import FloatGraphs
 from fuseline.export.standard import standard
 from fuseline.export.writing.folder import load_graph, write_folder
 from fuseline.folders.open import open_folder
@@ -145,7 +145,7 @@ def agreement(folder: Path, photos: int) -> dict[str, tuple[NextTokens, int]]:
     """Of an exported folder's variants: agreement with its fp32 on generated photos, and the bytes of its graphs."""
     opened = open_folder(folder)
     base = Model(open_folder(folder, "fp32"))
-    batches = [base.image_processor([photo]) for photo in generated_photos(photos)]
+    batches = [base.inputs([photo]) for photo in generated_photos(photos)]
     agreed = next_tokens(base, [Model(open_folder(folder, name)) for name in opened.variants], batches)
     parts = {name: (files.encoder, files.decoder) for name, files in opened.variants.items()}
     sizes = [sum(opened.bytes_of(file) for file in files) for files in parts.values()]
@@ -238,7 +238,7 @@ def _large(found: Mapping[str, tuple[NextTokens, int]]) -> list[str]:
         "## ViT-GPT2, full size",
         "",
         "239 M random weights that say varied things (`python -m benchmarks.checkpoints`), on",
-        f"{first.photos} photos made for it, {first.positions} positions. One token that differs changes all that",
+        f"{first.inputs} photos made for it, {first.positions} positions. One token that differs changes all that",
         "follow, so texts agree less than tokens; random weights leave no margin between words as training does.",
         "",
         "| variant | MB | of fp32 | next tokens as fp32 | divergence, nats | whole texts as fp32 |",

@@ -59,6 +59,11 @@ class Agreement:
     """what was asked about: photos or texts"""
     reference: str = TRANSFORMERS
 
+    @property
+    def photos(self) -> int:
+        """How many inputs, by the name that this had when all of them were photos."""
+        return self.inputs
+
     def record(self) -> dict[str, Any]:
         """As fuseline.json has it."""
         fields = asdict(self)

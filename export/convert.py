@@ -56,7 +56,6 @@ class _Plan:
     adapter: ModelAdapter
     source: Source
     generation: dict[str, Any] | None
-    ends: Sequence[int]
     schemes: Mapping[str, Scheme]
     max_length: int | None
 
@@ -162,7 +161,7 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
         graphs.clear()  # they are written, and what makes them holds the model
         gc.collect()  # as well as what torch made on the way
         tell(3, "asking transformers")
-        answers = ask(models[0], inputs, plan.ends, info["max_positions"])
+        answers = ask(models[0], inputs, ends, info["max_positions"])
         _empty(models.pop())
         again = cache(load)
         for number, variant in enumerate(plan.schemes):
@@ -176,10 +175,12 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
     tell(2, "making the graphs")
     parts = plan.adapter.parts(models[0])
     graphs, info = _graphs(plan, models[0], parts)
-    inputs = plan.source.generated(parts, plan.ends)
+    options = _generation_config(plan, models[0])
+    ends = _ends(plan.checkpoint, json.loads(options.read_bytes()) if isinstance(options, Path) else options)
+    inputs = plan.source.generated(parts, ends)
     files |= {
         "config": plan.checkpoint.path / "config.json",
-        "generation_config": _generation_config(plan, models[0]),
+        "generation_config": options,
         "reads": plan.source.described(parts),
     }
     del parts
@@ -210,9 +211,14 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None, i
     generation = adapter.generation_config(checkpoint.config)
     own = checkpoint.json("generation_config.json") or {}
     options = own if generation is None else generation
-    config = GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path, reads_text=read.reads_text)
+    _ends(checkpoint, options)
     schemes = {name: SCHEMES[name] for name in variants}
-    return _Plan(checkpoint, adapter, read, generation, config.ends, schemes, max_length)
+    return _Plan(checkpoint, adapter, read, generation, schemes, max_length)
+
+
+def _ends(checkpoint: Checkpoint, options: Mapping[str, Any]) -> Sequence[int]:
+    """The tokens that end texts. options: those of generation_config.json. Raises FolderError for what is not known."""
+    return GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path).ends
 
 
 def _check_lengths(variants: Sequence[str], max_length: int | None) -> None:
@@ -253,12 +259,29 @@ def _generation_config(plan: _Plan, reference: Any) -> Path | dict[str, Any]:
     """The adapter's, the checkpoint's or what transformers makes of config.json; lengths lowered to what is left."""
     path, longest = plan.checkpoint.file("generation_config.json"), plan.max_length
     path, own = (None, plan.generation) if plan.generation else (path, plan.checkpoint.json("generation_config.json"))
+    if plan.source.reads_text and (own is None or own.get("_from_model_config") is True):
+        path, own = None, _settled(reference)
     options: dict[str, Any] = own if own is not None else json.loads(reference.generation_config.to_json_string())
     changes = {}
     if longest is not None:
         limits = {"max_length": longest, "max_new_tokens": longest - 1}
         changes = {name: most for name, most in limits.items() if (options.get(name) or 0) > most}
     return path if path is not None and not changes else options | changes
+
+
+def _settled(reference: Any) -> dict[str, Any]:
+    """What generate goes by until transformers 5, where a generation configuration was made of config.json.
+
+    config.json counts where it has options that are no defaults of its class: a Marian's forced_eos_token_id is one.
+    """
+    from transformers import GenerationConfig as Options
+
+    options = reference.generation_config
+    if options._from_model_config and reference.config._get_non_default_generation_parameters():
+        options = Options.from_model_config(reference.config)  # equal to what there was, if nothing was changed since
+    found: dict[str, Any] = json.loads(options.to_json_string())
+    about = ("_from_model_config", "transformers_version")
+    return {name: value for name, value in found.items() if name not in about} or {"use_cache": True}
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -11,7 +11,12 @@ from typing import ParamSpec, TypeVar
 from fuseline.errors import Error, ExportError
 
 # What pip is to be asked for, where that is not the name that is imported.
-_REQUIREMENTS = {"transformers": "'transformers>=4.50,<5'", "pycocoevalcap": "pycocoevalcap==1.2"}
+_REQUIREMENTS = {
+    "transformers": "'transformers>=4.50,<5'",
+    "pycocoevalcap": "pycocoevalcap==1.2",
+    "rouge_score": "rouge-score==0.1.2",
+    "sacrebleu": "sacrebleu==2.6.0",
+}
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

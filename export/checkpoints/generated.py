@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle, islice
+
 import numpy as np
 from PIL import Image
 
@@ -19,12 +21,14 @@ def generated_photos(count: int, edge: int = 256) -> list[Image.Image]:
     return made
 
 
-def generated_texts(vocab_size: int, longest: int | None, end: int | None) -> list[list[int]]:
-    """Texts of 1 to 60 tokens of a vocabulary, each with the end token behind it, where there is one.
+def generated_texts(
+    vocab_size: int, longest: int | None, end: int | None, count: int = len(_LENGTHS)
+) -> list[list[int]]:
+    """So many texts of 1 to 60 tokens of a vocabulary, each with the end token behind it, where there is one.
 
     longest: how many tokens a text may have. Tokens are drawn evenly, without the first tenth of a vocabulary, where
     tokens lie that have a meaning of their own.
     """
     random, behind = np.random.default_rng(0), [] if end is None else [end]
-    lengths = (min(length, (longest or length) - len(behind)) for length in _LENGTHS)
+    lengths = (min(length, (longest or length) - len(behind)) for length in islice(cycle(_LENGTHS), count))
     return [random.integers(vocab_size // 10, vocab_size, max(length, 1)).tolist() + behind for length in lengths]

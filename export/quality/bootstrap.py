@@ -1,6 +1,6 @@
-"""Paired bootstrap: how far a difference between two variants may be chance of the photos.
+"""Paired bootstrap: how far a difference between two variants may be chance of the photos or texts.
 
-Efron, "Bootstrap Methods" (1979); paired, since both variants saw the same photos (Koehn, "Statistical Significance
+Efron, "Bootstrap Methods" (1979); paired, since both variants saw the same ones (Koehn, "Statistical Significance
 Tests for Machine Translation Evaluation", 2004). Dimensions as in scores.py.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .scores import Metric
 
 RESAMPLES, LEVEL = 2000, 95
-# So that the weights take 8 MB at a time: all 2,000 rows of 40,000 photos would be 640 MB.
+# So that the weights take 8 MB at a time: all 2,000 rows of 40,000 items would be 640 MB.
 _AT_ONCE = 1_000_000
 
 
@@ -34,10 +34,10 @@ def signed(value: float, digits: int = 4) -> str:
 
 
 def differences(metrics: Mapping[str, Metric], base: Mapping[str, Metric]) -> dict[str, Difference]:
-    """Of the same figures of two variants for the same photos, by name. The same inputs give the same intervals."""
-    photos = len(next(iter(base.values())).parts)
+    """Of the same figures of two variants for the same items, by name. The same inputs give the same intervals."""
+    items = len(next(iter(base.values())).parts)
     found: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in base}
-    for weights in _resampled(photos):
+    for weights in _resampled(items):
         for name, metric in base.items():
             found[name].append(metrics[name].values(weights) - metric.values(weights))
     tails = [(100 - LEVEL) / 2, (100 + LEVEL) / 2]
@@ -48,11 +48,11 @@ def differences(metrics: Mapping[str, Metric], base: Mapping[str, Metric]) -> di
     return result
 
 
-def _resampled(photos: int) -> Iterator[npt.NDArray[np.float64]]:
-    """How often each photo was drawn, float64[W, N], RESAMPLES rows in all; always the same ones."""
+def _resampled(items: int) -> Iterator[npt.NDArray[np.float64]]:
+    """How often each item was drawn, float64[W, N], RESAMPLES rows in all; always the same ones."""
     random = np.random.default_rng(0)
-    step = max(1, _AT_ONCE // photos)
+    step = max(1, _AT_ONCE // items)
     for first in range(0, RESAMPLES, step):
         # Drawn as whole numbers and counted, not as probabilities: every machine draws the same.
-        drawn = [random.integers(0, photos, photos) for _ in range(min(step, RESAMPLES - first))]
-        yield np.stack([np.bincount(each, minlength=photos) for each in drawn]).astype(np.float64)
+        drawn = [random.integers(0, items, items) for _ in range(min(step, RESAMPLES - first))]
+        yield np.stack([np.bincount(each, minlength=items) for each in drawn]).astype(np.float64)

@@ -1,4 +1,7 @@
-"""Photos with what people wrote about them: reads captions.jsonl and COCO's captions JSON, and checks every entry."""
+"""Data sets: photos with what people wrote about them, of captions.jsonl or COCO's captions JSON, or texts of pairs.py.
+
+Every entry is checked before the first is used.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from fuseline.errors import InputError, counted, shown, written
+
+from .lines import read_bytes
+from .pairs import Pair, read_pairs
 
 DEFAULT_SPLIT = "val"
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -26,21 +32,42 @@ class Photo:
     references: tuple[str, ...]
     split: str | None = None
 
+    @property
+    def given(self) -> Path:
+        """What a model is given."""
+        return self.path
+
+
+Item = TypeVar("Item", Photo, Pair)
+
 
 @dataclass(frozen=True)
 class DataSet:
-    """Photos in the file's order. sha256: that of the file they came from; remarks: what its user should know."""
+    """Photos or texts in the file's order. sha256: that of the file they came from; remarks: what its user should know;
+    kind: "photos" or "texts"."""
 
     name: str
     sha256: str
     split: str | None
-    photos: tuple[Photo, ...]
+    items: tuple[Photo | Pair, ...]
     remarks: tuple[str, ...] = ()
+    kind: Literal["photos", "texts"] = "photos"
 
     @property
     def facts(self) -> list[Any]:
-        """What tells these photos from those of another data set."""
-        return [self.sha256, self.split, [[photo.name, str(photo.path)] for photo in self.photos]]
+        """What tells these from those of another data set."""
+        return [self.sha256, self.split, [[item.name, str(item.given)] for item in self.items]]
+
+
+def read_texts(
+    path: str | Path, references: str | Path | None = None, split: str | None = None, limit: int | None = None
+) -> DataSet:
+    """The texts of a data set. path, references: see pairs.read_pairs; split, limit: as for read_data. Raises
+    InputError naming the line that is wrong."""
+    path = Path(path)
+    found, sha256 = read_pairs(path, None if references is None else Path(references))
+    chosen, split = _of_split(found, split, path)
+    return DataSet(path.name, sha256, split, tuple(_limited(chosen, limit, "text")), kind="texts")
 
 
 def read_data(
@@ -55,13 +82,10 @@ def read_data(
     """
     path = Path(path)
     folder = path.parent if photos is None else Path(photos)
-    content = _content(path)
+    content = read_bytes(path, "captions.jsonl or a JSON of COCO")
     found = _of_coco(content, path, folder) if path.suffix == ".json" else _of_lines(content, path, folder)
     found, split = _of_split(found, split, path)
-    if limit is not None:
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise InputError(f"limit must be at least 1 photo, not {written(limit)}")
-        found = found[:limit]
+    found = _limited(found, limit, "photo")
     _check_photos(found, path, folder)
     outside = [photo.name for photo in found if _leads_out(PurePath(photo.name))]
     lie = f"{counted(len(outside), 'photo')} that {path} names {'lies' if len(outside) == 1 else 'lie'} outside of"
@@ -69,19 +93,14 @@ def read_data(
     return DataSet(path.name, hashlib.sha256(content).hexdigest(), split, tuple(found), tuple(remarks))
 
 
+def _limited(found: list[Item], limit: int | None, what: str) -> list[Item]:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise InputError(f"limit must be at least 1 {what}, not {written(limit)}")
+    return found[:limit]
+
+
 def _leads_out(name: PurePath) -> bool:
     return name.is_absolute() or ".." in name.parts
-
-
-def _content(path: Path) -> bytes:
-    try:
-        if path.exists() and not path.is_file():  # of a pipe, reading might never end
-            raise InputError(f"{path} cannot be read: it is no regular file; give captions.jsonl or a JSON of COCO")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # a zero byte in the path
-        raise InputError(f"{path!r} cannot be read: {error}") from error
 
 
 def _check_photos(found: Sequence[Photo], path: Path, folder: Path) -> None:
@@ -163,14 +182,14 @@ def _of_coco(content: bytes, path: Path, folder: Path) -> list[Photo]:
     return [Photo(names[key], folder / names[key], tuple(texts)) for key, texts in captions.items()]
 
 
-def _of_split(found: list[Photo], split: str | None, path: Path) -> tuple[list[Photo], str | None]:
-    splits = sorted({photo.split for photo in found if photo.split is not None})
+def _of_split(found: list[Item], split: str | None, path: Path) -> tuple[list[Item], str | None]:
+    splits = sorted({item.split for item in found if item.split is not None})
     if not splits and split is None:
         return found, None
     chosen = DEFAULT_SPLIT if split is None else split
     if chosen not in splits:
         raise InputError(f"{path} has no split {chosen!r}; it has {', '.join(splits) or 'none'}")
-    return [replace(photo, split=chosen) for photo in found if photo.split == chosen], chosen
+    return [replace(item, split=chosen) for item in found if item.split == chosen], chosen
 
 
 def _is_text(value: object) -> bool:

@@ -23,7 +23,7 @@ from .bootstrap import signed
 BEGIN, END = "<!-- fuseline evaluate: begin -->", "<!-- fuseline evaluate: end -->"
 CARD = "MODEL_CARD.md"
 # What has to be equal for one result to take the place of another. A name is the user's to choose and does not count.
-_CONDITIONS = ("dataset_sha256", "photos", "num_beams", "tokenizer")
+_CONDITIONS = ("dataset_sha256", "photos", "texts", "num_beams", "tokenizer", "from", "to", "prefix", "truncated")
 Quality = Mapping[str, Mapping[str, Any]]
 
 
@@ -134,14 +134,19 @@ def quality_section(quality: Quality, evaluations: Sequence[Any] = ()) -> str:
     lines += ["### On other data", ""] if others else []
     for each in others:
         lines += [f"{_conditions(each['conditions'])}.", "", *_table(each["variants"]), ""]
-    lines += ["In brackets: the difference to fp32 and its 95% interval (paired bootstrap over the photos).", ""]
+    every = [*quality.values(), *(each["conditions"] for each in others)]
+    over = "texts" if any("texts" in found for found in every) else "photos"
+    lines += [f"In brackets: the difference to fp32 and its 95% interval (paired bootstrap over the {over}).", ""]
     return "\n".join(lines)
 
 
 def _conditions(found: Mapping[str, Any]) -> str:
-    tokenizer = f", tokenizer {found['tokenizer']}" if "tokenizer" in found else ""
-    dataset = shown(found.get("dataset")).replace("<", "&lt;")  # no mark of ours in a name
-    return f"{dataset}, {found.get('photos')} photos, beam {found.get('num_beams')}{tokenizer}"
+    count = f"{found['texts']} texts" if "texts" in found else f"{found.get('photos')} photos"
+    said = [f"{name} {shown(found[name])}" for name in ("from", "to", "tokenizer") if name in found]
+    said += ["long texts cut"] if found.get("truncated") else []
+    said += [f"{name.split()[0]} {shown(found[name])}" for name in found if name.endswith(" signature")]
+    parts = [shown(found.get("dataset")), count, f"beam {found.get('num_beams')}", *said]
+    return ", ".join(parts).replace("<", "&lt;")  # no mark of ours in a name
 
 
 def _table(quality: Quality) -> list[str]:

@@ -1,8 +1,8 @@
-"""How good texts are beside what people wrote: pycocoevalcap's metrics, and error rates for text that was read.
+"""How good captions are beside what people wrote: pycocoevalcap's metrics, and error rates for text that was read.
 
-Every metric is a function of sums over photos, so that it can be computed again for any sample of the photos without
-scoring a text twice. Dimensions: `N` photos, `W` weightings of the photos (how often each was drawn), `K` sums that a
-metric needs of a photo.
+Every metric is a function of sums over items (photos or texts), so that it can be computed again for any sample of
+them without scoring a text twice. Dimensions: `N` items, `W` weightings of the items (how often each was drawn), `K`
+sums that a metric needs of an item.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import numpy.typing as npt
 from fuseline.errors import InputError
 
 Floats = npt.NDArray[np.float64]
-Task = Literal["caption", "ocr"]
 Tokenizer = Literal["words", "ptb"]
 
 WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
@@ -32,18 +31,18 @@ _SMALL, _TINY = 1e-9, 1e-15
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a set of texts. parts: float64[N, K], what it needs of each photo; of_sums: [W, K] -> [W]."""
+    """One figure of a set of texts. parts: float64[N, K], what it needs of each item; of_sums: [W, K] -> [W]."""
 
     parts: Floats
     of_sums: Callable[[Floats], Floats]
     better: Literal["high", "low"] = "high"
 
     def value(self) -> float:
-        """Of all photos once."""
+        """Of all items once."""
         return float(self.of_sums(self.parts.sum(axis=0, keepdims=True))[0])
 
     def values(self, weights_WN: Floats) -> Floats:
-        """float64[W], of the photos as often as the weights say."""
+        """float64[W], of the items as often as the weights say."""
         return self.of_sums(weights_WN @ self.parts)
 
 
@@ -86,18 +85,20 @@ def ocr_metrics(references: Sequence[Sequence[str]], texts: Sequence[str]) -> di
 
 
 def same_share(texts: Sequence[str], others: Sequence[str]) -> Metric:
-    """The share of photos of which both say the same."""
-    return _mean([float(text == other) for text, other in zip(texts, others, strict=True)])
+    """The share of items of which both say the same."""
+    return mean_of([float(text == other) for text, other in zip(texts, others, strict=True)])
 
 
 def edit_distance(wanted: Sequence[object], got: Sequence[object]) -> int:
     """Fewest insertions, deletions and substitutions that make one sequence of the other (Levenshtein, 1966)."""
-    row = list(range(len(got) + 1))
-    for i, one in enumerate(wanted, start=1):
-        before, row[0] = row[0], i
-        for j, other in enumerate(got, start=1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (one != other))
-    return row[-1]
+    numbers = {unit: number for number, unit in enumerate(dict.fromkeys([*wanted, *got]))}
+    codes, places = np.array([numbers[unit] for unit in got], np.int64), np.arange(len(got) + 1)
+    row = places
+    for number, one in enumerate(wanted, start=1):
+        best = np.minimum(row[1:] + 1, row[:-1] + (codes != numbers[one]))
+        # Insertions from the left: row[j] is the least of best[i] + (j - i).
+        row = np.minimum.accumulate(np.concatenate([[number], best]) - places) + places
+    return int(row[-1])
 
 
 def _tokenized(
@@ -155,7 +156,7 @@ def _rouge(wanted: Mapping[int, list[str]], got: Mapping[int, list[str]]) -> Met
     """Lin, "ROUGE" (2004): the longest common subsequence, mean of the photos."""
     from pycocoevalcap.rouge.rouge import Rouge
 
-    return _mean(Rouge().compute_score(wanted, got)[1])
+    return mean_of(Rouge().compute_score(wanted, got)[1])
 
 
 def _cider(wanted: Mapping[int, list[str]], got: Mapping[int, list[str]]) -> Metric:
@@ -164,17 +165,18 @@ def _cider(wanted: Mapping[int, list[str]], got: Mapping[int, list[str]]) -> Met
     from pycocoevalcap.cider.cider import Cider
 
     with redirect_stdout(io.StringIO()):
-        return _mean(Cider().compute_score(wanted, got)[1])
+        return mean_of(Cider().compute_score(wanted, got)[1])
 
 
 def _meteor(wanted: Mapping[int, list[str]], got: Mapping[int, list[str]]) -> Metric:
     """Denkowski and Lavie, "Meteor Universal" (2014), mean of the photos (COCO's evaluation sums counts instead)."""
     from pycocoevalcap.meteor.meteor import Meteor
 
-    return _mean(Meteor().compute_score(wanted, got)[1])
+    return mean_of(Meteor().compute_score(wanted, got)[1])
 
 
-def _mean(values: Sequence[float] | Floats) -> Metric:
+def mean_of(values: Sequence[float] | Floats) -> Metric:
+    """The mean of a value an item."""
     parts = np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
     return Metric(parts, _ratio)
 

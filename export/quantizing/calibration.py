@@ -1,30 +1,27 @@
-"""What the linear layers of a model see when it describes photos: the second moments of their inputs, for GPTQ.
+"""What the linear layers of a model see when it reads photos or texts: the second moments of their inputs, for GPTQ.
 
-Dimensions: `N` photos, `T` tokens of a text, `R` rows, `I` inputs of a layer.
+Dimensions: `B` inputs of a call, `S` encoder positions, `T` tokens of a text, `R` rows, `I` inputs of a layer.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from fuseline.errors import InputError, counted
-from fuseline.inputs.images import load_image
+from fuseline.folders.tensors import ATTENTION_MASK, BEAM_TABLE, INPUT_IDS, LENGTHS, PAST, POSITION, SELF, kv_names
+from fuseline.generation.config import GenerationConfig
 from fuseline.model import Model
 
 from ..graphs.recode import float_matrices
 from ..graphs.weights import Array
+from ..quality.reading import Inputs
 from ..writing.folder import save_graph
 
-LEAST_PHOTOS = 8
-MOST_PHOTOS = 128  # more changed nothing: 2,000 rows were enough for the layers of the default captioner
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-_AT_ONCE = 8
 # However many cores there are: onnxruntime cuts a product's sums by the number of its threads, and the last bits of
 # what layers see decide some of the codes. 16 threads gave other codes than 2.
 _THREADS = 2
@@ -32,49 +29,39 @@ _THREADS = 2
 Moments = Mapping[str, Array]
 
 
-def calibration_photos(folder: Path, most: int | None = MOST_PHOTOS) -> list[Path]:
-    """So many photos of a folder, spread evenly over their names; None: all. Raises InputError for too few."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder of photos to calibrate with")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
-    if len(found) < LEAST_PHOTOS:
-        raise InputError(f"{folder} has {counted(len(found), 'photo')}, and calibrating takes at least {LEAST_PHOTOS}")
-    if most is None or len(found) <= most:
-        return found
-    return [found[index * len(found) // most] for index in range(most)]
-
-
-def pixel_batches(model: Model, photos: Sequence[Path]) -> list[Array]:
-    """pixel_values of the photos, float32[N, 3, height, width] each, a few together."""
-    starts = range(0, len(photos), _AT_ONCE)
-    return [model.image_processor([load_image(path) for path in photos[at : at + _AT_ONCE]]) for at in starts]
-
-
 class Calibration:
-    """Runs a folder's float graphs over photos and keeps what their layers see."""
+    """Runs a folder's float graphs over photos or texts and keeps what their layers see."""
 
-    def __init__(self, model: Model, encoder: onnx.ModelProto, decoder: onnx.ModelProto) -> None:
-        """model: the variant of floats; encoder, decoder: its graphs, with all linear layers fused."""
-        self._model = model
+    def __init__(
+        self, model: Model, encoder: onnx.ModelProto, decoder: onnx.ModelProto, config: GenerationConfig
+    ) -> None:
+        """model: the variant of floats; encoder, decoder: its graphs, with all linear layers fused; config: for
+        generate."""
+        self._model, self._config = model, config.override(num_return_sequences=1)
         self._graphs = {"encoder": _Watched(encoder), "decoder": _Watched(decoder)}
 
-    def see(self, pixels: Array) -> None:
-        """Describe photos, float32[N, 3, height, width], and read each text once more, all its tokens at once."""
+    def see(self, inputs: Inputs) -> None:
+        """Say what comes of inputs, and read each text once more, all its tokens at once. Padding is not seen."""
         model = self._model
-        sequences = model.generate(pixels, num_return_sequences=1).sequences
-        cross = self._graphs["encoder"].run({"pixel_values": pixels}, None)
+        mask = inputs.get(ATTENTION_MASK)
+        sequences = model.generate(inputs, generation_config=self._config).sequences
+        cross = self._graphs["encoder"].run(inputs, None if mask is None else mask.reshape(-1) == 1)
         ends = np.isin(sequences, model.generation_config.ends)
         ends[:, 0] = False  # a text may begin with the token that ends it
-        tokens = sequences[:, :-1]
         said = (ends[:, :-1].cumsum(axis=1) == 0).reshape(-1)
-        feeds = {"input_ids": np.ascontiguousarray(tokens), "position": np.zeros(1, np.int64)} | cross
-        rows, length = tokens.shape
-        feeds["beam_table"] = np.repeat(np.arange(rows)[:, None], length, axis=1)
-        sizes = model.folder.decoder
-        for layer in range(sizes.layers):
-            for part in ("key", "value"):
-                feeds[f"past_key_values.{layer}.decoder.{part}"] = np.zeros((length, rows, sizes.width), np.float32)
-        self._graphs["decoder"].run(feeds, said)
+        lengths = {} if mask is None else {LENGTHS: mask.sum(axis=1, keepdims=True)}
+        self._graphs["decoder"].run(self._whole(sequences[:, :-1]) | cross | lengths, said)
+
+    def _whole(self, tokens: Array) -> dict[str, Array]:
+        """What a decoder reads of tokens int64[R, T], all in one step, but for what was encoded."""
+        (rows, length), sizes = tokens.shape, self._model.folder.decoder
+        names = [name for layer in range(sizes.layers) for name in kv_names(PAST, layer, SELF)]
+        return {
+            INPUT_IDS: np.ascontiguousarray(tokens),
+            POSITION: np.zeros(1, np.int64),
+            BEAM_TABLE: np.repeat(np.arange(rows)[:, None], length, axis=1),
+            **{name: np.zeros((length, rows, sizes.width), np.float32) for name in names},
+        }
 
     def moments(self, part: str) -> Moments:
         """By the value that a layer of the encoder or decoder multiplies: float64[I, I], the mean of x x'."""
@@ -114,7 +101,7 @@ class _Watched:
         self._rows: dict[str, int] = {}
 
     def run(self, feeds: Mapping[str, Array], rows: Array | None) -> dict[str, Array]:
-        """The graph's own results. rows: bool[R x T], which of the decoder's rows count."""
+        """The graph's own results. rows: which rows count, bool[B x S] of an encoder, bool[R x T] of a decoder."""
         names = list(dict.fromkeys([*self._results, *self._inputs]))
         values = dict(zip(names, self._session.run(names, feeds), strict=True))
         for name in self._inputs:

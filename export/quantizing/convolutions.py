@@ -18,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..graphs.weights import Array
+from ..quality.reading import Inputs
 
 # Smaller weights stay float32: little to gain, and each takes time to unfold at every start.
 SMALL = 16_000
@@ -58,8 +59,8 @@ def store_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
-def calibrate_convolutions(model: onnx.ModelProto, batches: Iterable[Array]) -> onnx.ModelProto:
-    """The model with its convolutions as QDQ: activations in the ranges that the batches of pixel_values show.
+def calibrate_convolutions(model: onnx.ModelProto, batches: Iterable[Inputs]) -> onnx.ModelProto:
+    """The model with its convolutions as QDQ: activations in the ranges that batches of what it reads show.
 
     By onnxruntime's quantize_static, a scale for every output channel. Weights are unsigned: CPUs without VNNI multiply
     those exactly, where products of unsigned and signed bytes overflow. Clip and Relu are quantized with the
@@ -77,10 +78,10 @@ def calibrate_convolutions(model: onnx.ModelProto, batches: Iterable[Array]) -> 
         """The batches, one after another."""
 
         def __init__(self) -> None:
-            self._batches: Iterator[Array] = iter(batches)
+            self._batches: Iterator[Inputs] = iter(batches)
 
         def get_next(self) -> dict[str, Array] | None:
-            return next(({"pixel_values": batch} for batch in self._batches), None)
+            return next((dict(batch) for batch in self._batches), None)
 
     options: dict[str, Any] = {"CalibMovingAverage": False, "ActivationSymmetric": False}
     with tempfile.TemporaryDirectory() as scratch, _quiet():

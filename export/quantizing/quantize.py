@@ -1,50 +1,45 @@
 """From a fuseline folder of floats to smaller variants of it, each with its price measured: `quantize`.
 
-Neither torch nor transformers is needed: everything is read from the folder's own graphs.
+Measure, decide, write: all variants are made and looked at beside the folder, what loses too much is left out, and the
+rest takes its place. Neither torch nor transformers is needed: everything is read from the folder's own graphs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import onnx
-
-from fuseline.errors import ExportError, InputError, counted
+from fuseline.errors import ExportError, InputError
 from fuseline.folders.open import find, open_folder
 from fuseline.folders.own import Folder
 from fuseline.graphs.cores import thread_count
 from fuseline.model import Model
 
-from ..checkpoints.generated import generated_photos
-from ..graphs.linears import fuse_linears
-from ..graphs.recode import errors, recode
-from ..graphs.weights import Array, Scheme
-from ..quality import Evaluation, evaluate
-from ..quality.agreement import NextTokens, next_tokens
-from ..quality.data import read_data
-from ..quality.record import check_writable, record, update_card
-from ..refusals import in_one_sentence, need
-from ..writing.folder import add_to, check_schemes, load_graph
-from ..writing.place import check_place, claimed, recovered
-from .calibration import LEAST_PHOTOS, Calibration, Moments, calibration_photos, pixel_batches
-from .convolutions import calibrate_convolutions, is_convolutional, store_convolutions
+from ..graphs.weights import Scheme
+from ..quality import evaluate
+from ..quality.agreement import NextTokens
+from ..quality.evaluate import Data, check_data
+from ..quality.reading import Inputs, Reading
+from ..quality.record import check_writable
+from ..refusals import in_one_sentence
+from ..writing.folder import check_schemes, prepared
+from ..writing.place import Place, check_place, claimed, recovered
+from .examples import Examples, judging, read_examples
+from .gate import Measured, agreement
+from .graphs import FloatGraphs, Made, Progress
 
 SCHEMES: tuple[Scheme, ...] = ("fp16", "int8", "int4")
 SOURCES = ("fp32", "fp16")  # what a variant can be made of, the better first
-JUDGES = 32  # photos, at most
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class Quantized:
     """One new variant.
 
-    bytes: its graphs; loss: the share it loses to the floats, of `measured` (CIDEr, or next tokens where there is no
-    data); errors: by matrix, how much of its layer's output is rounding error, the largest first; half: the matrices
+    bytes: its graphs; loss: the share it loses to the floats, of `measured` (CIDEr, chrF, or next tokens where there is
+    no data); errors: by matrix, how much of its layer's output is rounding error, the largest first; half: the matrices
     that were left in half precision.
     """
 
@@ -54,6 +49,10 @@ class Quantized:
     agreement: NextTokens
     errors: Mapping[str, float]
     half: Sequence[str]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {**asdict(self), "agreement": self.agreement.record()}
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class QuantizeReport:
         return {
             "path": str(self.path),
             "source": self.source,
-            "variants": {k: asdict(v) for k, v in self.variants.items()},
+            "variants": {name: made.record() for name, made in self.variants.items()},
         }
 
 
@@ -80,8 +79,13 @@ def quantize(
     *,
     calibrate: str | Path | None = None,
     data: str | Path | None = None,
+    references: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
+    src_lang: str | None = None,
+    tgt_lang: str | None = None,
+    prefix: str | None = None,
+    truncation: bool = False,
     max_loss: float | None = None,
     half: int = 0,
     static: bool = False,
@@ -92,16 +96,18 @@ def quantize(
     """Add variants to a fuseline folder that holds one of floats, and say what each costs.
 
     variants: some of fp16, int8 and int4; those that are there already are made anew. calibrate: a folder of 8
-    photos or more, by which 4 bits are rounded so that errors cancel (GPTQ).
-    data, split, limit: a data set as for evaluate, which then tells the loss of CIDEr; else the loss is one of next
-    tokens, on photos that were not calibrated with. max_loss: the share that a variant may lose (0.005 is 0.5%); one
+    photos or more, or for a model of texts a file of 8 lines or more, by which 4 bits are rounded so that errors cancel
+    (GPTQ); lines that are too long are cut.
+    data, references, split, limit: a data set as for evaluate, which then tells the loss of CIDEr, or of chrF; else the
+    loss is one of next tokens, on photos or texts that were not calibrated with. src_lang, tgt_lang, prefix,
+    truncation: as for evaluate. max_loss: the share that a variant may lose (0.005 is 0.5%); one
     that loses more is not written. half: so many matrices, those with the largest rounding errors, stay in half
     precision. static: convolutions multiply in 8 bits, with the ranges of the calibration photos (default: weights of
     8 bits, arithmetic of float32, which was the faster one on every CPU tried). default: a new default variant.
     threads: for what is run (default: one a physical core). What was measured of a variant that is made anew goes; with
     data, what is found is recorded as by evaluate.
     Raises ExportError for a variant that loses too much (the others are written) and for what cannot be quantized,
-    FolderError for the folder, InputError for photos and data. The folder is complete or as it was.
+    FolderError for the folder, InputError for photos, texts and data. The folder is complete or as it was.
     """
     path = find(recovered(folder))
     check_writable(path)
@@ -112,33 +118,93 @@ def quantize(
         thread_count(threads)
         if static and calibrate is None:
             raise InputError("static convolutions need photos to calibrate with; name a folder of them")
-        if data is not None:
-            need("quantizing by CIDEr", "pycocoevalcap")
-            read_data(data, split, None, limit)
+        if static and opened.source.reads_text:
+            raise InputError(f"{opened.path} reads texts and has no convolutions; leave static out")
+        reading = Reading(src_lang, tgt_lang, prefix, truncation)
+        given = None if data is None else Data(data, references, split, limit=limit)
+        if given is not None:
+            check_data(opened, given)
         tell = progress or (lambda *_: None)
         model = Model(opened.using(source), threads=threads)
+        reading.check(model)
         tell(0, 3, "reading the graphs")
-        photos = [] if calibrate is None else calibration_photos(Path(calibrate))
-        work = FloatGraphs(opened, model, source, photos, tell)
+        cut = replace(reading, truncation=opened.source.reads_text)
+        examples = Examples() if calibrate is None else read_examples(model, Path(calibrate))
+        work = FloatGraphs(opened, model, source, examples.seen, tell, cut)
         made = {name: work.variant(name, half, static) for name in variants}  # type: ignore[arg-type]
-        judges = _judges(model, None if calibrate is None else Path(calibrate), photos)
-        gate = _Gate(
-            work, judges, {name: each.half for name, each in made.items()}, data, split, limit, max_loss, threads
-        )
-        try:
-            add_to(place, {name: each.graphs for name, each in made.items()}, default_variant=default, check=gate)
-        except _TooMuch:
-            good = {name: made[name].graphs for name in made if name not in gate.refused}
-            if good:
-                kept = default if default in {*good, *opened.variants} else None
-                add_to(place, good, default_variant=kept, check=gate.record)
-        if gate.refused:
-            raise ExportError("; ".join(gate.refused.values()))
+        task = _Task(place, work, judging(model, examples, cut), given, reading, max_loss, default, threads)
+        measured, refused = task.written(made)
+        if refused:
+            raise ExportError("; ".join(refused.values()))
         tell(3, 3, "done")
         now = open_folder(opened.path)
-        return QuantizeReport(
-            opened.path, source, {name: gate.quantized(now, name, made[name].errors) for name in made}
-        )
+        return QuantizeReport(opened.path, source, {name: _quantized(now, name, made[name], measured) for name in made})
+
+
+@dataclass(frozen=True)
+class _Task:
+    """How new variants are measured and written. judging: what they are compared on; given: a data set."""
+
+    place: Place
+    work: FloatGraphs
+    judging: Sequence[Inputs]
+    given: Data | None
+    reading: Reading
+    max_loss: float | None
+    default: str | None
+    threads: int | None
+
+    def written(self, made: Mapping[str, Made]) -> tuple[Measured, Mapping[str, str]]:
+        """What was found of the variants, and why some of them were left out; the others are in the folder."""
+        with prepared(self.place, _graphs(made), default_variant=self.default) as new:
+            measured = self._measured(new.path, list(made))
+            refused = measured.refusals(self.max_loss)
+            if not refused:
+                measured.record(new.path, new.about, self.max_loss, without=())
+                new.put()
+        good = {name: each for name, each in made.items() if name not in refused}
+        if refused and good:
+            known = {*good, *open_folder(self.place.path).variants}
+            default = self.default if self.default in known else None
+            with prepared(self.place, _graphs(good), default_variant=default) as new:
+                measured.record(new.path, new.about, self.max_loss, without=refused)
+                new.put()
+        return measured, refused
+
+    def _measured(self, folder: Path, names: Sequence[str]) -> Measured:
+        work = self.work
+        work.tell(2, 3, "comparing with the floats")
+        agreed = agreement(work.model, folder, names, self.judging, self.reading, self.threads)
+        evaluation = None
+        if self.given is not None:
+            evaluation = evaluate(
+                folder,
+                self.given.path,
+                list(dict.fromkeys([work.source, *names])),
+                references=self.given.references,
+                split=self.given.split,
+                limit=self.given.limit,
+                src_lang=self.reading.src_lang,
+                tgt_lang=self.reading.tgt_lang,
+                prefix=self.reading.prefix,
+                truncation=self.reading.truncation,
+                threads=self.threads,
+                write=False,
+                resume=False,
+                progress=work.tell,
+            )
+        return Measured(work.source, agreed, evaluation)
+
+
+def _graphs(made: Mapping[str, Made]) -> dict[str, Mapping[str, Any]]:
+    return {name: each.graphs for name, each in made.items()}
+
+
+def _quantized(folder: Folder, name: str, made: Made, measured: Measured) -> Quantized:
+    """What the report says of a variant that was written."""
+    lost, graphs = measured.loss(name), folder.variants[name].graphs
+    size = sum(folder.bytes_of(file) for file in graphs)
+    return Quantized(size, lost.share, lost.of, measured.agreement[name], made.errors, made.half)
 
 
 def _source(folder: Folder, variants: Sequence[str], max_loss: float | None, half: int, default: str | None) -> str:
@@ -160,145 +226,3 @@ def _source(folder: Folder, variants: Sequence[str], max_loss: float | None, hal
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-@dataclass(frozen=True)
-class Made:
-    """The graphs of a variant, and of its matrices what Quantized says."""
-
-    graphs: Mapping[str, onnx.ModelProto]
-    errors: Mapping[str, float]
-    half: Sequence[str]
-
-
-class FloatGraphs:
-    """The graphs of floats, and what calibration photos showed of them."""
-
-    def __init__(self, folder: Folder, model: Model, source: str, photos: Sequence[Path], tell: Progress) -> None:
-        """model: the folder's variant `source`, which is one of floats; photos: to calibrate with, or none."""
-        self.model, self.source, self.tell = model, source, tell
-        files = folder.variants[source]
-        scheme: Scheme = "fp16" if source == "fp16" else "fp32"
-        encoder = load_graph(folder.path / files.encoder)
-        self._parts = {"encoder": fuse_linears(encoder, scheme), "decoder": load_graph(folder.path / files.decoder)}
-        self._moments: dict[str, Moments] = {"encoder": {}, "decoder": {}}
-        self._seen = pixel_batches(model, photos)
-        if photos:
-            self._calibrate()
-
-    def _calibrate(self) -> None:
-        self.tell(1, 3, "calibrating")
-        calibration = Calibration(self.model, self._parts["encoder"], self._parts["decoder"])
-        for batch in self._seen:
-            calibration.see(batch)
-        self._moments = {part: calibration.moments(part) for part in self._parts}
-
-    def variant(self, scheme: Scheme, half: int = 0, static: bool = False) -> Made:
-        """Its graphs. half, static: as for quantize."""
-        self.tell(1, 3, f"making {scheme}")
-        graphs, wrong = {}, dict[str, float]()
-        for part, model in self._parts.items():
-            graphs[part] = recode(model, scheme, self._moments[part])
-            wrong |= errors(model, graphs[part], self._moments[part])
-        wrong = dict(sorted(wrong.items(), key=lambda each: -each[1]))
-        if scheme != "fp16" and 0 < half >= len(wrong):
-            raise InputError(
-                f"half {half} leaves none of the {len(wrong)} matrices to be stored in {scheme}; give a smaller "
-                "number, or ask for the variant fp16"
-            )
-        left = list(wrong)[:half] if scheme != "fp16" else []
-        if left:
-            halves: dict[str, Scheme] = dict.fromkeys(left, "fp16")
-            graphs = {part: recode(model, scheme, self._moments[part], halves) for part, model in self._parts.items()}
-        if scheme != "fp16" and is_convolutional(graphs["encoder"]):
-            encoder = graphs["encoder"]
-            graphs["encoder"] = calibrate_convolutions(encoder, self._seen) if static else store_convolutions(encoder)
-        return Made(graphs, wrong, left)
-
-
-def _judges(model: Model, folder: Path | None, seen: Sequence[Path]) -> list[Array]:
-    """pixel_values of photos to compare on: of the folder's those not calibrated with, else generated ones."""
-    others = [] if folder is None else [path for path in calibration_photos(folder, None) if path not in set(seen)]
-    if len(others) >= LEAST_PHOTOS:
-        return pixel_batches(model, others[:: -(-len(others) // JUDGES)])
-    photos = generated_photos(JUDGES)
-    return [model.image_processor(photos[at : at + 8]) for at in range(0, JUDGES, 8)]
-
-
-class _TooMuch(ExportError):
-    """Some variant loses more than it may; _Gate.refused says which."""
-
-
-class _Gate:
-    """Measures the variants of a folder that is not yet in its place, and keeps those out that lose too much."""
-
-    def __init__(
-        self,
-        work: FloatGraphs,
-        judges: Sequence[Array],
-        half: Mapping[str, Sequence[str]],
-        data: str | Path | None,
-        split: str | None,
-        limit: int | None,
-        max_loss: float | None,
-        threads: int | None,
-    ) -> None:
-        self._threads = threads
-        self._work, self._judges, self._half = work, judges, half
-        self._data: dict[str, Any] = {"data": data, "split": split, "limit": limit}
-        self._max_loss = max_loss
-        self.refused: dict[str, str] = {}
-        self._agreement: dict[str, NextTokens] = {}
-        self._evaluation: Evaluation | None = None
-
-    def __call__(self, folder: Path, about: dict[str, Any]) -> None:
-        """For add_to: measures, and puts that into what fuseline.json says. Raises _TooMuch for a refused variant."""
-        work, names = self._work, list(self._half)
-        work.tell(2, 3, "comparing with the floats")
-        others = [Model(open_folder(folder, name), threads=self._threads) for name in names]
-        self._agreement = dict(zip(names, next_tokens(work.model, others, self._judges), strict=True))
-        if self._data["data"] is not None:
-            chosen = list(dict.fromkeys([work.source, *names]))
-            self._evaluation = evaluate(
-                folder, **self._data, variants=chosen, write=False, resume=False, progress=work.tell
-            )
-        for name in names:
-            lost, of = self._loss(name)
-            if self._max_loss is not None and lost > self._max_loss:
-                self.refused[name] = (
-                    f"{name} loses {lost:.2%} of {of} and may lose {self._max_loss:.2%}, so it was not written"
-                )
-        if self.refused:
-            raise _TooMuch("; ".join(self.refused.values()))
-        self.record(folder, about)
-
-    def record(self, folder: Path, about: dict[str, Any]) -> None:
-        """As a call, with what was measured before, of the variants that were not refused."""
-        good = [name for name in self._half if name not in self.refused]
-        agreement = {name: {"compared with": self._work.source, **asdict(self._agreement[name])} for name in good}
-        about["agreement"] = about.get("agreement", {}) | agreement
-        if self._max_loss is not None:
-            about["max_loss"] = self._max_loss
-        if self._evaluation is not None:
-            record(about, self._evaluation.conditions, self._evaluation.recorded(without=self.refused))
-        update_card(folder, about, make=False)
-
-    def _loss(self, name: str) -> tuple[float, str]:
-        """The share that a variant loses to the floats, and of what."""
-        if self._evaluation is not None:
-            found = self._evaluation.variants
-            mine, base = found[name].scores["CIDEr"], found[self._work.source].scores["CIDEr"]
-            if base:
-                return 1 - mine / base, f"CIDEr ({mine:.4f} where {self._work.source} has {base:.4f})"
-        agreed = self._agreement[name]
-        of = f"the next tokens ({agreed.positions} on {counted(agreed.photos, 'photo')})"
-        if self._evaluation is not None:
-            of += f", not of CIDEr, which is 0 for {self._work.source} on this data"
-        return 1 - agreed.tokens, of
-
-    def quantized(self, folder: Folder, name: str, wrong: Mapping[str, float]) -> Quantized:
-        """What the report says of a variant that was written."""
-        lost, of = self._loss(name)
-        files = folder.variants[name]
-        size = sum(folder.bytes_of(file) for file in (files.encoder, files.decoder))
-        return Quantized(size, lost, of, self._agreement[name], wrong, self._half[name])

@@ -9,8 +9,10 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -174,12 +176,38 @@ def add_to(
     check: Callable[[Path, dict[str, Any]], None] | None = None,
 ) -> None:
     """As add_variants, at a place that is claimed already."""
+    with prepared(place, variants, default_variant=default_variant) as new:
+        if check is not None:
+            check(new.path, new.about)
+        new.put()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folder with its new variants, complete and not yet in its place. about: what its fuseline.json says, which may
+    be added to until `put`."""
+
+    path: Path
+    about: dict[str, Any]
+    place: Place
+
+    def put(self) -> None:
+        """Let it take its place, which is as it was where that fails."""
+        _describe(self.path, self.about, self.place.path)
+        self.place.put(self.path)
+
+
+@contextmanager
+def prepared(
+    place: Place, variants: Mapping[str, Mapping[str, Model]], *, default_variant: str | None = None
+) -> Iterator[Prepared]:
+    """As add_variants, but the folder takes its place only where `put` is called, and else goes at the end."""
     folder = place.path
     check_place(folder)
     opened = open_folder(folder, whole=True)  # what is listed anew below was compared with its hash before
     default = default_variant or opened.default_variant
     _check_variants(variants, default, others=opened.variants)
-    with place.replaced() as made:
+    with place.beside() as made:
         about = json.loads((folder / DESCRIPTION).read_bytes())
         before = {name: _hashes(about, name) for name in variants}
         for name in about["variants"].keys() & variants.keys():
@@ -198,10 +226,8 @@ def add_to(
         about["files"] = dict(sorted(listed.items()))
         about |= {"variants": about["variants"] | graphs, "default_variant": default}
         _forget(about, [name for name in variants if _hashes(about, name) != before[name]])
-        if check is not None:
-            _describe(made, about, folder)
-            check(made, about)
         _describe(made, about, folder)
+        yield Prepared(made, about, place)
 
 
 def _describe(made: Path, about: Mapping[str, Any], like: Path) -> None:

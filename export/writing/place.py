@@ -54,15 +54,25 @@ class Place:
     @contextmanager
     def replaced(self) -> Iterator[Path]:
         """An empty folder that takes the place's own when it is filled. Where anything fails, all is as it was."""
+        with self.beside() as new:
+            yield new
+            self.put(new)
+
+    @contextmanager
+    def beside(self) -> Iterator[Path]:
+        """An empty folder that goes at the end, unless `put` has taken it."""
         new = self.scratch / "new"
         new.mkdir()
         try:
             yield new
-            _be_like(self.path, new)
-            _sync(new)
-            self._put(new)
         finally:
             _clear(self.scratch)
+
+    def put(self, new: Path) -> None:
+        """Let what `beside` gave take the place. Where that fails, the place is as it was."""
+        _be_like(self.path, new)
+        _sync(new)
+        self._put(new)
 
     def _put(self, new: Path) -> None:
         """The old folder is in scratch afterwards, if there was one."""

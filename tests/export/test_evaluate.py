@@ -19,8 +19,8 @@ from PIL import Image
 from fuseline import cli
 from fuseline.errors import Error, ExportError, FolderError, InputError
 from fuseline.export import evaluate
-from fuseline.export.quality.captions import partial_file
 from fuseline.export.quality.data import read_data
+from fuseline.export.quality.texts import partial_file
 from fuseline.export.writing.place import claimed
 from fuseline.folders.open import open_folder
 from fuseline.model import Model
@@ -104,12 +104,12 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path, data: Path, monke
 
 def test_coco_is_read_as_lines_are(data: Path) -> None:
     read = read_data(data)
-    images = [{"id": 10 + i, "file_name": photo.name} for i, photo in enumerate(read.photos)]
-    notes = [{"image_id": 10 + i, "caption": text} for i, photo in enumerate(read.photos) for text in photo.references]
+    images = [{"id": 10 + i, "file_name": photo.name} for i, photo in enumerate(read.items)]
+    notes = [{"image_id": 10 + i, "caption": text} for i, photo in enumerate(read.items) for text in photo.references]
     coco = data.parent / "coco.json"
     coco.write_text(json.dumps({"images": images, "annotations": notes[::-1]}))
-    assert [(p.name, set(p.references)) for p in read_data(coco).photos] == [
-        (p.name, set(p.references)) for p in read.photos
+    assert [(p.name, set(p.references)) for p in read_data(coco).items] == [
+        (p.name, set(p.references)) for p in read.items
     ]
 
 

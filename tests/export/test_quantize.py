@@ -38,7 +38,7 @@ quantize = partial(quantize_with_all_threads, threads=1)
 
 @pytest.fixture
 def few_judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("fuseline.export.quantizing.quantize"), "JUDGES", 8)
+    monkeypatch.setattr(import_module("fuseline.export.quantizing.examples"), "JUDGES", 8)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_photos_make_four_bits_better(folder: Path, photos: Path, tmp_path: Path
     other = shutil.copytree(folder, tmp_path / "other")
     alone = quantize(folder, ["int4"]).variants["int4"].agreement
     seen = quantize(other, ["int4"], calibrate=photos).variants["int4"].agreement
-    assert seen.photos == alone.photos
+    assert seen.inputs == alone.inputs
     assert seen.divergence < alone.divergence
 
 

@@ -140,7 +140,7 @@ def test_calibrated_convolutions_come_close(captioner):
     """Activations in 256 steps of the range that was seen, weights in 256: measured 4% of the features' size."""
     floats = conv_model(list(captioner.cnn.front[:3]), "pixel_values", 64)
     photos = np.random.default_rng(1).uniform(-1, 1, (4, 1, 3, 64, 64)).astype(np.float32)
-    static = convolutions.calibrate_convolutions(floats, photos[:3])
+    static = convolutions.calibrate_convolutions(floats, [{"pixel_values": photo} for photo in photos[:3]])
     assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in static.graph.node}
     expected, found = (features(graph, photos[3]) for graph in (floats, static))
     off = np.sqrt(np.square(found - expected).mean() / np.square(expected).mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import counted
@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from fuseline.export import Evaluation
 
 _HELP = """\
-Caption a data set with the variants of a folder and print how good each is, with 95% intervals of the differences to
-fp32. The result goes into the folder's fuseline.json and MODEL_CARD.md. After an interrupt, the same command goes on
-where it was. Needs onnx and, without --ocr, pycocoevalcap."""
+Caption photos, or translate or summarize texts, with the variants of a folder and print how good each is, with 95%
+intervals of the differences to fp32. The result goes into the folder's fuseline.json and MODEL_CARD.md. After an
+interrupt, the same command goes on where it was. Needs onnx, and pycocoevalcap for captions or sacrebleu and
+rouge-score for texts."""
 _EPILOG = f"""\
 {DATA_HELP}
 
 --json prints one object; if anything fails {{"error": ...}}.
 
-example: fuseline evaluate --data flickr8k/captions.jsonl --variants int8,int4 ~/models/name"""
+example: fuseline evaluate --data flickr8k/captions.jsonl --variants int8,int4 ~/models/name
+         fuseline evaluate --data test.en --references test.de --from en_XX --to de_DE ~/models/mbart"""
 
 
 def add_to(commands: Any) -> None:
@@ -36,10 +38,11 @@ def add_to(commands: Any) -> None:
     evaluate.set_defaults(command=_run)
     add = evaluate.add_argument
     add("folder", metavar="FOLDER", help="a model folder")
-    add("--data", required=True, metavar="FILE", help="photos with captions, as below")
+    add("--data", required=True, metavar="FILE", help="photos with captions, or texts, as below")
+    add("--references", metavar="FILE", help="what people wrote for the texts of --data, line by line")
     add("--photos", metavar="FOLDER", help="where the photos' names start from (default: the folder of FILE)")
     add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
-    add("--limit", type=int, metavar="N", help="only the first N photos")
+    add("--limit", type=int, metavar="N", help="only the first N photos or texts")
     add(
         "--name", metavar="TEXT", help="what to call the data in the results (default: its folder's name and the split)"
     )
@@ -50,10 +53,20 @@ def add_to(commands: Any) -> None:
     )
     add("--ocr", action="store_true", help="score text that was read: error rates of words and characters")
     add("--java", action="store_true", help="use the tokenizer of COCO's evaluation, and METEOR; both need Java")
+    add("--tokenizer", metavar="NAME", help="how BLEU cuts words of texts: 13a (default), intl, zh, char or none")
+    add_languages(add)
     add("--num-beams", type=int, metavar="N", help="texts that are followed at once (default: the model's own number)")
     add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
     add("--no-write", action="store_true", help="leave the folder as it is")
     add("--json", action="store_true", help="print one object")
+
+
+def add_languages(add: Callable[..., Any]) -> None:
+    """The options of a model that reads texts. add: what adds one to a parser."""
+    add("--from", dest="src_lang", metavar="LANG", help="the language of texts, as the model calls it")
+    add("--to", dest="tgt_lang", metavar="LANG", help="the language that is to be said")
+    add("--prefix", metavar="TEXT", help="what texts begin with for this model, such as 'summarize: '")
+    add("--truncate", action="store_true", help="cut texts that are too long for the model (default: refuse them)")
 
 
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
@@ -65,12 +78,17 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
             options.folder,
             options.data,
             None if options.variants is None else [name.strip() for name in options.variants.split(",")],
+            references=options.references,
             split=options.split,
             photos=options.photos,
             limit=options.limit,
             name=options.name,
-            task="ocr" if options.ocr else "caption",
-            tokenizer="ptb" if options.java else "words",
+            task="ocr" if options.ocr else None,
+            tokenizer="ptb" if options.java else options.tokenizer,
+            src_lang=options.src_lang,
+            tgt_lang=options.tgt_lang,
+            prefix=options.prefix,
+            truncation=options.truncate,
             num_beams=options.num_beams,
             threads=options.threads,
             write=not options.no_write,
@@ -88,11 +106,15 @@ def _rows(found: Evaluation) -> Iterator[str]:
     from fuseline.export.quality.bootstrap import signed
 
     about = found.conditions
-    yield f"{about['dataset']}, {counted(about['photos'], 'photo')}, beam {about['num_beams']}"
+    thing = "text" if "texts" in about else "photo"
+    said = [f"{name} {about[name]}" for name in ("from", "to") if name in about]
+    count = counted(about[f"{thing}s"], thing)
+    yield ", ".join([about["dataset"], count, *said, f"beam {about['num_beams']}"])
+    yield from (f"{name}: {about[name]}" for name in about if name.endswith(" signature"))
     for name, scored in found.variants.items():
         same = "" if scored.same is None else f", {scored.same:.1%} of the texts as fp32"
         yield ""
-        yield f"{name}: {scored.bytes / 1e6:.2f} MB, {scored.milliseconds:.1f} ms a photo{same}"
+        yield f"{name}: {scored.bytes / 1e6:.2f} MB, {scored.milliseconds:.1f} ms a {thing}{same}"
         for score, value in scored.scores.items():
             less = scored.less_base.get(score)
             apart = f"   {signed(less.value)} ({signed(less.low)} to {signed(less.high)})" if less else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Error
@@ -13,6 +14,9 @@ from .terminal import FAILED, Terminal, readable
 
 if TYPE_CHECKING:
     from ..folders.own import Folder
+
+_LAYER = ("fuseline", "DecoderLayer")
+_LANGUAGES = 12  # that are shown to people
 
 _HELP = "Show what fuseline finds on this machine (CPU, kernel library, onnxruntime) and what a model holds."
 _EPILOG = """\
@@ -80,9 +84,53 @@ def _described(folder: Folder) -> dict[str, Any]:
             "default": name == folder.default_variant,
             "bytes": sum(size for file, size in folder.sizes.items() if file.startswith(variant.graphs)),
             "quality": folder.quality.get(name, {}),
+            **_layers(folder, name),
         }
     described: dict[str, Any] = {"path": str(folder.path), "made by": folder.made_by, "license": dict(folder.license)}
+    reads = {
+        name: {"inputs": list(source.inputs), "longest": source.longest} for name, source in folder.sources.items()
+    }
+    described |= {"task": folder.task, "sources": reads, "languages": _languages(folder)}
     return described | {"variants": variants, "files": dict(folder.sizes), "auto": _chosen(folder)}
+
+
+def _languages(folder: Folder) -> list[str]:
+    """Those that the model has tokens for, as a call names them."""
+    if not folder.source.reads_text:
+        return []
+    from ..inputs.texts import SourceTokenizer
+    from ..tokens.tokenizer import open_tokenizer
+
+    file = folder.read_tokenizer()
+    tokens = open_tokenizer(file, folder.source.vocab_size or folder.decoder.vocab_size)
+    return sorted(SourceTokenizer(tokens, file, folder.tokenizer_config).languages)
+
+
+def _layers(folder: Folder, variant: str) -> dict[str, Any]:
+    """How many of a variant's decoder layers run as one node each, and why others do not, as far as that is known."""
+    from ..folders.foreign import ForeignFolder
+
+    if isinstance(folder, ForeignFolder) or not folder.has(variant):
+        return {}
+    try:
+        used = folder.using(variant)
+    except Error as error:
+        return {"problem": str(error)}
+    joined = used.facts_of(used.decoder_path).operators.get(_LAYER, 0)
+    apart = _apart(used.decoder_path) if joined < folder.decoder.layers else []
+    return {"layers": {"joined": joined, "of": folder.decoder.layers, "not joined": apart}}
+
+
+def _apart(decoder: Path) -> list[str]:
+    """The layers whose operators are nodes of their own, each with its reason; needs onnx."""
+    try:
+        import onnx
+
+        from fuseline.kernels.layers import join_layers, split_layers
+    except ImportError:
+        return ["why is told where onnx is installed"]
+    found = [str(each) for each in join_layers(split_layers(onnx.load(decoder, load_external_data=False)))]
+    return found or ["this version of fuseline could join them; export the model again"]
 
 
 def _chosen(folder: Folder) -> dict[str, Any]:
@@ -118,17 +166,30 @@ def _rows(machine: dict[str, Any]) -> Iterator[str]:
 def _model_rows(model: dict[str, Any]) -> Iterator[str]:
     made_by = ", ".join(f"{name} {version}" for name, version in model["made by"].items())
     yield f"{'model':<16}{model['path']}" + (f" (made by {made_by})" if made_by else "")
+    for name, source in model["sources"].items():
+        longest = "" if source["longest"] is None else f", at most {source['longest']} tokens"
+        yield f"  {model['task']}: the {name} reads {' and '.join(source['inputs'])}{longest}"
+    if model["languages"]:
+        shown = model["languages"][:_LANGUAGES]
+        more = f", ... ({len(model['languages'])} in all, see --json)" if len(model["languages"]) > len(shown) else ""
+        yield f"  languages: {', '.join(shown)}{more}"
     if model["license"]:
         yield f"  license: {': '.join(model['license'].values())}"
     for name, variant in model["variants"].items():
         quality = ", ".join(f"{key} {value}" for key, value in variant["quality"].items() if _for_people(key, value))
         default = ", the default" if variant["default"] else ""
         yield f"  variant {name}{default}: {readable(variant['bytes'])}; {quality or 'quality not measured'}"
+        if "problem" in variant:
+            yield f"    cannot be used: {variant['problem']}"
+        layers = variant.get("layers", {"not joined": []})
+        if layers["not joined"]:
+            yield f"    {layers['joined']} of {layers['of']} decoder layers run as one node each, which is faster:"
+            yield from (f"      {reason}" for reason in layers["not joined"])
     yield f"  auto uses {model['auto']['variant']}: {model['auto']['why']}"
     for name, size in model["files"].items():
         yield f"  {readable(size):>10}  {name}"
 
 
 def _for_people(key: str, value: object) -> bool:
-    """Whether a fact of a variant's quality fits into a line: no hash, and nothing within something."""
-    return not key.endswith("sha256") and not isinstance(value, dict)
+    """Whether a fact of a variant's quality fits into a line: no hash or signature, and nothing within something."""
+    return not key.endswith(("sha256", "signature")) and not isinstance(value, dict)

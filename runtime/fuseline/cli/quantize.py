@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .evaluate import add_languages
 from .terminal import DATA_HELP, Terminal
 
 if TYPE_CHECKING:
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
 _HELP = """\
 Add smaller variants to a folder that holds one of floats, measure what each of them costs in quality, and write that
 into the folder. With --max-loss, a variant that costs more is not written.
-Needs onnx and, with --data, pycocoevalcap."""
+Needs onnx and, with --data, pycocoevalcap for captions or sacrebleu and rouge-score for texts."""
 _EPILOG = f"""\
 {DATA_HELP}
 
 --json prints one object; if anything fails {{"error": ...}}.
 
 example: fuseline quantize ~/models/name --variants int8,int4 --calibrate photos/
-         fuseline quantize ~/models/name --variants int4 --data flickr8k/captions.jsonl --max-loss 2%"""
+         fuseline quantize ~/models/name --variants int4 --data flickr8k/captions.jsonl --max-loss 2%
+         fuseline quantize ~/models/opus-mt --variants int4 --calibrate sentences.txt"""
 _SHOWN = 5
 
 
@@ -38,10 +40,16 @@ def add_to(commands: Any) -> None:
     add = quantize.add_argument
     add("folder", metavar="FOLDER", help="a model folder with a variant fp32 or fp16")
     add("--variants", default="int8", metavar="NAMES", help="some of fp16,int8,int4 (default: int8)")
-    add("--calibrate", metavar="PHOTOS", help="a folder of 8 photos or more, like those the model is meant for")
-    add("--data", metavar="FILE", help="photos with captions, as below: judge by CIDEr, not by next tokens")
+    add(
+        "--calibrate",
+        metavar="PLACE",
+        help="a folder of 8 photos or more, or a file of 8 lines of text, like those the model is meant for",
+    )
+    add("--data", metavar="FILE", help="photos or texts, as below: judge by CIDEr or chrF, not by next tokens")
+    add("--references", metavar="FILE", help="what people wrote for the texts of --data, line by line")
     add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
-    add("--limit", type=int, metavar="N", help="only the first N photos of the data")
+    add("--limit", type=int, metavar="N", help="only the first N photos or texts of the data")
+    add_languages(add)
     add("--max-loss", type=_share, metavar="SHARE", help="what a variant may lose, such as 0.5%% (default: anything)")
     add("--half", type=int, default=0, metavar="N", help="leave the N worst matrices in 16 bits (default: 0)")
     add("--static", action="store_true", help="convolutions multiply in 8 bits too (with --calibrate; rarely faster)")
@@ -74,8 +82,13 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
             [name.strip() for name in options.variants.split(",")],
             calibrate=options.calibrate,
             data=options.data,
+            references=options.references,
             split=options.split,
             limit=options.limit,
+            src_lang=options.src_lang,
+            tgt_lang=options.tgt_lang,
+            prefix=options.prefix,
+            truncation=options.truncate,
             max_loss=options.max_loss,
             half=options.half,
             static=options.static,

@@ -24,7 +24,12 @@ DATA_HELP = """\
 FILE is COCO's captions JSON (.json), or has an object a line (captions.jsonl), such as these two:
   {"file": "images/dogs.jpg", "captions": ["two dogs run", "dogs on grass"], "split": "val"}
   {"file": "images/boy.jpg", "captions": ["a boy jumps into a pool"], "split": "test"}
-where "file" starts from the folder that FILE lies in, and "split" may be left out."""
+where "file" starts from the folder that FILE lies in, and "split" may be left out.
+For a model that reads texts FILE is a table (.tsv: text, tab, reference), has a text a line with --references beside
+it, or has an object a line:
+  {"source": "Guten Morgen!", "references": ["Good morning!", "Morning!"], "split": "val"}"""
+
+_PACKAGE = __name__.partition(".")[0]  # whose parts log as fuseline.export and so on
 
 FAILED = 2  # the exit status of a command that has said with `fail` what it could not do
 
@@ -67,12 +72,13 @@ class Terminal:
             self._said.add(text)
             self.say(f"note: {text}")
 
-    def fail(self, error: BaseException, file: str | None = None, **facts: object) -> None:
-        """What could not be done: a sentence, and if asked for an object. file: the photo; facts: what else it holds.
+    def fail(self, error: BaseException, file: str | None = None, where: str | None = None, **facts: object) -> None:
+        """What could not be done: a sentence, and if asked for an object. file: the photo, or the file of texts; where:
+        the place that the sentence names, if that is more; facts: what else the object holds.
 
         An exception that nobody foresaw is named as a fault of fuseline, with its traceback if FUSELINE_DEBUG is set.
         """
-        sentence = shown(_sentence(error, file), LONGEST)
+        sentence = shown(_sentence(error, where or file), LONGEST)
         if self.as_json:
             self.record({**({} if file is None else {"file": file}), **facts, "error": sentence})
         self.say(sentence)
@@ -103,14 +109,26 @@ class Terminal:
             bar.draw()
 
     @contextmanager
-    def counted(self, items: Iterable[Item], show: bool) -> Iterator[Iterable[Item]]:
-        """The items, with a bar on standard error meanwhile, if there are several and it is a terminal."""
+    def counted(
+        self,
+        items: Iterable[Item],
+        show: bool,
+        doing: str = "captioning",
+        unit: str = "photo",
+        total: int | None = None,
+        look: bool = True,
+    ) -> Iterator[Iterable[Item]]:
+        """The items, with a bar on standard error meanwhile, if there are several and it is a terminal.
+
+        doing, unit: what the bar says. total: how many there are, if known; look: whether to look for it, which makes
+        the first items before one is given.
+        """
         if not show or not self._err.moves():
             yield items
             return
         from .bars import Counter
 
-        counter = Counter(self._err, items)
+        counter = Counter(self._err, items, doing, unit, total, look)
         if counter.total in (0, 1):
             yield counter
             return
@@ -145,7 +163,7 @@ class Terminal:
             def emit(self, record: logging.LogRecord) -> None:
                 note(record.getMessage())
 
-        ours, handler = logging.getLogger(__package__), Notes(logging.WARNING)
+        ours, handler = logging.getLogger(_PACKAGE), Notes(logging.WARNING)
         ours.addHandler(handler)
         try:
             yield
@@ -205,7 +223,7 @@ def _sentence(error: BaseException, file: str | None) -> str:
         return f"{where}there is not enough memory for this; a smaller photo or model, or fewer beams, needs less"
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
-        if package == __package__:
+        if package == _PACKAGE:
             return f"{where}this needs {error.name}, which is left out of this program; install fuseline for it"
         return f"{where}this needs {package}, which is missing; install it with pip install {package}"
     if isinstance(error, OSError) and error.strerror:

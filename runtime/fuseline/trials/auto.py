@@ -26,10 +26,10 @@ from ..graphs.devices import CPU, provider_of
 from ..graphs.open import Graphs, open_graphs
 from ..graphs.running import Limit, RunEnded
 from .machine import facts_of, recall, remember
-from .probe import generation_config, photo
+from .probe import generation_config, inputs
 
 EXACT = "fp32"
-# The share of CIDEr that a variant may lose to fp32 where the folder says nothing else: what int4 is made to keep.
+# The share of its score that a variant may lose to fp32 where the folder says nothing else: what int4 is made to keep.
 MAX_LOSS = 0.02
 # Another variant must take this much less time than the one that it replaces. The share of two variants' times differs
 # by some percent from try to try, and by a third where many others use the machine; a variant that is worth its loss
@@ -37,7 +37,10 @@ MAX_LOSS = 0.02
 MARGIN = 0.25
 SECONDS = 4.0  # for all that is measured; what does not fit in any more is not chosen
 CAPTION_STEPS = 12  # of the caption whose time is compared
-_CONDITIONS = ("dataset", "dataset_sha256", "photos", "num_beams", "tokenizer")
+# By which variants are judged where both were measured on the same: captions by CIDEr, other texts by chrF, which needs
+# no tokenizer and says something of single words too.
+JUDGES = ("CIDEr", "chrF")
+_CONDITIONS = ("dataset", "dataset_sha256", "photos", "texts", "num_beams", "tokenizer", "from", "to", "prefix")
 _ROUNDS, _SECONDS_EACH, _STEPS = 9, 0.6, 4
 _ABOUT = "auto"
 
@@ -48,8 +51,8 @@ Times = Mapping[str, float]
 class Choice:
     """What was chosen and why.
 
-    variant: its name; left_out: why a variant is not good enough, by its name; times: milliseconds of a caption on one
-    thread, the encoder and CAPTION_STEPS steps, by variant, of those that were measured.
+    variant: its name; left_out: why a variant is not good enough, by its name; times: milliseconds of a caption, or of
+    another text, on one thread, the encoder and CAPTION_STEPS steps, by variant, of those that were measured.
     """
 
     variant: str
@@ -61,13 +64,14 @@ class Choice:
         return folder.using(self.variant)
 
     def sentence(self, folder: Folder) -> str:
-        """The variant with what it was compared with, then what was left out."""
+        """Why it is this one: what it was compared with, then what was left out. Goes on from its name."""
         others = [name for name in folder.variants if name not in self.left_out and name != self.variant]
         if others:
             said = ", ".join(f"{name} {self._time(name)}" for name in others)
-            first = f"{self.variant}, {self._time(self.variant)} for a caption on one thread ({said})"
+            what = "text" if folder.source.reads_text else "caption"
+            first = f"{self._time(self.variant)} for a {what} on one thread ({said})"
         else:
-            first = f"{self.variant}, the only one to choose"
+            first = "the only one to choose"
         return "; ".join([first, *(f"{name} is left out: {why}" for name, why in self.left_out.items())])
 
     def _time(self, name: str) -> str:
@@ -96,20 +100,21 @@ def choose(folder: Folder, device: str = "cpu", threads: int | None = None) -> C
 def loss(folder: Folder, name: str) -> tuple[float, str] | None:
     """What a variant loses to fp32 as a share, and of what; None where the folder does not tell.
 
-    CIDEr and error rates count where both variants were measured on the same; else what the exporter compared.
+    JUDGES and error rates count where both variants were measured on the same; else what the exporter compared.
     """
     found, exact = folder.quality.get(name, {}), folder.quality.get(EXACT, {})
     if found and all(found.get(key) == exact.get(key) for key in _CONDITIONS):
-        mine, base = _number(found.get("CIDEr")), _number(exact.get("CIDEr"))
-        if mine is not None and base:
-            return 1 - mine / base, "of CIDEr"
+        for judge in JUDGES:
+            mine, base = _number(found.get(judge)), _number(exact.get(judge))
+            if mine is not None and base:
+                return 1 - mine / base, f"of {judge}"
         mine, base = _number(found.get("word error rate")), _number(exact.get("word error rate"))
         if mine is not None and base is not None:
             return mine - base, "of the words"
     for key, what in (("tokens", "of the next tokens"), ("beam", "of the texts")):
         share = _number(folder.agreement.get(name, {}).get(key))
         if share is not None:
-            return 1 - share, f"{what} on generated photos"
+            return 1 - share, f"{what} on generated {'texts' if folder.source.reads_text else 'photos'}"
     return None
 
 
@@ -196,7 +201,7 @@ class _Timed:
         # On Windows a thread's time moves in steps of 16 ms. What runs on a device takes no time of the processor.
         self._clock = thread_time if on_cpu and sys.platform != "win32" else perf_counter
         self._graphs: Graphs = open_graphs(folder, device, 1 if on_cpu else threads)
-        self._pixels = self._graphs.encoder.checked(photo(folder))
+        self._inputs = self._graphs.encoder.checked(inputs(folder))
         self._beams = generation_config(folder).num_beams or 1
         self._steps = min(_STEPS, folder.decoder.max_positions)
         self._encoder = self._step = math.inf
@@ -208,7 +213,7 @@ class _Timed:
 
     def run(self) -> None:
         """The encoder and the first steps of a caption, once each."""
-        encoded, took = self._timed(lambda: self._graphs.encoder.encode(self._pixels))
+        encoded, took = self._timed(lambda: self._graphs.encoder.encode(self._inputs))
         self._encoder = min(self._encoder, took)
         state, tokens = self._started(encoded), np.zeros((self._beams, 1), np.int64)
         for _ in range(self._steps):

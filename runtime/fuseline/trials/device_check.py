@@ -1,8 +1,8 @@
 """Whether a device says what the CPU says: a model is tried once on each device, and what was found is remembered.
 
-Equal means the same tokens for a made-up photo, of greedy search, of the best of four beams, and of texts that go on
-from a prompt of several tokens, through the same encoder, decoder and binding that serve captions. Scores may differ in
-their last bits: a device adds in another order.
+Equal means the same tokens for a made-up photo, or for two made-up texts of unequal length, of greedy search, of the
+best of four beams, and of texts that go on from a prompt of several tokens, through the same encoder, decoder and
+binding that serve calls. Scores may differ in their last bits: a device adds in another order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..graphs.open import Graphs, open_graphs
 from ..graphs.running import Limit, RunEnded
 from ..search import search
 from .machine import facts_of, recall, remember
-from .probe import generation_config, photo
+from .probe import generation_config, inputs
 
 SECONDS = 8.0  # for the runs on both
 _STEPS = 10
@@ -65,11 +65,11 @@ def _says_the_same(folder: Folder, graphs: Graphs, provider: str, threads: int |
 
 
 def _tokens(folder: Folder, graphs: Graphs, greedy: Int64 | None) -> list[Int64]:
-    """Sequences int64[1, T] of several searches. greedy: what the prompt is made of, None for what is found here."""
-    encoded = graphs.encoder.encode(graphs.encoder.checked(photo(folder)))
+    """Sequences int64[B, T] of several searches. greedy: what the prompt is made of, None for what is found here."""
+    encoded = graphs.encoder.encode(graphs.encoder.checked(inputs(folder, texts=2)))
     start = generation_config(folder)
     first = start.bos_token_id if start.decoder_start_token_id is None else start.decoder_start_token_id
-    begin = np.full((1, 1), first or 0, np.int64)
+    begin = np.full((encoded.batch, 1), first or 0, np.int64)
     most = folder.decoder.max_positions
     found: list[Int64] = []
     for beams in (1, 4):

@@ -1,17 +1,39 @@
-"""What a model is tried with when it is opened: a photo that is made up alike every time, and the folder's options."""
+"""What a model is tried with when it is opened: a photo or texts, always the same ones, and the folder's options."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..folders.own import Folder
+from ..folders.tensors import ATTENTION_MASK, INPUT_IDS, PIXEL_VALUES
 from ..generation.config import GenerationConfig
 from ..inputs.images import ImageProcessor
 
 _SIDE = 256
+_LENGTHS = (12, 7)  # tokens of each text: of two, so that one has padding
+
+
+def inputs(folder: Folder, texts: int = 1) -> Mapping[str, npt.NDArray[Any]]:
+    """What the encoder reads, made up: a photo, or so many texts, of which the second is shorter."""
+    return _texts(folder, texts) if folder.source.reads_text else {PIXEL_VALUES: photo(folder)}
+
+
+def _texts(folder: Folder, count: int) -> Mapping[str, npt.NDArray[np.int64]]:
+    """One or two made-up texts of the folder's vocabulary, padded on the right: int64[count, S] each.
+
+    The first tenth of a vocabulary, where tokens lie that have a meaning of their own, is left out.
+    """
+    source = folder.source
+    size = source.vocab_size or folder.decoder.vocab_size
+    lengths = np.minimum(_LENGTHS[:count], source.longest or max(_LENGTHS))[:, None]
+    shape = (count, int(lengths.max()))
+    ids = np.random.default_rng(0).integers(size // 10, size, shape)
+    mask = (np.arange(shape[1]) < lengths).astype(np.int64)
+    return {INPUT_IDS: ids * mask, ATTENTION_MASK: mask}
 
 
 def photo(folder: Folder) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Texts of a data set's photos by several variants of a folder, kept while they come for a run that is interrupted."""
+"""What several variants of a folder say of a data set, kept while it comes for a run that is interrupted."""
 
 from __future__ import annotations
 
@@ -17,48 +17,56 @@ from typing import IO, Any
 
 from fuseline.errors import InputError, shown
 from fuseline.folders.own import Folder
-from fuseline.inputs.images import load_image
+from fuseline.generation.config import GenerationConfig
 from fuseline.model import Model
 
 from ..writing.place import beside
 from .data import DataSet
+from .reading import Reading
 
 LOG = logging.getLogger("fuseline.export")
 Progress = Callable[[int, int, str], None]
+_DONE = {"photos": "captioned", "texts": "read"}
 
 
 @dataclass(frozen=True)
 class Text:
-    """What a variant said of a photo. milliseconds: from the photo's file to the text."""
+    """What a variant said of a photo, or made of a text. milliseconds: from the photo's file, or the text, to that."""
 
     text: str
     milliseconds: float
 
 
-def captions(
-    models: Mapping[str, Model], data: DataSet, fields: Mapping[str, Any], partial: Path | None, progress: Progress
+def texts(
+    models: Mapping[str, Model],
+    data: DataSet,
+    reading: Reading,
+    config: GenerationConfig,
+    partial: Path | None,
+    progress: Progress,
 ) -> dict[str, list[Text]]:
-    """One text a photo by every variant, in the photos' order.
+    """One text an item by every variant, in the data's order.
 
-    The variants take turns photo by photo, so that a machine that is busy for a while slows all of them. partial: the
-    file that keeps what was said so far (None: no file does); read first if it is there, removed at the end, left by a
-    run that is stopped.
+    The variants take turns item by item, so that a machine that is busy for a while slows all of them. config: for
+    generate. partial: the file that keeps what was said so far (None: no file does); read first if it is there, removed
+    at the end, left by a run that is stopped.
     """
     said = _read(partial) if partial else {}
+    doing, thing = ("captioning", "photo") if data.kind == "photos" else ("writing texts", "text")
     with _appending(partial) as keep:
-        for number, photo in enumerate(data.photos):
-            progress(number, len(data.photos), "captioning")
-            left = [name for name in models if (name, photo.name) not in said]
+        for number, item in enumerate(data.items):
+            progress(number, len(data.items), doing)
+            left = [name for name in models if (name, item.name) not in said]
             try:
-                for name, text in _texts(models, left, photo.path, fields):
-                    said[name, photo.name] = text
-                    keep({"variant": name, "photo": photo.name, "text": text.text, "milliseconds": text.milliseconds})
+                for name, text in _texts(models, left, item.given, reading, config):
+                    said[name, item.name] = text
+                    keep({"variant": name, "item": item.name, "text": text.text, "milliseconds": text.milliseconds})
             except InputError as error:
-                after = "; with another photo in its place the same command goes on there" if partial else ""
-                raise InputError(f"the data set cannot be captioned whole: {error}{after}") from error
+                after = f"; with another {thing} in its place the same command goes on there" if partial else ""
+                raise InputError(f"the data set cannot be {_DONE[data.kind]} whole: {error}{after}") from error
     if partial:
         partial.unlink(missing_ok=True)
-    return {name: [said[name, photo.name] for photo in data.photos] for name in models}
+    return {name: [said[name, item.name] for item in data.items] for name in models}
 
 
 def partial_file(folder: Folder, facts: Sequence[Any]) -> Path | None:
@@ -89,19 +97,19 @@ def _key(facts: Sequence[Any]) -> str:
 
 
 def _texts(
-    models: Mapping[str, Model], names: Sequence[str], path: Path, fields: Mapping[str, Any]
+    models: Mapping[str, Model], names: Sequence[str], given: Path | str, reading: Reading, config: GenerationConfig
 ) -> Iterator[tuple[str, Text]]:
-    """By each of the variants named, for one photo; reading it counts for each."""
+    """By each of the variants named, for one item; reading it counts for each."""
     if not names:
         return
     began = perf_counter()
-    pixel_values = models[names[0]].image_processor([load_image(path)])
-    reading = perf_counter() - began
+    inputs = reading.inputs(models[names[0]], [given])
+    took = perf_counter() - began
     for name in names:
         began = perf_counter()
-        generation = models[name].generate(pixel_values, **fields)
+        generation = models[name].generate(inputs, generation_config=config)
         text = models[name].decode(generation.sequences[:1])[0].strip()
-        yield name, Text(text, round((reading + perf_counter() - began) * 1000, 2))
+        yield name, Text(text, round((took + perf_counter() - began) * 1000, 2))
 
 
 def _read(partial: Path) -> dict[tuple[str, str], Text]:
@@ -116,7 +124,7 @@ def _read(partial: Path) -> dict[tuple[str, str], Text]:
             break
         try:
             entry = json.loads(line)
-            said[entry["variant"], entry["photo"]] = Text(str(entry["text"]), float(entry["milliseconds"]))
+            said[entry["variant"], entry["item"]] = Text(str(entry["text"]), float(entry["milliseconds"]))
         except (ValueError, KeyError, TypeError):
             continue
     return said

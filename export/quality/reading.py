@@ -1,0 +1,99 @@
+"""How a measurement lets a model read photos and texts: in which languages, with which words before, cut or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from fuseline.errors import InputError, shown
+from fuseline.generation.config import PIPELINE_NEW_TOKENS, GenerationConfig
+from fuseline.generation.options import CHECKS
+from fuseline.inputs.images import load_image
+from fuseline.inputs.open import PhotoInputs, TextInputs
+from fuseline.model import Model
+
+Inputs = Mapping[str, npt.NDArray[Any]]  # what an encoder reads, by its names: [B, ...] each
+
+
+@dataclass(frozen=True)
+class Reading:
+    """src_lang, tgt_lang: the languages of what is read and of what is said, as the model calls them; of one without
+    tokens for languages, such as T5, they name the task of its config.json, translation_XX_to_YY. prefix: what texts
+    begin with (default: that of the task). truncation: whether a text that is too long is cut, else it is refused."""
+
+    src_lang: str | None = None
+    tgt_lang: str | None = None
+    prefix: str | None = None
+    truncation: bool = False
+
+    def check(self, model: Model) -> None:
+        """Raises InputError for languages that the model does not know or needs, and for any of this where it reads
+        photos."""
+        if not isinstance(model.inputs, TextInputs):
+            if self != Reading():
+                raise InputError("this model reads photos, which have no languages and are not cut; leave these out")
+            return
+        languages = model.inputs.tokenizer.languages
+        if (self.src_lang is None) != (self.tgt_lang is None):
+            raise InputError("the language of the texts and that of what is said go together: give both, or none")
+        if self.src_lang is not None and self.tgt_lang is not None and languages:
+            for language in (self.src_lang, self.tgt_lang):
+                model.inputs.tokenizer.language_token(language)
+        self._task(model)
+        config = model.generation_config
+        says = {config.forced_bos_token_id, config.decoder_start_token_id}
+        if languages and self.tgt_lang is None and says.isdisjoint(languages.values()):
+            known = ", ".join(sorted(languages))
+            raise InputError(
+                f"this model needs the languages from which and into which it translates; it knows {known}"
+            )
+
+    def inputs(self, model: Model, given: Sequence[Path | str]) -> Inputs:
+        """Of photos by their paths, or of texts. Raises InputError."""
+        if isinstance(model.inputs, PhotoInputs):
+            return model.inputs([load_image(each) for each in given])
+        prefix = self._task(model).get("prefix") or "" if self.prefix is None else self.prefix
+        source = self.src_lang if model.inputs.tokenizer.languages else None
+        return model.inputs([f"{prefix}{text}" for text in given], src_lang=source, truncation=self.truncation)
+
+    def config(self, model: Model) -> GenerationConfig:
+        """How texts are made: the model's options, those of the task, and the language that is said. Where none of them
+        sets a length, texts made of texts have as many tokens as in pipelines."""
+        if isinstance(model.inputs, PhotoInputs):
+            return model.generation_config
+        options = {name: value for name, value in self._task(model).items() if name in CHECKS}
+        if self.tgt_lang is not None and model.inputs.tokenizer.languages:
+            options["forced_bos_token_id"] = model.inputs.tokenizer.language_token(self.tgt_lang)
+        return model.generation_config.with_default_length(PIPELINE_NEW_TOKENS).override(**options)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """As results say it, without what is the model's own."""
+        given = {
+            "from": self.src_lang,
+            "to": self.tgt_lang,
+            "prefix": self.prefix,
+            "truncated": self.truncation or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _task(self, model: Model) -> Mapping[str, Any]:
+        """What config.json says of the task that the languages name, of a model without tokens for them."""
+        if self.src_lang is None or not isinstance(model.inputs, TextInputs) or model.inputs.tokenizer.languages:
+            return {}
+        tasks, name = model.folder.config.get("task_specific_params"), f"translation_{self.src_lang}_to_{self.tgt_lang}"
+        known = sorted(each for each in tasks if each.startswith("translation_")) if isinstance(tasks, Mapping) else []
+        found = tasks.get(name) if isinstance(tasks, Mapping) else None
+        if not isinstance(found, Mapping):
+            has = f"its tasks are {', '.join(known)}" if known else "leave them out"
+            raise InputError(f"this model has no tokens for languages and no task {shown(name)}; {has}")
+        return found
+
+
+def count_of(inputs: Inputs) -> int:
+    """How many inputs these are: B."""
+    return len(next(iter(inputs.values())))

@@ -1,0 +1,95 @@
+"""What a model is calibrated and compared with: photos or texts of the user's, or made-up ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fuseline.errors import InputError, counted
+from fuseline.folders.tensors import ATTENTION_MASK, INPUT_IDS, PIXEL_VALUES
+from fuseline.model import Model
+
+from ..checkpoints.generated import generated_photos, generated_texts
+from ..quality.lines import read_lines
+from ..quality.reading import Inputs, Reading
+
+LEAST = 8
+MOST = 128  # to calibrate with; more changed nothing: 2,000 rows were enough for the layers of the default captioner
+JUDGES = 32  # to compare on, at most
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_AT_ONCE = 8
+
+Example = Path | str  # a photo, or a text
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What the user gave. seen: what is calibrated with, spread evenly over all; others: the rest."""
+
+    seen: Sequence[Example] = ()
+    others: Sequence[Example] = ()
+
+
+def read_examples(model: Model, place: Path) -> Examples:
+    """A folder of photos, or a file with a text a line, as the model reads. Raises InputError for too few."""
+    found = _texts(place) if model.folder.source.reads_text else _photos(place)
+    if len(found) <= MOST:
+        return Examples(found)
+    chosen = {index * len(found) // MOST for index in range(MOST)}
+    return Examples(*([found[i] for i in range(len(found)) if (i in chosen) == seen] for seen in (True, False)))
+
+
+def _photos(folder: Path) -> Sequence[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder of photos to calibrate with")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if len(found) < LEAST:
+        raise InputError(f"{folder} has {counted(len(found), 'photo')}, and calibrating takes at least {LEAST}")
+    return found
+
+
+def _texts(file: Path) -> Sequence[str]:
+    if file.is_dir():
+        raise InputError(f"{file} is a folder, and this model reads texts; calibrate with a file that has one a line")
+    found = [line for line in read_lines(file) if line.strip()]
+    if len(found) < LEAST:
+        raise InputError(f"{file} has {counted(len(found), 'line')} with text, and calibrating takes at least {LEAST}")
+    return found
+
+
+def batches(model: Model, examples: Sequence[Example], reading: Reading) -> list[Inputs]:
+    """What the encoder reads of them, a few together."""
+    return [reading.inputs(model, examples[at : at + _AT_ONCE]) for at in range(0, len(examples), _AT_ONCE)]
+
+
+def judging(model: Model, examples: Examples, reading: Reading) -> list[Inputs]:
+    """What variants are compared on: of the user's what was not calibrated with, where that is enough, or made-up."""
+    others = examples.others
+    if len(others) >= LEAST:
+        return batches(model, others[:: -(-len(others) // JUDGES)], reading)
+    return _made_up_texts(model) if model.folder.source.reads_text else _made_up_photos(model)
+
+
+def _made_up_photos(model: Model) -> list[Inputs]:
+    photos = generated_photos(JUDGES)
+    return [{PIXEL_VALUES: model.image_processor(photos[at : at + _AT_ONCE])} for at in range(0, JUDGES, _AT_ONCE)]
+
+
+def _made_up_texts(model: Model) -> list[Inputs]:
+    """Tokens of the vocabulary, as no text has them, but all that a model may be asked about."""
+    source, ends = model.folder.source, model.generation_config.ends
+    size = source.vocab_size or model.folder.decoder.vocab_size
+    rows = generated_texts(size, source.longest, ends[0] if ends else None, JUDGES)
+    return [_padded(rows[at : at + _AT_ONCE]) for at in range(0, JUDGES, _AT_ONCE)]
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Inputs:
+    """int64[B, S] each, padded on the right."""
+    lengths = np.array([[len(row)] for row in rows])
+    mask = (np.arange(lengths.max()) < lengths).astype(np.int64)
+    ids = np.zeros_like(mask)
+    ids[mask == 1] = np.concatenate(rows)
+    return {INPUT_IDS: ids, ATTENTION_MASK: mask}
