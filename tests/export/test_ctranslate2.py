@@ -29,6 +29,7 @@ from fuseline.export.ctranslate2 import write  # noqa: E402
 from fuseline.export.ctranslate2.compare import Reference  # noqa: E402
 from fuseline.export.ctranslate2.folder import Source, read_source  # noqa: E402
 from fuseline.export.ctranslate2.reader import read_binary  # noqa: E402
+from fuseline.export.ctranslate2.vocabularies import are_characters  # noqa: E402
 from tests.ctranslate2_models import KINDS, MARKS, WORDS, binary, ctranslate2_folder, sources  # noqa: E402
 
 BOUND = 1e-4  # of scores
@@ -146,6 +147,21 @@ def test_letters_that_are_not_known_are_the_unknown_token(tmp_path: Path) -> Non
     export(folder, tmp_path / "out")
     model = fuseline.Model.from_pretrained(tmp_path / "out")
     assert model.inputs(["a ñ<s>"])["input_ids"].tolist() == [[3, 29, 29, 29, 21, 29]]
+
+
+CHARACTERS: Mapping[str, tuple[Sequence[str], bool]] = {
+    "letters": ("abc", True),
+    "letters and a space": ("abc ▁", True),
+    "letters and a sign for spaces": ("abc▁", False),
+    "pieces": (("▁a", "b"), False),
+    "marks alone": ((), False),
+}
+
+
+@pytest.mark.parametrize("what", CHARACTERS)
+def test_whether_texts_are_characters(what: str) -> None:
+    tokens, expected = CHARACTERS[what]
+    assert are_characters([*MARKS, "<unk>", "<2de>", "||", *tokens], ["||"]) == expected
 
 
 def rewritten(folder: Path, name: str, content: str) -> Path:
