@@ -29,6 +29,7 @@ from fuseline.export.ctranslate2 import write  # noqa: E402
 from fuseline.export.ctranslate2.compare import Reference  # noqa: E402
 from fuseline.export.ctranslate2.folder import Source, read_source  # noqa: E402
 from fuseline.export.ctranslate2.reader import read_binary  # noqa: E402
+from fuseline.export.ctranslate2.vocabularies import are_characters  # noqa: E402
 from tests.ctranslate2_models import KINDS, MARKS, WORDS, binary, ctranslate2_folder, sources  # noqa: E402
 
 BOUND = 1e-4  # of scores
@@ -134,7 +135,7 @@ def test_pieces_are_written_with_spaces_between_them(tmp_path: Path) -> None:
     words = (*MARKS, *WORDS, "<unk>")
     folder = ctranslate2_folder(tmp_path / "model", source=words, target=words)
     assert (folder / "shared_vocabulary.json").exists()
-    export(folder, tmp_path / "out")
+    assert "so a text is its tokens with spaces between them" in export(folder, tmp_path / "out").remark
     model = fuseline.Model.from_pretrained(tmp_path / "out")
     numbers = [words.index(word) for word in ("▁ba", "e", "<unk>", "▁do")]
     assert model.inputs(["▁ba e  nothing ▁do"])["input_ids"].tolist() == [numbers]
@@ -146,6 +147,21 @@ def test_letters_that_are_not_known_are_the_unknown_token(tmp_path: Path) -> Non
     export(folder, tmp_path / "out")
     model = fuseline.Model.from_pretrained(tmp_path / "out")
     assert model.inputs(["a ñ<s>"])["input_ids"].tolist() == [[3, 29, 29, 29, 21, 29]]
+
+
+CHARACTERS: Mapping[str, tuple[Sequence[str], bool]] = {
+    "letters": ("abc", True),
+    "letters and a space": ("abc ▁", True),
+    "letters and a sign for spaces": ("abc▁", False),
+    "pieces": (("▁a", "b"), False),
+    "marks alone": ((), False),
+}
+
+
+@pytest.mark.parametrize("what", CHARACTERS)
+def test_whether_texts_are_characters(what: str) -> None:
+    tokens, expected = CHARACTERS[what]
+    assert are_characters([*MARKS, "<unk>", "<2de>", "||", *tokens], ["||"]) == expected
 
 
 def rewritten(folder: Path, name: str, content: str) -> Path:
@@ -183,6 +199,7 @@ def test_smaller_variants_and_the_command(tmp_path: Path, capfd: pytest.CaptureF
     assert main(["export", "--variants", "fp32,int8", "--max-length", "9", str(folder), str(tmp_path / "out")]) == 0
     shown = capfd.readouterr().out
     assert "fp32, of 6 generated texts as CTranslate2 says:" in shown
+    assert "all tokens are characters, so a text is its characters" in shown
     about = json.loads((tmp_path / "out" / "fuseline.json").read_text())
     assert about["agreement"]["fp32"]["reference"] == "CTranslate2"
     assert about["sources"]["encoder"]["longest"] == 40
@@ -196,7 +213,7 @@ def test_without_the_package_nothing_is_compared_and_the_report_says_so(
     folder = ctranslate2_folder(tmp_path / "model")
     report = export(folder, tmp_path / "out")
     assert not report.agreement
-    assert report.remark == "not compared with CTranslate2, which is not installed; pip install ctranslate2"
+    assert report.remark.endswith("; not compared with CTranslate2, which is not installed; pip install ctranslate2")
     check_same(folder, tmp_path / "out", count=3)
 
 
@@ -460,7 +477,7 @@ def test_sentencepiece_models_in_the_folder_split_texts(names: list[str], pieces
     folder = ctranslate2_folder(tmp_path / "model", source=source, target=target, config={"add_source_eos": True})
     for name in names:
         (folder / name).write_bytes(pieces.read_bytes())
-    export(folder, tmp_path / "out")
+    assert export(folder, tmp_path / "out").remark == ""
     model, read = fuseline.Model.from_pretrained(tmp_path / "out"), read_source(folder)
     inputs = model.inputs(TEXTS)
     tokens = [processor.encode(text, out_type=str) for text in TEXTS]
@@ -470,6 +487,36 @@ def test_sentencepiece_models_in_the_folder_split_texts(names: list[str], pieces
     found = model.generate(inputs, num_beams=1, max_new_tokens=LONGEST)
     texts = [processor.decode([token for token in each.hypotheses[0] if token != "<s>"]) for each in expected]
     assert model.decode(found.sequences) == texts
+
+
+@pytest.mark.filterwarnings("ignore:Recommended")
+def test_what_marian_s_tokenizer_needs_beside_the_model(pieces: Path, tmp_path: Path) -> None:
+    """Its SentencePiece models and vocab.json make a text's tokens, and the end after them, as transformers does."""
+    import transformers
+    from sentencepiece import SentencePieceProcessor
+
+    processor = SentencePieceProcessor(model_file=str(pieces))
+    known = [processor.id_to_piece(each) for each in range(3, processor.get_piece_size())]
+    words = ("</s>", "<unk>", *known[::-1], ">>fra<<")  # CTranslate2's converter leaves <pad> out, which is the last
+    options = {"bos_token": "</s>", "decoder_start_token": "</s>"}
+    folder = ctranslate2_folder(tmp_path / "model", "post-norm", source=words, target=words, config=options)
+    (folder / "vocab.json").write_text(json.dumps({word: at for at, word in enumerate((*words, "<pad>"))}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "MarianTokenizer"}))
+    for name in ("source.spm", "target.spm"):
+        (folder / name).write_bytes(pieces.read_bytes())
+    assert export(folder, tmp_path / "out").remark == ""
+    model, read = fuseline.Model.from_pretrained(tmp_path / "out"), read_source(folder)
+    names = ("vocab.json", "source.spm", "target.spm")
+    theirs = transformers.MarianTokenizer(
+        **dict(zip(("vocab", "source_spm", "target_spm"), map(str, map(folder.joinpath, names)), strict=True))
+    )
+    texts = [*TEXTS, ">>fra<< hello"]
+    tokens = [theirs.convert_ids_to_tokens(theirs.encode(text)) for text in texts]
+    assert all(text[-1] == "</s>" for text in tokens)
+    expected = [each.hypotheses[0] for each in said(folder, tokens, 2)]
+    found = model.generate(model.inputs(texts), num_beams=2, max_new_tokens=LONGEST)
+    assert [ended(row, read) for row in found.sequences] == expected
+    assert model.decode(found.sequences) == theirs.batch_decode(found.sequences, skip_special_tokens=True)
 
 
 def test_several_sentencepiece_models_are_named(pieces: Path, tmp_path: Path) -> None:
@@ -541,5 +588,5 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
 
     folder = ctranslate2_folder(tmp_path / "model")
     (folder / "tokenizer.json").write_text(tiny.word_tokenizer(97))
-    with pytest.raises(ExportError, match="tokenizer.json in .* belongs to another model"):
+    with pytest.raises(ExportError, match="the tokenizer in .* belongs to another model"):
         export(folder, tmp_path / "out")
