@@ -54,7 +54,7 @@ def texts_of(vocab_size: int) -> tuple[list[list[int]], list[list[int]]]:
     """One text of TOKENS tokens, and BATCH of other lengths, the longest first; each ends with its end token."""
     random = np.random.default_rng(SEED)
     lengths = sorted(random.integers(5, 61, BATCH).tolist(), reverse=True)
-    one, *batch = ([*random.integers(3, vocab_size, length - 1).tolist(), 1] for length in (TOKENS, *lengths))
+    one, *batch = ([*random.integers(3, vocab_size - 1, length - 1).tolist(), 1] for length in (TOKENS, *lengths))
     return [one], batch
 
 
