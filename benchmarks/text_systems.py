@@ -107,7 +107,9 @@ def export_ctranslate2(checkpoint: Path, out: Path, quantization: str) -> None:
 def export_optimum(checkpoint: Path, out: Path, quantization: str) -> None:
     from optimum.exporters.onnx import main_export
 
-    main_export(checkpoint, output=out, task="text2text-generation-with-past", do_validation=False)
+    main_export(
+        checkpoint, output=out, task="text2text-generation-with-past", library_name="transformers", do_validation=False
+    )
 
 
 SYSTEMS = {each.__name__: each for each in (fuseline, transformers, optimum, ctranslate2)}

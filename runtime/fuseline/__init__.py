@@ -1,4 +1,4 @@
-"""On-device inference for encoder/decoder models: a photo in, a sentence out.
+"""On-device inference for encoder/decoder models: photos and texts in, texts out.
 
 The names are loaded when they are first used: a program that only asks for the version, or for help, starts at once.
 """
