@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from fuseline.export import ExportReport
 
 _HELP = """\
-Turn a Hugging Face image-to-text model into a fuseline folder, and compare the two on generated photos.
+Turn a Hugging Face model that makes texts of photos or of texts, or a CTranslate2 folder, into a fuseline folder, and
+compare the two on generated photos or texts.
 OUT is complete at the end, or as it was if anything fails. Needs onnx, onnxscript, torch and transformers."""
 _EPILOG = """\
 --json prints one object: path, files, agreement; if anything fails {"error": ...}.
