@@ -41,7 +41,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_variants_are_those_of_the_export(folder: Path, tmp_path: Path) -> None:
-    """To the byte, since both store the same floats in the same scheme."""
+    """The same operators with the same weights to the byte, since both store the same floats in the same scheme."""
     name = "bart" if json.loads((folder / "config.json").read_text())["model_type"] == "bart" else "t5 v1.1"
     schemes = ("fp16", "int8", "int4")
     exported = open_folder(text_folder(tmp_path / "exported", name, ("fp32", *schemes)))
@@ -49,7 +49,10 @@ def test_variants_are_those_of_the_export(folder: Path, tmp_path: Path) -> None:
     opened = open_folder(folder)
     for scheme in schemes:
         for graph in opened.variants[scheme].graphs:
-            assert opened.hashes[graph] == exported.hashes[graph], graph
+            mine, its = load_graph(opened.path / graph), load_graph(exported.path / graph)
+            assert [node.op_type for node in mine.graph.node] == [node.op_type for node in its.graph.node]
+            assert list(mine.graph.initializer) == list(its.graph.initializer)
+            assert list(mine.graph.input) == list(its.graph.input)
     about = json.loads((folder / "fuseline.json").read_text())
     found = report.variants["fp16"].agreement
     assert (found.kind, found.inputs, about["agreement"]["fp16"]["inputs"]) == ("texts", 32, 32)

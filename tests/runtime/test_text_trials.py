@@ -1,4 +1,4 @@
-"""What is tried with made-up texts: variant="auto", the check of a device; and what `fuseline info` tells of a model."""
+"""What is tried with made-up texts, by variant="auto" and for a device; what `fuseline info` tells; scores of texts."""
 
 from __future__ import annotations
 
