@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fuseline import Model
+from fuseline import InputError, Model
 from fuseline.cli import main
 from fuseline.folders.open import open_folder
 from fuseline.graphs.open import open_graphs
@@ -177,3 +177,23 @@ def test_a_score_is_the_cross_entropy_of_transformers_logits(name: str, tmp_path
     np.testing.assert_allclose(found.cross_entropy, each, rtol=1e-5, atol=2e-4)
     means = [row[kept].mean() for row, kept in zip(each, labels != -100, strict=True)]
     np.testing.assert_allclose(found.loss, means, rtol=1e-5, atol=2e-4)
+
+
+def test_a_score_counts_the_token_of_the_language(tmp_path: Path) -> None:
+    """As transformers' tokenizers write labels of mBART-50, NLLB and M2M100: the language, the words, the end."""
+    model = Model.from_pretrained(folder_with_languages(tmp_path), threads=1)
+    inputs = model.inputs(["word9 word10 word11"], src_lang="en_XX")
+    found = model.score(inputs, "word12 word13", tgt_lang="de_DE")
+    assert found.labels.tolist() == [[LANGUAGES["de_DE"], 12, 13, text_models.END]]
+    said = model.generate(inputs, forced_bos_token_id=LANGUAGES["de_DE"], num_beams=1)
+    with pytest.raises(InputError, match="'xx' is no language of this model"):
+        model.score(inputs, "word12", tgt_lang="xx")
+    text = model.decode(said.sequences)[0]
+    assert model.score(inputs, text, tgt_lang="de_DE").labels[0, : said.sequences.shape[1] - 1].tolist() == list(
+        said.sequences[0, 1:]
+    )
+
+
+def test_a_score_of_a_captioner_has_no_language(tiny_path: Path) -> None:
+    with pytest.raises(InputError, match="reads photos and has no languages; leave tgt_lang out"):
+        Model.from_pretrained(tiny_path).score(np.zeros((1, 3, 32, 32), np.float32), "word9", tgt_lang="de_DE")
