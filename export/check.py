@@ -23,6 +23,7 @@ from fuseline.model import Model
 from .adapters import model_adapter
 from .checkpoints.photo_size import generated_pixels
 
+TRANSFORMERS = "transformers"
 PHOTOS, MAX_LENGTH, BEAMS = 4, 16, 4
 SMALL, ROWS = 256, 8  # pixels on a side of photos that are asked about together, and sequences of them at once
 # Log-probabilities this close are a tie, which rounding decides: float32 logits of the two engines differ by some 1e-5,
@@ -56,11 +57,19 @@ class Agreement:
     """every difference is between two tokens or texts whose log-probabilities are closer than TIE"""
     kind: str = "photos"
     """what was asked about: photos or texts"""
+    reference: str = TRANSFORMERS
+
+    @property
+    def photos(self) -> int:
+        """How many inputs, by the name that this had when all of them were photos."""
+        return self.inputs
 
     def record(self) -> dict[str, Any]:
         """As fuseline.json has it."""
         fields = asdict(self)
         count = "photos" if fields.pop("kind") == "photos" else "inputs"
+        if self.reference == TRANSFORMERS:
+            del fields["reference"]
         return {count: fields.pop("inputs"), **fields}
 
 
@@ -72,7 +81,7 @@ class _Difference:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model of transformers says of inputs; variants are compared with it when the model is gone."""
+    """What the model that was exported says of inputs; variants are compared with it when the model is gone."""
 
     inputs: Inputs
     max_length: int
@@ -80,6 +89,8 @@ class Answers:
     """of each input int64[T], by num_beams"""
     logits: Sequence[Array]
     """of each input float32[T - 1, V], along its sequence without beams"""
+    reference: str = TRANSFORMERS
+    """who says it"""
 
     @property
     def kind(self) -> str:
@@ -143,7 +154,7 @@ def _compared(model: Model, variant: str, answers: Answers, reference: Callable[
             differences += _differences(model, reference(), answers, expected, got, beams)
     first = next((each for each in differences if not each.tie), differences[0] if differences else None)
     if variant == "fp32" and first is not None and not first.tie:
-        raise ExportError(f"the exported model does not say what transformers says: {first.sentence}")
+        raise ExportError(f"the exported model does not say what {answers.reference} says: {first.sentence}")
     logits, tokens = _along(model, encoded, answers)
     return Agreement(
         inputs=_count(answers.inputs),
@@ -156,6 +167,7 @@ def _compared(model: Model, variant: str, answers: Answers, reference: Callable[
         first_difference=first.sentence if first else None,
         tie=all(each.tie for each in differences),
         kind=answers.kind,
+        reference=answers.reference,
     )
 
 
@@ -277,7 +289,10 @@ def _log_probabilities(reference: Any, inputs: Inputs, tokens: Array) -> Array:
 
 
 def _reference_logits(reference: Any, inputs: Inputs, tokens: Array) -> Array:
-    """float32[B, T, V]."""
+    """float32[B, T, V]. reference: a model of transformers, or one that tells its logits itself."""
+    if hasattr(reference, "logits"):
+        told: Array = reference.logits(inputs, tokens)
+        return told
     import torch
 
     adapter = model_adapter({"architectures": [type(reference).__name__]})

@@ -22,6 +22,8 @@ from .adapters import ModelAdapter, Parts, model_adapter
 from .check import Agreement, ask, compare
 from .checkpoints.checkpoint import Checkpoint, load_model, open_checkpoint
 from .checkpoints.dry_run import try_out
+from .ctranslate2.folder import is_ctranslate2
+from .ctranslate2.write import NOT_COMPARED, write_ctranslate2
 from .graphs.weights import Array, Scheme
 from .graphs.weights_file import WeightsFile
 from .refusals import in_one_sentence, need
@@ -42,6 +44,8 @@ class ExportReport:
     path: Path
     files: Mapping[str, int]
     agreement: Mapping[str, Agreement]
+    remark: str = ""
+    """why there is no agreement"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,6 @@ class _Plan:
     adapter: ModelAdapter
     source: Source
     generation: dict[str, Any] | None
-    ends: Sequence[int]
     schemes: Mapping[str, Scheme]
     max_length: int | None
 
@@ -71,8 +74,9 @@ def export(
 ) -> ExportReport:
     """Write the fuseline folder `out` of an encoder/decoder checkpoint, and compare it with transformers.
 
-    source: a local folder or a hub id; variants: some of fp32, fp16, int8 and int4, the first is the default;
-    max_length: the longest text in tokens (default: as long as the model's positions reach), positions beyond it are
+    source: a local folder or a hub id; a folder of CTranslate2 is compared with CTranslate2, where it is installed;
+    variants: some of fp32, fp16, int8 and int4, the first is the default; max_length: the longest text in tokens
+    (default: as long as the model's positions reach), positions beyond it are
     left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
     here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); interpolate_pos_encoding:
     photos of another size than the encoder's positions are for get interpolated ones, as transformers' generate does
@@ -83,7 +87,8 @@ def export(
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """
-    need("exporting", "onnx", "onnxscript", "torch", "transformers")
+    translates = via is None and is_ctranslate2(source)
+    need("exporting", "onnx", *(() if translates else ("onnxscript", "torch", "transformers")))
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if via is not None:
         _check_via(via, variants, max_length)
@@ -101,6 +106,14 @@ def export(
     with claimed(out) as place:
         tell(0, "reading the checkpoint")
         check_out(place.path, replace=force)
+        if translates:
+            if interpolate_pos_encoding:
+                raise ExportError("CTranslate2's models read texts, so they interpolate no positions of photos")
+            _check_lengths(variants, max_length)
+            schemes = {name: SCHEMES[name] for name in variants}
+            agreement = write_ctranslate2(source, place, schemes, max_length, tell)
+            tell(steps, "done")
+            return ExportReport(out, _sizes(out), agreement, "" if agreement else NOT_COMPARED)
         plan = _plan(source, variants, max_length, interpolate_pos_encoding)
         with _quiet(), _offline():
             plan.source.try_out(plan.checkpoint, plan.adapter)
@@ -148,7 +161,7 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
         graphs.clear()  # they are written, and what makes them holds the model
         gc.collect()  # as well as what torch made on the way
         tell(3, "asking transformers")
-        answers = ask(models[0], inputs, plan.ends, info["max_positions"])
+        answers = ask(models[0], inputs, ends, info["max_positions"])
         _empty(models.pop())
         again = cache(load)
         for number, variant in enumerate(plan.schemes):
@@ -162,10 +175,12 @@ def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[
     tell(2, "making the graphs")
     parts = plan.adapter.parts(models[0])
     graphs, info = _graphs(plan, models[0], parts)
-    inputs = plan.source.generated(parts, plan.ends)
+    options = _generation_config(plan, models[0])
+    ends = _ends(plan.checkpoint, json.loads(options.read_bytes()) if isinstance(options, Path) else options)
+    inputs = plan.source.generated(parts, ends)
     files |= {
         "config": plan.checkpoint.path / "config.json",
-        "generation_config": _generation_config(plan, models[0]),
+        "generation_config": options,
         "reads": plan.source.described(parts),
     }
     del parts
@@ -188,9 +203,7 @@ def _empty(model: Any) -> None:
 
 def _plan(source: str | Path, variants: Sequence[str], max_length: int | None, interpolate: bool) -> _Plan:
     """Everything that can be refused before weights are read is refused here."""
-    check_schemes(variants, SCHEMES)
-    if max_length is not None and max_length < 2:
-        raise ExportError(f"max_length {max_length} must be at least 2, the start token and one more")
+    _check_lengths(variants, max_length)
     checkpoint = open_checkpoint(source)
     adapter = model_adapter(checkpoint.config)
     adapter.check(checkpoint.config)
@@ -198,9 +211,20 @@ def _plan(source: str | Path, variants: Sequence[str], max_length: int | None, i
     generation = adapter.generation_config(checkpoint.config)
     own = checkpoint.json("generation_config.json") or {}
     options = own if generation is None else generation
-    config = GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path, reads_text=read.reads_text)
+    _ends(checkpoint, options)
     schemes = {name: SCHEMES[name] for name in variants}
-    return _Plan(checkpoint, adapter, read, generation, config.ends, schemes, max_length)
+    return _Plan(checkpoint, adapter, read, generation, schemes, max_length)
+
+
+def _ends(checkpoint: Checkpoint, options: Mapping[str, Any]) -> Sequence[int]:
+    """The tokens that end texts. options: those of generation_config.json. Raises FolderError for what is not known."""
+    return GenerationConfig.from_folder(options, checkpoint.config, checkpoint.path).ends
+
+
+def _check_lengths(variants: Sequence[str], max_length: int | None) -> None:
+    check_schemes(variants, SCHEMES)
+    if max_length is not None and max_length < 2:
+        raise ExportError(f"max_length {max_length} must be at least 2, the start token and one more")
 
 
 def _graphs(plan: _Plan, reference: Any, parts: Parts) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:
@@ -235,12 +259,29 @@ def _generation_config(plan: _Plan, reference: Any) -> Path | dict[str, Any]:
     """The adapter's, the checkpoint's or what transformers makes of config.json; lengths lowered to what is left."""
     path, longest = plan.checkpoint.file("generation_config.json"), plan.max_length
     path, own = (None, plan.generation) if plan.generation else (path, plan.checkpoint.json("generation_config.json"))
+    if plan.source.reads_text and (own is None or own.get("_from_model_config") is True):
+        path, own = None, _settled(reference)
     options: dict[str, Any] = own if own is not None else json.loads(reference.generation_config.to_json_string())
     changes = {}
     if longest is not None:
         limits = {"max_length": longest, "max_new_tokens": longest - 1}
         changes = {name: most for name, most in limits.items() if (options.get(name) or 0) > most}
     return path if path is not None and not changes else options | changes
+
+
+def _settled(reference: Any) -> dict[str, Any]:
+    """What generate goes by until transformers 5, where a generation configuration was made of config.json.
+
+    config.json counts where it has options that are no defaults of its class: a Marian's forced_eos_token_id is one.
+    """
+    from transformers import GenerationConfig as Options
+
+    options = reference.generation_config
+    if options._from_model_config and reference.config._get_non_default_generation_parameters():
+        options = Options.from_model_config(reference.config)  # equal to what there was, if nothing was changed since
+    found: dict[str, Any] = json.loads(options.to_json_string())
+    about = ("_from_model_config", "transformers_version")
+    return {name: value for name, value in found.items() if name not in about} or {"use_cache": True}
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -49,6 +49,7 @@ TEXTS = {
     "metaspace": "▁two▁dogs ▁ ▁▁",
     "quotes": "«dogs» “run” ‘x’ „y‟ `z` '' \"",
     "markup": '<b>dogs</b> &amp; {"a": [1, 2]} \\n \\frac{1}{2} http://a.b/c?d=e#f a@b.c',
+    "pieces of a user": "<user>the dog ab abab <user> a½b the  dog <user",
     "long": "the dogs don't run on the beach, 12 times; " * 233,
     "a long word": "dogs" * 2500,
 }
@@ -69,7 +70,7 @@ def random_texts(count: int, seed: int = 0) -> Iterator[str]:
 
 
 @cache
-def trained(kind: str = "unigram", rule: str = "nmt_nfkc", size: int = 220, **options: bool | int) -> bytes:
+def trained(kind: str = "unigram", rule: str = "nmt_nfkc", size: int = 220, **options: bool | int | str) -> bytes:
     """A SentencePiece model as its package trains it. kind: "unigram" or "bpe"; rule: of the normalizer."""
     model = io.BytesIO()
     size += 256 * bool(options.get("byte_fallback"))

@@ -112,6 +112,8 @@ FOLDERS: dict[str, Callable[[Path], None]] = {
     "Marian with two": marian(two=True),
     "Marian with two vocabularies": marian(separate=True),
     "Marian of pieces that are merged": marian("bpe", two=True),
+    "Marian with pieces of the user": marian(user_defined_symbols="<user>,ab,the dog,½,\u0301x", two=True),
+    "Marian with pieces of the user that are merged": marian("bpe", user_defined_symbols="<user>,ab,the dog,½"),
     "M2M100": m2m100(),
     "M2M100 of pieces that are merged": m2m100("bpe"),
     "M2M100 of languages not listed": m2m100(listed=False, src_lang="de"),

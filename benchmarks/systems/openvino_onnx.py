@@ -76,7 +76,7 @@ class System:
 
 
 class Decoder:
-    """The step contract of fuseline/decoder.py; past and present change places instead of being one."""
+    """The step contract of fuseline.graphs.contract; past and present change places instead of being one."""
 
     def __init__(self, np, compiled, sizes):
         self.np, self.compiled, self.sizes = np, compiled, sizes

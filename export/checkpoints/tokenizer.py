@@ -13,6 +13,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from fuseline.inputs.texts import SourceTokenizer
 from fuseline.tokens.hf import ABOUT, TARGET, TOKENIZER, read_folder, read_target, without_states
 from fuseline.tokens.hf.classes import TokenizerClass, class_of, class_of_decoder
 from fuseline.tokens.hf.decoding import add_steps, clean_up_steps
+from fuseline.tokens.hf.sentencepiece import T5
 from fuseline.tokens.tokenizer import TextTokens, TokenizerFile, made_tokenizer, open_tokenizer
 
 from ..refusals import reason
@@ -120,6 +122,12 @@ def transformers_tokenizer(checkpoint: Checkpoint, refusal: str) -> Any:
             continue
         if theirs:  # where a SentencePiece model cannot be read, False is returned
             return theirs
+    kind = class_of(checkpoint.json(ABOUT[0]) or {}, checkpoint.config)
+    if kind.vocabulary in ("pieces", "sentencepiece") and find_spec("sentencepiece") is None:
+        raise ExportError(
+            f"{checkpoint.path} has the tokenizer of a {kind.name}, which is compared with transformers' own; that "
+            "needs a package: pip install sentencepiece"
+        )
     raise ExportError(refusal or f"{checkpoint.path} has no tokenizer that transformers can read: {why}")
 
 
@@ -141,6 +149,8 @@ def _ways(checkpoint: Checkpoint, readable: bool) -> Iterator[Callable[[], Any]]
         yield lambda: loaded("AutoTokenizer", path, **more)
         yield lambda: loaded("PreTrainedTokenizerFast", path, **more)
     kind = class_of(config, checkpoint.config)
+    if kind.python:
+        return
     if kind.vocabulary == "words":  # what splits texts into words takes no part in making texts of tokens
         yield lambda: loaded("AutoTokenizer", path, word_tokenizer_type="basic", subword_tokenizer_type="character")
     elif checkpoint.file(TOKENIZER) is not None:
@@ -164,11 +174,21 @@ def _converted(checkpoint: Checkpoint, kind: TokenizerClass, load: Callable[[Pat
     """The tokenizer of a SentencePiece model by transformers' converter alone, which needs no sentencepiece."""
     from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS
 
-    convert: Any = SLOW_TO_FAST_CONVERTERS[kind.name]
+    convert: Any = SLOW_TO_FAST_CONVERTERS["T5Tokenizer" if kind.name in T5 else kind.name]
+    file, config = read_folder(checkpoint.path.resolve()).value, checkpoint.json(ABOUT[0]) or {}
+    vocab = file["model"]["vocab"]
+    ids = dict(vocab) if isinstance(vocab, dict) else {entry[0]: at for at, entry in enumerate(vocab)}
+    ids |= {entry["content"]: entry["id"] for entry in file["added_tokens"]}
     slow = SimpleNamespace(
         vocab_file=str(checkpoint.path / kind.files[0]),
-        convert_tokens_to_ids=lambda token: 0,  # for the ends that an encoder's texts get, and a decoder's do not
+        convert_tokens_to_ids=ids.get,
         _extra_ids=len(kind.additional),
+        **kind.specials,
+        **{f"{name}_id": ids.get(token) for name, token in kind.specials.items()},
+        legacy=config.get("legacy") is not False,
+        add_prefix_space=config.get("add_prefix_space", True) or kind.name not in T5,
+        mask_token_sent=kind.additional[0] if kind.additional else None,
+        offset=len(kind.first) - kind.skipped,
     )
     with tempfile.TemporaryDirectory() as made:
         for name in ("config.json", *ABOUT):
@@ -195,8 +215,11 @@ def _compare(ours: TokenizerFile, theirs: Any, path: Path, target: bool = False)
     if theirs.is_fast and getattr(theirs.backend_tokenizer.model, "dropout", None) is not None:
         theirs.backend_tokenizer.model.dropout = None
     python = class_of({"tokenizer_class": type(theirs).__name__}, {}).python
+    hidden = (
+        (True,) if getattr(theirs, "separate_vocabs", False) else (True, False)
+    )  # there a special token has two ids
     for row in _rows(_ids(tokens, theirs, python)):
-        for skipped in (True, False):
+        for skipped in hidden:
             said, right = tokens.decode(row, skipped), theirs.decode(row, skip_special_tokens=skipped)
             if python and not skipped:  # where nothing is left between two tokens, Python joins them otherwise
                 said, right = ("".join(text.split()) for text in (said, right))
@@ -205,7 +228,7 @@ def _compare(ours: TokenizerFile, theirs: Any, path: Path, target: bool = False)
     if not tokens.reads_texts or not (theirs.is_fast or python):
         return
     for text in (*_TEXTS, " dog ".join(theirs.all_special_tokens)):
-        found, wanted = _encoded(tokens, text), _encoded(theirs, text, target)
+        found, wanted = _encoded(tokens, text, False), _encoded(theirs, text, target)
         if found != wanted:
             raise _difference(path, repr(text), f"tokens {found}", f"tokens {wanted}")
 
@@ -243,7 +266,7 @@ def _rows(ids: set[int]) -> Iterator[list[int]]:
         yield chance.choices(order, k=_ROW)
 
 
-def _encoded(tokenizer: Any, text: str, target: bool = False) -> list[int] | None:
+def _encoded(tokenizer: Any, text: str, target: bool) -> list[int] | None:
     """A text's tokens; None where the tokenizer has none for it."""
     try:
         if isinstance(tokenizer, TextTokens):

@@ -65,7 +65,7 @@ def quantize_groups(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
     """4 bits with a scale for every `group` inputs of an output: uint8[I', O] codes, float16[I' / group, O] scales.
 
-    weight = (code - 8) * scale; I' is I rounded up to whole groups. export/rounding.py finds scales and codes.
+    weight = (code - 8) * scale; I' is I rounded up to whole groups. rounding.py finds scales and codes.
     """
     missing = -len(weight_IO) % group
     whole_IO = np.pad(weight_IO, ((0, missing), (0, 0)))

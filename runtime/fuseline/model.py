@@ -52,6 +52,7 @@ from .search.scoring import Score, padded_labels, score
 from .tokens.tokenizer import TextTokens, open_tokenizer
 from .trials.device_check import open_checked
 
+_READS_TEXTS = "this model reads texts and has no image_processor; Model.inputs makes its inputs of texts"
 Given = npt.ArrayLike | Mapping[str, Any] | Encoded
 
 
@@ -98,7 +99,7 @@ class Model:
     def image_processor(self) -> ImageProcessor:
         """Of a model that reads photos. Raises InputError for another."""
         if not isinstance(self.inputs, PhotoInputs):
-            raise NoAttribute("this model reads texts and has no image_processor; its inputs are made by inputs")
+            raise NoAttribute(_READS_TEXTS)
         return self.inputs.image_processor
 
     @property
@@ -136,6 +137,8 @@ class Model:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
+            if name in ("image_processor", "feature_extractor"):  # whose own error leads here
+                raise NoAttribute(_READS_TEXTS)
             raise no_attribute(self, name)
 
     def close(self) -> None:
@@ -247,13 +250,14 @@ class Model:
         generation_config: object = None,
         cancel: CancelToken | None = None,
         partial: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
         **fields: Any,
     ) -> Iterator[Event]:
         """The same, watched: events as tokens become certain, the last of them with the Generation.
 
-        With beams a token is certain once all hypotheses that may still win have it. The encoder has run when this
-        returns; closing the iterator, or dropping it, gives up the rest. Raises as generate does, and InputError for
-        num_return_sequences other than 1.
+        With beams a token is certain once all hypotheses that may still win have it. clean_up_tokenization_spaces: of
+        the events' texts, as in `decode`. The encoder has run when this returns; closing the iterator, or dropping it,
+        gives up the rest. Raises as generate does, and InputError for num_return_sequences other than 1.
         """
         if generation_config is None:
             fields.setdefault("num_return_sequences", 1)
@@ -261,7 +265,11 @@ class Model:
         if asked[2].num_return_sequences != 1:
             raise InputError("a stream follows one sequence an input, so num_return_sequences must be 1 or left out")
         search = self._search(*asked, cancel, partial)
-        return self._while_unchanged(events(search, self._text))
+
+        def text(tokens: Sequence[int]) -> str:
+            return self._tokens.decode(tokens, clean_up_tokenization_spaces=clean_up_tokenization_spaces)
+
+        return self._while_unchanged(events(search, text))
 
     def _while_unchanged(self, told: Iterator[Event]) -> Iterator[Event]:
         for event in told:
@@ -416,8 +424,15 @@ class Model:
         """
         return self._tokens.encode(text, name)
 
-    def decode(self, sequences: npt.ArrayLike, skip_special_tokens: bool = True) -> list[str]:
+    def decode(
+        self,
+        sequences: npt.ArrayLike,
+        skip_special_tokens: bool = True,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> list[str]:
         """The text of every sequence, int64[N, T].
+
+        clean_up_tokenization_spaces: whether spaces before punctuation go; None for what the model's tokenizer says.
 
         -1, which stands after the end where there is no pad token, has no text, nor has a token that only a vocabulary
         padded to a round size has. Raises InputError for other arrays, and tokens that there are not.
@@ -425,10 +440,8 @@ class Model:
         ids = as_array(sequences)
         if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
             raise InputError(f"sequences must be whole numbers of shape [N, T], not {ids.dtype} of {list(ids.shape)}")
-        return [self._tokens.decode([each for each in row if each != -1], skip_special_tokens) for row in ids.tolist()]
-
-    def _text(self, tokens: Sequence[int]) -> str:
-        return self._tokens.decode(tokens)
+        rows = ([each for each in row if each != -1] for row in ids.tolist())
+        return [self._tokens.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in rows]
 
     @cached_property
     def _text_of_token(self) -> Callable[[int], str]:

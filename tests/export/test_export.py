@@ -112,7 +112,7 @@ def test_the_folder_holds_the_checkpoint_s_own_files_and_the_agreement(checkpoin
         assert (out / name).read_bytes() == (checkpoint / name).read_bytes()
     about = json.loads((out / "fuseline.json").read_text())
     assert (about["default_variant"], list(about["variants"])) == ("int8", ["int8", "fp32"])
-    assert about["agreement"] == {variant: vars(found) for variant, found in report.agreement.items()}
+    assert about["agreement"] == {variant: found.record() for variant, found in report.agreement.items()}
     assert about["agreement"]["fp32"]["greedy"] == about["agreement"]["fp32"]["beam"] == 1.0
     assert 0 < about["agreement"]["fp32"]["logits"] < 2e-4 < about["agreement"]["int8"]["logits"]
     assert report.files == {p.relative_to(out).as_posix(): p.stat().st_size for p in out.rglob("*") if p.is_file()}
@@ -252,7 +252,7 @@ INDEX = "model.safetensors.index.json"
 REFUSED: dict[str, tuple[Change, str]] = {
     "architecture": (
         edit("config.json", architectures=["BlipModel"], model_type="blip"),
-        "the architecture BlipModel or blip cannot be exported; known are BlipForConditionalGeneration, Vision",
+        "the architecture BlipModel or blip cannot be exported; known are BartForConditionalGeneration, BartModel",
     ),
     "encoder": (
         edit("config.json", encoder={"model_type": "clip"}),
@@ -412,7 +412,10 @@ def test_adapters_are_found_by_class_name_or_model_type() -> None:
     others = ["BertGenerationDecoder", "BertLMHeadModel", "BlipTextLMHeadModel", "GPT2LMHeadModel"]
     names = sorted([*(f"{name}ForCausalLM" for name in causal), *others])
     assert [name for name in known_decoders() if name[0].isupper()] == names
-    assert known_models() == ["BlipForConditionalGeneration", "VisionEncoderDecoderModel", "vision-encoder-decoder"]
+    seq2seq = ["Bart", "Blip", "M2M100", "MBart", "MT5", "Pegasus", "T5"]
+    others = ["BartModel", "EncoderDecoderModel", "MarianMTModel", "T5WithLMHeadModel", "VisionEncoderDecoderModel"]
+    names = sorted([*(f"{name}ForConditionalGeneration" for name in seq2seq), *others])
+    assert [name for name in known_models() if name[0].isupper()] == names
     by_class = decoder_adapter({"architectures": ["GPT2LMHeadModel"]})
     assert decoder_adapter({"architectures": None, "model_type": "gpt2"}) is by_class
     with pytest.raises(ExportError, match="the decoder without a name cannot be exported"):

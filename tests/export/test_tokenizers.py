@@ -162,7 +162,7 @@ def test_a_file_that_would_say_something_else_is_refused(tmp_path: Path, monkeyp
 
 def test_a_file_that_would_read_texts_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of(tmp_path, vocab_txt, tokenizer_class="BertTokenizer")
-    monkeypatch.setattr(tokenizer, "_encoded", lambda kind, text: [isinstance(kind, TextTokens)])
+    monkeypatch.setattr(tokenizer, "_encoded", lambda kind, text, target: [isinstance(kind, TextTokens)])
     with pytest.raises(ExportError, match=r"of 'a dog runs on the beach\.' transformers makes tokens"):
         written(folder)
 

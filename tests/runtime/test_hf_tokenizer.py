@@ -293,8 +293,8 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
         "how to make one for AlbertTokenizer is not known here; if that class has a fast form, transformers.Auto",
     ),
     "a class in Python": (
-        lambda f: write_json(f, tokenizer_config={"tokenizer_class": "MarianTokenizer"}),
-        "texts of the tokenizer class MarianTokenizer are made by Python code",
+        lambda f: write_json(f, tokenizer_config={"tokenizer_class": "BertweetTokenizer"}),
+        "texts of the tokenizer class BertweetTokenizer are made by Python code",
     ),
     "pieces in MeCab's words": (
         lambda f: japanese(f, subword_tokenizer_type="sentencepiece"), "it may be wordpiece or character",

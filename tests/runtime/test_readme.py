@@ -15,7 +15,8 @@ from fuseline.folders.open import find
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 README, INDEX = (ROOT / "README.md").read_text(), (ROOT / PROJECT["readme"]).read_text()
-PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"]
+PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), ROOT / "CONTRIBUTING.md"]
+PAGES += [ROOT / folder / "README.md" for folder in ("examples", "benchmarks", "runtime")]
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 

@@ -1,5 +1,5 @@
-"""The command line: `fuseline caption`, `fuseline export`, `fuseline quantize`, `fuseline evaluate`,
-`fuseline info`, `fuseline --version`. Each command has a file of its own, cli_*.py.
+"""The command line: `fuseline caption`, `fuseline text`, `fuseline export`, `fuseline quantize`, `fuseline evaluate`,
+`fuseline info`, `fuseline --version`. Each command has a file of its own.
 
 What only one command needs is imported there, since the time until the first caption is part of the product; and what
 all need is imported by `main`, since Ctrl-C may come while it is.
@@ -95,6 +95,7 @@ def _parser(terminal: Terminal) -> ArgumentParser:
     from . import export as cli_export
     from . import info as cli_info
     from . import quantize as cli_quantize
+    from . import text as cli_text
 
     class Parser(argparse.ArgumentParser):
         """One that writes as everything else does. What a command does not know, its own parser refuses."""
@@ -117,9 +118,10 @@ def _parser(terminal: Terminal) -> ArgumentParser:
 
     parser = Parser(
         prog="fuseline",
-        description="Say what is on a photo, offline.",
+        description="Say what is on photos, or make texts of texts, offline.",
         epilog="""\
 example: fuseline caption cat.jpg
+         fuseline text --model FOLDER letter.txt
 
 exit status: 0; 2 if something could not be done, which is said on standard error; 130 after Ctrl-C
 environment: FUSELINE_DEBUG=1 shows where an unforeseen failure comes from""",
@@ -127,7 +129,7 @@ environment: FUSELINE_DEBUG=1 shows where an unforeseen failure comes from""",
     )
     parser.add_argument("--version", action="version", version=f"fuseline {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (cli_caption, cli_export, cli_quantize, cli_evaluate, cli_info):
+    for each in (cli_caption, cli_text, cli_export, cli_quantize, cli_evaluate, cli_info):
         each.add_to(commands)
     return parser
 

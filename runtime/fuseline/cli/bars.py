@@ -1,4 +1,4 @@
-"""Bars on a terminal: photos that are counted, and steps of long work. terminal.py says when they are seen."""
+"""Bars on a terminal: photos or lines that are counted, and steps of long work. terminal.py says when they are seen."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ _START, _ERASE = "\r", "\x1b[J"  # to the start of the line; whatever is from th
 class Counter(Generic[Item]):
     """Gives items on and shows how many have been given. total: of how many, None where there are too many to know."""
 
-    def __init__(self, stream: Stream, items: Iterable[Item]) -> None:
+    def __init__(
+        self, stream: Stream, items: Iterable[Item], doing: str, unit: str, total: int | None, look: bool
+    ) -> None:
+        """See Terminal.counted."""
         from tqdm import tqdm
 
-        self._meter, self._stream = tqdm.format_meter, stream
+        self._meter, self._stream, self._doing, self._unit = tqdm.format_meter, stream, doing, unit
         self._began, self._done = monotonic(), 0
-        coming = iter(items)
-        found, self.total = _some(coming, self._began + _SECONDS)
-        self._items = chain(found, coming)
+        self._items, self.total = iter(items), total
+        if look:
+            found, self.total = _some(self._items, self._began + _SECONDS)
+            self._items = chain(found, self._items)
         self._drawn = False
 
     def __iter__(self) -> Iterator[Item]:
@@ -50,9 +54,9 @@ class Counter(Generic[Item]):
         self._drawn = True
         if width >= _NARROWEST:
             elapsed = monotonic() - self._began
-            name = "captioning" if width >= _FOR_A_NAME else None
+            name = self._doing if width >= _FOR_A_NAME else None
             # In ASCII, since some terminals show block characters two columns wide.
-            meter = self._meter(self._done, self.total, elapsed, width, prefix=name, unit="photo", ascii=" #")
+            meter = self._meter(self._done, self.total, elapsed, width, prefix=name, unit=self._unit, ascii=" #")
             self._stream.write(f"{_START}{meter}{_ERASE}{_START}")
 
 

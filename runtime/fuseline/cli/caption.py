@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError
 from . import interrupts
+from .generating import add_running_options, generation_fields, note_if_cut_off
 from .photo_paths import Photos, Unusable
 from .streams import Unwritable, printable
 from .terminal import FAILED, Terminal
@@ -52,14 +53,7 @@ def add_to(commands: Any) -> None:
     add("--num-beams", type=int, metavar="N", help="texts that are followed at once (default: the model's own number)")
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: the model's own number, or 257)")
     add("--model", metavar="FOLDER", help="a model folder (default: the captioner that ships)")
-    add(
-        "--variant",
-        default="auto",
-        metavar="NAME",
-        help="as `fuseline info` lists them (default: the fastest good one)",
-    )
-    add("--device", default="cpu", help="cpu, cuda, or a provider of onnxruntime (default: cpu)")
-    add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
+    add_running_options(add)
     add("--allow-downloads", action="store_true", help="take URLs for photos, and fetch them (default: no network)")
     how = caption.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print an object a photo, as below")
@@ -72,8 +66,12 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     from ..model import Model
 
     model = Model.from_pretrained(options.model, options.variant, options.device, options.threads)
+    if model.folder.source.reads_text:
+        from ..pipelines.common import check_task
+
+        check_task(model, "fuseline caption", reads_text=False)
     default = model.generation_config.with_default_length(PIPELINE_NEW_TOKENS)
-    config = default.override(**_generation_fields(options))  # a wrong option is said once, and not for every photo
+    config = default.override(**generation_fields(options))  # a wrong option is said once, and not for every photo
     job = _Job(model, config, terminal, {"allow_downloads": True} if options.allow_downloads else {})
     photos = Photos(options.photos)
     alone = len(options.photos) == 1 and not os.path.isdir(options.photos[0])
@@ -97,12 +95,6 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     return FAILED if failed else 0
 
 
-def _generation_fields(options: argparse.Namespace) -> dict[str, Any]:
-    """The options that were given. A given max_length replaces whatever limit the model has."""
-    fields = {} if options.num_beams is None else {"num_beams": options.num_beams}
-    return fields if options.max_length is None else fields | {"max_length": options.max_length, "max_new_tokens": None}
-
-
 class _Job(NamedTuple):
     """What one run of the command does with each photo. downloads: how load_image may fetch one."""
 
@@ -123,11 +115,7 @@ class _Job(NamedTuple):
 
     def note_if_cut_off(self, made: Generation) -> None:
         """Say once where a text ended by a length that nobody chose."""
-        from ..generation.config import cut_off
-
-        sentence = cut_off(self.config, made, self.model.folder.decoder.max_positions, "--max-length")
-        if sentence is not None:
-            self.terminal.note(sentence)
+        note_if_cut_off(self.terminal, self.model, self.config, made)
 
 
 def _line(job: _Job, photo: str, before: str) -> None:

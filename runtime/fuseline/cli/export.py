@@ -32,7 +32,7 @@ def add_to(commands: Any) -> None:
     )
     export.set_defaults(command=_run)
     add = export.add_argument
-    add("model", metavar="MODEL", help="a local folder, or a name on the hub such as org/name")
+    add("model", metavar="MODEL", help="a local folder, of CTranslate2 too, or a name on the hub such as org/name")
     add("out", metavar="OUT", help="the folder to write")
     add("--variants", default="fp32", metavar="NAMES", help="some of fp32, fp16, int8, int4; the first is the default")
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
@@ -64,7 +64,9 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
         )
     if options.json:
         agreement = {variant: found.record() for variant, found in report.agreement.items()}
-        terminal.record({"path": str(report.path), "files": dict(report.files), "agreement": agreement}, indent=2)
+        remark = {"remark": report.remark} if report.remark else {}
+        record = {"path": str(report.path), "files": dict(report.files), "agreement": agreement, **remark}
+        terminal.record(record, indent=2)
     else:
         terminal.lines(_rows(report))
     gc.freeze()  # so that Python, when it ends, does not look through all that torch has made, which takes a second
@@ -77,11 +79,13 @@ def _rows(report: ExportReport) -> Iterator[str]:
     for name, size in report.files.items():
         yield f"  {readable(size):>10}  {name}"
     yield f"  {readable(sum(report.files.values())):>10}  in all"
+    if report.remark:
+        yield report.remark
     for variant, found in report.agreement.items():
         first = f"; the first difference: {found.first_difference}" if found.first_difference else ""
         tie = " (a tie)" if found.first_difference and found.tie else ""
         yield ""
-        yield f"{variant}, of {found.inputs} generated {found.kind} as transformers says:"
+        yield f"{variant}, of {found.inputs} generated {found.kind} as {found.reference} says:"
         yield (
             f"  {found.greedy:.1%} greedy, {found.beam:.1%} with 4 beams, logits within {found.logits:.1e}"
             + first

@@ -72,12 +72,13 @@ class Terminal:
             self._said.add(text)
             self.say(f"note: {text}")
 
-    def fail(self, error: BaseException, file: str | None = None, **facts: object) -> None:
-        """What could not be done: a sentence, and if asked for an object. file: the photo; facts: what else it holds.
+    def fail(self, error: BaseException, file: str | None = None, where: str | None = None, **facts: object) -> None:
+        """What could not be done: a sentence, and if asked for an object. file: the photo, or the file of texts; where:
+        the place that the sentence names, if that is more; facts: what else the object holds.
 
         An exception that nobody foresaw is named as a fault of fuseline, with its traceback if FUSELINE_DEBUG is set.
         """
-        sentence = shown(_sentence(error, file), LONGEST)
+        sentence = shown(_sentence(error, where or file), LONGEST)
         if self.as_json:
             self.record({**({} if file is None else {"file": file}), **facts, "error": sentence})
         self.say(sentence)
@@ -108,14 +109,26 @@ class Terminal:
             bar.draw()
 
     @contextmanager
-    def counted(self, items: Iterable[Item], show: bool) -> Iterator[Iterable[Item]]:
-        """The items, with a bar on standard error meanwhile, if there are several and it is a terminal."""
+    def counted(
+        self,
+        items: Iterable[Item],
+        show: bool,
+        doing: str = "captioning",
+        unit: str = "photo",
+        total: int | None = None,
+        look: bool = True,
+    ) -> Iterator[Iterable[Item]]:
+        """The items, with a bar on standard error meanwhile, if there are several and it is a terminal.
+
+        doing, unit: what the bar says. total: how many there are, if known; look: whether to look for it, which makes
+        the first items before one is given.
+        """
         if not show or not self._err.moves():
             yield items
             return
         from .bars import Counter
 
-        counter = Counter(self._err, items)
+        counter = Counter(self._err, items, doing, unit, total, look)
         if counter.total in (0, 1):
             yield counter
             return

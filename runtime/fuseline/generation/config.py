@@ -132,6 +132,10 @@ class GenerationConfig(Options):
         """The same, where so many new tokens are the most if nobody sets a length, as in transformers' pipelines."""
         return self._with({}, replace(self._origin, new_tokens=new_tokens))
 
+    def with_defaults(self, **options: Any) -> GenerationConfig:
+        """The same with other defaults: options that hold as if the model's files had set them, and no call."""
+        return self._with(options, self._origin)
+
     @property
     def length_is_default(self) -> bool:
         """Whether neither the model nor the call says how long a text may be."""

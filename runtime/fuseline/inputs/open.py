@@ -45,10 +45,11 @@ class TextInputs(Inputs):
 
     def __call__(self, given: Sequence[Any], /, **options: Any) -> Mapping[str, npt.NDArray[Any]]:
         """{"input_ids": int64[B, S], "attention_mask": int64[B, S]}. options: src_lang, truncation (whether a text that
-        is too long is cut) and max_length, see SourceTokenizer.encode. Raises InputError."""
+        is too long is cut), max_length and names, see SourceTokenizer.encode. Raises InputError."""
         texts = [given] if isinstance(given, str) else given
         if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
             raise InputError(f"inputs are made of a text or a list of texts, not of {written(given)}")
         if options.get("max_length") is None:
-            options["max_length"] = self.longest
+            bounds = [self.longest, self.tokenizer.longest if options.get("truncation") else None]
+            options["max_length"] = min((bound for bound in bounds if bound is not None), default=None)
         return self.tokenizer.encode(texts, **options)

@@ -10,6 +10,7 @@ language is written (`en_XX`, `eng_Latn`, or `en` for M2M100's token `__en__`); 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,12 +52,14 @@ class SourceTokenizer:
         src_lang: str | None = None,
         truncation: bool = False,
         max_length: int | None = None,
+        names: Sequence[str] | None = None,
     ) -> dict[str, Ids]:
         """{"input_ids": int64[B, S], "attention_mask": int64[B, S]}, filled up on the right.
 
         src_lang: the language of the texts, where the model has languages. max_length: most tokens of a text, those
-        around it included; without it truncation cuts to `longest`, where one is known. Raises InputError for a text
-        that cannot be encoded, for one of more tokens unless truncation, and for a language that is not known.
+        around it included; without it truncation cuts to `longest`, where one is known. names: of the texts, for
+        messages; without them "text 1" and so on. Raises InputError for a text that cannot be encoded, for one of more
+        tokens unless truncation, and for a language that is not known.
         """
         before, after = self._around(src_lang)
         most = max_length if max_length is not None else self.longest if truncation else None
@@ -65,9 +68,10 @@ class SourceTokenizer:
             raise InputError(
                 f"max_length must be at least the {counted(around, 'token')} around a text, not {written(most)}"
             )
-        rows = self._tokens.encode_batch(texts)
+        rows = self._tokens.encode_batch(texts, names)
         if most is not None:
-            rows = [self._cut(row, number, most, around, truncation) for number, row in enumerate(rows, 1)]
+            names = names or [f"text {number}" for number in range(1, len(rows) + 1)]
+            rows = [self._cut(row, name, most, around, truncation) for row, name in zip(rows, names, strict=True)]
         rows = [[*before, *row, *self._end(row, after)] for row in rows]
         width = max(map(len, rows), default=0)
         ids, mask = np.full((len(rows), width), self.pad_token_id, np.int64), np.zeros((len(rows), width), np.int64)
@@ -83,8 +87,10 @@ class SourceTokenizer:
             )
         token = self.languages.get(language) if isinstance(language, str) else None
         if token is None:
+            near = difflib.get_close_matches(str(language)[:20], self.languages, 3, cutoff=0.4)
+            meant = f"did you mean {' or '.join(near)}? " if near else ""
             known = ", ".join(sorted(self.languages))
-            raise InputError(f"{written(language)} is no language of this model; it knows {known}")
+            raise InputError(f"{written(language)} is no language of this model; {meant}it knows {known}")
         return token
 
     def _around(self, src_lang: str | None) -> tuple[list[int], list[int]]:
@@ -95,14 +101,14 @@ class SourceTokenizer:
         before, after = ([language if each in known else each for each in side] for side in (self._before, self._after))
         return before, after
 
-    def _cut(self, row: list[int], number: int, most: int, around: int, truncation: bool) -> list[int]:
+    def _cut(self, row: list[int], name: str, most: int, around: int, truncation: bool) -> list[int]:
         """A text's tokens, of which so many fit."""
         if len(row) + around <= most:
             return row
         if not truncation:
             raise InputError(
-                f"text {number} has {len(row) + around} tokens, and {most} fit; cut it into shorter ones, or let "
-                "truncation cut it"
+                f"{name} has {len(row) + around} tokens, and {most} fit; cut it into shorter ones, or let truncation "
+                "cut it (truncation=True, --truncate)"
             )
         return row[len(row) + around - most :] if self._cut_left else row[: most - around]
 

@@ -1,5 +1,5 @@
-"""Pipelines of transformers, by its names: one file a task."""
+"""Pipelines of transformers, by its names: one file for what reads photos, one for what reads texts."""
 
-from .image_to_text import TASKS, pipeline
+from .open import TASKS, pipeline
 
 __all__ = ["TASKS", "pipeline"]

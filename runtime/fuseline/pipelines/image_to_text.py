@@ -5,42 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, written
-from ..folders.open import AUTO
-from ..generation.config import PIPELINE_NEW_TOKENS, GenerationConfig, cut_off
-from ..generation.options import CHECKS, UNSUPPORTED
-from ..generation.result import Generation
+from ..generation.config import PIPELINE_NEW_TOKENS, GenerationConfig
 from ..inputs.images import ImageProcessor, load_image
-from ..migrating.copied_calls import (
-    CAPTION,
-    PIPELINE,
-    Opening,
-    device_named,
-    no_attribute,
-    one_of,
-    opening,
-    prompt_tokens,
-    settle,
-)
+from ..migrating.copied_calls import CAPTION, prompt_tokens, settle
 from ..model import Model
-from ..warning import warn
+from .common import Pipeline, checked_batch_size, fields_given, params_of_task
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..outputs.streaming import Event
 
 Photo: TypeAlias = "str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | npt.NDArray[Any]"
 Captions: TypeAlias = list[dict[str, str]]
 
-TASKS = ("image-to-text",)
-_MOST_AT_ONCE = 1 << 20  # photos; how many fit into memory is looked at when they are there
+TASK = "image-to-text"
+_OF_A_CALL = ("images", "inputs", "max_new_tokens", "generate_kwargs", "generation_config", "batch_size", "prompt")
 
 
 class _Options(TypedDict, total=False):
@@ -61,72 +46,16 @@ class _Streaming(_Options):
     stream: Literal[True]
 
 
-def pipeline(
-    task: str | None = "image-to-text",
-    model: Model | str | Path | None = None,
-    *,
-    variant: str | None = AUTO,
-    device: str | int = "cpu",
-    threads: int | None = None,
-    batch_size: int = 1,
-    max_new_tokens: int | None = None,
-    generate_kwargs: Mapping[str, Any] | None = None,
-    generation_config: object = None,
-    prompt: str | None = None,
-    timeout: float | None = None,
-    allow_downloads: bool = False,
-    stream: bool = False,
-    **copied: Any,
-) -> ImageToText:
-    """A callable that captions photos.
-
-    model: a Model, or the path of a folder; None for the captioner that ships. variant, device, threads: see
-    Model.from_pretrained. batch_size: photos that go through the model together. max_new_tokens, generate_kwargs,
-    generation_config: the GenerationConfig fields of every call that does not give its own; where neither they nor the
-    model set a length, texts have 256 new tokens at most, and a warning says once that one ended there. prompt: what
-    texts begin with, of BLIP's models. allow_downloads: whether photos may be URLs, fetched within timeout seconds.
-    stream: whether calls that do not say give the text of one photo in pieces. copied: other fields of
-    GenerationConfig, and keywords of transformers' and optimum's pipelines; see fuseline.migrating.copied_calls.
-    Raises InputError for an unknown task or a wrong option, FolderError and DeviceError as Model.from_pretrained.
-    """
-    if task is not None and (not isinstance(task, str) or task not in TASKS):
-        raise InputError(f"there is no task {written(task)}; there is {', '.join(TASKS)}")
-    options = {name: value for name, value in copied.items() if name in CHECKS or name in UNSUPPORTED}
-    others = {name: value for name, value in copied.items() if name not in options}
-    use_cache = {"use_cache": options.pop("use_cache")} if "use_cache" in options else {}
-    wanted = opening(PIPELINE, Opening(model, variant, device), others | use_cache, _OWN)
-    if not isinstance(model, Model):
-        model = Model._opened(wanted, threads)
-    else:
-        _check_open(model, wanted, threads)
-    fields = options | _fields(max_new_tokens, generate_kwargs, generation_config)
-    reading = _Reading(prompt, timeout, allow_downloads)
-    return ImageToText(model, batch_size, fields, stream, reading)
-
-
-_OWN = ("task", "model", "variant", "device", "threads", "batch_size", "max_new_tokens", "generate_kwargs", "stream")
-_OF_A_CALL = ("images", "inputs", "max_new_tokens", "generate_kwargs", "generation_config", "batch_size", "prompt")
-
-
-def _check_open(model: Model, wanted: Opening, threads: int | None) -> None:
-    """Refuse to open a model that is open already in another way."""
-    asked = {"variant": (wanted.variant, AUTO, model.variant), "threads": (threads, None, model.threads)}
-    asked["device"] = (wanted.device, "cpu", device_named(model.device))
-    for name, (value, default, has) in asked.items():
-        if not one_of(value, default, has):
-            raise InputError(f"the model is open already; give {name}={written(value)} to Model.from_pretrained")
-
-
-class _Reading(NamedTuple):
+class Reading(NamedTuple):
     """How a call's photos are read, and what their texts begin with."""
 
     prompt: str | None = None
     timeout: float | None = None
     allow_downloads: bool = False
 
-    def or_as(self, prompt: str | None, timeout: float | None, allow_downloads: bool | None) -> _Reading:
+    def or_as(self, prompt: str | None, timeout: float | None, allow_downloads: bool | None) -> Reading:
         """The same, with what is not None."""
-        return _Reading(
+        return Reading(
             self.prompt if prompt is None else prompt,
             self.timeout if timeout is None else timeout,
             self.allow_downloads if allow_downloads is None else allow_downloads,
@@ -138,11 +67,10 @@ class _Reading(NamedTuple):
         return {"allow_downloads": True, "timeout": self.timeout} if self.allow_downloads else {}
 
 
-class ImageToText:
+class ImageToText(Pipeline):
     """Captions photos with one model. A photo is a path, the bytes of a file, a PIL image or an array of pixels."""
 
-    task = TASKS[0]
-    framework = "onnx"
+    task = TASK
 
     def __init__(
         self,
@@ -150,28 +78,14 @@ class ImageToText:
         batch_size: int = 1,
         fields: Mapping[str, Any] | None = None,
         stream: bool = False,
-        reading: _Reading = _Reading(),  # noqa: B008 - it cannot be changed
+        reading: Reading = Reading(),  # noqa: B008 - it cannot be changed
     ) -> None:
         """fields: GenerationConfig fields over the model's own, checked here and not at the first photo."""
-        self.model = model
-        self._in_pieces = stream
-        self._batch_size = _checked_batch_size(batch_size)
-        self._fields = dict(fields or {})
+        super().__init__(model, batch_size, fields, stream)
         self._reading = _checked(reading)
-        self._told = False  # that a text was cut off
         config = self.generation_config
         if reading.prompt is not None:
             self._prompt(reading.prompt, 1, config)
-
-    @property
-    def generation_config(self) -> GenerationConfig:
-        """The options of calls that give none."""
-        return self._config(self._fields)
-
-    @property
-    def tokenizer(self) -> Any:
-        """The model's tokenizers.Tokenizer."""
-        return self.model.tokenizer
 
     @property
     def image_processor(self) -> ImageProcessor:
@@ -182,29 +96,6 @@ class ImageToText:
     def feature_extractor(self) -> ImageProcessor:
         """The model's image processor."""
         return self.model.image_processor
-
-    @property
-    def device(self) -> str:
-        """The model's."""
-        return self.model.device
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            raise no_attribute(self, name)
-
-    def close(self) -> None:
-        """Close the model; see Model.close."""
-        self.model.close()
-
-    def __enter__(self) -> ImageToText:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<pipeline image-to-text of {self.model!r}>"
 
     # A text is a sequence of texts, too; the first signature that fits is meant.
     @overload
@@ -248,14 +139,14 @@ class ImageToText:
             raise InputError(
                 "there is no photo; give a path, bytes, a file, a PIL image or an array, or a list of them"
             )
-        fields = self._fields | _fields(max_new_tokens, generate_kwargs, generation_config)
+        fields = self._fields | fields_given(max_new_tokens, generate_kwargs, generation_config)
         in_pieces = self._in_pieces if stream is None else stream
         if in_pieces and "generation_config" not in fields:  # whatever the model's own number is
             fields = {"num_return_sequences": 1} | fields
         reading = _checked(self._reading.or_as(prompt, timeout, allow_downloads))
         job = _Job(self._config(fields), reading, self._batch_size)
         if batch_size is not None:
-            job = job._replace(batch_size=_checked_batch_size(batch_size))
+            job = job._replace(batch_size=checked_batch_size(batch_size))
         if _are_several(inputs):
             if in_pieces:
                 raise InputError("stream=True gives the text of one photo in pieces; call it for each photo")
@@ -279,7 +170,9 @@ class ImageToText:
         if given is not None:
             return self.model._configured(given).override(**options)
         config = self.model.generation_config.with_default_length(PIPELINE_NEW_TOKENS)
-        return config.override(**_of_task(self.model.folder.config) | options)
+        of_task = params_of_task(self.model.folder.config, TASK)
+        of_task.pop("prefix", None)  # of pipelines that read text
+        return config.override(**of_task | options)
 
     def _captions(self, photos: Iterable[Photo], job: _Job) -> Iterator[Captions]:
         numbered = enumerate(photos, start=1)
@@ -288,11 +181,11 @@ class ImageToText:
                 [self._prepared_or_named(photo, number, job.reading) for number, photo in batch], job
             )
 
-    def _prepared(self, photo: Photo, reading: _Reading) -> npt.NDArray[np.float32]:
+    def _prepared(self, photo: Photo, reading: Reading) -> npt.NDArray[np.float32]:
         """float32[1, 3, height, width]."""
         return self.model.image_processor([load_image(photo, **reading.downloads)])
 
-    def _prepared_or_named(self, photo: Photo, number: int, reading: _Reading) -> npt.NDArray[np.float32]:
+    def _prepared_or_named(self, photo: Photo, number: int, reading: Reading) -> npt.NDArray[np.float32]:
         try:
             return self._prepared(photo, reading)
         except InputError as error:
@@ -314,13 +207,6 @@ class ImageToText:
         events = self.model.stream(self._prepared(photo, job.reading), prompt, generation_config=job.config)
         return self._pieces(events, job.config)
 
-    def _pieces(self, events: Iterator[Event], config: GenerationConfig) -> Iterator[str]:
-        for event in events:
-            if event.text:
-                yield event.text
-            if event.generation is not None:
-                self._tell(event.generation, config)
-
     def _prompt(self, prompt: str | None, photos: int, config: GenerationConfig) -> npt.NDArray[np.int64] | None:
         """What the texts begin with, int64[photos, T]."""
         if prompt is None:
@@ -329,29 +215,13 @@ class ImageToText:
         begin = np.tile(np.array(tokens, np.int64), (photos, 1))
         return np.concatenate([config.prompt(photos), begin], axis=1)
 
-    def _tell(self, generation: Generation, config: GenerationConfig) -> None:
-        """Warn once where a text ended by a length that nobody chose."""
-        if self._told:
-            return
-        sentence = cut_off(config, generation, self.model.folder.decoder.max_positions, "max_new_tokens")
-        if sentence is not None:
-            self._told = True
-            warn(sentence)
-
 
 class _Job(NamedTuple):
     """What a call asks for."""
 
     config: GenerationConfig
-    reading: _Reading
+    reading: Reading
     batch_size: int
-
-
-def _of_task(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What an old config.json says of this task alone; a prefix is of pipelines that read text."""
-    tasks = config.get("task_specific_params")
-    found = tasks.get(TASKS[0]) if isinstance(tasks, Mapping) else None
-    return {k: v for k, v in found.items() if k != "prefix"} if isinstance(found, Mapping) else {}
 
 
 def _are_several(inputs: object) -> bool:
@@ -360,25 +230,7 @@ def _are_several(inputs: object) -> bool:
     return not alone and isinstance(inputs, Iterator | Sequence)
 
 
-def _fields(
-    max_new_tokens: int | None, generate_kwargs: Mapping[str, Any] | None, generation_config: object
-) -> dict[str, Any]:
-    named = isinstance(generate_kwargs, Mapping) and all(isinstance(name, str) for name in generate_kwargs)
-    if generate_kwargs is not None and not named:
-        raise InputError(f"generate_kwargs must be a mapping of options by name, not {written(generate_kwargs)}")
-    fields = dict(generate_kwargs or {})
-    if max_new_tokens is not None:
-        if "max_new_tokens" in fields:
-            raise InputError("max_new_tokens is given twice, by itself and in generate_kwargs; give it once")
-        fields["max_new_tokens"] = max_new_tokens
-    if generation_config is not None:
-        if "generation_config" in fields:
-            raise InputError("generation_config is given twice, by itself and in generate_kwargs; give it once")
-        fields["generation_config"] = generation_config
-    return fields
-
-
-def _checked(reading: _Reading) -> _Reading:
+def _checked(reading: Reading) -> Reading:
     """Raise InputError for a way to read that is none."""
     if not isinstance(reading.allow_downloads, bool):
         raise InputError(f"allow_downloads must be True or False, not {written(reading.allow_downloads)}")
@@ -386,10 +238,3 @@ def _checked(reading: _Reading) -> _Reading:
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0):
         raise InputError(f"timeout must be a number of seconds above 0, not {written(timeout)}")
     return reading
-
-
-def _checked_batch_size(batch_size: int) -> int:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= _MOST_AT_ONCE:
-        right = f"a whole number from 1 to {_MOST_AT_ONCE}"
-        raise InputError(f"batch_size must be {right}, not {written(batch_size)}")
-    return batch_size

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +28,15 @@ CODES = {"type": "Split", "pattern": {"Regex": r"\A>>(?:[^<]|<(?!<))*+<<"}, "beh
 _OTHER = "\ufdd1"  # as unknown as UNMADE, which a text must not have
 _SPACE = "▁"
 _UNKNOWN_PENALTY = 10.0
+_USER_SCORE = 0.1  # of a piece that the user defined, so that it is always taken
+_LONGEST_PIECE = 256  # characters, all lengths of which are tried at each place; of those in use it is 16
 
 
 class SentencePieceTexts:
     """Splits texts. limit: the first number that is no token of the vocabulary."""
 
     def __init__(self, tokenizer: Tokenizer, file: Mapping[str, Any]) -> None:
-        """file: the contents that the tokenizer was made of."""
+        """file: what the tokenizer was made of. Raises ValueError or its like for one not of tokens.hf.pieces."""
         limit = tokenizer.token_to_id(UNMADE)
         assert limit is not None
         self.limit = limit
@@ -48,14 +50,17 @@ class SentencePieceTexts:
         spaces = before["pretokenizers"][-1] if self._codes else before
         self._prefix = _SPACE if spaces["prepend_scheme"] == "always" else ""
         self._added = {entry["content"]: entry for entry in file["added_tokens"]}
-        longest_first = sorted(self._added, key=len, reverse=True)
-        self._parts = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if self._added else None
+        self._parts = _any_of(self._added)
         inner = file["model"]
         self._merges = inner["type"] == "BPE"
         unk = inner["unk_token"] if self._merges else inner["vocab"][inner["unk_id"]][0]
         self._unk: int = tokenizer.token_to_id(unk)
         beyond = [text.split(UNMADE) for text in list(_texts(inner["vocab"]))[limit + 1 :] if UNMADE in text]
-        self._twice = {text: int(token) for text, token in beyond}
+        self._twice = {each[0]: int(each[1]) for each in beyond if len(each) == 2}
+        self._users = {each[2] for each in beyond if len(each) == 3}
+        self._kept = _any_of(self._users)
+        if max(map(len, _texts(inner["vocab"])), default=0) > _LONGEST_PIECE:
+            raise ValueError
         self._unreachable = {unk, *self._added}
         self._lattice: Lattice | None = None
 
@@ -101,7 +106,9 @@ class SentencePieceTexts:
         """The text as its pieces joined: letters by the model's map, spaces as SPACE."""
         if not text:
             return ""
-        text = self._map.replaced(text) if self._map else text
+        if self._map:
+            parts = self._kept.split(text) if self._kept else [text]
+            text = "".join(part if part in self._users else self._map.replaced(part) for part in parts)
         if not self._stripped:
             return self._prefix + text.replace(" ", _SPACE)
         text = re.sub(" {2,}", " ", text).lstrip(" ")
@@ -109,29 +116,37 @@ class SentencePieceTexts:
 
     def _pieces(self, text: str) -> list[int]:
         """The numbers of the pieces of a normalized text."""
+        text = text.replace(UNMADE, _OTHER)
+        if self._merges:
+            parts = self._kept.split(text) if self._kept else [text]
+            pieces = [piece for part in parts for piece in ([part] if part in self._users else self._found(part))]
+        else:
+            pieces = self._found(text)
+            if self._rounded(text, pieces):
+                pieces = self._exact(text)
+        return [self._number(piece) for piece in pieces]
+
+    def _found(self, text: str) -> list[str]:
+        """The pieces that tokenizers' model finds."""
         if not text:
             return []
-        text = text.replace(UNMADE, _OTHER)
         whole = text.encode()
-        tokens = self._model.tokenize(text)
         pieces = []
-        for token in tokens:
+        for token in self._model.tokenize(text):
             start, end = token.offsets
             pieces.append(token.value if token.id != self._unk else whole[start:end].decode())
-        if not self._merges and self._rounded(text, pieces):
-            pieces = self._exact(text)
-        return [self._number(piece) for piece in pieces]
+        return pieces
 
     def _rounded(self, text: str, pieces: Sequence[str]) -> bool:
         """Whether rounding may decide, as where pieces can change places, or a token that is no piece was found."""
         if any(a != b and a + b == b + a for a, b in pairwise(pieces)):
             return True
-        return any(each in text for each in self._unreachable)
+        return any(each in text for each in self._unreachable) or any(each in text for each in self._users)
 
     def _exact(self, text: str) -> list[str]:
         if self._lattice is None:
             vocab = [(piece, score) for piece, score in self._file["model"]["vocab"] if UNMADE not in piece]
-            self._lattice = Lattice([each for each in vocab if each[0] not in self._unreachable])
+            self._lattice = Lattice([each for each in vocab if each[0] not in self._unreachable], self._users)
         return self._lattice.best(text)
 
     def _number(self, piece: str) -> int:
@@ -139,6 +154,11 @@ class SentencePieceTexts:
         token = self._twice.get(piece)
         token = number(self._id, piece) if token is None else token
         return self._unk if token is None or token >= self.limit else token
+
+
+def _any_of(texts: Collection[str]) -> re.Pattern[str] | None:
+    """An expression with a group for the longest of some texts."""
+    return re.compile(f"({'|'.join(map(re.escape, sorted(texts, key=len, reverse=True)))})") if texts else None
 
 
 def _texts(vocab: Mapping[str, int] | Sequence[Sequence[Any]]) -> Iterator[str]:
@@ -226,11 +246,12 @@ class CharsMap:
 class Lattice:
     """The most probable pieces of a text, with sums rounded as SentencePiece rounds them."""
 
-    def __init__(self, pieces: Sequence[tuple[str, float]]) -> None:
-        """pieces: with their scores, all of which a text can be split into."""
-        self._scores = {piece: float(np.float32(score)) for piece, score in pieces}
-        self._longest = max(map(len, self._scores), default=1)
+    def __init__(self, pieces: Sequence[tuple[str, float]], users: Collection[str] = ()) -> None:
+        """pieces: with their scores, all of which a text can be split into; users: those that are always taken."""
+        self._scores = {piece: float(np.float32(score)) for piece, score in pieces if piece not in users}
         self._unknown = float(np.float32(np.float32(min(self._scores.values(), default=0.0)) - _UNKNOWN_PENALTY))
+        self._scores |= dict.fromkeys(users, _USER_SCORE)
+        self._lengths = sorted(set(map(len, self._scores)))
 
     def best(self, text: str) -> list[str]:
         """The pieces; unknown letters that follow each other are one."""
@@ -240,7 +261,10 @@ class Lattice:
         starts, known = array("q", [-1]) * (size + 1), bytearray(size + 1)
         for at in range(size):
             so_far = sums[at]
-            for end in range(at + 1, min(size, at + self._longest) + 1):
+            for length in self._lengths:
+                end = at + length
+                if end > size:
+                    break
                 score = scores.get(text[at:end])
                 if score is not None:
                     rounded[0] = score + so_far

@@ -12,12 +12,14 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import Error, FolderError, InputError, shown, written
 from ..files.reading import open_regular
 from ..warning import warn
+from .clean_up import CleanUp
 from .parts import LONGEST_TOKEN, Encoded, Rules
 from .sentencepiece_texts import UNMADE, SentencePieceTexts
 
@@ -70,6 +72,10 @@ class TextTokens:
         self._longest_text = longest_text
         self._pieces = pieces
 
+    @cached_property
+    def _spaces(self) -> CleanUp:
+        return CleanUp(self.tokenizer)
+
     def encode(self, text: str, name: str = "text") -> list[int]:
         """The tokens of a text, without those that only mark its beginning and end.
 
@@ -85,12 +91,12 @@ class TextTokens:
 
         return _guarded(encode, lambda reason: InputError(f"{name} cannot be made tokens of: {reason}"))
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The same of many texts, which messages call "text 1" and so on."""
+    def encode_batch(self, texts: Sequence[str], names: Sequence[str] | None = None) -> list[list[int]]:
+        """The same of many texts. names: of the texts, for messages; without them "text 1" and so on."""
         if isinstance(texts, str) or not isinstance(texts, Sequence):
             raise InputError(f"texts must be a list of texts, not {written(texts)}")
-        for number, text in enumerate(texts, 1):
-            self._check(text, f"text {number}")
+        for number, text in enumerate(texts):
+            self._check(text, names[number] if names else f"text {number + 1}")
 
         def encode() -> list[list[int]]:
             if self._pieces:
@@ -119,11 +125,14 @@ class TextTokens:
                 f"{name} has half of a surrogate pair at character {error.start + 1}, which is no text; leave it out"
             ) from None
 
-    def decode(self, tokens: Sequence[int], skip_special_tokens: bool = True) -> str:
+    def decode(
+        self, tokens: Sequence[int], skip_special_tokens: bool = True, clean_up_tokenization_spaces: bool | None = None
+    ) -> str:
         """The text of tokens.
 
-        A token that the decoder has and the tokenizer does not, since vocabularies are padded to round sizes, has no
-        text, as in transformers. Raises InputError for one that neither has.
+        clean_up_tokenization_spaces: whether spaces before punctuation go, as transformers' tokenizers have it; None
+        for what the file says. A token that the decoder has and the tokenizer does not, since vocabularies are padded
+        to round sizes, has no text, as in transformers. Raises InputError for one that neither has.
         """
         if not tokens:
             return ""
@@ -137,7 +146,11 @@ class TextTokens:
             tokens = [token for token in tokens if token < self._pieces.limit]
 
         def decode() -> str:
-            text: str = self.tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens)
+            text: str = (
+                self.tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens)
+                if clean_up_tokenization_spaces is None
+                else self._spaces.decode(tokens, skip_special_tokens, clean_up_tokenization_spaces)
+            )
             return text
 
         return _guarded(decode, lambda reason: FolderError(f"tokenizer.json cannot make a text of tokens: {reason}"))

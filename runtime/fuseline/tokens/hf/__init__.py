@@ -32,7 +32,7 @@ from ..tokenizer import (
 from .classes import SLOW_ALONE, TokenizerClass, class_of, class_of_decoder, with_languages
 from .decoding import add_steps, clean_up_steps, clip_steps
 from .pieces import of_pieces
-from .sentencepiece import of_sentencepiece, read_model
+from .sentencepiece import T5, of_sentencepiece, read_model
 from .special import Sources, add_special_tokens
 from .vocabularies import PREFIX, byte_level, template, utf_8, utf_8_steps, wordpiece, words_alone, words_of
 
@@ -130,7 +130,7 @@ def _reads_own(root: Path, kind: TokenizerClass, config: Mapping[str, Any]) -> b
     if kind.python:
         return True
     own = bool(kind.files) and os.path.lexists(root / kind.files[0])
-    rebuilt = config.get("from_slow") or (kind.name == "T5Tokenizer" and config.get("add_prefix_space") is not None)
+    rebuilt = config.get("from_slow") or (kind.name in T5 and config.get("add_prefix_space") is not None)
     return own and (kind.vocabulary == "words" or (kind.vocabulary == "sentencepiece" and bool(rebuilt)))
 
 

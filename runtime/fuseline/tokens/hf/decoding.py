@@ -6,21 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ..clean_up import CLEAN_UP, replaced
 from ..tokenizer import NO_TEXTS
 
-# Of transformers' clean_up_tokenization, one after the other over the whole text.
-CLEAN_UP = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
-    (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" 's", "'s"),
-    (" 've", "'ve"),
-    (" 're", "'re"),
-)
 # No token begins with this.
 NOTHING = NO_TEXTS["prepend"]
 # Stands around a token between which and its neighbours is a space; no token has it.
@@ -28,11 +16,6 @@ APART = "\ufdd1"
 # What Python's str.strip takes away; an expression's own \s lacks the last four control characters before the space.
 _SPACES = r"[\s\x1c-\x1f]"
 STRIP = (rf"\A{_SPACES}+", rf"(?<!{_SPACES}){_SPACES}++\z")
-
-
-def replaced(text: str, by: str, kind: str = "String") -> dict[str, Any]:
-    """A decoder step that replaces a text, or what an expression (kind "Regex") finds."""
-    return {"type": "Replace", "pattern": {kind: text}, "content": by}
 
 
 def add_steps(file: dict[str, Any], steps: list[dict[str, Any]]) -> bool:

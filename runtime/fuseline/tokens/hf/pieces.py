@@ -5,7 +5,8 @@ vocab.json for their numbers. One file says both. A token is in it as it is wher
 token that it cannot make ends with `UNMADE`, which no text has, and the decoder takes it off again; one that becomes no
 text begins with it. Pieces that vocab.json lacks follow the vocabulary, after a token that is `UNMADE` alone: their
 numbers stand for the unknown token. Last come tokens whose number an added token has too (as <pad> of a source whose
-target has a vocabulary of its own): the text, `UNMADE`, and the number.
+target has a vocabulary of its own): the text, `UNMADE`, and the number; and pieces that the user defined, after two
+`UNMADE`.
 tokens/sentencepiece_texts.py splits texts by such a file as sentencepiece does, where tokenizers' own rules differ.
 """
 
@@ -16,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import FolderError, shown
+from ..clean_up import replaced
 from ..sentencepiece_texts import CODES, UNMADE
 from .classes import TokenizerClass
-from .decoding import APART, apart_steps, replaced, strip_steps
+from .decoding import APART, apart_steps, strip_steps
 from .sentencepiece import (
     BPE,
     CONTROL,
@@ -55,8 +57,10 @@ def of_pieces(
     unk = kind.specials["unk_token"]
     if unk not in vocab:
         raise FolderError(f"{where}: its vocabulary lacks {unk!r}, for what is not in it")
-    made = {text: score for text, score, sort in model.pieces if sort == NORMAL}
-    lowest = min(made.values(), default=0.0)
+    merges = {text: score for text, score, sort in model.pieces if sort == NORMAL}
+    lowest = min(merges.values(), default=0.0)
+    users = [text for text, _, sort in model.pieces if sort == USER and text]
+    made = merges | dict.fromkeys(users, lowest)
     silent = {text for text, _, sort in model.pieces if sort == CONTROL}
     own = {str(each["content"]): int(each["id"]) for each in added}
     own.setdefault(unk, vocab[unk])
@@ -77,8 +81,9 @@ def of_pieces(
     twice = [text for text, token in vocab.items() if texts[token] != text and text not in own]
     pieces += [(text, score) for text, score in made.items() if text not in vocab or text in twice]
     pieces += [(f"{text}{UNMADE}{vocab[text]}", lowest) for text in twice]
+    pieces += [(f"{UNMADE}{UNMADE}{text}", lowest) for text in users]
     file = file_of(
-        _split(model, pieces, made, vocab[unk], where),
+        _split(model, pieces, merges, vocab[unk], where),
         normalizer=normalizer(model.charsmap, model.stripped),
         pre_tokenizer=_words(model, kind),
         post_processor=template(kind.template or "$A", {text: token for token, text in texts.items()}),
@@ -91,11 +96,10 @@ def of_pieces(
 def _check(model: Model, where: object) -> None:
     """Raises FolderError for a model that is read by rules that are not known here."""
     for text, _, sort in model.pieces:
-        if sort == USER or (sort == UNUSED and model.model_type == BPE):
-            what = "defined by its user" if sort == USER else "not in use"
+        if sort == UNUSED and model.model_type == BPE:
             raise FolderError(
-                f"{where} has the piece {shown(text)!r}, which is {what}; such pieces are not known here where "
-                "a tokenizer has no fast form"
+                f"{where} has the piece {shown(text)!r}, which is not in use; such pieces are not known here where a "
+                "tokenizer has no fast form"
             )
     if model.byte_fallback:
         raise FolderError(

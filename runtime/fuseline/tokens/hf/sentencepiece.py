@@ -25,7 +25,7 @@ _CHARSMAP, _PREFIXED, _STRIPPED, _ESCAPED = 2, 3, 4, 5  # of the normalizer's
 UNIGRAM, BPE = 1, 2
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 SPACE = "▁"
-_T5 = ("T5Tokenizer", "MT5Tokenizer")
+T5 = ("T5Tokenizer", "MT5Tokenizer")
 _MOST_SQUARES = 10**9  # of the pieces' lengths, where all their halves are looked up; in use are a few millions
 
 
@@ -175,7 +175,7 @@ def metaspace(scheme: str) -> dict[str, Any]:
 
 def _scheme(kind: TokenizerClass, config: Mapping[str, Any]) -> str:
     """Whether a space is put before a text, each part between special tokens ("always"), or the first alone."""
-    if kind.name not in _T5:
+    if kind.name not in T5:
         return "always"
     if not config.get("add_prefix_space", True):
         return "never"

@@ -6,9 +6,10 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..clean_up import replaced
 from ..tokenizer import NO_TEXTS
 from .classes import TokenizerClass
-from .decoding import NOTHING, apart_steps, joined_by_spaces, replaced, strip_steps
+from .decoding import NOTHING, apart_steps, joined_by_spaces, strip_steps
 
 # CLIPTokenizer reads no more merges, however many there are.
 _CLIP_MERGES = 49_152 - 256 - 2

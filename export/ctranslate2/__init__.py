@@ -1,0 +1,1 @@
+"""CTranslate2's folders as a source of models: model.bin, what its variables mean, and its vocabularies."""

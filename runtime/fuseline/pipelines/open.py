@@ -1,0 +1,139 @@
+"""pipeline(): the callable of a task, opened with the model that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
+
+from ..errors import InputError, written
+from ..folders.open import AUTO
+from ..generation.options import CHECKS, UNSUPPORTED
+from ..migrating.copied_calls import PIPELINE, Opening, device_named, one_of, opening, settle
+from ..model import Model
+from .common import check_task, fields_given
+from .image_to_text import TASK, ImageToText, Reading
+from .text_reading import KEYWORDS, TextReading
+from .text_to_text import RESULTS, TRANSLATION, TextToText
+
+TextTask: TypeAlias = Literal["text2text-generation", "summarization", "translation"]
+
+TASKS = (TASK, *RESULTS)
+_OWN = ("task", "model", "variant", "device", "threads", "batch_size", "max_new_tokens", "generate_kwargs", "stream")
+
+
+@overload
+def pipeline(
+    task: Literal["image-to-text"] = "image-to-text",
+    model: Model | str | Path | None = None,
+    *,
+    variant: str | None = AUTO,
+    device: str | int = "cpu",
+    threads: int | None = None,
+    batch_size: int = 1,
+    max_new_tokens: int | None = None,
+    generate_kwargs: Mapping[str, Any] | None = None,
+    generation_config: object = None,
+    stream: bool = False,
+    prompt: str | None = None,
+    timeout: float | None = None,
+    allow_downloads: bool = False,
+    **copied: Any,
+) -> ImageToText: ...
+
+
+@overload
+def pipeline(
+    task: TextTask,
+    model: Model | str | Path,
+    *,
+    variant: str | None = AUTO,
+    device: str | int = "cpu",
+    threads: int | None = None,
+    batch_size: int = 1,
+    max_new_tokens: int | None = None,
+    generate_kwargs: Mapping[str, Any] | None = None,
+    generation_config: object = None,
+    stream: bool = False,
+    src_lang: str | None = None,
+    tgt_lang: str | None = None,
+    truncation: bool | str | None = None,
+    **copied: Any,
+) -> TextToText: ...
+
+
+@overload
+def pipeline(task: str | None, model: Model | str | Path | None = None, **options: Any) -> ImageToText | TextToText: ...
+
+
+def pipeline(
+    task: str | None = TASK,
+    model: Model | str | Path | None = None,
+    *,
+    variant: str | None = AUTO,
+    device: str | int = "cpu",
+    threads: int | None = None,
+    batch_size: int = 1,
+    max_new_tokens: int | None = None,
+    generate_kwargs: Mapping[str, Any] | None = None,
+    generation_config: object = None,
+    stream: bool = False,
+    **copied: Any,
+) -> ImageToText | TextToText:
+    """A callable that does a task: it captions photos, or makes texts of texts.
+
+    task: "image-to-text"; or "text2text-generation", "summarization", "translation" or "translation_XX_to_YY"; None for
+    what the model is for. model: a Model, or the path of a folder; None for the captioner that ships. variant, device,
+    threads: see Model.from_pretrained. batch_size: inputs that go through the model together. max_new_tokens,
+    generate_kwargs, generation_config: the GenerationConfig fields of every call that does not give its own; where
+    neither they nor the model set a length, texts have 256 new tokens at most, and a warning says once that one ended
+    there. stream: whether calls that do not say give the text of one input in pieces.
+    Of photos: prompt, what texts begin with, of BLIP's models; allow_downloads, whether photos may be URLs, fetched
+    within timeout seconds. Of texts: src_lang, tgt_lang, truncation and the others of TextToText's call.
+    copied: other fields of GenerationConfig, and keywords of transformers' and optimum's pipelines; see
+    fuseline.migrating.copied_calls.
+    Raises InputError for an unknown task, a wrong option or a model of another task, FolderError and DeviceError as
+    Model.from_pretrained.
+    """
+    reads_text = None if task is None else _reads_text(task)
+    of_photos = {name: copied.pop(name) for name in Reading._fields if name in copied}
+    of_texts = {name: copied.pop(name) for name in KEYWORDS if name in copied}
+    if reads_text is not None:
+        settle(PIPELINE, of_photos if reads_text else of_texts, _OWN)
+    if reads_text and model is None:
+        raise InputError(f"the captioner that ships reads photos; give model= the folder of a model for {task}")
+    fields = {name: value for name, value in copied.items() if name in CHECKS or name in UNSUPPORTED}
+    others = {name: value for name, value in copied.items() if name not in fields}
+    use_cache = {"use_cache": fields.pop("use_cache")} if "use_cache" in fields else {}
+    wanted = opening(PIPELINE, Opening(model, variant, device), others | use_cache, _OWN)
+    if isinstance(model, Model):
+        _check_open(model, wanted, threads)
+    else:
+        model = Model._opened(wanted, threads)
+    task = task or model.task
+    if reads_text is None:
+        reads_text = model.folder.source.reads_text
+        settle(PIPELINE, of_photos if reads_text else of_texts, _OWN)
+    fields |= fields_given(max_new_tokens, generate_kwargs, generation_config)
+    if reads_text:
+        return TextToText(model, task, batch_size, fields, stream, TextReading().taking(of_texts))
+    check_task(model, f"pipeline({task!r})", reads_text=False)
+    return ImageToText(model, batch_size, fields, stream, Reading(**of_photos))
+
+
+def _reads_text(task: object) -> bool:
+    """Whether a task reads texts. Raises InputError for one that there is not."""
+    if isinstance(task, str):
+        words = task.split("_")
+        if task in TASKS or (len(words) == 4 and words[0] == TRANSLATION and words[2] == "to" and all(words)):
+            return task != TASK
+    raise InputError(f"there is no task {written(task)}; there is {', '.join(TASKS)}, {TRANSLATION}_XX_to_YY")
+
+
+def _check_open(model: Model, wanted: Opening, threads: int | None) -> None:
+    """Refuse to open a model that is open already in another way."""
+    asked = {"variant": (wanted.variant, AUTO, model.variant), "threads": (threads, None, model.threads)}
+    asked["device"] = (wanted.device, "cpu", device_named(model.device))
+    for name, (value, default, has) in asked.items():
+        if not one_of(value, default, has):
+            raise InputError(f"the model is open already; give {name}={written(value)} to Model.from_pretrained")
