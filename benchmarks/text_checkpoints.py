@@ -33,6 +33,7 @@ def _marian() -> Any:
         max_position_embeddings=512,
         activation_function="swish",
         scale_embedding=True,
+        forced_eos_token_id=None,
         **_tokens(),
     )
     return MarianMTModel(config)
@@ -100,10 +101,6 @@ def build(name: str, folder: Path) -> None:
     torch.manual_seed(SEED)
     model = MODELS[name]().eval()
     _draw(model)
-    settings = model.generation_config
-    for field, value in _tokens().items():
-        setattr(settings, field, value)
-    settings.forced_eos_token_id = settings.forced_bos_token_id = settings.bad_words_ids = None
     model.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(_tokenizer(model.config.vocab_size), encoding="utf-8")
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": "</s>"}
