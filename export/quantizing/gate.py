@@ -10,7 +10,7 @@ from typing import Any
 from fuseline.errors import counted
 from fuseline.folders.open import open_folder
 from fuseline.model import Model
-from fuseline.trials.auto import JUDGES
+from fuseline.trials.auto import JUDGED_BY
 
 from ..quality.agreement import NextTokens, next_tokens
 from ..quality.evaluate import Evaluation
@@ -40,7 +40,7 @@ class Measured:
         of = f"the next tokens ({agreed.positions} on {counted(agreed.inputs, agreed.kind.removesuffix('s'))})"
         if self.evaluation is not None:
             found = self.evaluation.variants
-            judge = next(each for each in JUDGES if each in found[self.base].scores)
+            judge = next(each for each in JUDGED_BY if each in found[self.base].scores)
             mine, base = found[name].scores[judge], found[self.base].scores[judge]
             if base:
                 return Loss(1 - mine / base, f"{judge} ({mine:.4f} where {self.base} has {base:.4f})")
