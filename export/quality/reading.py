@@ -50,9 +50,7 @@ class Reading:
         says = {config.forced_bos_token_id, config.decoder_start_token_id}
         if of_data and languages and self.tgt_lang is None and says.isdisjoint(languages.values()):
             known = ", ".join(sorted(languages))
-            raise InputError(
-                f"this model needs the languages from which and into which it translates; it knows {known}"
-            )
+            raise InputError(f"this model must be told from which language into which it translates; it knows {known}")
 
     def inputs(self, model: Model, given: Sequence[Path | str]) -> Inputs:
         """Of photos by their paths, or of texts. Raises InputError."""

@@ -49,12 +49,12 @@ class Measured:
 
     def refusals(self, max_loss: float | None) -> dict[str, str]:
         """By variant that loses more than it may, the sentence that says so."""
-        refused = {}
-        for name in self.agreement:
-            lost = self.loss(name)
-            if max_loss is not None and lost.share > max_loss:
-                refused[name] = f"{name} loses {lost.share:.2%} of {lost.of} and may lose {max_loss:.2%}"
-        return {name: f"{sentence}, so it was not written" for name, sentence in refused.items()}
+        losses = {name: self.loss(name) for name in self.agreement}
+        return {
+            name: f"{name} loses {lost.share:.2%} of {lost.of} and may lose {max_loss:.2%}, so it was not written"
+            for name, lost in losses.items()
+            if max_loss is not None and lost.share > max_loss
+        }
 
     def record(self, folder: Path, about: dict[str, Any], max_loss: float | None, without: Collection[str]) -> None:
         """Put it into what fuseline.json says and into the model card, but for some variants."""

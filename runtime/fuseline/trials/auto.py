@@ -40,7 +40,18 @@ CAPTION_STEPS = 12  # of the caption whose time is compared
 # By which variants are judged where both were measured on the same: captions by CIDEr, other texts by chrF, which needs
 # no tokenizer and says something of single words too.
 JUDGED_BY = ("CIDEr", "chrF")
-_CONDITIONS = ("dataset", "dataset_sha256", "photos", "texts", "num_beams", "tokenizer", "from", "to", "prefix")
+_CONDITIONS = (
+    "dataset",
+    "dataset_sha256",
+    "photos",
+    "texts",
+    "num_beams",
+    "tokenizer",
+    "from",
+    "to",
+    "prefix",
+    "truncated",
+)
 _ROUNDS, _SECONDS_EACH, _STEPS = 9, 0.6, 4
 _ABOUT = "auto"
 
