@@ -34,7 +34,7 @@ def _marian() -> Any:
         activation_function="swish",
         scale_embedding=True,
         forced_eos_token_id=None,
-        **_tokens(),
+        **_tokens() | {"pad_token_id": 58100, "decoder_start_token_id": 58100},  # the last, as published
     )
     return MarianMTModel(config)
 
@@ -60,6 +60,8 @@ def _bart_base() -> Any:
         encoder_ffn_dim=3072,
         decoder_ffn_dim=3072,
         forced_eos_token_id=None,
+        normalize_before=False,  # these two are for CTranslate2's converter
+        normalize_embedding=True,
         **_tokens(),
     )
     return BartForConditionalGeneration(config)
@@ -102,7 +104,8 @@ def build(name: str, folder: Path) -> None:
     model = MODELS[name]().eval()
     _draw(model)
     model.save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(_tokenizer(model.config.vocab_size), encoding="utf-8")
+    words = _tokenizer(model.config.vocab_size, model.config.pad_token_id)
+    (folder / "tokenizer.json").write_text(words, encoding="utf-8")
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": "</s>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(about | {"unk_token": "<unk>"}))
 
@@ -113,14 +116,17 @@ def _draw(model: Any) -> None:
         for name, tensor in model.named_parameters():
             if tensor.dim() == 2 and "position" not in name and "relative" not in name:
                 rows = tensor.shape[0] == model.config.vocab_size
-                tensor.normal_(0.0, (2.0 if rows else 1.5) * tensor.shape[1] ** -0.5)
+                gain = 2.0 if rows else 1.5
+                if model.config.model_type == "t5" and name.endswith("Attention.q.weight"):
+                    gain *= model.config.d_kv**-0.5  # its scores are not scaled, and its own weights are drawn so
+                tensor.normal_(0.0, gain * tensor.shape[1] ** -0.5)
 
 
-def _tokenizer(vocab_size: int) -> str:
+def _tokenizer(vocab_size: int, pad: int) -> str:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    words = {"<pad>": _PAD, "</s>": _END, "<unk>": 2} | {f"word{index}": index for index in range(3, vocab_size)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    words = {f"word{index}": index for index in range(vocab_size) if index not in (pad, _END, 2)}
+    tokenizer = Tokenizer(models.WordLevel(words | {"<pad>": pad, "</s>": _END, "<unk>": 2}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>"])
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", _END)])

@@ -91,8 +91,10 @@ def export_ctranslate2(checkpoint: Path, out: Path, quantization: str) -> None:
     model: Any = AutoModelForSeq2SeqLM.from_pretrained(checkpoint)
     loader: Any = converter._MODEL_LOADERS[type(model.config).__name__]
     spec = loader.get_model_spec(model)
-    vocabulary = [f"t{token}" for token in range(model.config.vocab_size)]
-    spec.config.bos_token = spec.config.decoder_start_token = f"t{model.config.decoder_start_token_id}"
+    marian = model.config.model_type == "marian"  # begins with zeros in the place of a token, and has no pad token
+    vocabulary = [f"t{token}" for token in range(model.config.vocab_size - marian)]
+    start = model.config.eos_token_id if marian else model.config.decoder_start_token_id
+    spec.config.bos_token = spec.config.decoder_start_token = f"t{start}"
     spec.config.eos_token, spec.config.unk_token = f"t{model.config.eos_token_id}", "t2"
     spec.register_source_vocabulary(vocabulary)
     spec.register_target_vocabulary(vocabulary)

@@ -54,7 +54,7 @@ def texts_of(vocab_size: int) -> tuple[list[list[int]], list[list[int]]]:
     """One text of TOKENS tokens, and BATCH of other lengths, the longest first; each ends with its end token."""
     random = np.random.default_rng(SEED)
     lengths = sorted(random.integers(5, 61, BATCH).tolist(), reverse=True)
-    one, *batch = ([*random.integers(3, vocab_size, length - 1).tolist(), 1] for length in (TOKENS, *lengths))
+    one, *batch = ([*random.integers(3, vocab_size - 1, length - 1).tolist(), 1] for length in (TOKENS, *lengths))
     return [one], batch
 
 
@@ -94,7 +94,7 @@ def _process(each: Contender) -> Worker:
 _THREADS = 2
 
 
-def measured(model: str) -> dict[str, Any]:
+def measured(model: str, rounds: int) -> dict[str, Any]:
     """Milliseconds of one text, words a second of the batch, the start, by contender."""
     home = prepared(model)
     vocab_size = json.loads((home / "checkpoint" / "config.json").read_text())["vocab_size"]
@@ -109,7 +109,7 @@ def measured(model: str) -> dict[str, Any]:
             process.ask("open", folder=str(folder_of(home, each)), variant=each.variant, threads=_THREADS)
             found[each.name]["first"] = process.ask("say", texts=one, beams=BEAMS, new=NEW)["said"][0]
             found[each.name]["start"].append(process.seconds_since_start() * 1000)
-    for turn in range(WARM_UP + ROUNDS):
+    for turn in range(WARM_UP + rounds):
         for name, process in processes.items():
             for what, texts in (("one", one), ("batch", batch)):
                 ms = process.ask("say", texts=texts, beams=BEAMS, new=NEW)["ms"]
@@ -163,11 +163,12 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=list(MODELS), metavar="MODEL", help=", ".join(MODELS))
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="turns of each system (default: 9)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     options = parser.parse_args(arguments)
     results = {}
     for model in options.models:
-        systems = measured(model)
+        systems = measured(model, options.rounds)
         results[model] = {"systems": systems, "step_over_floor": step_over_floor(prepared(model))}
         print(table({model: results[model]}), flush=True)
     if options.json:

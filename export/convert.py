@@ -23,7 +23,7 @@ from .check import Agreement, ask, compare
 from .checkpoints.checkpoint import Checkpoint, load_model, open_checkpoint
 from .checkpoints.dry_run import try_out
 from .ctranslate2.folder import is_ctranslate2
-from .ctranslate2.write import NOT_COMPARED, write_ctranslate2
+from .ctranslate2.write import write_ctranslate2
 from .graphs.weights import Array, Scheme
 from .graphs.weights_file import WeightsFile
 from .refusals import in_one_sentence, need
@@ -45,7 +45,7 @@ class ExportReport:
     files: Mapping[str, int]
     agreement: Mapping[str, Agreement]
     remark: str = ""
-    """why there is no agreement"""
+    """what is to be known of it beside"""
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ def export(
                 raise ExportError("CTranslate2's models read texts, so they interpolate no positions of photos")
             _check_lengths(variants, max_length)
             schemes = {name: SCHEMES[name] for name in variants}
-            agreement = write_ctranslate2(source, place, schemes, max_length, tell)
+            agreement, remark = write_ctranslate2(source, place, schemes, max_length, tell)
             tell(steps, "done")
-            return ExportReport(out, _sizes(out), agreement, "" if agreement else NOT_COMPARED)
+            return ExportReport(out, _sizes(out), agreement, remark)
         plan = _plan(source, variants, max_length, interpolate_pos_encoding)
         with _quiet(), _offline():
             plan.source.try_out(plan.checkpoint, plan.adapter)

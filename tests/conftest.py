@@ -7,6 +7,8 @@ import os
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import onnxruntime first
 
 import signal
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +35,13 @@ def tiny_reference() -> Any:
     from tests import tiny
 
     return tiny.tiny_model(0)
+
+
+@pytest.fixture(scope="session")
+def text_model_made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """tests.text_folders.made, each model once: its checkpoint and its folder. Shared: copy them to change them."""
+    pytest.importorskip("torch")
+    pytest.importorskip("sentencepiece")
+    from tests import text_folders
+
+    return cache(lambda name: text_folders.made(name, tmp_path_factory.mktemp("text_model")))

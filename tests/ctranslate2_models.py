@@ -53,6 +53,14 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "scale_outputs": WIDTH**-0.5,
         "tied": True,
     },
+    "umt5": {  # every layer has distances of its own
+        "relative_attention_bias": True,
+        "rms_norm": True,
+        "scale_embeddings": False,
+        "bias": False,
+        "queries_scale": 1.0,
+        "own_distances": True,
+    },
     "t5 v1.1": {
         "relative_attention_bias": True,
         "rms_norm": True,
@@ -73,6 +81,7 @@ _OWN = (
     "start_from_zero_embedding",
     "table",
     "linear",
+    "own_distances",
 )
 
 
@@ -214,7 +223,7 @@ def _fill_attention(chance: np.random.Generator, attention: Any, own: Mapping[st
     if "queries_scale" in own:
         attention.queries_scale = np.float32(own["queries_scale"])
     if hasattr(attention, "relative_attention_bias"):
-        if attention is first:
+        if attention is first or own.get("own_distances"):
             attention.relative_attention_bias = _random(chance, 8, HEADS, scale=1.0)
             attention.relative_attention_max_distance = np.int32(9)
         else:

@@ -1,52 +1,70 @@
-"""Exported folders of small models of texts, for tests of what is done with them."""
+"""Checkpoints of text to text with the tokenizers that they have as published, small, and their folders of fuseline.
+
+The texts that they make are noise, but varied: see tests.text_models.
+"""
 
 from __future__ import annotations
 
 import json
-import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import (
+    AutoTokenizer,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
+    MBartConfig,
+    MBartForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from fuseline.export import export
-from fuseline.model import Model
-from tests import text_models
+from tests import source_folders, text_models
 
-LANGUAGES = {"en_XX": 95, "de_DE": 96}  # of the folder with languages, and their tokens
-
-
-def text_folder(out: Path, name: str = "bart", variants: tuple[str, ...] = ("fp32", "int8")) -> Path:
-    """The fuseline folder of a model in text_models.MODELS."""
-    source = text_models.write_checkpoint(text_models.text_model(name, 0), out / "source")
-    export(source, out / "model", variants)
-    return out / "model"
-
-
-def folder_with_languages(out: Path) -> Path:
-    """One of an mBART-50 with two languages, whose own options say neither."""
-    source = text_models.write_checkpoint(text_models.text_model("mbart", 0), out / "source")
-    file = source / "tokenizer.json"
-    text = file.read_text()
-    for code, token in LANGUAGES.items():
-        text = text.replace(f'"word{token}"', f'"{code}"')
-    specials = {code: {"id": code, "ids": [token], "tokens": [code]} for code, token in LANGUAGES.items()}
-    specials["</s>"] = {"id": "</s>", "ids": [text_models.END], "tokens": ["</s>"]}
-    around = [{"SpecialToken": {"id": "en_XX", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
-    around.append({"SpecialToken": {"id": "</s>", "type_id": 0}})
-    pair = [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"]
-    rule = {"type": "TemplateProcessing", "single": around, "pair": pair, "special_tokens": specials}
-    file.write_text(json.dumps(json.loads(text) | {"post_processor": rule}))
-    config = json.loads((source / "tokenizer_config.json").read_text())
-    (source / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "MBart50Tokenizer"}))
-    export(source, out / "model", ("fp32",))
-    return out / "model"
+SEED = 2  # found by trying: short texts get different ones
+# As config.json of T5 has them.
+TASKS = {
+    "summarization": {
+        "prefix": "sum up: ",
+        "min_length": 6,
+        "max_length": 14,
+        "num_beams": 2,
+        "no_repeat_ngram_size": 2,
+    },
+    "translation_en_to_de": {"prefix": "translate English to German: ", "early_stopping": True, "max_length": 300},
+}
+# Tokenizer of tests.source_folders, class, and its configuration, by a name.
+MODELS: dict[str, tuple[str, Any, Callable[..., Any]]] = {
+    "T5": ("T5", T5ForConditionalGeneration, lambda **more: text_models._t5(T5Config, **more)),
+    "NLLB": ("NLLB", M2M100ForConditionalGeneration, lambda **more: text_models._bart(M2M100Config, **more)),
+    "M2M100": ("M2M100", M2M100ForConditionalGeneration, lambda **more: text_models._bart(M2M100Config, **more)),
+    "mBART": ("mBART", MBartForConditionalGeneration, lambda **more: text_models._bart(MBartConfig, **more)),
+}
 
 
-def lines(count: int, seed: int = 0) -> list[str]:
-    """Texts of 1 to 30 words of the small models' vocabulary."""
-    drawn = random.Random(seed)
-    return [" ".join(f"word{drawn.randint(8, 90)}" for _ in range(drawn.randint(1, 30))) for _ in range(count)]
+class Made(NamedTuple):
+    """A checkpoint of transformers, and the folder that fuseline export made of it."""
+
+    source: Path
+    folder: Path
 
 
-def said(folder: Path, texts: list[str], **options: object) -> list[str]:
-    """What the folder's fp32 makes of each text alone."""
-    model = Model.from_pretrained(folder, "fp32", threads=1)
-    return [model.decode(model.generate(model.inputs([text]), **options).sequences)[0].strip() for text in texts]
+def made(name: str, root: Path) -> Made:
+    """The model of that name in MODELS, fp32, in `root`."""
+    tokenizer_name, kind, config = MODELS[name]
+    source = source_folders.made(tokenizer_name, root / "source")
+    tokenizer: Any = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]
+    tokens = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    start = tokenizer.pad_token_id if name == "T5" else tokenizer.eos_token_id
+    torch.manual_seed(SEED)
+    model = kind(config(vocab_size=len(tokenizer), decoder_start_token_id=start, **tokens)).eval()
+    text_models._enliven(model)
+    model.save_pretrained(source)
+    if name == "T5":
+        about = json.loads((source / "config.json").read_text())
+        (source / "config.json").write_text(json.dumps(about | {"task_specific_params": TASKS}))
+    export(source, root / "folder")
+    return Made(source, root / "folder")

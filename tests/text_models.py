@@ -148,7 +148,7 @@ MODELS: dict[str, tuple[Callable[[Any], Any], Callable[[], PretrainedConfig]]] =
     "roberta, roberta": (EncoderDecoderModel, lambda: _pair(_bert(RobertaConfig), _bert(RobertaConfig))),
     "xlm-roberta, bert": (
         EncoderDecoderModel,
-        lambda: _pair(_bert(XLMRobertaConfig, 25, hidden_act="relu", layer_norm_eps=1e-5), _bert(BertConfig)),
+        lambda: _pair(_bert(XLMRobertaConfig, 20, hidden_act="relu", layer_norm_eps=1e-5), _bert(BertConfig)),
     ),
     "camembert, gpt2": (EncoderDecoderModel, lambda: _pair(_bert(CamembertConfig, type_vocab_size=1), _gpt2())),
     "bert generation": (EncoderDecoderModel, lambda: _pair(_bert(BertGenerationConfig), _bert(BertGenerationConfig))),

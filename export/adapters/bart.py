@@ -15,7 +15,7 @@ from ..graphs.architecture import Pen, place
 from ..graphs.graph import Array, Table, embedding
 from ..graphs.tensors import Tensors
 from .registry import register, register_model
-from .text_decoder import Inputs, Layer, TextDecoder
+from .text_decoder import Inputs, LayerPen, TextDecoder
 from .text_to_text import TextToText
 
 BODY = "model.decoder"
@@ -74,7 +74,7 @@ class BartLike(TextDecoder):
         if self.norm_first:
             wanted.norms[f"{BODY}.layer_norm"] = width
         linears = {"fc1": (width, inner), "fc2": (inner, width)}
-        for attention, inputs in (("self_attn", width), ("encoder_attn", self.crossing())):
+        for attention, inputs in (("self_attn", width), ("encoder_attn", self.cross_width())):
             linears |= {f"{attention}.{name}": (width, width) for name in ("q_proj", "out_proj")}
             linears |= {f"{attention}.{name}": (inputs, width) for name in ("k_proj", "v_proj")}
         for layer in range(self.sizes.layers):
@@ -91,7 +91,7 @@ class BartLike(TextDecoder):
         placed_RTE = place(pen, embedded_RTE, rows, table_PE, f"{BODY}.embed_positions.weight")
         return pen.norm(placed_RTE, f"{BODY}.layernorm_embedding") if self.normalizes_embedding() else placed_RTE
 
-    def layer(self, pen: Layer, hidden_NE: str) -> str:
+    def layer(self, pen: LayerPen, hidden_NE: str) -> str:
         at, scale = _at(pen.index), float(self.sizes.head_size**-0.5)
 
         def before(x: str, norm: str) -> str:

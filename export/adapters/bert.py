@@ -14,7 +14,7 @@ from ..graphs.architecture import Pen, place
 from ..graphs.graph import Activation, Array, Table, embedding
 from ..graphs.tensors import Tensors
 from .registry import register
-from .text_decoder import Inputs, Layer, TextDecoder
+from .text_decoder import Inputs, LayerPen, TextDecoder
 
 
 class BertLike(TextDecoder):
@@ -74,7 +74,7 @@ class BertLike(TextDecoder):
             dense, norm = self.transform
             wanted.linears[dense], wanted.norms[norm] = (width, width), width
         linears = {"intermediate.dense": (width, inner), "output.dense": (inner, width)}
-        for attention, inputs in (("attention", width), ("crossattention", self.crossing())):
+        for attention, inputs in (("attention", width), ("crossattention", self.cross_width())):
             linears |= {f"{attention}.{name}": (width, width) for name in ("self.query", "output.dense")}
             linears |= {f"{attention}.self.{name}": (inputs, width) for name in ("key", "value")}
         norms = ("attention.output.LayerNorm", "crossattention.output.LayerNorm", "output.LayerNorm")
@@ -100,7 +100,7 @@ class BertLike(TextDecoder):
         """Rows of that table, int64[T] or int64[R, T]."""
         return inputs.step.positions_T
 
-    def layer(self, pen: Layer, hidden_NE: str) -> str:
+    def layer(self, pen: LayerPen, hidden_NE: str) -> str:
         at, scale = self._at(pen.index), float(self.sizes.head_size**-0.5)
         qkv = [f"{at}.attention.self.{part}" for part in ("query", "key", "value")]
         mixed_NE = pen.self_attention(pen.linear(hidden_NE, *qkv, name=f"{at}.attention.self.qkv"), scale)

@@ -39,7 +39,7 @@ class BlipText(BertLike):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__({**config, "add_cross_attention": True})
 
-    def crossing(self) -> int:
+    def cross_width(self) -> int:
         return int(self.of["encoder_hidden_size"])
 
 

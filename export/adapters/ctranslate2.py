@@ -15,7 +15,7 @@ from ..encoders.text_encoder import EncoderLayer, SourceTexts, TextEncoder
 from ..graphs.architecture import UNBOUNDED, Architecture, Pen, place
 from ..graphs.graph import Array, Table, embedding
 from ..graphs.tensors import Tensors
-from .text_decoder import Inputs, Layer, TextDecoder
+from .text_decoder import Inputs, LayerPen, TextDecoder
 
 
 class Part(Architecture):
@@ -37,7 +37,7 @@ class Part(Architecture):
         linears = {"ffn.linear_0": (width, inner), "ffn.linear_1": (inner, width)}
         linears |= dict.fromkeys(gate, (width, inner))
         for name, count in self.attentions.items():
-            into = ((width, 3 * mixed),) if count == 2 else ((width, mixed), (self.crossing(), 2 * mixed))
+            into = ((width, 3 * mixed),) if count == 2 else ((width, mixed), (self.cross_width(), 2 * mixed))
             linears |= {f"{name}.linear_{at}": shape for at, shape in enumerate((*into, (mixed, width)))}
         norms = [f"{self.part}.{name}" for name in ("layer_norm", "layernorm_embedding") if self.of[name]]
         for at in map(self._at, range(self.sizes.layers)):
@@ -53,8 +53,8 @@ class Part(Architecture):
             wanted.others[f"{self.part}.position_encodings.encodings"] = (self.sizes.positions, width)
         return wanted
 
-    def crossing(self) -> int:
-        return int(self.of["crossing"])
+    def cross_width(self) -> int:
+        return int(self.of["cross_width"])
 
     def begin(self, pen: Pen, ids: str, rows: str, tokens: Table, positions: int) -> str:
         """Tokens embedded, scaled and placed. rows: int64[T], the position of each."""
@@ -77,20 +77,20 @@ class Part(Architecture):
         """What a part reads, or gives: its norm is at one of its ends."""
         return self.norm(pen, x, f"{at}.layer_norm", self.of["pre_norm"] == before)
 
-    def attended(self, pen: EncoderLayer | Layer, x: str) -> str:
+    def attended(self, pen: EncoderLayer | LayerPen, x: str) -> str:
         """A layer's self-attention, added to its input."""
         at = f"{self._at(pen.index)}.self_attention"
         qkv = pen.linear(self.normed(pen, x, at, before=True), f"{at}.linear_0")
         mixed = pen.self_attention(qkv, self.of["queries_scale"], self.distances(pen) if self.of["relative"] else "")
         return self.normed(pen, pen.linear(mixed, f"{at}.linear_1", residual=x), at, before=False)
 
-    def distances(self, pen: EncoderLayer | Layer) -> str:
+    def distances(self, pen: EncoderLayer | LayerPen) -> str:
         """The name of what distances add to the scores of a layer; layers that add the same share it."""
         names = [f"{self._at(layer)}.self_attention.distance_bias" for layer in range(pen.index + 1)]
         first = next(name for name in names if np.array_equal(pen.weights[name], pen.weights[names[-1]]))
         return pen.g.weight(first, pen.weights[first]) if first == names[-1] else first
 
-    def fed(self, pen: EncoderLayer | Layer, x: str) -> str:
+    def fed(self, pen: EncoderLayer | LayerPen, x: str) -> str:
         """A layer's last part, added to its input."""
         at = f"{self._at(pen.index)}.ffn"
         read = self.normed(pen, x, at, before=True)
@@ -128,7 +128,7 @@ class CTranslate2Decoder(Part, TextDecoder):
     def embed(self, pen: Pen, inputs: Inputs, tokens: Table, positions: int) -> str:
         return self.begin(pen, inputs.ids_RT, inputs.step.positions_T, tokens, positions)
 
-    def layer(self, pen: Layer, hidden_NE: str) -> str:
+    def layer(self, pen: LayerPen, hidden_NE: str) -> str:
         hidden_NE, at = self.attended(pen, hidden_NE), f"{self._at(pen.index)}.attention"
         query_NE = pen.linear(self.normed(pen, hidden_NE, at, before=True), f"{at}.linear_0")
         mixed_NE = pen.cross_attention(query_NE, self.of["queries_scale"])

@@ -12,7 +12,7 @@ from ..graphs.architecture import Pen, place
 from ..graphs.graph import Array, Table, embedding
 from ..graphs.tensors import Tensors
 from .registry import register
-from .text_decoder import Inputs, Layer, TextDecoder
+from .text_decoder import Inputs, LayerPen, TextDecoder
 
 
 @register("GPT2LMHeadModel", "gpt2")
@@ -78,7 +78,7 @@ class Gpt2(TextDecoder):
         embedded_RTE = embedding(pen.g, inputs.ids_RT, tokens)
         return place(pen, embedded_RTE, inputs.step.positions_T, pen.weights["wpe.weight"][:positions], "wpe.weight")
 
-    def layer(self, pen: Layer, hidden_NE: str) -> str:
+    def layer(self, pen: LayerPen, hidden_NE: str) -> str:
         h, scale = f"h.{pen.index}", self._scale(pen.index)
         qkv_N3E = pen.linear(pen.norm(hidden_NE, f"{h}.ln_1"), f"{h}.attn.c_attn")
         mixed_NE = pen.self_attention(qkv_N3E, scale)

@@ -15,7 +15,7 @@ from ..graphs.architecture import UNBOUNDED, Architecture, Pen
 from ..graphs.graph import ACTIVATIONS, Array, Table, embedding
 from ..graphs.tensors import Tensors
 from .registry import register_model
-from .text_decoder import Inputs, Layer, TextDecoder
+from .text_decoder import Inputs, LayerPen, TextDecoder
 from .text_to_text import TextToText
 
 
@@ -76,13 +76,13 @@ class T5Stack(Architecture):
         """What part `number` of a layer reads."""
         return pen.rms_norm(hidden, f"{self._at(layer, number)}.layer_norm")
 
-    def attended(self, pen: EncoderLayer | Layer, hidden: str) -> str:
+    def attended(self, pen: EncoderLayer | LayerPen, hidden: str) -> str:
         """A layer's self-attention, added to its input."""
         at = f"{self._at(pen.index, 0)}.SelfAttention"
         qkv = pen.linear(self.normed(pen, hidden, pen.index, 0), *(f"{at}.{each}" for each in "qkv"), name=f"{at}.qkv")
         return pen.linear(pen.self_attention(qkv, 1.0, self.distances), f"{at}.o", residual=hidden)
 
-    def fed(self, pen: EncoderLayer | Layer, hidden: str) -> str:
+    def fed(self, pen: EncoderLayer | LayerPen, hidden: str) -> str:
         """A layer's last part, added to its input."""
         normed = self.normed(pen, hidden, pen.index, len(self.attentions))
         dense = f"{self._at(pen.index, len(self.attentions))}.DenseReluDense"
@@ -120,7 +120,7 @@ class T5Decoder(T5Stack, TextDecoder):
     def embed(self, pen: Pen, inputs: Inputs, tokens: Table, positions: int) -> str:
         return self.begin(pen, inputs.ids_RT, tokens)
 
-    def layer(self, pen: Layer, hidden_NE: str) -> str:
+    def layer(self, pen: LayerPen, hidden_NE: str) -> str:
         hidden_NE, at = self.attended(pen, hidden_NE), f"{self._at(pen.index, 1)}.EncDecAttention"
         query_NE = pen.linear(self.normed(pen, hidden_NE, pen.index, 1), f"{at}.q")
         return self.fed(pen, pen.linear(pen.cross_attention(query_NE, 1.0), f"{at}.o", residual=hidden_NE))

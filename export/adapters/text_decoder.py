@@ -24,13 +24,13 @@ from ..graphs.architecture import Architecture, Pen, Sizes
 from ..graphs.graph import (
     Array,
     Graph,
-    Step,
+    StepValues,
     Table,
     begin_step,
     cached_self_attention,
     cross_attention,
     cross_key_value,
-    kept,
+    key_value_type,
     lm_head,
     model_of,
     new_graph,
@@ -49,14 +49,14 @@ class Inputs:
 
     ids_RT: str
     position_1: str
-    step: Step
+    step: StepValues
 
 
 @dataclass(frozen=True)
-class Layer(Pen):
+class LayerPen(Pen):
     """A pen for one layer, which knows the layer's caches."""
 
-    step: Step
+    step: StepValues
     index: int
 
     def self_attention(self, qkv_N3E: str, scale: float, distance_bias: str = "") -> str:
@@ -86,7 +86,7 @@ class TextDecoder(Architecture):
         """float32[R, T, E] of the step's tokens; positions: how many are to be kept."""
 
     @abstractmethod
-    def layer(self, pen: Layer, hidden_NE: str) -> str:
+    def layer(self, pen: LayerPen, hidden_NE: str) -> str:
         """float32[N, E] -> the same: one layer."""
 
     @abstractmethod
@@ -101,7 +101,7 @@ class TextDecoder(Architecture):
         """float32[V] that is added to the logits, or None."""
         return None
 
-    def crossing(self) -> int:
+    def cross_width(self) -> int:
         """The width of what cross-attention reads."""
         return self.sizes.width
 
@@ -145,7 +145,7 @@ class TextDecoder(Architecture):
         for index in range(sizes.layers):
             _declare_caches(g, index, sizes, scheme)
             with g.scope(f"layer.{index}"):
-                hidden_NE = decoder.layer(Layer(g, weights, scheme, sizes.epsilon, step, index), hidden_NE)
+                hidden_NE = decoder.layer(LayerPen(g, weights, scheme, sizes.epsilon, step, index), hidden_NE)
         shape_RTE = g.op("Concat", step.shape_RT, g.ints(sizes.width), axis=0)
         last_RE = g.op("Gather", g.op("Reshape", hidden_NE, shape_RTE), g.scalar(-1, np.int64), axis=1)
         logits_RV = lm_head(g, decoder.finish(pen, last_RE), head, "logits", decoder.head_bias(weights))
@@ -179,7 +179,7 @@ class TextDecoder(Architecture):
         model = encoder if in_place else onnx.ModelProto()
         if not in_place:
             model.CopyFrom(encoder)
-        check_hidden(model, hidden_name, decoder.crossing() if projection is None else len(projection))
+        check_hidden(model, hidden_name, decoder.cross_width() if projection is None else len(projection))
         del model.graph.output[:]
         g = Graph(model.graph)
         hidden_BSI = hidden_name
@@ -231,4 +231,4 @@ def _declare_caches(g: Graph, layer: int, sizes: Sizes, scheme: Scheme) -> None:
     for name in kv_names("past_key_values", layer, "decoder"):
         g.input(name, TensorProto.FLOAT, ["C", "R", sizes.attention])
     for name in kv_names("past_key_values", layer, "encoder"):
-        g.input(name, *kept(scheme, sizes.heads, sizes.head_size))
+        g.input(name, *key_value_type(scheme, sizes.heads, sizes.head_size))

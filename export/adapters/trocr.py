@@ -34,7 +34,7 @@ class TrOcr(BartLike):
     def normalizes_embedding(self) -> bool:
         return bool(self.of["layernorm_embedding"])
 
-    def crossing(self) -> int:
+    def cross_width(self) -> int:
         return int(self.of["cross_attention_hidden_size"] or self.sizes.width)
 
     def position_tensors(self) -> dict[str, tuple[int, ...]]:

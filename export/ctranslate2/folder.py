@@ -82,15 +82,18 @@ def read_source(folder: str | Path) -> Source:
     return Source(path, model, vocabularies, start, number_of(target, options["eos_token"], "eos_token"))
 
 
-def files_of(source: Source, max_positions: int) -> dict[str, Any]:
-    """What writing.folder.write_to is told of a folder, but for the graphs. max_positions: of the decoder."""
+def files_of(source: Source, max_positions: int) -> tuple[dict[str, Any], str]:
+    """What writing.folder.write_to is told of a folder, but for the graphs, and what is to be known of its texts.
+
+    max_positions: of the decoder.
+    """
     options, target = source.model.options, source.vocabularies.target
     special = sorted({target[source.start], target[source.end]})
-    tokenizers = tokenizer_files(
+    tokenizers, remark = tokenizer_files(
         Checkpoint(source.path, {}), source.vocabularies, options["unk_token"], special, source.before, source.after
     )
     ids = {"decoder_start_token_id": source.start, "eos_token_id": source.end, "pad_token_id": source.end}
-    return {
+    files = {
         "config": {"model_type": "ctranslate2", "is_encoder_decoder": True, "vocab_size": len(target), **ids},
         "generation_config": {
             **ids,
@@ -105,6 +108,7 @@ def files_of(source: Source, max_positions: int) -> dict[str, Any]:
         },
         **tokenizers,
     }
+    return files, remark
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def transformer(binary: Binary, config: Mapping[str, Any]) -> Transformer:
     options = _options(file, binary.version, config)
     encoder, decoder = (_part(file, part, config.get("layer_norm_epsilon")) for part in ("encoder", "decoder"))
     file.check_all_known()
-    return Transformer(file.weights, encoder, {**decoder, "crossing": encoder["width"]}, options)
+    return Transformer(file.weights, encoder, {**decoder, "cross_width": encoder["width"]}, options)
 
 
 def _heads(binary: Binary) -> int:

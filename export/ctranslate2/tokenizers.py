@@ -1,6 +1,6 @@
 """The tokenizers files of a CTranslate2 folder: by a tokenizer that lies in it, or of tokens that are written apart.
 
-Where a tokenizer.json lies beside the model it counts, as Hugging Face's tokens are given to CTranslate2; else a
+Where Hugging Face's files lie beside the model they count, as tokens of theirs are given to CTranslate2 then; else a
 SentencePiece model; else a text is its tokens, see vocabularies.py.
 """
 
@@ -13,16 +13,26 @@ from typing import Any
 
 from fuseline.errors import ExportError, shown
 from fuseline.files.reading import read_small
-from fuseline.tokens.hf import ABOUT, TARGET, TOKENIZER, read_folder, without_states
+from fuseline.tokens.hf import ABOUT, TARGET, TOKENIZER, read_folder, read_target, without_states
 from fuseline.tokens.hf.classes import TokenizerClass
 from fuseline.tokens.hf.pieces import of_pieces
 from fuseline.tokens.hf.sentencepiece import read_model
-from fuseline.tokens.tokenizer import LARGEST_FILE, made_tokenizer, open_tokenizer
+from fuseline.tokens.sentencepiece_texts import number as number_of
+from fuseline.tokens.tokenizer import LARGEST_FILE, TokenizerFile, made_tokenizer, open_tokenizer
 
 from ..checkpoints.checkpoint import Checkpoint
-from .vocabularies import Vocabularies, split_texts
+from .vocabularies import Vocabularies, are_characters, split_texts
 
 _ENDINGS = (".spm", ".model")  # of SentencePiece models
+APART = (
+    "no tokenizer lies beside model.bin, so a text is its tokens with spaces between them, as '▁Hel lo ▁wor ld'; for "
+    "plain texts put tokenizer.json or the SentencePiece model there"
+)
+WITHOUT_END = (
+    "source texts get no end token, since config.json says so; where the model's texts have one, as those of "
+    "transformers' Marian, set add_source_eos to true there"
+)
+CHARACTERS = "no tokenizer lies beside model.bin, and all tokens are characters, so a text is its characters"
 
 
 def tokenizer_files(
@@ -32,52 +42,65 @@ def tokenizer_files(
     special: Sequence[str],
     before: Sequence[str],
     after: Sequence[str],
-) -> dict[str, Any]:
-    """What writing.folder.write_to is told: tokenizer_json and tokenizer_files.
+) -> tuple[dict[str, Any], str]:
+    """What writing.folder.write_to is told, tokenizer_json and tokenizer_files, and what is to be known of them.
 
     special: tokens that are no part of the texts that are written; before, after: those around what is read. Raises
     ExportError, FolderError where what lies in the folder does not fit the vocabularies, or is not known.
     """
-    if checkpoint.file(TOKENIZER) is not None:
-        return _of_hugging_face(checkpoint, vocabularies, [*before, *after])
+    if any(checkpoint.file(name) for name in (TOKENIZER, ABOUT[0])):
+        return _of_hugging_face(checkpoint, vocabularies, [*before, *after]), ""
     source, target = (_sentencepiece(checkpoint, side) for side in ("source", "target"))
     reads: Mapping[str, Any]
+    remark = ""
     if source is None:
+        remark = CHARACTERS if are_characters(vocabularies.source, [unk_token, *special]) else APART
         reads = split_texts(vocabularies.source, unk_token, [], before, after)
     else:
+        remark = "" if after else WITHOUT_END
         reads = _pieces(source, vocabularies.source, unk_token, [], " ".join([*before, "$A", *after]))
     if target is None:
         writes: Mapping[str, Any] = split_texts(vocabularies.target, unk_token, special, [], [])
     else:
         writes = _pieces(target, vocabularies.target, unk_token, special, "$A")
-    return {"tokenizer_json": _text(reads), "tokenizer_files": {TARGET: _text(writes)}}
+    return {"tokenizer_json": _text(reads), "tokenizer_files": {TARGET: _text(writes)}}, remark
 
 
 def _of_hugging_face(checkpoint: Checkpoint, vocabularies: Vocabularies, around: Sequence[str]) -> dict[str, Any]:
-    """The folder's own tokenizer.json, which puts the tokens around a text."""
+    """The folder's own tokenizer, which puts the tokens around a text."""
     if around:
         raise ExportError(
-            f"config.json in {checkpoint.path} adds {', '.join(around)} to source texts, and so may {TOKENIZER}; take "
-            "add_source_bos and add_source_eos, or the tokenizer, out"
+            f"config.json in {checkpoint.path} adds {', '.join(around)} to source texts, and so may the tokenizer "
+            f"beside it; take add_source_bos and add_source_eos, or {TOKENIZER} and {ABOUT[0]}, out"
         )
-    for name in ABOUT:
-        checkpoint.file(name)  # a link out is refused
-    file = without_states(read_folder(checkpoint.path.resolve()))
-    vocab = open_tokenizer(file, 0).tokenizer.get_vocab()
-    for side, tokens in (("source", vocabularies.source), ("target", vocabularies.target)):
-        for number, token in enumerate(tokens):
-            if vocab.get(token, number) != number:
-                raise ExportError(
-                    f"{TOKENIZER} in {checkpoint.path} belongs to another model: {shown(token)!r} is token "
-                    f"{vocab[token]}, and in the {side} vocabulary {number}; take it out, or copy the model's own"
-                )
-        if sum(token in vocab for token in tokens) * 2 < len(tokens):
+    for path in checkpoint.path.iterdir():  # a link out is refused, whatever a tokenizer calls its files
+        checkpoint.file(path.name)
+    root = checkpoint.path.resolve()
+    source, target = without_states(read_folder(root)), read_target(root)
+    _check_numbers(checkpoint, "source", vocabularies.source, source)
+    _check_numbers(checkpoint, "target", vocabularies.target, target or source)
+    # What fills rows up is never read, and may be a token that CTranslate2's vocabulary leaves out, as Marian's.
+    files = {ABOUT[0]: _text({**(checkpoint.json(ABOUT[0]) or {}), "pad_token": None})}
+    if target is not None:
+        files[TARGET] = target.raw.decode()
+    return {"tokenizer_json": source.raw.decode(), "tokenizer_files": files}
+
+
+def _check_numbers(checkpoint: Checkpoint, side: str, tokens: Sequence[str], file: TokenizerFile) -> None:
+    """Raises ExportError where a tokenizer numbers tokens otherwise than the vocabulary, or lacks most of them."""
+    numbers = open_tokenizer(file, 0).tokenizer.get_vocab()
+    found = [number_of(numbers.get, token) for token in tokens]
+    for wanted, (number, token) in enumerate(zip(found, tokens, strict=True)):
+        if number not in (None, wanted):
             raise ExportError(
-                f"{TOKENIZER} in {checkpoint.path} belongs to another model: it lacks most of the {side} vocabulary; "
-                "take it out, or copy the model's own"
+                f"the tokenizer in {checkpoint.path} belongs to another model: {shown(token)!r} is token {number}, and "
+                f"in the {side} vocabulary {wanted}; take it out, or copy the model's own"
             )
-    about = checkpoint.file(ABOUT[0])
-    return {"tokenizer_json": file.raw.decode(), "tokenizer_files": {} if about is None else {ABOUT[0]: about}}
+    if found.count(None) * 2 > len(tokens):
+        raise ExportError(
+            f"the tokenizer in {checkpoint.path} belongs to another model: it lacks most of the {side} vocabulary; "
+            "take it out, or copy the model's own"
+        )
 
 
 def _sentencepiece(checkpoint: Checkpoint, side: str) -> Path | None:

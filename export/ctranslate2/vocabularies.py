@@ -74,9 +74,13 @@ def number_of(tokens: Sequence[str], token: object, role: str) -> int:
 
 
 def are_characters(tokens: Sequence[str], marks: Sequence[str]) -> bool:
-    """Whether texts are characters: all tokens have one, but for marks and what is written as <mark>."""
+    """Whether texts are characters: all tokens have one, but for marks and what is written as <mark>.
+
+    Where "▁" is a token and a space is none, it stands for spaces by a rule that the folder does not tell.
+    """
     plain = [token for token in tokens if token not in marks and not (token.startswith("<") and token.endswith(">"))]
-    return bool(plain) and all(len(token) == 1 for token in plain)
+    spaced = "▁" in plain and " " not in plain
+    return bool(plain) and not spaced and all(len(token) == 1 for token in plain)
 
 
 def split_texts(
@@ -149,9 +153,10 @@ def _read(checkpoint: Checkpoint, name: str, unk_token: str) -> list[str] | None
         raise ExportError(f"{path} is no vocabulary: it must hold a JSON list of texts")
     if not 0 < len(tokens) <= MOST_TOKENS:
         raise ExportError(f"{path} has {len(tokens)} tokens and may have {MOST_TOKENS}")
+    tokens = tokens if unk_token in tokens else [*tokens, unk_token]
     if any("\ud800" <= letter <= "\udfff" for letter in "".join(tokens)):
         raise ExportError(f"{path} has a token with half of a surrogate pair, which is no text")
-    return tokens if unk_token in tokens else [*tokens, unk_token]
+    return tokens
 
 
 def _lines(text: str) -> list[str]:

@@ -31,10 +31,11 @@ def write_ctranslate2(
     schemes: Mapping[str, Scheme],
     max_length: int | None,
     tell: Callable[[int, str], None],
-) -> dict[str, Agreement]:
-    """Write the folder and compare every variant before it takes its place; empty where CTranslate2 is not installed.
+) -> tuple[dict[str, Agreement], str]:
+    """Write the folder and compare every variant before it takes its place, where CTranslate2 is installed.
 
-    schemes, max_length: as export has them; tell: is called with the step and what is done in it. Raises ExportError.
+    schemes, max_length: as export has them; tell: is called with the step and what is done in it. Returns how far each
+    agrees, and what else is to be known. Raises ExportError.
     """
     tell(1, "loading the weights")
     source = read_source(folder)
@@ -68,6 +69,8 @@ def write_ctranslate2(
         return {variant: found.record() for variant, found in agreement.items()}
 
     tell(2, "making the graphs")
-    files = files_of(source, info["max_positions"]) | {"reads": texts.described(parts)}
-    write_to(place, **files, decoder_info=info, variants=graphs, default_variant=next(iter(schemes)), check=compared)
-    return agreement
+    files, remark = files_of(source, info["max_positions"])
+    files |= {"reads": texts.described(parts)}
+    default = next(iter(schemes))
+    write_to(place, **files, decoder_info=info, variants=graphs, default_variant=default, check=compared)
+    return agreement, "; ".join(each for each in (remark, "" if agreement else NOT_COMPARED) if each)

@@ -265,7 +265,7 @@ def lm_head(g: Graph, hidden_RE: str, tokens: Table, result: str, bias_V: Array 
 
 
 @dataclass(frozen=True)
-class Step:
+class StepValues:
     """What all layers of one step share; see begin_step."""
 
     positions_T: str  # int64[T], position .. position + T - 1
@@ -286,13 +286,13 @@ def begin_step(
     heads: int,
     head_size: int,
     lengths_B1: str = "",
-) -> Step:
+) -> StepValues:
     """Compute what the layers share, from the step's inputs as docs/design.md defines them."""
     with g.scope("step"):
         end_1 = g.op("Add", position_1, g.op("Shape", input_ids_RT, start=1))
         positions_T = g.op("Range", g.op("Squeeze", position_1), g.op("Squeeze", end_1), g.scalar(1, np.int64))
         shape_RT = g.op("Shape", input_ids_RT)
-        return Step(positions_T, shape_RT, position_1, beam_table_RC, heads, head_size, lengths_B1)
+        return StepValues(positions_T, shape_RT, position_1, beam_table_RC, heads, head_size, lengths_B1)
 
 
 def self_attention(g: Graph, qkv_BS3E: str, lengths_B1: str, heads: int, scale: float, distance_bias: str = "") -> str:
@@ -310,7 +310,7 @@ def self_attention(g: Graph, qkv_BS3E: str, lengths_B1: str, heads: int, scale: 
 
 def cached_self_attention(
     g: Graph,
-    step: Step,
+    step: StepValues,
     qkv_N3E: str,
     past: tuple[str, str],
     present: tuple[str, str],
@@ -357,7 +357,7 @@ def keeps_halves(scheme: Scheme) -> bool:
     return scheme != "fp32"
 
 
-def kept(scheme: Scheme, heads: int, head_size: int) -> tuple[int, list[int | str]]:
+def key_value_type(scheme: Scheme, heads: int, head_size: int) -> tuple[int, list[int | str]]:
     """The type and the shape of an input's keys, and values, as a decoder of this scheme reads them.
 
     Halves have the positions of a head together, which is the order they are read in.
@@ -383,7 +383,7 @@ def cross_attention(
     scheme: Scheme = "fp32",
     lengths_B1: str = "",
 ) -> str:
-    """Attend from the rows of each input to that input's one key and value, as `kept` has them, which are not repeated.
+    """Attend from the rows of each input to that input's one key and value, of key_value_type, which are not repeated.
 
     query: float32[N, E]; the rows of an input lie together; lengths: int64[B, 1], how many positions of each are
     attended to (default: all). Returns float32[N, E], heads side by side, before the output projection.

@@ -23,7 +23,7 @@ LEAST_WEIGHTS = 1 << 12
 
 
 @dataclass
-class _Layer:
+class _Linear:
     """A linear layer as it lies in the graph; `nodes` go when the operator comes."""
 
     nodes: list[onnx.NodeProto]
@@ -63,11 +63,11 @@ class _Rewriter:
         graph.initializer.extend(constants)
         return self._model
 
-    def _layer(self, node: onnx.NodeProto) -> _Layer | None:
+    def _layer(self, node: onnx.NodeProto) -> _Linear | None:
         weight_IO = self._matrix(node)
         if weight_IO is None or weight_IO.size < LEAST_WEIGHTS:
             return None
-        layer = _Layer([node], node.input[0], weight_IO, np.zeros(weight_IO.shape[1], np.float32), "", node.output[0])
+        layer = _Linear([node], node.input[0], weight_IO, np.zeros(weight_IO.shape[1], np.float32), "", node.output[0])
         if node.op_type == "Gemm" and len(node.input) == 3:
             bias = self._vector(node.input[2], weight_IO.shape[1])
             if bias is None:
@@ -94,15 +94,15 @@ class _Rewriter:
         tensor = self._constants.get(name)
         return None if tensor is None or list(tensor.dims) != [size] else numpy_helper.to_array(tensor)
 
-    def _only_reader(self, layer: _Layer) -> onnx.NodeProto | None:
+    def _only_reader(self, layer: _Linear) -> onnx.NodeProto | None:
         readers = self._readers[layer.result]
         return readers[0] if len(readers) == 1 and layer.result not in self._outputs else None
 
-    def _extend(self, layer: _Layer, node: onnx.NodeProto) -> None:
+    def _extend(self, layer: _Linear, node: onnx.NodeProto) -> None:
         layer.nodes.append(node)
         layer.result = node.output[0]
 
-    def _take_bias(self, layer: _Layer) -> None:
+    def _take_bias(self, layer: _Linear) -> None:
         node = self._only_reader(layer)
         if node is None or node.op_type != "Add":
             return
@@ -112,7 +112,7 @@ class _Rewriter:
             layer.bias_O = layer.bias_O + bias
             self._extend(layer, node)
 
-    def _take_ending(self, layer: _Layer) -> None:
+    def _take_ending(self, layer: _Linear) -> None:
         node = self._only_reader(layer)
         if node is None:
             return
@@ -121,7 +121,7 @@ class _Rewriter:
             layer.ending = "GeluTanh" if attributes.get("approximate") == b"tanh" else node.op_type
             self._extend(layer, node)
 
-    def _operator(self, layer: _Layer) -> onnx.NodeProto:
+    def _operator(self, layer: _Linear) -> onnx.NodeProto:
         name = layer.nodes[0].input[1]
         if name not in self._stored:
             stored = store(layer.weight_IO, self._scheme)

@@ -18,7 +18,7 @@ from fuseline.errors import ExportError
 from fuseline.folders.tensors import width_of
 from fuseline.kernels.bodies import DOMAIN, add_bodies
 
-from .graph import cross_operator, kept
+from .graph import cross_operator, key_value_type
 from .weights import FORMATS, Array, Scheme, restore, store
 
 LOGITS = "logits"
@@ -138,7 +138,7 @@ def _keep(model: onnx.ModelProto, scheme: Scheme) -> None:
         heads = next(attribute.i for attribute in node.attribute if attribute.name == "heads")
         for name in node.input[1:3]:
             width = width_of(dim.dim_param or dim.dim_value for dim in inputs[name].type.tensor_type.shape.dim)
-            changed = helper.make_tensor_value_info(name, *kept(scheme, heads, width // heads))
+            changed = helper.make_tensor_value_info(name, *key_value_type(scheme, heads, width // heads))
             inputs[name].CopyFrom(changed)
 
 

@@ -6,7 +6,6 @@ Its float32 and ours differ by some 1e-5 in a logit of size 1 to 10, so texts ar
 from __future__ import annotations
 
 import json
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,18 +16,18 @@ import numpy as np
 import pytest
 
 import fuseline
-from fuseline.errors import Error, ExportError
+from fuseline.errors import ExportError
 from fuseline.export import export
 
 ctranslate2 = pytest.importorskip("ctranslate2")
 
-from ctranslate2.specs.model_spec import NumpyVariable  # noqa: E402
 
 from fuseline.export.check import compare  # noqa: E402
 from fuseline.export.ctranslate2 import write  # noqa: E402
 from fuseline.export.ctranslate2.compare import Reference  # noqa: E402
 from fuseline.export.ctranslate2.folder import Source, read_source  # noqa: E402
 from fuseline.export.ctranslate2.reader import read_binary  # noqa: E402
+from fuseline.export.ctranslate2.vocabularies import are_characters  # noqa: E402
 from tests.ctranslate2_models import KINDS, MARKS, WORDS, binary, ctranslate2_folder, sources  # noqa: E402
 
 BOUND = 1e-4  # of scores
@@ -134,7 +133,7 @@ def test_pieces_are_written_with_spaces_between_them(tmp_path: Path) -> None:
     words = (*MARKS, *WORDS, "<unk>")
     folder = ctranslate2_folder(tmp_path / "model", source=words, target=words)
     assert (folder / "shared_vocabulary.json").exists()
-    export(folder, tmp_path / "out")
+    assert "so a text is its tokens with spaces between them" in export(folder, tmp_path / "out").remark
     model = fuseline.Model.from_pretrained(tmp_path / "out")
     numbers = [words.index(word) for word in ("▁ba", "e", "<unk>", "▁do")]
     assert model.inputs(["▁ba e  nothing ▁do"])["input_ids"].tolist() == [numbers]
@@ -146,6 +145,21 @@ def test_letters_that_are_not_known_are_the_unknown_token(tmp_path: Path) -> Non
     export(folder, tmp_path / "out")
     model = fuseline.Model.from_pretrained(tmp_path / "out")
     assert model.inputs(["a ñ<s>"])["input_ids"].tolist() == [[3, 29, 29, 29, 21, 29]]
+
+
+CHARACTERS: Mapping[str, tuple[Sequence[str], bool]] = {
+    "letters": ("abc", True),
+    "letters and a space": ("abc ▁", True),
+    "letters and a sign for spaces": ("abc▁", False),
+    "pieces": (("▁a", "b"), False),
+    "marks alone": ((), False),
+}
+
+
+@pytest.mark.parametrize("what", CHARACTERS)
+def test_whether_texts_are_characters(what: str) -> None:
+    tokens, expected = CHARACTERS[what]
+    assert are_characters([*MARKS, "<unk>", "<2de>", "||", *tokens], ["||"]) == expected
 
 
 def rewritten(folder: Path, name: str, content: str) -> Path:
@@ -183,6 +197,7 @@ def test_smaller_variants_and_the_command(tmp_path: Path, capfd: pytest.CaptureF
     assert main(["export", "--variants", "fp32,int8", "--max-length", "9", str(folder), str(tmp_path / "out")]) == 0
     shown = capfd.readouterr().out
     assert "fp32, of 6 generated texts as CTranslate2 says:" in shown
+    assert "all tokens are characters, so a text is its characters" in shown
     about = json.loads((tmp_path / "out" / "fuseline.json").read_text())
     assert about["agreement"]["fp32"]["reference"] == "CTranslate2"
     assert about["sources"]["encoder"]["longest"] == 40
@@ -196,7 +211,7 @@ def test_without_the_package_nothing_is_compared_and_the_report_says_so(
     folder = ctranslate2_folder(tmp_path / "model")
     report = export(folder, tmp_path / "out")
     assert not report.agreement
-    assert report.remark == "not compared with CTranslate2, which is not installed; pip install ctranslate2"
+    assert report.remark.endswith("; not compared with CTranslate2, which is not installed; pip install ctranslate2")
     check_same(folder, tmp_path / "out", count=3)
 
 
@@ -219,213 +234,6 @@ def test_a_folder_that_says_something_else_is_refused(tmp_path: Path) -> None:
     answers = reference.ask(1024)
     with pytest.raises(ExportError, match="the exported model does not say what CTranslate2 says: greedy, text 0"):
         compare(tmp_path / "out", "fp32", answers, lambda: reference)
-
-
-def _set(**attributes: Any) -> Callable[[Any], None]:
-    """Set variables of the specification by their paths, with __ for /."""
-
-    def change(spec: Any) -> None:
-        for path, value in attributes.items():
-            *parents, name = path.split("__")
-            at = spec
-            for parent in parents:
-                at = at[int(parent)] if parent.isdigit() else getattr(at, parent)
-            object.__setattr__(at, name, NumpyVariable(np.asarray(value)))
-
-    return change
-
-
-REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
-    "rotary positions": (
-        {"change": _set(decoder__layer__0__self_attention__rotary_dim=np.int32(4))},
-        r"what is not known here \(rotary positions\): decoder/layer_0/self_attention/rotary_dim",
-    ),
-    "relative positions": (
-        {"change": _set(encoder__layer__1__self_attention__relative_position_keys=np.ones((5, 4), np.float32))},
-        "relative position representations",
-    ),
-    "ALiBi": ({"change": _set(decoder__alibi=np.int8(1))}, "has ALiBi"),
-    "capped logits": ({"change": _set(decoder__final_logit_softcapping=np.float32(30))}, "capped logits"),
-    "AWQ": ({"config": {"quantization_type": 1}}, "has AWQ weights"),
-    "AWQ by its variables": (
-        {"change": _set(decoder__layer__0__ffn__linear_0__weight_zero=np.ones((2, 2), np.int32))},
-        "AWQ weights",
-    ),
-    "an unknown activation": ({"change": _set(encoder__activation=np.int8(5))}, "activation 'tanh' of the CTranslate2"),
-    "heads that do not fit": ({"change": _set(encoder__num_heads=np.int16(5))}, "width 12 and 5 heads"),
-    "fewer heads of keys": (
-        {
-            "change": lambda spec: [
-                _set(**{f"encoder__layer__{layer}__self_attention__num_heads_kv": np.int32(1)})(spec)
-                for layer in range(2)
-            ]
-        },
-        "fewer heads for keys than for queries",
-    ),
-    "a token that is not there": ({"config": {"eos_token": "<end>"}}, "eos_token of the CTranslate2 model is '<end>'"),
-    "a start that the user gives": ({"config": {"decoder_start_token": None}}, "decoder_start_token is null"),
-    "a wrong epsilon": ({"config": {"layer_norm_epsilon": -1}}, "layer_norm_epsilon in .* must be a positive number"),
-    "another width": (
-        {"change": _set(encoder__layer__0__ffn__linear_1__bias=np.ones(5, np.float32))},
-        r"encoder.layer_0.ffn.linear_1.bias is \[5\] and must be \[12\]",
-    ),
-    "codes of another form": (
-        {"change": _set(encoder__layer__0__ffn__linear_1__weight=np.ones((12, 20), np.int8))},
-        r"linear_1/weight of the CTranslate2 model is int8\[12, 20\] with no scale",
-    ),
-    "norms of two kinds": (
-        {"change": lambda spec: object.__setattr__(spec.encoder.layer[0].ffn.layer_norm, "beta", "__optional")},
-        "norms with and without beta",
-    ),
-}
-
-
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_is_refused_is_named(what: str, tmp_path: Path) -> None:
-    options, sentence = REFUSED[what]
-    folder = ctranslate2_folder(tmp_path / "model", **options)
-    with pytest.raises(ExportError, match=sentence):
-        export(folder, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-FILES: Mapping[str, tuple[Callable[[Path], Any], str]] = {
-    "another specification": (
-        lambda folder: (folder / "model.bin").write_bytes(binary({}, specification="WhisperSpec")),
-        "is of WhisperSpec, Whisper, which reads speech",
-    ),
-    "a decoder alone": (
-        lambda folder: (folder / "model.bin").write_bytes(binary({}, specification="TransformerDecoderSpec")),
-        "a decoder alone, which reads no source",
-    ),
-    "a later revision": (
-        lambda folder: (folder / "model.bin").write_bytes(binary({}, revision=8)),
-        "has revision 8 of TransformerSpec, and 2 to 7 are known",
-    ),
-    "a later version": (
-        lambda folder: (folder / "model.bin").write_bytes(binary({}, version=7)),
-        "has binary version 7, and versions 2 to 6 of CTranslate2 are known",
-    ),
-    "nothing in it": (
-        lambda folder: (folder / "model.bin").write_bytes(binary({})),
-        "has no encoder/embeddings/weight",
-    ),
-    "bfloat16": (
-        lambda folder: (folder / "model.bin").write_bytes(
-            binary({"x": np.zeros(2, np.float16)}).replace(b"\x04\x04\0\0\0", b"\x05\x04\0\0\0")
-        ),
-        "stores x as bfloat16, which is not read; convert the model with",
-    ),
-    "no vocabulary": (
-        lambda folder: (folder / "source_vocabulary.json").unlink(),
-        "has no shared_vocabulary.json .or .txt., and no source_vocabulary.json",
-    ),
-    "a vocabulary of another model": (
-        lambda folder: (folder / "target_vocabulary.json").write_text('["<s>", "</s>", "<unk>"]'),
-        "the target vocabulary in .* has 3 tokens and the embeddings are of 31",
-    ),
-    "several inputs": (
-        lambda folder: (folder / "source_vocabulary.json").rename(folder / "source_1_vocabulary.json"),
-        "several inputs for each token",
-    ),
-    "no list": (
-        lambda folder: (folder / "target_vocabulary.json").write_text('{"a": 1}'),
-        "must hold a JSON list of texts",
-    ),
-    "no JSON": (
-        lambda folder: (folder / "target_vocabulary.json").write_text("["),
-        "target_vocabulary.json is no vocabulary",
-    ),
-    "a token twice": (
-        lambda folder: (folder / "source_vocabulary.json").write_text(
-            json.dumps([*json.loads((folder / "source_vocabulary.json").read_text())[:-2], "a", "<unk>"])
-        ),
-        "has 'a' twice",
-    ),
-}
-
-
-@pytest.mark.parametrize("what", FILES)
-def test_files_that_cannot_be_used_are_named(what: str, tmp_path: Path) -> None:
-    change, sentence = FILES[what]
-    folder = ctranslate2_folder(tmp_path / "model")
-    change(folder)
-    with pytest.raises(ExportError, match=sentence):
-        export(folder, tmp_path / "out")
-
-
-def test_a_file_that_ends_anywhere_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    folder = ctranslate2_folder(tmp_path / "model", "t5", "int8")
-    whole = (folder / "model.bin").read_bytes()
-    ends = [*range(0, 200), *range(200, len(whole), 97), len(whole) - 1]
-    for end in ends:
-        (folder / "model.bin").write_bytes(whole[:end])
-        with pytest.raises(ExportError, match=r"is not a whole model of CTranslate2: .* takes \d+ bytes at byte"):
-            read_binary(folder / "model.bin")
-    (folder / "model.bin").write_bytes(whole + b"\0")
-    with pytest.raises(ExportError, match="1 bytes follow its end"):
-        read_binary(folder / "model.bin")
-
-
-def test_an_edited_file_is_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
-    """Any byte may be another one: no error but ours comes out, and no memory is taken for what is not there."""
-    folder = ctranslate2_folder(tmp_path / "model", "pre-norm", "int16")
-    whole = bytearray((folder / "model.bin").read_bytes())
-    chance = np.random.default_rng(0)
-    places = [*range(120), *chance.integers(0, len(whole), 300), *range(len(whole) - 120, len(whole))]
-    refused = 0
-    for place in places:
-        before, whole[place] = whole[place], int(chance.integers(256))
-        (folder / "model.bin").write_bytes(whole)
-        try:
-            read_source(folder)
-        except Error:
-            refused += 1
-        whole[place] = before
-    assert refused > 50
-
-
-HUGE: Mapping[str, bytes] = {
-    "a name": struct.pack("<IH", 6, 65535),
-    "variables": binary({})[:-8] + struct.pack("<I", 1 << 31),
-    "a shape": binary({"x": np.zeros(1, np.float32)}).replace(
-        struct.pack("<BI", 1, 1), struct.pack("<BI", 1, 0xFFFFFFFF)
-    ),
-    "dimensions": binary({"x": np.zeros((1,) * 8, np.float32)}).replace(b"x\0\x08", b"x\0\xff"),
-    "content": binary({"x": np.zeros(4, np.float32)}).replace(
-        struct.pack("<IBI", 4, 0, 16), struct.pack("<IBI", 1 << 28, 0, 1 << 30)
-    ),
-}
-
-
-@pytest.mark.parametrize("what", HUGE)
-def test_sizes_beyond_the_file_are_refused(what: str, tmp_path: Path) -> None:
-    (tmp_path / "model.bin").write_bytes(HUGE[what])
-    with pytest.raises(ExportError, match="is not a whole model of CTranslate2"):
-        read_binary(tmp_path / "model.bin")
-
-
-NAMES = {"a line break": "x\ny", "an escape": "\x1b[31m", "nothing": ""}
-
-
-@pytest.mark.parametrize("what", NAMES)
-def test_names_can_be_printed(what: str, tmp_path: Path) -> None:
-    (tmp_path / "model.bin").write_bytes(binary({NAMES[what]: np.zeros(1, np.float32)}))
-    with pytest.raises(ExportError, match="the name of variable 0 is") as error:
-        read_binary(tmp_path / "model.bin")
-    assert str(error.value).isprintable()
-
-
-def test_aliases_bring_their_scales_and_stand_for_something(tmp_path: Path) -> None:
-    path = tmp_path / "model.bin"
-    stored = {"a/weight": np.ones((2, 3), np.int8), "a/weight_scale": np.ones(2, np.float32)}
-    path.write_bytes(binary(stored, {"b/weight": "a/weight"}))
-    found = read_binary(path).variables
-    assert found["b/weight"] is found["a/weight"]
-    assert found["b/weight_scale"] is found["a/weight_scale"]
-    path.write_bytes(binary(stored, {"b/weight": "c/weight"}))
-    with pytest.raises(ExportError, match="the alias b/weight stands for c/weight, which it does not hold"):
-        read_binary(path)
 
 
 TEXTS = [
@@ -460,7 +268,7 @@ def test_sentencepiece_models_in_the_folder_split_texts(names: list[str], pieces
     folder = ctranslate2_folder(tmp_path / "model", source=source, target=target, config={"add_source_eos": True})
     for name in names:
         (folder / name).write_bytes(pieces.read_bytes())
-    export(folder, tmp_path / "out")
+    assert export(folder, tmp_path / "out").remark == ""
     model, read = fuseline.Model.from_pretrained(tmp_path / "out"), read_source(folder)
     inputs = model.inputs(TEXTS)
     tokens = [processor.encode(text, out_type=str) for text in TEXTS]
@@ -470,6 +278,36 @@ def test_sentencepiece_models_in_the_folder_split_texts(names: list[str], pieces
     found = model.generate(inputs, num_beams=1, max_new_tokens=LONGEST)
     texts = [processor.decode([token for token in each.hypotheses[0] if token != "<s>"]) for each in expected]
     assert model.decode(found.sequences) == texts
+
+
+@pytest.mark.filterwarnings("ignore:Recommended")
+def test_what_marian_s_tokenizer_needs_beside_the_model(pieces: Path, tmp_path: Path) -> None:
+    """Its SentencePiece models and vocab.json make a text's tokens, and the end after them, as transformers does."""
+    import transformers
+    from sentencepiece import SentencePieceProcessor
+
+    processor = SentencePieceProcessor(model_file=str(pieces))
+    known = [processor.id_to_piece(each) for each in range(3, processor.get_piece_size())]
+    words = ("</s>", "<unk>", *known[::-1], ">>fra<<")  # CTranslate2's converter leaves <pad> out, which is the last
+    options = {"bos_token": "</s>", "decoder_start_token": "</s>"}
+    folder = ctranslate2_folder(tmp_path / "model", "post-norm", source=words, target=words, config=options)
+    (folder / "vocab.json").write_text(json.dumps({word: at for at, word in enumerate((*words, "<pad>"))}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "MarianTokenizer"}))
+    for name in ("source.spm", "target.spm"):
+        (folder / name).write_bytes(pieces.read_bytes())
+    assert export(folder, tmp_path / "out").remark == ""
+    model, read = fuseline.Model.from_pretrained(tmp_path / "out"), read_source(folder)
+    names = ("vocab.json", "source.spm", "target.spm")
+    theirs = transformers.MarianTokenizer(
+        **dict(zip(("vocab", "source_spm", "target_spm"), map(str, map(folder.joinpath, names)), strict=True))
+    )
+    texts = [*TEXTS, ">>fra<< hello"]
+    tokens = [theirs.convert_ids_to_tokens(theirs.encode(text)) for text in texts]
+    assert all(text[-1] == "</s>" for text in tokens)
+    expected = [each.hypotheses[0] for each in said(folder, tokens, 2)]
+    found = model.generate(model.inputs(texts), num_beams=2, max_new_tokens=LONGEST)
+    assert [ended(row, read) for row in found.sequences] == expected
+    assert model.decode(found.sequences) == theirs.batch_decode(found.sequences, skip_special_tokens=True)
 
 
 def test_several_sentencepiece_models_are_named(pieces: Path, tmp_path: Path) -> None:
@@ -541,5 +379,5 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
 
     folder = ctranslate2_folder(tmp_path / "model")
     (folder / "tokenizer.json").write_text(tiny.word_tokenizer(97))
-    with pytest.raises(ExportError, match="tokenizer.json in .* belongs to another model"):
+    with pytest.raises(ExportError, match="the tokenizer in .* belongs to another model"):
         export(folder, tmp_path / "out")

@@ -17,7 +17,7 @@ from fuseline.export import evaluate
 from fuseline.export.quality.data import read_texts
 from fuseline.folders.open import open_folder
 from fuseline.model import Model
-from tests.text_folders import folder_with_languages, lines, said, text_folder
+from tests.exported_texts import folder_with_languages, lines, said, text_folder
 
 COUNT = 6
 SCORES = ["BLEU", "chrF", "ROUGE-1", "ROUGE-2", "ROUGE-L", "exact match", "word error rate", "character error rate"]

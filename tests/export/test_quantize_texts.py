@@ -19,7 +19,7 @@ from fuseline.export.quantizing.calibration import Calibration
 from fuseline.export.writing.folder import load_graph
 from fuseline.folders.open import open_folder
 from fuseline.model import Model
-from tests.text_folders import lines, said, text_folder
+from tests.exported_texts import lines, said, text_folder
 
 NAMES = ["bart", "t5 v1.1"]  # biases and LayerNorm; distances, RMSNorm and gates
 

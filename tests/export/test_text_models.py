@@ -175,6 +175,19 @@ def test_sines_that_a_checkpoint_does_not_store(tmp_path: Path) -> None:
     assert export(source, tmp_path / "out").agreement["fp32"].beam == 1.0
 
 
+def test_options_that_are_defaults_of_a_class_do_not_count(tmp_path: Path) -> None:
+    """MarianConfig has forced_eos_token_id 0 by itself, which no generation_config.json made of it has to repeat."""
+    source = text_models.write_checkpoint(text_models.text_model("marian", 0), tmp_path / "source")
+    config = json.loads((source / "config.json").read_text()) | {"forced_eos_token_id": 0}
+    (source / "config.json").write_text(json.dumps(config))
+    options = json.loads((source / "generation_config.json").read_text()) | {"_from_model_config": True}
+    (source / "generation_config.json").write_text(json.dumps(options))
+    assert options.get("forced_eos_token_id") is None
+    assert export(source, tmp_path / "out").agreement["fp32"].beam == 1.0
+    assert Model.from_pretrained(tmp_path / "out").generation_config.forced_eos_token_id is None
+    assert "_from_model_config" not in json.loads((tmp_path / "out" / "generation_config.json").read_text())
+
+
 def test_photos_are_no_texts(tmp_path: Path) -> None:
     source = text_models.write_checkpoint(text_models.text_model("t5", 0), tmp_path / "source")
     with pytest.raises(ExportError, match="T5ForConditionalGeneration reads texts, so it interpolates no positions"):

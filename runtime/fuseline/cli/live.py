@@ -1,9 +1,9 @@
-"""A caption in a terminal while it is made: what is certain, and dimmed what may still change."""
+"""A text in a terminal while it is made: what is certain, and dimmed what may still change."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from .streams import Stream, printable
@@ -14,10 +14,17 @@ if TYPE_CHECKING:
 _DIM, _PLAIN, _ERASE = "\x1b[2m", "\x1b[0m", "\x1b[J"
 
 
-def show(events: Iterable[Event], out: Stream, before: str = "") -> None:
-    """Write one photo's caption to `out` as its events come, on one line after `before`.
+def single_spaces(text: str) -> str:
+    """The text with single spaces in the place of all white space."""
+    return " ".join(text.split())
 
-    Written in pieces it is `before + text`, white space made single spaces and what a terminal would obey escaped. Only
+
+def show(
+    events: Iterable[Event], out: Stream, before: str = "", on_one_line: Callable[[str], str] = single_spaces
+) -> None:
+    """Write one input's text to `out` as its events come, on one line after `before`.
+
+    Written in pieces it is `before + on_one_line(text)`, and what a terminal would obey is escaped. Only
     a terminal is shown what is tentative, as far as it fits on the line; not with NO_COLOR, since only its look tells
     it from what is certain. The line is ended whatever happens but an interrupt, after which it must not look like a
     whole one. Raises Unwritable, and what the events raise.
@@ -28,11 +35,11 @@ def show(events: Iterable[Event], out: Stream, before: str = "") -> None:
     try:
         for event in events:
             certain += event.text
-            line = _one_line(certain)
+            line = printable(on_one_line(certain))
             new = (_ERASE if dimmed else "") + line[len(written) :]
             written = line
             if live:
-                tentative = _one_line(certain + event.tentative)[len(line) :]
+                tentative = printable(on_one_line(certain + event.tentative))[len(line) :]
                 dimmed = _fitting(tentative, before + line, out.width())
                 new += f"{_DIM}{dimmed}{_PLAIN}\x1b[{len(dimmed)}D" if dimmed else ""
             if new:
@@ -42,10 +49,6 @@ def show(events: Iterable[Event], out: Stream, before: str = "") -> None:
         out.write(_ERASE * bool(dimmed) + end)
         raise
     out.write("\n")
-
-
-def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))
 
 
 def _fitting(text: str, before: str, width: int) -> str:

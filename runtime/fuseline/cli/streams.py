@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import unicodedata
 from contextlib import suppress
@@ -10,7 +11,9 @@ from typing import TextIO
 
 from ..errors import Error
 
-_JOINERS = "\u200c\u200d"  # inside words of some scripts, and inside emoji
+# Inside words of some scripts and inside emoji; marks of direction, and where a word may be hyphenated.
+_JOINERS = "\u200c\u200d\u200e\u200f\u061c\xad"
+_BREAKS = re.compile(r"[\n-\r\x1c-\x1e\x85\u2028\u2029]+")  # as str.splitlines has them
 
 
 class Unwritable(Error):
@@ -74,6 +77,11 @@ class Stream:
             os.dup2(nowhere, self._file.fileno())  # type: ignore[union-attr]
             os.close(nowhere)
         self._file = None
+
+
+def on_one_line(text: str) -> str:
+    """The text with a space in the place of line breaks; other white space stays, but for that at its ends."""
+    return _BREAKS.sub(" ", text).strip()
 
 
 def printable(text: str) -> str:

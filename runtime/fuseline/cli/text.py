@@ -12,7 +12,7 @@ from ..errors import InputError, shown
 from . import interrupts
 from .generating import add_running_options, generation_fields, note_if_cut_off
 from .lines import Line, check_files, count, read
-from .streams import Unwritable
+from .streams import Unwritable, on_one_line
 from .terminal import FAILED, Terminal
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     else:
         answers = (answer for window in _windows(read(names), batch) for answer in work.answers(window, batch))
         total = count(names)
-        with terminal.counted(answers, not watched, doing="reading", unit="line", total=total, look=False) as counted:
+        with terminal.counted(answers, not watched, doing="answering", unit="line", total=total, look=False) as counted:
             done = _count(work.show(answer) for answer in counted)
     if not done.all:
         raise InputError(f"there is no line in {' '.join(map(_shown, names[:3]))}; give a text a line")
@@ -249,7 +249,7 @@ class _Work(NamedTuple):
             variant = self.job.model.folder.variant
             self.terminal.record({"file": line.file, "line": line.number, **found, "variant": variant})
         else:
-            self.terminal.lines([" ".join(answer.text.split())])
+            self.terminal.lines([on_one_line(answer.text)])
         return answer.error is None
 
     def _fail(self, line: Line, error: Exception) -> None:
@@ -266,7 +266,7 @@ class _Work(NamedTuple):
         if isinstance(row, _Answer):
             return self.show(row)
         try:
-            show(self._watched(row), self.terminal.out)
+            show(self._watched(row), self.terminal.out, on_one_line=on_one_line)
         except Unwritable:
             raise
         except Exception as error:

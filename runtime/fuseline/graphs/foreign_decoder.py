@@ -142,7 +142,7 @@ class ForeignDecoder:
         hidden = state.hidden if alike else state.hidden.repeat(beams, axis=0)
         fresh = of_photos[:, 0] if alike else tokens
         wanted = [] if self._later is None else list(self._later.past)
-        feeds = _feeds(self._first, _Step(fresh, hidden, 0))
+        feeds = _feeds(self._first, _Given(fresh, hidden, 0))
         for name, tensor in self._first.past.items():  # a merged graph reads empty ones and takes no notice
             shape = len(fresh), self._sizes.heads, 0, self._sizes.head_size
             feeds[name] = _value(np.zeros(shape, tensor.type))
@@ -159,20 +159,20 @@ class ForeignDecoder:
         kept = state.tokens[parents] if moved else state.tokens
         state.tokens = np.concatenate([kept, tokens], axis=1)
         if self._later is None:
-            feeds = _feeds(self._first, _Step(state.tokens, state.hidden, 0))
+            feeds = _feeds(self._first, _Given(state.tokens, state.hidden, 0))
             return _run(self._first, feeds, [], state.tokens.size)[0]
         own = [name for name in self._later.past if not is_cross_attention(name)]
         if moved:
             for name in own:
                 state.caches[name] = _value(state.caches[name].numpy().take(parents, axis=0))
-        feeds = _feeds(self._later, _Step(tokens, state.hidden, state.position)) | state.caches
+        feeds = _feeds(self._later, _Given(tokens, state.hidden, state.position)) | state.caches
         logits, caches = _run(self._later, feeds, own, tokens.size)
         state.caches |= caches
         return logits
 
 
 @dataclass(frozen=True)
-class _Step:
+class _Given:
     """What one run is about: tokens int64[R, T], hidden float[R, S, E], and P, the positions in the caches.
 
     A graph that does not read the hidden states may be told of the photos' own, float[B, S, E].
@@ -193,7 +193,7 @@ def _ones(rows: int, columns: int) -> Array:
 
 
 # How every input but the caches is made. All rows are of one length, so no mask hides anything.
-_MAKERS: Mapping[str, Callable[[_Step], Array]] = {
+_MAKERS: Mapping[str, Callable[[_Given], Array]] = {
     "input_ids": lambda step: step.tokens,
     "encoder_hidden_states": lambda step: step.hidden,
     "encoder_attention_mask": lambda step: _ones(len(step.tokens), step.hidden.shape[1]),
@@ -206,7 +206,7 @@ _MAKERS: Mapping[str, Callable[[_Step], Array]] = {
 }
 
 
-def _feeds(graph: StepGraph, step: _Step) -> dict[str, OrtValue]:
+def _feeds(graph: StepGraph, step: _Given) -> dict[str, OrtValue]:
     """The graph's inputs without its caches."""
     return {name: _value(_MAKERS[name](step).astype(tensor.type, copy=False)) for name, tensor in graph.inputs.items()}
 

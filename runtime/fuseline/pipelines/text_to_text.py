@@ -49,10 +49,10 @@ class TextToText(Pipeline):
         that cannot be used."""
         check_task(model, f"pipeline({task!r})", reads_text=True)
         super().__init__(model, batch_size, fields, stream)
-        self.task = task
-        _, *languages = task.split("_")
-        self._result = RESULTS[TRANSLATION if languages else task]
-        self._of_task = tuple(languages[::2])  # of translation_en_to_de en and de
+        self._result = RESULTS[task.partition("_")[0]]
+        self.task = task = _first_translation(model) if task == TRANSLATION else task
+        words = task.split("_")
+        self._of_task = (words[1], words[3]) if len(words) == 4 else None  # of translation_en_to_de en and de
         self._reading = reading
         params = params_of_task(model.folder.config, task)
         self._prefix = params.pop("prefix", model.folder.config.get("prefix")) or ""
@@ -245,6 +245,17 @@ class Job(NamedTuple):
         ids = np.full(mask.shape, cast("TextInputs", self.model.inputs).tokenizer.pad_token_id, np.int64)
         ids[mask == 1] = np.concatenate(rows)
         return {"input_ids": ids, "attention_mask": mask}
+
+
+def _first_translation(model: Model) -> str:
+    """The first translation that config.json has options of, which transformers takes where a call names no other."""
+    tasks = model.folder.config.get("task_specific_params")
+    named: list[str] = [task for task in tasks if task.startswith(TRANSLATION)] if isinstance(tasks, Mapping) else []
+    if not named:
+        return TRANSLATION
+    if len(named) > 1 and not cast("TextInputs", model.inputs).tokenizer.languages:
+        warn(f"the task {TRANSLATION} is taken for {written(named[0])}, the first of this model's; name another one")
+    return named[0]
 
 
 def _defaults(model: Model, params: Mapping[str, Any], task: str) -> GenerationConfig:

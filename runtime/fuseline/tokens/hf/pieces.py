@@ -29,7 +29,7 @@ from .sentencepiece import (
     UNIGRAM,
     UNUSED,
     USER,
-    Model,
+    SentencePieceModel,
     merged,
     metaspace,
     normalizer,
@@ -41,7 +41,7 @@ _MOST_GAP = 1 << 16
 
 
 def of_pieces(
-    model: Model,
+    model: SentencePieceModel,
     vocab: Mapping[str, int],
     added: Sequence[Mapping[str, Any]],
     size: int,
@@ -93,7 +93,7 @@ def of_pieces(
     return file
 
 
-def _check(model: Model, where: object) -> None:
+def _check(model: SentencePieceModel, where: object) -> None:
     """Raises FolderError for a model that is read by rules that are not known here."""
     for text, _, sort in model.pieces:
         if sort == UNUSED and model.model_type == BPE:
@@ -113,7 +113,7 @@ def _check(model: Model, where: object) -> None:
 
 
 def _split(
-    model: Model, pieces: list[tuple[str, float]], made: Mapping[str, float], unk: int, where: object
+    model: SentencePieceModel, pieces: list[tuple[str, float]], made: Mapping[str, float], unk: int, where: object
 ) -> dict[str, Any]:
     if model.model_type == UNIGRAM:
         vocab = [list(each) for each in pieces]
@@ -125,7 +125,7 @@ def _split(
     return inner | {"unk_token": pieces[unk][0]}
 
 
-def _words(model: Model, kind: TokenizerClass) -> dict[str, Any]:
+def _words(model: SentencePieceModel, kind: TokenizerClass) -> dict[str, Any]:
     """Metaspace, and before it what keeps Marian's >>fr<< at the beginning of a text one token."""
     spaces = metaspace("always" if model.prefixed else "never")
     if kind.name != "MarianTokenizer":

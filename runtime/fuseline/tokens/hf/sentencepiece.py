@@ -30,7 +30,7 @@ _MOST_SQUARES = 10**9  # of the pieces' lengths, where all their halves are look
 
 
 @dataclass(frozen=True)
-class Model:
+class SentencePieceModel:
     """What a SentencePiece model holds. pieces: text, score and kind of each.
 
     suffix: spaces belong to the word before them. byte_fallback: unknown letters become the pieces of their bytes.
@@ -49,7 +49,7 @@ class Model:
     escaped: bool = True
 
 
-def read_model(content: bytes, where: object) -> Model:
+def read_model(content: bytes, where: object) -> SentencePieceModel:
     """Raises FolderError for what is no SentencePiece model."""
     wire = Wire(content)
     try:
@@ -61,7 +61,7 @@ def read_model(content: bytes, where: object) -> Model:
         trainer, normalizer = wire.fields(of(whole, _TRAINER)), wire.fields(of(whole, _NORMALIZER))
         unk_piece = of(trainer, _UNK_PIECE)
         charsmap = of(normalizer, _CHARSMAP)
-        return Model(
+        return SentencePieceModel(
             pieces,
             _number(wire, trainer, _MODEL_TYPE, UNIGRAM),
             _number(wire, trainer, _UNK_ID, 0),
@@ -77,7 +77,9 @@ def read_model(content: bytes, where: object) -> Model:
         raise FolderError(f"{where} is not a SentencePiece model that can be read: it {error}") from error
 
 
-def of_sentencepiece(model: Model, kind: TokenizerClass, config: Mapping[str, Any], where: object) -> dict[str, Any]:
+def of_sentencepiece(
+    model: SentencePieceModel, kind: TokenizerClass, config: Mapping[str, Any], where: object
+) -> dict[str, Any]:
     """The contents of a tokenizers file for a class, as transformers converts it. config: tokenizer_config.json.
 
     Raises FolderError for a model of another kind than it reads.
@@ -129,7 +131,7 @@ def _number(wire: Wire, fields: Fields, number: int, default: int) -> int:
 
 
 def merged(
-    model: Model, pieces: Sequence[tuple[str, float]], known: Mapping[str, int], where: object
+    model: SentencePieceModel, pieces: Sequence[tuple[str, float]], known: Mapping[str, int], where: object
 ) -> dict[str, Any]:
     """The model of pieces that are merged: all pairs of known pieces that are one together, highest scores first.
 
@@ -189,7 +191,7 @@ def _words(kind: TokenizerClass, spaces: dict[str, Any]) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, spaces]}
 
 
-def _added(model: Model, ids: dict[str, int]) -> list[dict[str, Any]]:
+def _added(model: SentencePieceModel, ids: dict[str, int]) -> list[dict[str, Any]]:
     """Control pieces are special tokens, and those of the user are added tokens."""
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     found: dict[str, dict[str, Any]] = {}
