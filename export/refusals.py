@@ -14,8 +14,8 @@ from fuseline.errors import Error, ExportError
 _REQUIREMENTS = {
     "transformers": "'transformers>=4.50,<5'",
     "pycocoevalcap": "pycocoevalcap==1.2",
-    "rouge_score": "rouge-score==0.1.2",
-    "sacrebleu": "sacrebleu==2.6.0",
+    "rouge_score": "'rouge-score>=0.1.2'",
+    "sacrebleu": "'sacrebleu>=2.4'",
 }
 
 _P = ParamSpec("_P")

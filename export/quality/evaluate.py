@@ -109,10 +109,11 @@ class Data:
         return read_data(self.path, self.split, self.photos, self.limit)
 
 
-def check_data(folder: Folder, data: Data) -> None:
-    """Raises InputError for data that evaluate cannot use, NotInstalled where packages for its scores are missing."""
+def checked_data(folder: Folder, data: Data) -> DataSet:
+    """The data set, read. Raises InputError for one that evaluate cannot use, NotInstalled where packages for its
+    scores are missing."""
     _need(_task_of(folder, None))
-    data.read(folder)
+    return data.read(folder)
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,8 @@ class _Settings:
         references = [item.references for item in data.items]
         if self.task == "text":
             scores = TextScores(references, self.tokenizer)
+            if not scores.has_rouge:
+                LOG.warning("ROUGE is left out: its words are of a to z and digits, and a reference has none")
             return _Metrics({name: scores.metrics(of) for name, of in texts.items()}, scores.signatures)
         if self.task == "ocr":
             return _Metrics({name: ocr_metrics(references, of) for name, of in texts.items()})
@@ -204,7 +207,7 @@ def evaluate(
         models = {each: Model(open_folder(opened.path, each), threads=threads) for each in chosen}
         first, reading = next(iter(models.values())), Reading(src_lang, tgt_lang, prefix, truncation)
         reading.check(first)
-        _check_lengths(first, read, reading)
+        check_lengths(first, read, reading)
         config = reading.config(first).override(num_return_sequences=1, **_given(num_beams=num_beams))
         settings = _Settings(task, tokenizer, reading, config)
         facts = [read.facts, config.num_beams, reading.conditions]
@@ -262,7 +265,7 @@ def _need(task: Task) -> None:
         need("evaluating texts", "sacrebleu", "rouge_score")
 
 
-def _check_lengths(model: Model, data: DataSet, reading: Reading) -> None:
+def check_lengths(model: Model, data: DataSet, reading: Reading) -> None:
     """Raises InputError for the first text that the model cannot read, before any is."""
     for item in data.items if data.kind == "texts" else ():
         try:

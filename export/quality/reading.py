@@ -30,9 +30,11 @@ class Reading:
     prefix: str | None = None
     truncation: bool = False
 
-    def check(self, model: Model) -> None:
-        """Raises InputError for languages that the model does not know or needs, and for any of this where it reads
-        photos."""
+    def check(self, model: Model, *, of_data: bool = True) -> None:
+        """Raises InputError for languages that the model does not know, and for any of this where it reads photos.
+
+        of_data: whether texts with references are read, for which a model with languages must be told which.
+        """
         if not isinstance(model.inputs, TextInputs):
             if self != Reading():
                 raise InputError("this model reads photos, which have no languages and are not cut; leave these out")
@@ -46,11 +48,9 @@ class Reading:
         self._task(model)
         config = model.generation_config
         says = {config.forced_bos_token_id, config.decoder_start_token_id}
-        if languages and self.tgt_lang is None and says.isdisjoint(languages.values()):
+        if of_data and languages and self.tgt_lang is None and says.isdisjoint(languages.values()):
             known = ", ".join(sorted(languages))
-            raise InputError(
-                f"this model needs the languages from which and into which it translates; it knows {known}"
-            )
+            raise InputError(f"this model must be told from which language into which it translates; it knows {known}")
 
     def inputs(self, model: Model, given: Sequence[Path | str]) -> Inputs:
         """Of photos by their paths, or of texts. Raises InputError."""

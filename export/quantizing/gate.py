@@ -10,7 +10,7 @@ from typing import Any
 from fuseline.errors import counted
 from fuseline.folders.open import open_folder
 from fuseline.model import Model
-from fuseline.trials.auto import JUDGES
+from fuseline.trials.auto import JUDGED_BY
 
 from ..quality.agreement import NextTokens, next_tokens
 from ..quality.evaluate import Evaluation
@@ -40,7 +40,7 @@ class Measured:
         of = f"the next tokens ({agreed.positions} on {counted(agreed.inputs, agreed.kind.removesuffix('s'))})"
         if self.evaluation is not None:
             found = self.evaluation.variants
-            judge = next(each for each in JUDGES if each in found[self.base].scores)
+            judge = next(each for each in JUDGED_BY if each in found[self.base].scores)
             mine, base = found[name].scores[judge], found[self.base].scores[judge]
             if base:
                 return Loss(1 - mine / base, f"{judge} ({mine:.4f} where {self.base} has {base:.4f})")
@@ -49,12 +49,12 @@ class Measured:
 
     def refusals(self, max_loss: float | None) -> dict[str, str]:
         """By variant that loses more than it may, the sentence that says so."""
-        refused = {}
-        for name in self.agreement:
-            lost = self.loss(name)
-            if max_loss is not None and lost.share > max_loss:
-                refused[name] = f"{name} loses {lost.share:.2%} of {lost.of} and may lose {max_loss:.2%}"
-        return {name: f"{sentence}, so it was not written" for name, sentence in refused.items()}
+        losses = {name: self.loss(name) for name in self.agreement}
+        return {
+            name: f"{name} loses {lost.share:.2%} of {lost.of} and may lose {max_loss:.2%}, so it was not written"
+            for name, lost in losses.items()
+            if max_loss is not None and lost.share > max_loss
+        }
 
     def record(self, folder: Path, about: dict[str, Any], max_loss: float | None, without: Collection[str]) -> None:
         """Put it into what fuseline.json says and into the model card, but for some variants."""

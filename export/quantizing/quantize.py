@@ -20,7 +20,7 @@ from fuseline.model import Model
 from ..graphs.weights import Scheme
 from ..quality import evaluate
 from ..quality.agreement import NextTokens
-from ..quality.evaluate import Data, check_data
+from ..quality.evaluate import Data, check_lengths, checked_data
 from ..quality.reading import Inputs, Reading
 from ..quality.record import check_writable
 from ..refusals import in_one_sentence
@@ -122,11 +122,12 @@ def quantize(
             raise InputError(f"{opened.path} reads texts and has no convolutions; leave static out")
         reading = Reading(src_lang, tgt_lang, prefix, truncation)
         given = None if data is None else Data(data, references, split, limit=limit)
-        if given is not None:
-            check_data(opened, given)
+        read = None if given is None else checked_data(opened, given)
         tell = progress or (lambda *_: None)
         model = Model(opened.using(source), threads=threads)
-        reading.check(model)
+        reading.check(model, of_data=read is not None)
+        if read is not None:
+            check_lengths(model, read, reading)
         tell(0, 3, "reading the graphs")
         cut = replace(reading, truncation=opened.source.reads_text)
         examples = Examples() if calibrate is None else read_examples(model, Path(calibrate))

@@ -358,18 +358,30 @@ class Model:
         self._graphs.files.check()
         return self._graphs.encoder.encode(arrays)
 
-    def score(self, inputs: Given | None = None, /, text: str | Sequence[str] = "", **named: Any) -> Score:
+    def score(
+        self,
+        inputs: Given | None = None,
+        /,
+        text: str | Sequence[str] = "",
+        *,
+        tgt_lang: str | None = None,
+        **named: Any,
+    ) -> Score:
         """How probable given texts are: the cross-entropy of each token, and of the end token after the last.
 
         inputs: as in `generate`, also by their own names; text: one an input, or as many for each, those of an input
-        together. The mean over the tokens is the cross-entropy of transformers' logits against the same labels. (Its
+        together. tgt_lang: the language that they are in, of a model with languages. Where texts made of texts begin
+        with a token that is forced, that of the language or the model's own, it is the first of the labels, as
+        transformers' tokenizers write them.
+        The mean over the tokens is the cross-entropy of transformers' logits against the same labels. (Its
         own `loss` in 4.57 shifts the labels of captioners twice.) Raises InputError.
         """
         texts = [text] if isinstance(text, str) else text
         listed = isinstance(texts, list | tuple | np.ndarray) and getattr(texts, "ndim", 1) == 1
         if not listed or not all(isinstance(each, str) for each in texts):
             raise InputError(f"text must be a text or a list of texts, not {written(text)}")
-        tokens = [self._tokens.encode(each, f"text {number}") for number, each in enumerate(texts, start=1)]
+        forced = self._forced(tgt_lang)
+        tokens = [[*forced, *self._tokens.encode(each, f"text {number}")] for number, each in enumerate(texts, start=1)]
         encoded = self.encode(inputs, **named)
         if not len(texts) or len(texts) % encoded.batch:
             raise InputError(
@@ -380,6 +392,17 @@ class Model:
         found = score(self.decoder, encoded, labels, int(config.prompt(1)[0, 0]))
         self._graphs.files.check()
         return found
+
+    def _forced(self, tgt_lang: str | None) -> list[int]:
+        """The token that texts made of texts begin with, if any. Raises InputError for a language that is not known."""
+        if not isinstance(self.inputs, TextInputs):
+            if tgt_lang is not None:
+                raise InputError("this model reads photos and has no languages; leave tgt_lang out")
+            return []
+        if tgt_lang is not None:
+            return [self.inputs.tokenizer.language_token(tgt_lang)]
+        forced = self.generation_config.forced_bos_token_id
+        return [] if forced is None else [forced]
 
     def encode(self, inputs: Given | None = None, /, **named: Any) -> Encoded:
         """Run the encoder: inputs as in `generate` -> cross-attention K/V of all layers, float32[B, S, E] each.

@@ -39,8 +39,19 @@ SECONDS = 4.0  # for all that is measured; what does not fit in any more is not 
 CAPTION_STEPS = 12  # of the caption whose time is compared
 # By which variants are judged where both were measured on the same: captions by CIDEr, other texts by chrF, which needs
 # no tokenizer and says something of single words too.
-JUDGES = ("CIDEr", "chrF")
-_CONDITIONS = ("dataset", "dataset_sha256", "photos", "texts", "num_beams", "tokenizer", "from", "to", "prefix")
+JUDGED_BY = ("CIDEr", "chrF")
+_CONDITIONS = (
+    "dataset",
+    "dataset_sha256",
+    "photos",
+    "texts",
+    "num_beams",
+    "tokenizer",
+    "from",
+    "to",
+    "prefix",
+    "truncated",
+)
 _ROUNDS, _SECONDS_EACH, _STEPS = 9, 0.6, 4
 _ABOUT = "auto"
 
@@ -100,11 +111,11 @@ def choose(folder: Folder, device: str = "cpu", threads: int | None = None) -> C
 def loss(folder: Folder, name: str) -> tuple[float, str] | None:
     """What a variant loses to fp32 as a share, and of what; None where the folder does not tell.
 
-    JUDGES and error rates count where both variants were measured on the same; else what the exporter compared.
+    JUDGED_BY and error rates count where both variants were measured on the same; else what the exporter compared.
     """
     found, exact = folder.quality.get(name, {}), folder.quality.get(EXACT, {})
     if found and all(found.get(key) == exact.get(key) for key in _CONDITIONS):
-        for judge in JUDGES:
+        for judge in JUDGED_BY:
             mine, base = _number(found.get(judge)), _number(exact.get(judge))
             if mine is not None and base:
                 return 1 - mine / base, f"of {judge}"
