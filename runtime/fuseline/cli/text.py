@@ -122,9 +122,7 @@ def _pipeline(model: Model, options: argparse.Namespace) -> TextToText:
     if source is None:
         if languages and not _knows_target(model, languages.values()):
             known = ", ".join(sorted(languages))
-            raise InputError(
-                f"this model translates, so --from and --to must say from what into what; it knows {known}"
-            )
+            raise InputError(f"this model translates, so --from and --to must say which languages; it knows {known}")
         return TextToText(model, "text2text-generation", fields=fields, reading=reading)
     if languages:
         return TextToText(
