@@ -20,7 +20,7 @@ import onnx
 import onnxruntime
 
 from fuseline.export.standard import standard
-from fuseline.export.writing.folder import load_graph
+from fuseline.export.writing.graphs import load_graph
 from fuseline.folders.open import open_folder
 from fuseline.folders.own import Folder
 from fuseline.graphs.contract import Encoded

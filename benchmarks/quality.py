@@ -24,7 +24,8 @@ from fuseline.export.quality.agreement import NextTokens, next_tokens
 from fuseline.export.quality.bootstrap import signed
 from fuseline.export.quantizing.graphs import FloatGraphs
 from fuseline.export.standard import standard
-from fuseline.export.writing.folder import load_graph, write_folder
+from fuseline.export.writing.folder import write_folder
+from fuseline.export.writing.graphs import load_graph
 from fuseline.folders.open import open_folder
 from fuseline.folders.own import Folder
 

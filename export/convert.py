@@ -29,7 +29,8 @@ from .graphs.weights_file import WeightsFile
 from .refusals import in_one_sentence, need
 from .sources import Source, source_of
 from .via_optimum import prepared, write_via_optimum
-from .writing.folder import Model, check_schemes, write_to
+from .writing.folder import check_schemes, write_to
+from .writing.graphs import GraphSource
 from .writing.place import Place, check_out, claimed
 
 SCHEMES: Mapping[str, Scheme] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "int4": "int4"}
@@ -227,7 +228,7 @@ def _check_lengths(variants: Sequence[str], max_length: int | None) -> None:
         raise ExportError(f"max_length {max_length} must be at least 2, the start token and one more")
 
 
-def _graphs(plan: _Plan, reference: Any, parts: Parts) -> tuple[dict[str, dict[str, Model]], dict[str, int]]:
+def _graphs(plan: _Plan, reference: Any, parts: Parts) -> tuple[dict[str, dict[str, GraphSource]], dict[str, int]]:
     """What makes the graphs of every variant, by part, and what fuseline.json says of the decoder."""
     adapter, config = parts.decoder, parts.decoder_config
     weights: dict[str, Array] = {name: tensor.numpy() for name, tensor in reference.state_dict().items()}
@@ -238,7 +239,7 @@ def _graphs(plan: _Plan, reference: Any, parts: Parts) -> tuple[dict[str, dict[s
     def decoder(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
         return adapter.build_decoder(weights, config, scheme, positions, outside, padded=padded)
 
-    graphs: dict[str, dict[str, Model]] = {
+    graphs: dict[str, dict[str, GraphSource]] = {
         name: {"encoder": partial(encoder, scheme), "decoder": partial(decoder, scheme)}
         for name, scheme in plan.schemes.items()
     }

@@ -34,7 +34,7 @@ def export_standard(folder, out):
     import shutil
 
     from fuseline.export.standard import standard
-    from fuseline.export.writing.folder import load_graph, save_graph
+    from fuseline.export.writing.graphs import load_graph, save_graph
 
     found = open_folder(folder, "fp32")
     out.mkdir()

@@ -17,7 +17,8 @@ from ..check import Agreement, compare
 from ..graphs.weights import Scheme
 from ..graphs.weights_file import WeightsFile
 from ..sources import Texts
-from ..writing.folder import Model, write_to
+from ..writing.folder import write_to
+from ..writing.graphs import GraphSource
 from ..writing.place import Place
 from .compare import Reference, is_installed
 from .folder import files_of, read_source
@@ -51,7 +52,7 @@ def write_ctranslate2(
     def decoder(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
         return CTranslate2Decoder.build_decoder(model.weights, model.decoder, scheme, positions, outside, padded=True)
 
-    graphs: dict[str, dict[str, Model]] = {
+    graphs: dict[str, dict[str, GraphSource]] = {
         name: {"encoder": partial(encoder, scheme), "decoder": partial(decoder, scheme)}
         for name, scheme in schemes.items()
     }

@@ -20,7 +20,7 @@ from fuseline.model import Model
 from ..graphs.recode import float_matrices
 from ..graphs.weights import Array
 from ..quality.reading import Inputs
-from ..writing.folder import save_graph
+from ..writing.graphs import save_graph
 
 # However many cores there are: onnxruntime cuts a product's sums by the number of its threads, and the last bits of
 # what layers see decide some of the codes. 16 threads gave other codes than 2.

@@ -15,7 +15,7 @@ from ..graphs.linears import fuse_linears
 from ..graphs.recode import errors, recode
 from ..graphs.weights import Scheme
 from ..quality.reading import Reading
-from ..writing.folder import load_graph
+from ..writing.graphs import load_graph
 from .calibration import Calibration, Moments
 from .convolutions import calibrate_convolutions, is_convolutional, store_convolutions
 from .examples import Example, batches

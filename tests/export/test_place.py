@@ -98,7 +98,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import onnx
 from fuseline.export import add_variants
-from fuseline.export.writing import folder as folders, place
+from fuseline.export.writing import graphs as folders, place
 from fuseline.folders.open import open_folder
 
 out, kills, way = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

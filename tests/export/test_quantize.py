@@ -27,7 +27,7 @@ from fuseline.errors import Error, ExportError, FolderError, InputError
 from fuseline.export import evaluate
 from fuseline.export import quantize as quantize_with_all_threads
 from fuseline.export.checkpoints.generated import generated_photos
-from fuseline.export.writing.folder import load_graph
+from fuseline.export.writing.graphs import load_graph
 from fuseline.folders.open import open_folder
 from tests import tiny
 

@@ -16,7 +16,7 @@ from fuseline.errors import ExportError, InputError
 from fuseline.export import quantize
 from fuseline.export.quality.reading import Reading
 from fuseline.export.quantizing.calibration import Calibration
-from fuseline.export.writing.folder import load_graph
+from fuseline.export.writing.graphs import load_graph
 from fuseline.folders.open import open_folder
 from fuseline.model import Model
 from tests.exported_texts import lines, said, text_folder

@@ -1,0 +1,242 @@
+"""The graphs of a folder: stored whole or with their weights beside them, each once, and held to each other.
+
+What a variant has in common with one before it is not written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import helper
+
+from fuseline.errors import ExportError
+from fuseline.folders.tensors import QUERY, is_cross_attention, width_of
+from fuseline.kernels.layers import join_layers, split_layers
+
+from ..graphs.weights_file import WeightsFile, is_outside
+from ..refusals import reason
+
+PARTS = ("encoder", "decoder")
+# What each layer's cross_attention_query and key are multiplied by, in fuseline.json.
+SCALES = "cross_attention_scales"
+UNFINISHED = ".fuseline-new"  # what a killed process leaves of a file, see place.py
+
+# Past this many bytes the weights go to a file beside the graph, which onnxruntime maps: GPT-2 of 124 M parameters
+# takes 255 MB in int8 and 768 MB in fp32 once loaded, against 367 and 1,113 MB from one file (onnxruntime 1.32).
+# Smaller models stay one file.
+EXTERNAL_OVER = 64 * 2**20
+
+# A graph, the file that holds it, or what makes it: large models are made when they are written, and not kept. Weights
+# may go into the file given at once.
+GraphSource = onnx.ModelProto | Path | Callable[[WeightsFile], onnx.ModelProto]
+
+
+def write_graphs(
+    folder: Path,
+    variants: Mapping[str, Mapping[str, GraphSource]],
+    decoder_info: Mapping[str, Any],
+    described: Mapping[str, Any] | None = None,
+    written: Mapping[bytes, str] | None = None,
+) -> tuple[dict[str, dict[str, str]], dict[str, Any], dict[str, Any]]:
+    """Write each distinct graph once. Returns fuseline.json's variants (files by part), tensors and decoder.
+
+    described: the tensors that the graphs must have (default: those of the first variant); written: what lies in the
+    folder already, by its hash.
+    """
+    graphs: dict[str, dict[str, str]] = {}
+    tensors: dict[str, Any] = dict(described or {})
+    info = dict(decoder_info)
+    written = dict(written or {})
+    for variant, parts in variants.items():
+        paths = {part: _unused(folder, f"onnx/{part}_model_{variant}") for part in PARTS}
+
+        def write(part: str, parts: Mapping[str, GraphSource] = parts, paths: Mapping[str, str] = paths) -> _Written:
+            return _written(parts[part], folder, paths[part], written if written or len(variants) > 1 else None)
+
+        with ThreadPoolExecutor(1) as beside:  # an encoder is mostly traced and a decoder mostly written
+            decoder = beside.submit(write, "decoder")
+            made = {"encoder": write("encoder"), "decoder": decoder.result()}
+        for part, graph in made.items():
+            if _alike(tensors.setdefault(part, graph.tensors)) != _alike(graph.tensors):
+                other = "the folder's" if described else f"that of {next(iter(graphs))!r}"
+                raise ExportError(f"the {part} of variant {variant!r} has other inputs or outputs than {other}")
+            if graph.hash is not None:
+                written[graph.hash] = graph.file
+            graphs.setdefault(variant, {})[part] = graph.file
+        info.setdefault(SCALES, made["decoder"].scales)
+    _check_fit(tensors, info)
+    return graphs, tensors, info
+
+
+def tensors_of(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
+    """Names, numpy type names and shapes of a graph's inputs and outputs; what varies in a shape has a name."""
+    return {
+        "inputs": [_tensor(value) for value in model.graph.input],
+        "outputs": [_tensor(value) for value in model.graph.output],
+    }
+
+
+def _alike(tensors: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """What must be the same in all variants: all but whether a decoder reads a photo's keys and values as halves."""
+    return {
+        kind: [
+            {"name": each["name"], "width": width_of(each["shape"])} if is_cross_attention(each["name"]) else dict(each)
+            for each in found
+        ]
+        for kind, found in tensors.items()
+    }
+
+
+def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    kind = value.type.tensor_type
+    shape = [dim.dim_param or dim.dim_value for dim in kind.shape.dim]
+    return {"name": value.name, "type": helper.tensor_dtype_to_np_dtype(kind.elem_type).name, "shape": shape}
+
+
+def _check_fit(tensors: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+    """Raises one ExportError with all in which the graphs differ from each other or from decoder_info."""
+    wanted = {"layers", "heads", "head_size", "vocab_size", "max_positions"}
+    given = info.keys() - {SCALES}
+    if given != wanted:
+        raise ExportError(f"decoder_info has {', '.join(sorted(given))} and must have {', '.join(sorted(wanted))}")
+    outputs = {tensor["name"]: tensor["shape"] for tensor in tensors["decoder"]["outputs"]}
+    cross = {tensor["name"] for tensor in tensors["decoder"]["inputs"] if is_cross_attention(tensor["name"])}
+    made = {tensor["name"] for tensor in tensors["encoder"]["outputs"]}
+    problems = [f"the encoder makes no {name}" for name in sorted(cross - made)]
+    problems += [f"the decoder does not read {name}" for name in sorted(made - cross)]
+    expected: dict[str, list[int | str]] = {"logits": ["R", info["vocab_size"]]}
+    for layer in range(info["layers"]):
+        for part in ("key", "value"):
+            expected[f"present.{layer}.decoder.{part}"] = ["C", "R", info["heads"] * info["head_size"]]
+    for layer in range(len(info[SCALES])):
+        expected[QUERY.format(layer)] = ["N", info["heads"] * info["head_size"]]
+    for name in sorted(expected | outputs):
+        if expected.get(name) != outputs.get(name):
+            problems.append(f"the decoder's {name} is {outputs.get(name)} and must be {expected.get(name)}")
+    if problems:
+        raise ExportError(f"the graphs do not fit together: {'; '.join(problems)}")
+
+
+class _Written(NamedTuple):
+    """What is to be known of a graph that was written. file: its path in the folder; hash: None where nobody asks."""
+
+    file: str
+    tensors: dict[str, list[dict[str, Any]]]
+    scales: list[float]
+    hash: bytes | None
+
+
+def _written(model: GraphSource, folder: Path, path: str, others: Mapping[bytes, str] | None) -> _Written:
+    """Make a graph and write it, with its weights. others: what lies there, by its hash; None where nothing may."""
+    with _weights_of(folder / path) as outside:
+        graph = _loaded(model, outside)
+        digest = None if others is None else _hash(graph, outside)
+        file = (others or {}).get(digest or b"", path)
+        if file == path:
+            _write_checked(graph, folder / path, outside)
+        else:
+            outside.remove()
+        return _Written(file, tensors_of(graph), _scales(graph), digest)
+
+
+def _scales(model: onnx.ModelProto) -> list[float]:
+    """The scales of a decoder's cross-attentions whose queries it gives, in the order of its layers."""
+    outputs = {value.name for value in model.graph.output}
+    found = []
+    for node in model.graph.node:
+        if node.op_type.endswith("CrossAttention") and node.input[0] in outputs:
+            found += [attribute.f for attribute in node.attribute if attribute.name == "scale"]
+    return found
+
+
+def _unused(folder: Path, stem: str) -> str:
+    """A path for a graph. Another variant may still use the file that has the best name, or it may be the user's."""
+    numbered = (f"{stem}_{number}.onnx" for number in itertools.count(2))
+    paths = itertools.chain([f"{stem}.onnx"], numbered)
+    return next(p for p in paths if not any(os.path.lexists(folder / name) for name in (p, f"{p}_data")))
+
+
+def _hash(model: onnx.ModelProto, outside: WeightsFile) -> bytes:
+    """Of a graph as it is written and its weights, wherever they lie. outside: the file with some of them."""
+    digest = hashlib.sha256()
+    for tensor in model.graph.initializer:  # one by one: a whole model over 2 GiB cannot be serialized
+        content = hashlib.sha256(outside.content(tensor) if is_outside(tensor) else tensor.raw_data).digest()
+        about = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=content)
+        digest.update(about.SerializeToString(deterministic=True))
+    written = _bare(model)
+    join_layers(written)
+    digest.update(written.SerializeToString(deterministic=True))
+    return digest.digest()
+
+
+def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its weights, which are not copied on the way."""
+    bare = onnx.ModelProto()
+    for whole, part in ((model, bare), (model.graph, bare.graph)):
+        for field, value in whole.ListFields():
+            if field.name in ("graph", "initializer"):
+                continue
+            if hasattr(value, "MergeFrom"):  # a message, or several of anything
+                getattr(part, field.name).MergeFrom(value)
+            else:
+                setattr(part, field.name, value)
+    return bare
+
+
+def _weights_of(path: Path) -> WeightsFile:
+    """The file for the weights of the graph at path."""
+    return WeightsFile(path.with_name(f"{path.name}_data"))
+
+
+def save_graph(model: onnx.ModelProto, path: Path, outside: WeightsFile | None = None) -> None:
+    """Write one graph, decoder layers joined; where its weights are many, they are in a file beside it.
+
+    outside: that file with some of them. The graph given stays as it is, but for weights that are too few for a file
+    and are taken back from it.
+    """
+    path.parent.mkdir(exist_ok=True)
+    written = _bare(model)
+    join_layers(written)
+    with outside or _weights_of(path) as weights:
+        if weights.bytes + sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= EXTERNAL_OVER:
+            weights.take_back(model.graph)
+            written.graph.initializer.extend(model.graph.initializer)
+        else:
+            for tensor in model.graph.initializer:
+                weights.add_tensor(written.graph, tensor)
+    path.write_bytes(written.SerializeToString(deterministic=True))
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """A graph that save_graph wrote, its weights with it, decoder layers split.
+
+    Raises ExportError for layers that are not what their body says.
+    """
+    try:
+        return split_layers(onnx.load(path))
+    except (KeyError, ValueError) as error:
+        raise ExportError(f"{path} has decoder layers that do not fit their body; export the model anew") from error
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise ExportError(f"{path} is not an ONNX graph that can be read: {reason(error)}") from error
+
+
+def _write_checked(model: onnx.ModelProto, path: Path, outside: WeightsFile) -> None:
+    save_graph(model, path, outside)
+    try:
+        onnx.checker.check_model(path)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"{path.name} is not a valid ONNX graph: {str(error).splitlines()[0]}") from error
+
+
+def _loaded(model: GraphSource, outside: WeightsFile) -> onnx.ModelProto:
+    if isinstance(model, Path):
+        return load_graph(model)
+    return model if isinstance(model, onnx.ModelProto) else model(outside)
