@@ -19,7 +19,6 @@ from fuseline.errors import ExportError
 from fuseline.export import add_variants, build_decoder, decoder_info, write_folder
 from fuseline.export.graphs.graph import model_of, new_graph
 from fuseline.export.graphs.weights_file import WeightsFile
-from fuseline.export.writing import graphs
 from fuseline.folders.open import open_folder
 from tests import tiny
 
@@ -102,7 +101,7 @@ def test_graphs_of_several_variants_are_written_once(parts: dict[str, Any], tmp_
 def test_large_weights_lie_beside_the_graph(
     parts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs, "EXTERNAL_OVER", 10_000)
+    monkeypatch.setattr(stored, "EXTERNAL_OVER", 10_000)
     write_folder(tmp_path / "out", **parts)
     files = json.loads((tmp_path / "out" / "fuseline.json").read_text())["files"]
     assert files["onnx/decoder_model_fp32.onnx_data"]["bytes"] > 10_000 > files["onnx/encoder_model_fp32.onnx"]["bytes"]
@@ -125,7 +124,7 @@ def test_weights_may_go_into_their_file_as_they_are_made(
         return model
 
     for limit in (10_000, 1 << 30):
-        monkeypatch.setattr(graphs, "EXTERNAL_OVER", limit)
+        monkeypatch.setattr(stored, "EXTERNAL_OVER", limit)
         write_folder(tmp_path / f"whole {limit}", **parts)
         write_folder(
             tmp_path / f"streamed {limit}",
