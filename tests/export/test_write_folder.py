@@ -19,6 +19,7 @@ from fuseline.errors import ExportError
 from fuseline.export import add_variants, build_decoder, decoder_info, write_folder
 from fuseline.export.graphs.graph import model_of, new_graph
 from fuseline.export.graphs.weights_file import WeightsFile
+from fuseline.export.writing import graphs as stored
 from fuseline.folders.open import open_folder
 from tests import tiny
 
