@@ -19,7 +19,8 @@ from onnx import helper
 
 from fuseline.errors import ExportError
 from fuseline.folders.tensors import QUERY, is_cross_attention, width_of
-from fuseline.kernels.layers import join_layers, split_layers
+from fuseline.kernels.layers import Unjoined, join_layers, split_layers
+from fuseline.warning import warn
 
 from ..graphs.weights_file import WeightsFile, is_outside
 from ..refusals import reason
@@ -48,6 +49,8 @@ def write_graphs(
 ) -> tuple[dict[str, dict[str, str]], dict[str, Any], dict[str, Any]]:
     """Write each distinct graph once. Returns fuseline.json's variants (files by part), tensors and decoder.
 
+    Warns of decoder layers that could not be joined, which cost a step time.
+
     described: the tensors that the graphs must have (default: those of the first variant); written: what lies in the
     folder already, by its hash.
     """
@@ -71,6 +74,8 @@ def write_graphs(
             if graph.hash is not None:
                 written[graph.hash] = graph.file
             graphs.setdefault(variant, {})[part] = graph.file
+            if graph.unjoined:
+                warn(f"{graph.file}: {'; '.join(map(str, graph.unjoined[:3]))}, so it stays apart, which is slower")
         info.setdefault(SCALES, made["decoder"].scales)
     _check_fit(tensors, info)
     return graphs, tensors, info
@@ -126,12 +131,14 @@ def _check_fit(tensors: Mapping[str, Any], info: Mapping[str, Any]) -> None:
 
 
 class _Written(NamedTuple):
-    """What is to be known of a graph that was written. file: its path in the folder; hash: None where nobody asks."""
+    """What is to be known of a graph that was written. file: its path in the folder; hash: None where nobody asks;
+    unjoined: layers of a decoder that are not one node."""
 
     file: str
     tensors: dict[str, list[dict[str, Any]]]
     scales: list[float]
     hash: bytes | None
+    unjoined: Sequence[Unjoined]
 
 
 def _written(model: GraphSource, folder: Path, path: str, others: Mapping[bytes, str] | None) -> _Written:
@@ -140,11 +147,12 @@ def _written(model: GraphSource, folder: Path, path: str, others: Mapping[bytes,
         graph = _loaded(model, outside)
         digest = None if others is None else _hash(graph, outside)
         file = (others or {}).get(digest or b"", path)
+        unjoined: list[Unjoined] = []
         if file == path:
-            _write_checked(graph, folder / path, outside)
+            unjoined = _write_checked(graph, folder / path, outside)
         else:
             outside.remove()
-        return _Written(file, tensors_of(graph), _scales(graph), digest)
+        return _Written(file, tensors_of(graph), _scales(graph), digest, unjoined)
 
 
 def _scales(model: onnx.ModelProto) -> list[float]:
@@ -196,15 +204,15 @@ def _weights_of(path: Path) -> WeightsFile:
     return WeightsFile(path.with_name(f"{path.name}_data"))
 
 
-def save_graph(model: onnx.ModelProto, path: Path, outside: WeightsFile | None = None) -> None:
+def save_graph(model: onnx.ModelProto, path: Path, outside: WeightsFile | None = None) -> list[Unjoined]:
     """Write one graph, decoder layers joined; where its weights are many, they are in a file beside it.
 
-    outside: that file with some of them. The graph given stays as it is, but for weights that are too few for a file
+    Returns the layers that could not be joined. outside: that file with some of them. The graph given stays as it is, but for weights that are too few for a file
     and are taken back from it.
     """
     path.parent.mkdir(exist_ok=True)
     written = _bare(model)
-    join_layers(written)
+    unjoined = join_layers(written)
     with outside or _weights_of(path) as weights:
         if weights.bytes + sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= EXTERNAL_OVER:
             weights.take_back(model.graph)
@@ -213,6 +221,7 @@ def save_graph(model: onnx.ModelProto, path: Path, outside: WeightsFile | None =
             for tensor in model.graph.initializer:
                 weights.add_tensor(written.graph, tensor)
     path.write_bytes(written.SerializeToString(deterministic=True))
+    return unjoined
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
@@ -228,12 +237,13 @@ def load_graph(path: Path) -> onnx.ModelProto:
         raise ExportError(f"{path} is not an ONNX graph that can be read: {reason(error)}") from error
 
 
-def _write_checked(model: onnx.ModelProto, path: Path, outside: WeightsFile) -> None:
-    save_graph(model, path, outside)
+def _write_checked(model: onnx.ModelProto, path: Path, outside: WeightsFile) -> list[Unjoined]:
+    unjoined = save_graph(model, path, outside)
     try:
         onnx.checker.check_model(path)
     except onnx.checker.ValidationError as error:
         raise ExportError(f"{path.name} is not a valid ONNX graph: {str(error).splitlines()[0]}") from error
+    return unjoined
 
 
 def _loaded(model: GraphSource, outside: WeightsFile) -> onnx.ModelProto:
