@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Error
-from ..folders.open import open_folder
 from ..version import __version__
 from .terminal import FAILED, Terminal, readable
 
@@ -41,6 +40,7 @@ def add_to(commands: Any) -> None:
 
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Show the machine, then the model; a model that cannot be opened is an error after the machine is shown."""
+    from ..folders.open import open_folder
 
     machine = _machine()
     try:
