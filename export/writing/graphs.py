@@ -207,8 +207,8 @@ def _weights_of(path: Path) -> WeightsFile:
 def save_graph(model: onnx.ModelProto, path: Path, outside: WeightsFile | None = None) -> list[Unjoined]:
     """Write one graph, decoder layers joined; where its weights are many, they are in a file beside it.
 
-    Returns the layers that could not be joined. outside: that file with some of them. The graph given stays as it is, but for weights that are too few for a file
-    and are taken back from it.
+    Returns the layers that could not be joined. outside: that file with some of them. The graph given stays as it is,
+    but for weights that are too few for a file and are taken back from it.
     """
     path.parent.mkdir(exist_ok=True)
     written = _bare(model)

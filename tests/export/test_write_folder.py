@@ -283,3 +283,15 @@ def renamed(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     copy.CopyFrom(model)
     copy.graph.name = name
     return copy
+
+
+def test_layers_that_stay_apart_are_warned_of(parts: dict[str, Any], tmp_path: Path) -> None:
+    graphs = parts["variants"]["fp32"]
+    decoder = onnx.ModelProto()
+    decoder.CopyFrom(graphs["decoder"])
+    at, node = next((at, node) for at, node in enumerate(decoder.graph.node) if node.name.startswith("layer.0"))
+    between = onnx.helper.make_node("Identity", ["apart"], [node.output[0]], name="layer.0/Identity")
+    node.output[0] = "apart"
+    decoder.graph.node.insert(at + 1, between)
+    with pytest.warns(UserWarning, match=r"onnx/decoder_model_fp32.onnx: layer.0 has Identity .*, which is slower"):
+        write_folder(tmp_path / "out", **parts | {"variants": {"fp32": {**graphs, "decoder": decoder}}})
