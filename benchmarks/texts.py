@@ -20,7 +20,7 @@ import numpy as np
 
 from . import environments
 from .client import Worker
-from .machine import Floors, machine
+from .machine import Floors, commit, machine
 from .text_checkpoints import MODELS, SEED, build
 
 BEAMS, TOKENS, NEW, BATCH = 4, 25, 25, 32
@@ -160,19 +160,51 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def page(results: Mapping[str, Mapping[str, Any]], rounds: int) -> str:
+    """docs/results/texts.md."""
+    about = machine()
+    return f"""# Text to text: speed beside others
+
+Made by `python -m benchmarks.texts --rounds {rounds} --page docs/results/texts.md` at commit {commit()}, on {about["cpu"]}
+({", ".join(about["features"])}), {_THREADS} threads. Checkpoints have the sizes that are published and random weights; each system
+exports or converts them by its own means. One text is of {TOKENS} tokens, the batch of {BATCH} texts of 5 to 60; {NEW} tokens are
+said with {BEAMS} beams. Systems take turns, each in a process of its own; figures are medians. Milliseconds are of this machine, ratios
+travel. The start is a new process until its first text.
+
+{table(results)}
+
+{ratios(results)}
+"""
+
+
+def ratios(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many times as fast fuseline int8 is, as Markdown."""
+    lines = ["| fuseline int8, times as fast as | one text | batch | start |", "|---" * 4 + "|"]
+    for model, found in results.items():
+        ours = found["systems"][CONTENDERS[0].name]
+        for name, theirs in found["systems"].items():
+            if not name.startswith("fuseline"):
+                each = (theirs[key] / ours[key] for key in ("one_ms", "batch_ms", "start_ms"))
+                lines.append(f"| {model}: {name} | " + " | ".join(f"{ratio:.2f}" for ratio in each) + " |")
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=list(MODELS), metavar="MODEL", help=", ".join(MODELS))
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="turns of each system (default: 9)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write a page about them, as docs/results/texts.md")
     options = parser.parse_args(arguments)
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for model in options.models:
         systems = measured(model, options.rounds)
         results[model] = {"systems": systems, "step_over_floor": step_over_floor(prepared(model))}
         print(table({model: results[model]}), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps({"machine": machine(), "models": results}, indent=1))
+        if options.json:
+            options.json.write_text(json.dumps({"machine": machine(), "models": results}, indent=1))
+        if options.page:
+            options.page.write_text(page(results, options.rounds), encoding="utf-8")
     print(f"\n{machine()['cpu']}, {_THREADS} threads")
 
 
