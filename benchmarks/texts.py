@@ -165,11 +165,11 @@ def page(results: Mapping[str, Mapping[str, Any]], rounds: int) -> str:
     about = machine()
     return f"""# Text to text: speed beside others
 
-Made by `python -m benchmarks.texts --rounds {rounds} --page docs/results/texts.md` at commit {commit()}, on {about["cpu"]}
-({", ".join(about["features"])}), {_THREADS} threads. Checkpoints have the sizes that are published and random weights; each system
-exports or converts them by its own means. One text is of {TOKENS} tokens, the batch of {BATCH} texts of 5 to 60; {NEW} tokens are
-said with {BEAMS} beams. Systems take turns, each in a process of its own; figures are medians. Milliseconds are of this machine, ratios
-travel. The start is a new process until its first text.
+Made by `python -m benchmarks.texts --rounds {rounds} --page docs/results/texts.md` at commit {commit()}, on
+{about["cpu"]} ({", ".join(about["features"])}), {_THREADS} threads. Checkpoints have the sizes that are published and
+random weights; each system exports or converts them by its own means. One text is of {TOKENS} tokens, the batch of
+{BATCH} texts of 5 to 60; {NEW} tokens are said with {BEAMS} beams. Systems take turns, each in a process of its own;
+figures are medians. Milliseconds are of this machine, ratios travel. The start is a new process until its first text.
 
 {table(results)}
 
