@@ -23,11 +23,11 @@ from onnx import TensorProto
 from fuseline.export.graphs.graph import (
     Activation,
     Graph,
-    Step,
+    StepValues,
     cached_self_attention,
     cross_attention,
     embedding,
-    kept,
+    key_value_type,
     layer_norm,
     linear,
     model_of,
@@ -309,7 +309,7 @@ def self_graph(heads: int, size: int) -> Graph:
     position = g.input("position", TensorProto.INT64, [1])
     table = g.input("beam_table", TensorProto.INT64, ["R", "C"])
     past = tuple(g.input(f"past_{part}", TensorProto.FLOAT, ["C", "R", width]) for part in ("key", "value"))
-    step = Step("", "", position, table, heads, size)
+    step = StepValues("", "", position, table, heads, size)
     mixed = cached_self_attention(g, step, qkv, (past[0], past[1]), ("key", "value"), size**-0.5)
     g.output(mixed, TensorProto.FLOAT, ["N", width])
     for name in ("key", "value"):
@@ -395,7 +395,7 @@ def cross_graph(heads: int, size: int, half: bool = False) -> Graph:
     g, width = _new_graph("attention"), heads * size
     query = g.input("query", TensorProto.FLOAT, ["N", width])
     scheme: Scheme = "fp16" if half else "fp32"
-    key, value = (g.input(name, *kept(scheme, heads, size)) for name in ("key", "value"))
+    key, value = (g.input(name, *key_value_type(scheme, heads, size)) for name in ("key", "value"))
     mixed = cross_attention(g, query, key, value, heads, size, size**-0.5, scheme)
     g.output(mixed, TensorProto.FLOAT, ["N", width])
     return g

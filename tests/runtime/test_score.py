@@ -68,8 +68,8 @@ def test_what_a_model_says_scores_as_it_was_scored(model: Model) -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ([], "as many texts for each of the 2 photos"),
-        (["word7"] * 3, "as many texts for each of the 2 photos, not 3 in all"),
+        ([], "as many texts for each of the 2 inputs"),
+        (["word7"] * 3, "as many texts for each of the 2 inputs, not 3 in all"),
         ([7, 8], "must be a text or a list of texts"),
         (["word7 " * 60] * 2, "60 tokens and the end token"),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from fuseline import InputError, Model
+from fuseline import FolderError, InputError, Model
 from fuseline.export import export
 from fuseline.graphs.contract import Encoded
 from tests import text_models
@@ -124,7 +126,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a text": ("dogs", r"input_ids must be whole numbers of shape \[B, S\]"),
     "floats": (ONE.astype(np.float32), "input_ids must be whole numbers"),
     "a row": (ONE[0], "input_ids must be whole numbers"),
-    "none of it": (ONE[:, :0], "input_ids must be whole numbers"),
+    "none of it": (ONE[:, :0], "at least one text and one token"),
+    "no text": (ONE[:0], "at least one text and one token"),
+    "bools": (ONE > 3, "input_ids must be whole numbers"),
+    "huge": (ONE.astype(np.uint64) + 2**63, "input_ids has 9223372036854775813, which is no token"),
     "ragged": ([[3, 4], [5]], "input_ids must be whole numbers"),
     "no such token": (ONE + 95, "outside the vocabulary, whose ids are 0 to 96"),
     "negative": (ONE - 9, "input_ids has -6"),
@@ -170,6 +175,8 @@ def test_texts_become_inputs_and_a_text_that_is_too_long_is_named(model: Model) 
     assert model.inputs([long], truncation=True)["input_ids"].shape == (1, 70)
     with pytest.raises(InputError, match="made of a text or a list of texts"):
         model.inputs([])
+    with pytest.raises(InputError, match="foo is no option of a text's inputs"):
+        model.inputs(["word9"], foo=1)
     with pytest.raises(InputError, match="has no image_processor"):
         _ = model.image_processor
 
@@ -185,3 +192,17 @@ def test_what_is_encoded_knows_sources_and_lengths(model: Model, batch: dict[str
 def test_a_folder_of_texts_says_its_task_and_its_source(model: Model) -> None:
     assert (model.task, model.folder.source.inputs) == ("text2text-generation", ("input_ids", "attention_mask"))
     assert not Path(model.folder.path, "preprocessor_config.json").exists()
+
+
+@pytest.mark.parametrize("name", ["target_tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+def test_a_file_that_would_count_and_is_not_listed_is_refused(model: Model, name: str, tmp_path: Path) -> None:
+    """Texts would be made by another tokenizer, or otherwise, without a word."""
+    folder = tmp_path / "folder"
+    shutil.copytree(model.folder.path, folder)
+    if name == "target_tokenizer.json":
+        shutil.copy(folder / "tokenizer.json", folder / name)
+    about = json.loads((folder / "fuseline.json").read_text())
+    about["files"].pop(name, None)
+    (folder / "fuseline.json").write_text(json.dumps(about))
+    with pytest.raises(FolderError, match=f"has {name}, which fuseline.json does not list"):
+        Model.from_pretrained(folder, "fp32")

@@ -94,7 +94,7 @@ def slow_encoder(tiny_path: Path, tmp_path: Path) -> Model:
     model = Model.from_pretrained(tiny_path, "fp32", threads=1)
     encoder = model._graphs.encoder
     file = odd_graphs.slowed(model.folder.encoder_path, tmp_path / "slow.onnx", encoder.outputs[0])
-    replaced = Encoder(open_graph(file, threads=1), encoder.pixels, encoder.outputs)
+    replaced = Encoder(open_graph(file, threads=1), encoder.source, encoder.inputs, encoder.outputs)
     model._graphs = dataclasses.replace(model._graphs, encoder=replaced)
     return model
 

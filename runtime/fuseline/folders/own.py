@@ -7,6 +7,7 @@ file that the variant in use reads to its size and hash, before a graph or a tok
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..errors import FolderError, shown
 from ..files.graph_file import GraphFacts
 from ..files.reading import Stamp, inside, parsed, read_small, reading, some, stamp_of
 from ..tokens.tokenizer import TokenizerFile, read_tokenizer
-from .description import CONFIGS, TOKENIZER_CONFIG, Description, Json, Variant, only, read_description
+from .description import CONFIGS, DESCRIPTION, TOKENIZER_CONFIG, Description, Json, Variant, only, read_description
 from .processor_file import PLAIN
 from .tensors import DecoderSizes, Signature, Source
 from .variant_files import Listed, check_hash, check_listed, check_size, check_variant
@@ -119,6 +120,8 @@ def open_own_folder(root: Path, variant: str | None = None, *, whole: bool = Fal
     description = read_description(root)
     name = description.default_variant if variant is None else variant
     listing = {file: Listed(size, description.hashes[file]) for file, size in description.sizes.items()}
+    if only(description.sources).reads_text:
+        _refuse_unlisted(root, listing)
     configs, stamps = _small_files(root, listing)
     checked = check_variant(root, chosen(description.variants, name, root).graphs, listing)
     stamps |= checked.stamps
@@ -129,6 +132,15 @@ def open_own_folder(root: Path, variant: str | None = None, *, whole: bool = Fal
         for file in listing.keys() - stamps.keys():
             check_listed(root, file, listing[file])
     return folder
+
+
+def _refuse_unlisted(root: Path, listing: Mapping[str, Listed]) -> None:
+    """Raises FolderError for a file that would count if it were listed: without it texts would be others."""
+    for name in (*CONFIGS, TOKENIZER, TARGET_TOKENIZER):
+        if name != PLAIN and name not in listing and os.path.lexists(root / name):
+            raise FolderError(
+                f"{root} has {name}, which {DESCRIPTION} does not list under files; export the model again"
+            )
 
 
 def _made(

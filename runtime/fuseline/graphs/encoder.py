@@ -132,12 +132,18 @@ def _lengths(mask: Int64) -> Int64:
 
 
 def _whole(name: str, value: Any) -> Int64:
-    """int64[B, S]. Raises InputError for another array, or none."""
+    """int64[B, S]. Raises InputError for another array, or none; a mask may be of bools, tokens may not."""
     right = f"{name} must be whole numbers of shape [B, S], as a tokenizer pads them"
     try:
         array = np.asarray(value)
     except Exception:  # rows of different lengths, or an object whose own conversion fails
         raise InputError(f"{right}, not {written(value)}") from None
-    if array.ndim != 2 or 0 in array.shape or not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
-        raise InputError(f"{right}, not {shown(array.dtype)} of shape {list(array.shape)}")
+    whole = np.issubdtype(array.dtype, np.integer) or (array.dtype == np.bool_ and name == ATTENTION_MASK)
+    if array.ndim != 2 or not whole:
+        texts = "; Model.inputs makes them of texts" if array.dtype.kind in "US" else ""
+        raise InputError(f"{right}, not {shown(array.dtype)} of shape {list(array.shape)}{texts}")
+    if 0 in array.shape:
+        raise InputError(f"{name} must have at least one text and one token, not shape {list(array.shape)}")
+    if array.max() > np.iinfo(np.int64).max:
+        raise InputError(f"{name} has {int(array.max())}, which is no token of any model")
     return array.astype(np.int64)

@@ -15,6 +15,8 @@ from .contract import Inputs
 from .images import ImageProcessor
 from .texts import SourceTokenizer
 
+_OPTIONS = {"src_lang", "truncation", "max_length", "names"}
+
 
 def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs:
     """What makes the inputs of the folder's encoder. tokens: of its tokenizer.json. Raises FolderError."""
@@ -49,6 +51,8 @@ class TextInputs(Inputs):
         texts = [given] if isinstance(given, str) else given
         if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
             raise InputError(f"inputs are made of a text or a list of texts, not of {written(given)}")
+        if other := sorted(options.keys() - _OPTIONS):
+            raise InputError(f"{other[0]} is no option of a text's inputs; there are {', '.join(sorted(_OPTIONS))}")
         if options.get("max_length") is None:
             bounds = [self.longest, self.tokenizer.longest if options.get("truncation") else None]
             options["max_length"] = min((bound for bound in bounds if bound is not None), default=None)

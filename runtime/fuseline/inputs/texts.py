@@ -87,7 +87,8 @@ class SourceTokenizer:
             )
         token = self.languages.get(language) if isinstance(language, str) else None
         if token is None:
-            near = difflib.get_close_matches(str(language)[:20], self.languages, 3, cutoff=0.4)
+            asked = language[:20] if isinstance(language, str) else ""
+            near = difflib.get_close_matches(asked, self.languages, 3, cutoff=0.4)
             meant = f"did you mean {' or '.join(near)}? " if near else ""
             known = ", ".join(sorted(self.languages))
             raise InputError(f"{written(language)} is no language of this model; {meant}it knows {known}")
