@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..encoders.bert_like import BertEncoder
 from ..graphs.architecture import Pen, place
 from ..graphs.graph import Activation, Array, Table, embedding
 from ..graphs.tensors import Tensors
@@ -20,15 +21,7 @@ from .text_decoder import Inputs, LayerPen, TextDecoder
 class BertLike(TextDecoder):
     """Every part added to its input and normalized after it; a head that is a linear layer, a norm and the table."""
 
-    fields: ClassVar = {
-        "layers": "num_hidden_layers",
-        "heads": "num_attention_heads",
-        "width": "hidden_size",
-        "inner": "intermediate_size",
-        "positions": "max_position_embeddings",
-        "activation": "hidden_act",
-        "epsilon": "layer_norm_eps",
-    }
+    fields: ClassVar = BertEncoder.fields  # the decoder's section has the names of the encoder's
     defaults: ClassVar = {
         "vocab_size": 30522,
         "hidden_size": 768,

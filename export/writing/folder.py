@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import onnx
 
@@ -34,23 +34,25 @@ MEASURED, EVALUATIONS = ("quality", "agreement"), "evaluations"
 Json = Mapping[str, Any] | Path  # a value to write, or a file to copy as it is
 
 
+class Contents(TypedDict):
+    """What a folder is written of; see write_folder."""
+
+    config: Json
+    generation_config: Json
+    preprocessor_config: NotRequired[Json | None]
+    tokenizer_json: str | Path
+    tokenizer_files: NotRequired[Mapping[str, str | Path] | None]
+    reads: NotRequired[Mapping[str, Any] | None]
+    decoder_info: Mapping[str, int]
+    variants: Mapping[str, Mapping[str, GraphSource]]
+    default_variant: str
+    quality: NotRequired[Mapping[str, Any] | None]
+    license: NotRequired[Mapping[str, str] | None]
+    check: NotRequired[Callable[[Path], Mapping[str, Any]] | None]
+
+
 @in_one_sentence("written")
-def write_folder(
-    out: Path,
-    *,
-    config: Json,
-    generation_config: Json,
-    preprocessor_config: Json | None = None,
-    tokenizer_json: str | Path,
-    tokenizer_files: Mapping[str, str | Path] | None = None,
-    reads: Mapping[str, Any] | None = None,
-    decoder_info: Mapping[str, int],
-    variants: Mapping[str, Mapping[str, GraphSource]],
-    default_variant: str,
-    quality: Mapping[str, Any] | None = None,
-    license: Mapping[str, str] | None = None,
-    check: Callable[[Path], Mapping[str, Any]] | None = None,
-) -> None:
+def write_folder(out: Path, **contents: Unpack[Contents]) -> None:
     """Write the folder beside `out` and put it there in one step, so that `out` is complete or as it was.
 
     preprocessor_config: of a model that reads photos; tokenizer_json: the text itself, or the file that holds it, and
@@ -64,21 +66,7 @@ def write_folder(
     decoder_info.
     """
     with claimed(Path(out)) as place:
-        write_to(
-            place,
-            config=config,
-            generation_config=generation_config,
-            preprocessor_config=preprocessor_config,
-            tokenizer_json=tokenizer_json,
-            tokenizer_files=tokenizer_files,
-            reads=reads,
-            decoder_info=decoder_info,
-            variants=variants,
-            default_variant=default_variant,
-            quality=quality,
-            license=license,
-            check=check,
-        )
+        write_to(place, **contents)
 
 
 def write_to(
