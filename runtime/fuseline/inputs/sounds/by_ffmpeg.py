@@ -118,8 +118,7 @@ class _Run:
         return self._said.duration
 
     def _read_header(self, name: str) -> wav.Header:
-        if not self.output.peek(1):  # type: ignore[attr-defined]  # Popen's pipes are buffered readers
-            self._process.wait()
+        if not wav.is_wav(self.output.peek(12)):  # type: ignore[attr-defined]  # Popen's pipes are buffered readers
             raise NotReadable(self.reason())
         header = wav.read_header(self.output, name)
         if header is None:
