@@ -1,7 +1,7 @@
 """A sound of any length, window after window: each begins where the last whole segment of the one before ended.
 
 As `WhisperGenerationMixin.generate` of transformers 4.57 does it (models/whisper/generation_whisper.py), which is
-https://arxiv.org/abs/2212.04356, section 3.8, in its own words. Frames are of 10 ms, a window has 3,000 of them.
+https://arxiv.org/abs/2212.04356, section 3.8, in its own words. Frames are of 10 ms; a window has as many of them as the encoder reads, 3,000.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ..graphs.contract import Encoded
     from ..model import Model
 
-WINDOW = 3000  # frames
 _SILENCE = 0.6  # the probability above which nobody speaks, where nobody says which
 _DRAWN = 0.5  # the temperature from which on what was said is nothing to go on from
 
@@ -38,28 +37,30 @@ class Windows(Protocol):
 
     frames: int
 
-    def at(self, frame: int, count: int = WINDOW) -> Float32:
+    def at(self, frame: int, count: int) -> Float32:
         """float32[M, count] from this frame on, 0 after the end."""
         ...
 
 
 class Padded:
-    """The features of a sound of one window, the silence after its end included: Windows of float32[M, 3000]."""
+    """The features of a sound of one window, the silence after its end included: Windows of float32[M, F]."""
 
     def __init__(self, features: Float32) -> None:
         self._features = features
         self.frames = features.shape[1]
 
-    def at(self, frame: int, count: int = WINDOW) -> Float32:
+    def at(self, frame: int, count: int) -> Float32:
         found = self._features[:, frame : frame + count]
         return np.pad(found, ((0, 0), (0, count - found.shape[1])))
 
 
 @dataclass(frozen=True)
 class Framed:
-    """A sound that is to be transcribed. windows: its features; duration: seconds of it, without padding."""
+    """A sound that is to be transcribed. windows: its features; window: frames that the encoder reads at once; duration:
+    seconds of it, without padding."""
 
     windows: Windows
+    window: int
     duration: float
 
     @property
@@ -111,8 +112,8 @@ class LongForm:
 
         Raises Cancelled, RunEnded.
         """
-        frames = min(sound.windows.frames - seek, WINDOW)
-        encoded = self._encoded(sound.windows.at(seek))
+        frames = min(sound.windows.frames - seek, sound.window)
+        encoded = self._encoded(sound.windows.at(seek, sound.window))
         if self._context is None:
             self._context = self._begun(self._heard(encoded))
         context = self._context

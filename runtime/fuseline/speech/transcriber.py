@@ -11,7 +11,7 @@ from ..graphs.running import CancelToken
 from ..inputs.audio import SAMPLING_RATE, LogMel, RawSamples, Sound, open_sound
 from .budget import Budget
 from .cuts import FRAME
-from .long_form import WINDOW, Framed, LongForm, Padded
+from .long_form import Framed, LongForm, Padded, Windows
 from .options import SpeechOptions
 from .reading import beginning
 from .segments import Segment, Transcription
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float], None]
 
-_HOP = round(FRAME * SAMPLING_RATE)  # samples of a frame
 _PLAIN = SpeechOptions()
 
 
@@ -134,14 +133,15 @@ class _Windowed:
         progress: Progress | None,
     ) -> None:
         self._log_mel, self._sound, self._progress = log_mel, sound, progress
-        self._first = beginning(sound, (WINDOW + 1) * _HOP)  # samples
-        self._is_long = len(self._first) >= (WINDOW + 1) * _HOP
+        longer = log_mel.samples + log_mel.samples // log_mel.frames  # by a frame
+        self._first = beginning(sound, longer)  # samples
+        self._is_long = len(self._first) >= longer
         self.duration = len(self._first) / SAMPLING_RATE
         asked = options.return_timestamps
         if self._is_long and asked is False:
             raise InputError(
-                f"{sound.name} lasts longer than a window of 30 s, and without timestamps nothing says where the next one "
-                "begins; give return_timestamps=True, or leave it out"
+                f"{sound.name} lasts longer than a window of {log_mel.frames * FRAME:.0f} s, and without timestamps nothing "
+                "says where the next one begins; give return_timestamps=True, or leave it out"
             )
         default = self._is_long or model.folder.generation_config.get("return_timestamps") is True
         self._form = LongForm(model, vocabulary, options, default if asked is None else bool(asked), budget)
@@ -155,13 +155,11 @@ class _Windowed:
         return self._form.out_of_time
 
     def segments(self) -> Iterator[Segment]:
-        if len(self._first) <= WINDOW * _HOP:
-            features = Padded(self._log_mel([self._first])["input_features"][0])
-            return self._form.segments(Framed(features, self.duration), self._progress)
-        return self._of_windows()
-
-    def _of_windows(self) -> Iterator[Segment]:
-        windows = self._log_mel.windows(self._sound)  # which reads all of it once
+        windows: Windows
+        if len(self._first) <= self._log_mel.samples:
+            windows = Padded(self._log_mel([self._first])["input_features"][0])
+        else:
+            windows = self._log_mel.windows(self._sound)  # which reads all of it once
         if self._is_long:
             self.duration = windows.frames * FRAME
-        yield from self._form.segments(Framed(windows, self.duration), self._progress)
+        yield from self._form.segments(Framed(windows, self._log_mel.frames, self.duration), self._progress)

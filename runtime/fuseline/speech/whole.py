@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 # Options that need tokens which these models do not have.
 _OF_WHISPER = (
-    *("language", "task", "return_timestamps", "prompt", "prompt_ids", "hotwords", "condition_on_prev_tokens"),
+    "language",
+    "task",
+    "return_timestamps",
+    "prompt",
+    "prompt_ids",
+    "hotwords",
+    "condition_on_prev_tokens",
     "max_initial_timestamp",
 )
 
