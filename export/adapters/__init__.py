@@ -25,10 +25,12 @@ _ARCHITECTURES = (
     "gpt2",
     "m2m_100",
     "mbart",
+    "moonshine",
     "roberta",
     "t5",
     "trocr",
     "vision_encoder_decoder",
+    "whisper",
     "xglm",
 )
 for _name in _ARCHITECTURES:

@@ -164,6 +164,7 @@ _LISTED = (
     TokenizerClass(
         "GPT2Tokenizer", "bytes", _BYTES, _LIKE_GPT2, wrapped=("bos_token", "eos_token", "unk_token", "pad_token"),
     ),
+    TokenizerClass("WhisperTokenizer", "bytes", _BYTES, _LIKE_GPT2, wrapped=("bos_token", "eos_token", "unk_token")),
     TokenizerClass(
         "CLIPTokenizer", "clip", _BYTES,
         _LIKE_GPT2 | {"bos_token": "<|startoftext|>", "pad_token": "<|endoftext|>"},
@@ -238,6 +239,7 @@ _OF_MODELS = {
     "git": "BertTokenizer",
     "kosmos-2": "XLMRobertaTokenizer",
     "pix2struct": "T5Tokenizer",
+    "whisper": "WhisperTokenizer",
     "bart": "BartTokenizer",
     "bert": "BertTokenizer",
     "blip_text_model": "BertTokenizer",
