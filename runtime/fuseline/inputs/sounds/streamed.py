@@ -28,9 +28,9 @@ class Streamed:
         left = -(-self._fed * SAMPLING_RATE // self._rate) - self._given
         if left <= 0:
             return np.zeros(0, np.float32)
-        return self._next(np.concatenate([self._waiting, np.zeros(self._groups.width + self._groups.step, np.float32)]))[
-            :left
-        ]
+        whole = -(-left // self._groups.outputs)
+        missing = (whole - 1) * self._groups.step + self._groups.width - len(self._waiting)
+        return self._next(np.concatenate([self._waiting, np.zeros(missing, np.float32)]))[:left]
 
     def _next(self, samples: Float32) -> Float32:
         groups = self._groups
