@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fuseline.errors import ExportError
-from fuseline.folders.tensors import PIXEL_VALUES
+from fuseline.folders.tensors import INPUT_IDS, PIXEL_VALUES
 from fuseline.graphs.contract import Encoded
 from fuseline.model import Model
 
@@ -56,7 +57,7 @@ class Agreement:
     tie: bool
     """every difference is between two tokens or texts whose log-probabilities are closer than TIE"""
     kind: str = "photos"
-    """what was asked about: photos or texts"""
+    """what was asked about: photos, texts or clips"""
     reference: str = TRANSFORMERS
 
     @property
@@ -94,8 +95,9 @@ class Answers:
 
     @property
     def kind(self) -> str:
-        """Photos or texts."""
-        return "photos" if PIXEL_VALUES in self.inputs else "texts"
+        """Photos, texts or clips."""
+        kinds = {PIXEL_VALUES: "photos", INPUT_IDS: "texts"}
+        return next((kind for name, kind in kinds.items() if name in self.inputs), "clips")
 
 
 def ask(reference: Any, inputs: Inputs, ends: Sequence[int], max_positions: int) -> Answers:
@@ -115,12 +117,24 @@ def ask(reference: Any, inputs: Inputs, ends: Sequence[int], max_positions: int)
         for beams, said in sequences.items():
             at_once = ROWS // beams if small else 1
             for some in (_some(inputs, slice(first, first + at_once)) for first in range(0, count, at_once)):
-                found = reference.generate(**_tensors(some), **_options(beams, max_length)).numpy()
+                found = _generate(reference)(**_tensors(some), **_options(beams, max_length)).numpy()
                 said += [_ended(row, ends) for row in found]
                 if beams == 1:
                     logits.extend(_reference_logits(reference, some, found[:, :-1]))
     logits = [along[: len(said) - 1] for along, said in zip(logits, sequences[1], strict=True)]
     return Answers(inputs, max_length, sequences, logits)
+
+
+def _generate(reference: Any) -> Callable[..., Any]:
+    """Its generate. Of Whisper that of all models: what its own does beside it, fuseline does above the model."""
+    from transformers import GenerationMixin, WhisperForConditionalGeneration
+
+    if not isinstance(reference, WhisperForConditionalGeneration):
+        own: Callable[..., Any] = reference.generate
+        return own
+    reference.generation_config.forced_decoder_ids = None  # of older versions; refused by this one
+    plain: Callable[..., Any] = partial(GenerationMixin.generate, reference)
+    return plain
 
 
 def check(folder: Path, variant: str, reference: Any, photos: int = PHOTOS) -> Agreement:

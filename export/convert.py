@@ -234,7 +234,7 @@ def _graphs(plan: _Plan, reference: Any, parts: Parts) -> tuple[dict[str, dict[s
     weights: dict[str, Array] = {name: tensor.numpy() for name, tensor in reference.state_dict().items()}
     positions = _positions(plan, parts)
     encoder = plan.source.encoder(parts, weights, once=len(plan.schemes) == 1)
-    padded = plan.source.reads_text
+    padded = plan.source.padded
 
     def decoder(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
         return adapter.build_decoder(weights, config, scheme, positions, outside, padded=padded)

@@ -1,4 +1,4 @@
-"""What a checkpoint's encoder reads, photos or texts: how it is tried out, asked for a check, and made a graph."""
+"""What a checkpoint's encoder reads, photos, texts or speech: how it is tried out, asked for a check, and made a graph."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ import onnx
 
 from fuseline.errors import ExportError
 from fuseline.folders.tensors import ATTENTION_MASK, CROSS, INPUT_IDS, PIXEL_VALUES
+from fuseline.inputs.audio import LogMel, RawSamples
 from fuseline.tokens.hf import TOKENIZER
 
 from .adapters import ModelAdapter, Parts
 from .checkpoints.checkpoint import Checkpoint
 from .checkpoints.dry_run import try_out, try_out_texts
-from .checkpoints.generated import generated_texts
+from .checkpoints.extractor import WHISPER_FEATURES, read_extractor
+from .checkpoints.generated import generated_clips, generated_texts
 from .checkpoints.photo_size import Size, arriving_size, generated_pixels
 from .checkpoints.processor import Processor, read_processor
+from .checkpoints.speech_tokenizer import speech_tokenizer_json
 from .checkpoints.tokenizer import text_tokenizer_files, tokenizer_json
+from .encoders.speech_encoder import SpeechEncoder
 from .encoders.text_encoder import TextEncoder
+from .encoders.written import WrittenEncoder
 from .encoders.traced import HIDDEN_STATES, always_interpolate, export_encoder, traced_encoder
 from .graphs.linears import fuse_linears
 from .graphs.weights import Array, Scheme
 from .graphs.weights_file import WeightsFile
 
 WriteEncoder = Callable[[Scheme, WeightsFile], onnx.ModelProto]
-PHOTOS = 4  # that a check asks about
+PHOTOS = CLIPS = 4  # that a check asks about
 
 
 class Source(Protocol):
@@ -37,6 +42,11 @@ class Source(Protocol):
     @property
     def reads_text(self) -> bool:
         """Whether it reads tokens."""
+        ...
+
+    @property
+    def padded(self) -> bool:
+        """Whether inputs of one batch may differ in length."""
         ...
 
     def try_out(self, checkpoint: Checkpoint, adapter: ModelAdapter) -> None:
@@ -71,7 +81,7 @@ class Photos:
     processor: Processor
     size: Size
     interpolate: bool
-    reads_text = False
+    reads_text = padded = False
 
     def try_out(self, checkpoint: Checkpoint, adapter: ModelAdapter) -> None:
         try_out(checkpoint, adapter, self.size, interpolate=self.interpolate)
@@ -111,7 +121,7 @@ class Photos:
 class Texts:
     """Tokens of a text, of any length up to the encoder's positions."""
 
-    reads_text = True
+    reads_text = padded = True
 
     def try_out(self, checkpoint: Checkpoint, adapter: ModelAdapter) -> None:
         try_out_texts(checkpoint, adapter)
@@ -133,14 +143,7 @@ class Texts:
         return {INPUT_IDS: ids, ATTENTION_MASK: (np.arange(ids.shape[1]) < lengths).astype(np.int64)}
 
     def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder:
-        encoder, config = _encoder(parts)
-        adapter, decoder_config = parts.decoder, parts.decoder_config
-
-        def write(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
-            body = encoder.build_encoder(weights, config, HIDDEN_STATES, scheme, outside)
-            return adapter.append_cross_kv(body, weights, decoder_config, HIDDEN_STATES, scheme, in_place=True)
-
-        return write
+        return _written(parts, weights)
 
     def described(self, parts: Parts) -> dict[str, Any] | None:
         encoder, config = _encoder(parts)
@@ -153,22 +156,76 @@ class Texts:
         return {"task": "text2text-generation", "sources": {CROSS: source}}
 
 
+@dataclass(frozen=True)
+class Speech:
+    """Clips of speech, as mel bands of 30 seconds or as samples of any length. extractor: preprocessor_config.json."""
+
+    extractor: Mapping[str, Any]
+    padded: bool
+    reads_text = False
+
+    def try_out(self, checkpoint: Checkpoint, adapter: ModelAdapter) -> None:
+        try_out_texts(checkpoint, adapter)
+
+    def files(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        return {"preprocessor_config": self.extractor, "tokenizer_json": speech_tokenizer_json(checkpoint)}
+
+    def loaded(self, encoder: Any) -> None:
+        """It is as it must be."""
+
+    def generated(self, parts: Parts, ends: Sequence[int]) -> Mapping[str, Array]:
+        return self._features()(generated_clips(CLIPS))
+
+    def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder:
+        return _written(parts, weights)
+
+    def described(self, parts: Parts) -> dict[str, Any] | None:
+        encoder, config = _encoder(parts)
+        assert issubclass(encoder, SpeechEncoder)
+        source = {
+            "inputs": list(encoder.inputs),
+            "longest": encoder.longest(config),
+            "absent": "refuse",
+            "samples_a_position": encoder.samples_a_position(config),
+        }
+        return {"task": "automatic-speech-recognition", "sources": {CROSS: source}}
+
+    def _features(self) -> LogMel | RawSamples:
+        kind = RawSamples if self.padded else LogMel
+        return kind.from_config(self.extractor, "preprocessor_config.json")
+
+
 def source_of(
     checkpoint: Checkpoint, adapter: ModelAdapter, given: str | Path, *, interpolate: bool = False
-) -> Photos | Texts:
+) -> Photos | Texts | Speech:
     """What the encoder of a checkpoint reads. given: what its files are named by in messages.
 
     Raises ExportError for an image processor that is missing or not known, and for interpolate without photos.
     """
+    if adapter.task != "image-to-text" and interpolate:
+        raise ExportError(f"{adapter.loader} reads no photos, so it interpolates no positions of them")
     if adapter.task == "text2text-generation":
-        if interpolate:
-            raise ExportError(f"{adapter.loader} reads texts, so it interpolates no positions of photos")
         return Texts()
+    if adapter.task == "automatic-speech-recognition":
+        extractor = read_extractor(checkpoint, given)
+        return Speech(extractor, padded=extractor["feature_extractor_type"] != WHISPER_FEATURES)
     processor = read_processor(checkpoint, given)
     size = arriving_size(processor.prepare, adapter.encoder_config(checkpoint.config))
     return Photos(processor, size, interpolate)
 
 
-def _encoder(parts: Parts) -> tuple[type[TextEncoder], Mapping[str, Any]]:
-    assert parts.text_encoder is not None
-    return parts.text_encoder
+def _encoder(parts: Parts) -> tuple[type[WrittenEncoder], Mapping[str, Any]]:
+    assert parts.written is not None
+    return parts.written
+
+
+def _written(parts: Parts, weights: Mapping[str, Array]) -> WriteEncoder:
+    """What makes the graph of an encoder that is written here."""
+    encoder, config = _encoder(parts)
+    adapter, decoder_config = parts.decoder, parts.decoder_config
+
+    def write(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
+        body = encoder.build_encoder(weights, config, HIDDEN_STATES, scheme, outside)
+        return adapter.append_cross_kv(body, weights, decoder_config, HIDDEN_STATES, scheme, in_place=True)
+
+    return write

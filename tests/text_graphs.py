@@ -22,8 +22,8 @@ class TextGraphs:
 
     def __init__(self, model: Any, scheme: Scheme = "fp32") -> None:
         parts = model_adapter({"architectures": [type(model).__name__]}).parts(model)
-        assert parts.text_encoder is not None
-        encoder, config = parts.text_encoder
+        assert parts.written is not None
+        encoder, config = parts.written
         weights = state_dict_of(model)
         made = encoder.build_encoder(weights, config, HIDDEN, scheme)
         self.encoder = parts.decoder.append_cross_kv(made, weights, parts.decoder_config, HIDDEN, scheme, in_place=True)

@@ -29,6 +29,7 @@ _ARCHITECTURES = (
     "t5",
     "trocr",
     "vision_encoder_decoder",
+    "whisper",
     "xglm",
 )
 for _name in _ARCHITECTURES:

@@ -144,4 +144,4 @@ class BartEncoder(BartLikeEncoder):
 class BartTextToText(TextToText):
     """The second name is what facebook/bart-base has in its config.json."""
 
-    loader, text_encoder, decoder = "BartForConditionalGeneration", BartEncoder, Bart
+    loader, encoder_class, decoder = "BartForConditionalGeneration", BartEncoder, Bart

@@ -42,7 +42,7 @@ class MarianEncoder(BartLikeEncoder):
 class MarianTextToText(TextToText):
     """OPUS-MT; its two parts may have a vocabulary each."""
 
-    loader, text_encoder, decoder = "MarianMTModel", MarianEncoder, Marian
+    loader, encoder_class, decoder = "MarianMTModel", MarianEncoder, Marian
 
 
 @register("MvpForCausalLM", "mvp")
@@ -76,7 +76,7 @@ class PegasusEncoder(BartLikeEncoder):
 class PegasusTextToText(TextToText):
     """See registry.ModelAdapter."""
 
-    loader, text_encoder, decoder = "PegasusForConditionalGeneration", PegasusEncoder, Pegasus
+    loader, encoder_class, decoder = "PegasusForConditionalGeneration", PegasusEncoder, Pegasus
 
 
 @register("PLBartForCausalLM", "plbart")

@@ -60,4 +60,4 @@ def _table(count: int, width: int, pad: int) -> Array:
 class M2M100(TextToText):
     """See registry.ModelAdapter."""
 
-    loader, text_encoder, decoder = "M2M100ForConditionalGeneration", M2M100Encoder, M2M100Decoder
+    loader, encoder_class, decoder = "M2M100ForConditionalGeneration", M2M100Encoder, M2M100Decoder

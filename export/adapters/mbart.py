@@ -32,4 +32,4 @@ class MBartEncoder(BartLikeEncoder):
 class MBartTextToText(TextToText):
     """See registry.ModelAdapter."""
 
-    loader, text_encoder, decoder = "MBartForConditionalGeneration", MBartEncoder, MBart
+    loader, encoder_class, decoder = "MBartForConditionalGeneration", MBartEncoder, MBart

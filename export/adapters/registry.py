@@ -16,7 +16,7 @@ from ..graphs.weights_file import WeightsFile
 if TYPE_CHECKING:
     import torch
 
-    from ..encoders.text_encoder import TextEncoder
+    from ..encoders.written import WrittenEncoder
     from .text_decoder import TextDecoder
 
 
@@ -61,12 +61,12 @@ class Parts:
     """of photos"""
     decoder: DecoderAdapter
     decoder_config: Mapping[str, Any]
-    text_encoder: tuple[type[TextEncoder], Mapping[str, Any]] | None = None
-    """of texts instead, with its section of config.json"""
+    written: tuple[type[WrittenEncoder], Mapping[str, Any]] | None = None
+    """of texts or speech instead, with its section of config.json"""
 
 
 # What a model is for, in the words of transformers' pipelines.
-Task = Literal["image-to-text", "text2text-generation"]
+Task = Literal["image-to-text", "text2text-generation", "automatic-speech-recognition"]
 
 
 class ModelAdapter(Protocol):

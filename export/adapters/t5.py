@@ -139,7 +139,7 @@ class T5Decoder(T5Stack, TextDecoder):
 class T5(TextToText):
     """Of all sizes and versions; the second name is what old files call it."""
 
-    loader, text_encoder, decoder = "T5ForConditionalGeneration", T5Encoder, T5Decoder
+    loader, encoder_class, decoder = "T5ForConditionalGeneration", T5Encoder, T5Decoder
 
 
 @register_model("MT5ForConditionalGeneration", "mt5")

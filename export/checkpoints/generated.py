@@ -1,10 +1,11 @@
-"""Photos and texts to compare models on where there are none: made here, always the same ones."""
+"""Photos, texts and clips to compare models on where there are none: made here, always the same ones."""
 
 from __future__ import annotations
 
 from itertools import cycle, islice
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 _LENGTHS = (1, 60, 7, 33, 2, 15)  # tokens
@@ -32,3 +33,20 @@ def generated_texts(
     random, behind = np.random.default_rng(0), [] if end is None else [end]
     lengths = (min(length, (longest or length) - len(behind)) for length in islice(cycle(_LENGTHS), count))
     return [random.integers(vocab_size // 10, vocab_size, max(length, 1)).tolist() + behind for length in lengths]
+
+
+def generated_clips(count: int) -> list[npt.NDArray[np.float32]]:
+    """Clips of 1 to 4 seconds at 16 kHz: voices of a few tones that glide and pause, as different as can be.
+
+    Always the same ones.
+    """
+    random, made = np.random.default_rng(0), []
+    for index in range(count):
+        seconds = np.arange(16_000 * (1 + index % 4) + 123 * index) / 16_000
+        pitch = random.uniform(80, 300) * (1 + 0.2 * np.sin(2 * np.pi * random.uniform(0.3, 2) * seconds))
+        phase = 2 * np.pi * np.cumsum(pitch) / 16_000
+        loud = random.uniform(0.2, 1, 12)
+        voice = sum(loud[step - 1] / step * np.sin(step * phase) for step in range(1, 13))
+        syllables = np.clip(np.sin(2 * np.pi * random.uniform(1, 4) * seconds), 0, 1)
+        made.append((0.2 * voice * syllables + random.normal(0, 0.003, len(seconds))).astype(np.float32))
+    return made

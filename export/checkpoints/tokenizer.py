@@ -50,9 +50,9 @@ def tokenizer_json(checkpoint: Checkpoint) -> Path | str:
 
     Raises ExportError where there is none, none can be made, and where it differs from transformers' tokenizer.
     """
-    ours, theirs = _both(checkpoint)
-    _compare(ours, theirs, checkpoint.path)
-    return _content(ours, checkpoint)
+    ours, theirs = both(checkpoint)
+    compared(ours, theirs, checkpoint.path)
+    return content(ours, checkpoint)
 
 
 def text_tokenizer_files(checkpoint: Checkpoint) -> dict[str, Path | str]:
@@ -60,16 +60,16 @@ def text_tokenizer_files(checkpoint: Checkpoint) -> dict[str, Path | str]:
 
     Raises ExportError as that does, also for texts of which it makes other tokens than transformers.
     """
-    source, theirs = _both(checkpoint)
+    source, theirs = both(checkpoint)
     target = read_target(checkpoint.path.resolve())
     about = _about(theirs)
     _compare_sources(source, theirs, about, checkpoint.path)
-    _compare(source if target is None else target, theirs, checkpoint.path, target is not None)
-    files = {TOKENIZER: _content(source, checkpoint), ABOUT[0]: json.dumps(about, indent=2, ensure_ascii=False) + "\n"}
+    compared(source if target is None else target, theirs, checkpoint.path, target is not None)
+    files = {TOKENIZER: content(source, checkpoint), ABOUT[0]: json.dumps(about, indent=2, ensure_ascii=False) + "\n"}
     return files if target is None else {**files, TARGET: target.raw.decode()}
 
 
-def _both(checkpoint: Checkpoint) -> tuple[TokenizerFile, Any]:
+def both(checkpoint: Checkpoint) -> tuple[TokenizerFile, Any]:
     """The file that is made of a checkpoint's, and transformers' tokenizer."""
     for path in checkpoint.path.iterdir():  # a link out is refused, whatever a tokenizer calls its files
         checkpoint.file(path.name)
@@ -87,7 +87,7 @@ def _both(checkpoint: Checkpoint) -> tuple[TokenizerFile, Any]:
     return without_states(ours), theirs
 
 
-def _content(ours: TokenizerFile, checkpoint: Checkpoint) -> Path | str:
+def content(ours: TokenizerFile, checkpoint: Checkpoint) -> Path | str:
     """The checkpoint's own file where it is the same."""
     own = checkpoint.file(TOKENIZER)
     return own if own is not None and own.read_bytes() == ours.raw else ours.raw.decode()
@@ -206,10 +206,13 @@ def _baked(theirs: Any, where: Path) -> TokenizerFile:
     return made_tokenizer(where, value)
 
 
-def _compare(ours: TokenizerFile, theirs: Any, path: Path, target: bool = False) -> None:
+def compared(
+    ours: TokenizerFile, theirs: Any, path: Path, target: bool = False, *, below: int | None = None
+) -> None:
     """Raises ExportError where the tokenizer of a file says something else than transformers'.
 
-    target: whether texts are those of a target that has rules of its own.
+    target: whether texts are those of a target that has rules of its own; below: only tokens with smaller numbers are
+    compared.
     """
     tokens = open_tokenizer(ours, 0)
     if theirs.is_fast and getattr(theirs.backend_tokenizer.model, "dropout", None) is not None:
@@ -218,9 +221,9 @@ def _compare(ours: TokenizerFile, theirs: Any, path: Path, target: bool = False)
     hidden = (
         (True,) if getattr(theirs, "separate_vocabs", False) else (True, False)
     )  # there a special token has two ids
-    for row in _rows(_ids(tokens, theirs, python)):
+    for row in _rows({each for each in _ids(tokens, theirs, python) if below is None or each < below}):
         for skipped in hidden:
-            said, right = tokens.decode(row, skipped), theirs.decode(row, skip_special_tokens=skipped)
+            said, right = tokens.decode(row, skipped), _decoded(theirs, row, skipped)
             if python and not skipped:  # where nothing is left between two tokens, Python joins them otherwise
                 said, right = ("".join(text.split()) for text in (said, right))
             if said != right:
@@ -231,6 +234,15 @@ def _compare(ours: TokenizerFile, theirs: Any, path: Path, target: bool = False)
         found, wanted = _encoded(tokens, text, False), _encoded(theirs, text, target)
         if found != wanted:
             raise _difference(path, repr(text), f"tokens {found}", f"tokens {wanted}")
+
+
+def _decoded(theirs: Any, row: list[int], skipped: bool) -> str:
+    """What transformers' tokenizer makes of tokens, whatever Whisper's own decode leaves out: prompts and times."""
+    from transformers import PreTrainedTokenizerBase
+
+    decode: Any = PreTrainedTokenizerBase.decode
+    whisper = type(theirs).__name__.startswith("Whisper")
+    return str(decode(theirs, row, skipped) if whisper else theirs.decode(row, skip_special_tokens=skipped))
 
 
 def _ids(tokens: TextTokens, theirs: Any, python: bool) -> set[int]:

@@ -29,7 +29,7 @@ from .graphs.contract import Decoder, Encoded, State
 from .graphs.encoder import Arrays, with_mask
 from .graphs.running import CancelToken, Limit, RunEnded
 from .inputs.images import ImageProcessor
-from .inputs.open import PhotoInputs, TextInputs, open_inputs
+from .inputs.open import PhotoInputs, SpeechInputs, TextInputs, open_inputs
 from .migrating.config_view import ConfigView
 from .migrating.copied_calls import (
     ENCODE,
@@ -52,7 +52,7 @@ from .search.scoring import Score, padded_labels, score
 from .tokens.tokenizer import TextTokens, open_tokenizer
 from .trials.device_check import open_checked
 
-_READS_TEXTS = "this model reads texts and has no image_processor; Model.inputs makes its inputs of texts"
+_READS_NO_PHOTOS = "this model reads no photos and has no image_processor; Model.inputs makes its inputs"
 Given = npt.ArrayLike | Mapping[str, Any] | Encoded
 
 
@@ -99,7 +99,7 @@ class Model:
     def image_processor(self) -> ImageProcessor:
         """Of a model that reads photos. Raises InputError for another."""
         if not isinstance(self.inputs, PhotoInputs):
-            raise NoAttribute(_READS_TEXTS)
+            raise NoAttribute(_READS_NO_PHOTOS)
         return self.inputs.image_processor
 
     @property
@@ -114,7 +114,8 @@ class Model:
 
     @property
     def task(self) -> str:
-        """What the model is for, by its name among transformers' pipelines: "image-to-text", "text2text-generation"."""
+        """What the model is for, by its name among transformers' pipelines: image-to-text, text2text-generation or
+        automatic-speech-recognition."""
         return self.folder.task
 
     def eval(self) -> Model:
@@ -138,7 +139,7 @@ class Model:
 
         def __getattr__(self, name: str) -> Any:
             if name in ("image_processor", "feature_extractor"):  # whose own error leads here
-                raise NoAttribute(_READS_TEXTS)
+                raise NoAttribute(_READS_NO_PHOTOS)
             raise no_attribute(self, name)
 
     def close(self) -> None:
@@ -465,8 +466,8 @@ class Model:
         return ids if (ids[:, :1] == start).any() else np.concatenate([start, ids], axis=1)
 
 
-def _texts_of(folder: Folder) -> tuple[TextTokens, PhotoInputs | TextInputs]:
-    """What makes texts of tokens, and what makes inputs of photos or texts."""
+def _texts_of(folder: Folder) -> tuple[TextTokens, PhotoInputs | TextInputs | SpeechInputs]:
+    """What makes texts of tokens, and what makes inputs of photos, texts or speech."""
     target = folder.read_target_tokenizer()
     size = folder.decoder.vocab_size if target is None else folder.source.vocab_size or 0
     tokens = open_tokenizer(folder.read_tokenizer(), size)
@@ -475,7 +476,9 @@ def _texts_of(folder: Folder) -> tuple[TextTokens, PhotoInputs | TextInputs]:
 
 
 def _begins_by_itself(config: Mapping[str, Any]) -> bool:
-    """Whether a prompt gets no start token, which transformers asks the encoder's model_type."""
+    """Whether a prompt gets no start token, which transformers asks the model_type, of the encoder too."""
+    if config.get("model_type") == "whisper":
+        return True
     encoder = config.get("encoder")
     return isinstance(encoder, Mapping) and "donut" in str(encoder.get("model_type")).lower()
 

@@ -206,8 +206,8 @@ def test_how_long_a_text_may_be(name: str, longest: int | None) -> None:
     parts = model_adapter({"architectures": [text_models.MODELS[name][0].__name__]}).parts(
         text_models.text_model(name, 0)
     )
-    assert parts.text_encoder is not None
-    encoder, config = parts.text_encoder
+    assert parts.written is not None
+    encoder, config = parts.written
     assert encoder.longest(config) == longest
 
 

@@ -12,12 +12,15 @@ from ..errors import FolderError, shown
 from ..files.reading import check_name, parsed, read_small, some
 from .processor_file import PLAIN
 from .tensors import (
-    ATTENTION_MASK,
     FORMATS,
-    INPUT_IDS,
+    INPUT_FEATURES,
     MOST,
     PHOTO,
+    PHOTOGRAPH,
     PIXEL_VALUES,
+    READS,
+    SPEECH,
+    TEXT,
     DecoderSizes,
     Signature,
     Source,
@@ -29,9 +32,10 @@ from .tensors import (
 DESCRIPTION = "fuseline.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"  # how source texts are made tokens, of a model that reads texts
 CONFIGS = ("config.json", "generation_config.json", "preprocessor_config.json", TOKENIZER_CONFIG)
-NEEDED = ("config.json", "tokenizer.json")  # of every folder; one that reads photos needs PLAIN too
+NEEDED = ("config.json", "tokenizer.json")  # of every folder; one that reads photos or speech needs PLAIN too
 PHOTO_TASK = "image-to-text"
-TASKS = (PHOTO_TASK, "text2text-generation")
+# What models are for, and what they read for it.
+TASKS = {PHOTO_TASK: PHOTOGRAPH, "text2text-generation": TEXT, "automatic-speech-recognition": SPEECH}
 
 Json = Mapping[str, Any]
 
@@ -127,17 +131,16 @@ def _task(fields: Fields, written_as: int) -> tuple[str, Mapping[str, Source]]:
     if list(found) != [PHOTO.name] or fields.values.get("fusion") is not None:
         raise fields.wrong("sources", f"one, called {PHOTO.name}, without fusion; update fuseline for others")
     source = _source(PHOTO.name, found[PHOTO.name])
-    if source.reads_text == (task == PHOTO_TASK):
+    if source.reads != TASKS[task]:
         raise fields.wrong("task", f"that of a model which reads {', '.join(source.inputs)}")
     return task, {source.name: source}
 
 
 def _source(name: str, fields: Fields) -> Source:
     inputs = fields.get("inputs", list)
-    if inputs not in ([PIXEL_VALUES], [INPUT_IDS, ATTENTION_MASK]):
-        raise fields.wrong(
-            "inputs", f"[{PIXEL_VALUES}], or [{INPUT_IDS}, {ATTENTION_MASK}]; update fuseline for others"
-        )
+    if not all(isinstance(each, str) for each in inputs) or tuple(inputs) not in READS:
+        known = " or ".join(f"[{', '.join(each)}]" for each in READS)
+        raise fields.wrong("inputs", f"{known}; update fuseline for others")
     if fields.text("absent") != "refuse":
         raise fields.wrong("absent", "'refuse' for a model's only source")
     return Source(
@@ -145,6 +148,7 @@ def _source(name: str, fields: Fields) -> Source:
         tuple(inputs),
         longest=_bound(fields, "longest", MOST["max_positions"]),
         vocab_size=_bound(fields, "vocab_size", MOST["vocab_size"]),
+        samples_a_position=_bound(fields, "samples_a_position", MOST["max_positions"]),
     )
 
 
@@ -218,9 +222,9 @@ def _plain(value: object, depth: int = 0) -> bool:
 
 def _check_contract(description: Description, where: Path) -> None:
     """The listed tensors are those of the step contract; the differences in one FolderError."""
-    pixels = [tensor.shape for tensor in description.encoder_signature.inputs if len(tensor.shape) == 4]
-    photo = pixels[0][2:] if pixels else ("height", "width")
-    encoder, decoder = contract(description.decoder, only(description.sources), photo)
+    dimensions = {PIXEL_VALUES: 4, INPUT_FEATURES: 3}
+    own = [each for each in description.encoder_signature.inputs if len(each.shape) == dimensions.get(each.name)]
+    encoder, decoder = contract(description.decoder, only(description.sources), own[0].shape[-2:] if own else None)
     problems = mismatches("encoder", encoder, description.encoder_signature)
     problems += mismatches("decoder", decoder, description.decoder_signature)
     if problems:

@@ -6,7 +6,7 @@ The one place for it: the exporter writes by these names, the runtime binds by t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -16,6 +16,7 @@ from ..errors import shown
 FORMATS = (1, 2)
 
 PIXEL_VALUES, INPUT_IDS, ATTENTION_MASK = "pixel_values", "input_ids", "attention_mask"  # what encoders read
+INPUT_FEATURES, INPUT_VALUES = "input_features", "input_values"  # of speech: mel bands, or samples
 POSITION, BEAM_TABLE = "position", "beam_table"  # what a decoder reads beside the tokens, which are input_ids too
 LENGTHS = "lengths"  # int64[B, 1], of a decoder whose inputs differ in length: how many encoder positions each has
 LOGITS = "logits"
@@ -69,13 +70,24 @@ class DecoderSizes:
 MOST = {"layers": 1_000, "heads": 4_096, "head_size": 65_536, "vocab_size": 10_000_000, "max_positions": 10_000_000}
 
 
+PHOTOGRAPH, TEXT, SPEECH = "photo", "text", "speech"
+# What a source reads, by the names of its inputs: all kinds there are.
+READS: Mapping[tuple[str, ...], str] = {
+    (PIXEL_VALUES,): PHOTOGRAPH,
+    (INPUT_IDS, ATTENTION_MASK): TEXT,
+    (INPUT_FEATURES,): SPEECH,
+    (INPUT_VALUES, ATTENTION_MASK): SPEECH,
+}
+
+
 @dataclass(frozen=True)
 class Source:
     """Where keys and values of cross-attention come from: one encoder graph.
 
-    inputs: names, those of Hugging Face; longest: the most positions of one input, None without a bound; absent: what
-    happens to a call without it, "refuse" for a model's only source; vocab_size: of its tokens, None where it reads
-    none or the folder does not say.
+    inputs: names, those of Hugging Face, of what a call gives; longest: the most positions of one input, None without a
+    bound; absent: what happens to a call without it, "refuse" for a model's only source; vocab_size: of its tokens,
+    None where it reads none or the folder does not say; samples_a_position: where it reads samples of speech, how many
+    of them an encoder position stands for.
     """
 
     name: str
@@ -83,11 +95,22 @@ class Source:
     longest: int | None = None
     absent: str = "refuse"
     vocab_size: int | None = None
+    samples_a_position: int | None = None
+
+    @property
+    def reads(self) -> str:
+        """What it reads: "photo", "text" or "speech"."""
+        return READS[self.inputs]
 
     @property
     def reads_text(self) -> bool:
         """Whether it reads tokens."""
-        return INPUT_IDS in self.inputs
+        return self.reads == TEXT
+
+    @property
+    def padded(self) -> bool:
+        """Whether inputs of one batch may differ in length, which the decoder is then told."""
+        return ATTENTION_MASK in self.inputs
 
 
 # The source of every model that reads one photo.
@@ -110,9 +133,12 @@ def width_of(shape: Iterable[int | str]) -> int:
 
 
 def contract(
-    sizes: DecoderSizes, source: Source, photo: tuple[int | str, ...] = ("height", "width")
+    sizes: DecoderSizes, source: Source, free: tuple[int | str, ...] | None = None
 ) -> tuple[Signature, Signature]:
-    """The tensors of the encoder and the decoder graph, as docs/design.md has them. photo: its height and width."""
+    """The tensors of the encoder and the decoder graph, as docs/design.md has them.
+
+    free: the sizes of the encoder's input that are the model's own: a photo's height and width, or bands and frames.
+    """
 
     def caches(time: str, owner: str, shape: tuple[int | str, ...]) -> tuple[Tensor, ...]:
         names = [name for layer in range(sizes.layers) for name in kv_names(time, layer, owner)]
@@ -124,11 +150,11 @@ def contract(
         Tensor(INPUT_IDS, "int64", ("R", "T")),
         Tensor(POSITION, "int64", (1,)),
         Tensor(BEAM_TABLE, "int64", ("R", "C")),
-        *((Tensor(LENGTHS, "int64", ("B", 1)),) if source.reads_text else ()),
+        *((Tensor(LENGTHS, "int64", ("B", 1)),) if source.padded else ()),
     )
     queries = (Tensor(QUERY.format(layer), "float32", ("N", sizes.width)) for layer in range(sizes.watched_layers))
     return (
-        Signature(_encoder_inputs(source, photo), cross_key_values),
+        Signature(_encoder_inputs(source, free), cross_key_values),
         Signature(
             (*steering, *caches(PAST, SELF, cache), *cross_key_values),
             (Tensor(LOGITS, "float32", ("R", sizes.vocab_size)), *caches(PRESENT, SELF, cache), *queries),
@@ -136,10 +162,14 @@ def contract(
     )
 
 
-def _encoder_inputs(source: Source, photo: tuple[int | str, ...]) -> tuple[Tensor, ...]:
+def _encoder_inputs(source: Source, free: tuple[int | str, ...] | None) -> tuple[Tensor, ...]:
     if source.reads_text:
         return tuple(Tensor(name, "int64", ("B", "S")) for name in source.inputs)
-    return (Tensor(PIXEL_VALUES, "float32", ("B", 3, *photo)),)
+    name = source.inputs[0]
+    if name == INPUT_VALUES:  # of one clip at a time, so its graph needs no mask
+        return (Tensor(name, "float32", ("B", "samples")),)
+    shape = (3, *(free or ("height", "width"))) if name == PIXEL_VALUES else free or ("bands", "frames")
+    return (Tensor(name, "float32", ("B", *shape)),)
 
 
 def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:

@@ -25,6 +25,12 @@ ABOUT_RUNNING = frozenset({
     "num_assistant_tokens_schedule", "assistant_confidence_threshold", "prompt_lookup_num_tokens",
     "max_matching_ngram_size", "assistant_early_exit", "assistant_lookbehind", "target_lookbehind",
 })  # fmt: skip
+# What Whisper's say of its tokens, which fuseline.speech reads. Its forced_decoder_ids are of older versions:
+# transformers takes the language and the task of a call in their place.
+ABOUT_SPEECH = frozenset({
+    "is_multilingual", "lang_to_id", "task_to_id", "language", "task", "no_timestamps_token_id", "return_timestamps",
+    "max_initial_timestamp_index", "prev_sot_token_id", "forced_decoder_ids", "median_filter_width",
+})  # fmt: skip
 # Left alone too where the encoder reads pixels, which are no tokens.
 OF_INPUT_TOKENS = ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size")
 
@@ -118,7 +124,8 @@ def _passes(name: str, value: Any) -> bool:
 
 def _known(generation_config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The options that exist and say something about the text; the others are named in one warning."""
-    names = [name for name in generation_config if not _is_metadata(name) and name not in ABOUT_RUNNING]
+    aside = ABOUT_RUNNING | ABOUT_SPEECH
+    names = [name for name in generation_config if not _is_metadata(name) and name not in aside]
     unknown = [name for name in names if name not in CHECKS and (name not in UNSUPPORTED or name == "custom_generate")]
     unknown = [name for name in unknown if generation_config[name] is not None]
     if unknown:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Int64
 from ..errors import InputError, shown, written
-from ..folders.tensors import ATTENTION_MASK, INPUT_IDS, PIXEL_VALUES, Source, Tensor
+from ..folders.tensors import ATTENTION_MASK, INPUT_FEATURES, INPUT_IDS, INPUT_VALUES, PIXEL_VALUES, Source, Tensor
 from .contract import Encoded
 from .running import Graph
 
+if TYPE_CHECKING:
+    from onnxruntime import OrtValue
+
 Arrays = Mapping[str, npt.NDArray[Any]]
+SHORTEST_CLIP = 895  # samples that give Moonshine's three convolutions one position: 127, then 7 and 3 of them
 
 
 @dataclass(frozen=True)
@@ -33,26 +37,56 @@ class Encoder:
 
     def encode(self, given: Arrays) -> Encoded:
         """Run it on what `checked` returned. Raises FolderError, RunEnded."""
+        if INPUT_VALUES in given:
+            return self._clips(given)
+        found = self._run(given)
+        lengths = _lengths(given[ATTENTION_MASK]) if ATTENTION_MASK in given else None
+        return Encoded(len(next(iter(given.values()))), found, lengths, given.get(INPUT_IDS))
+
+    def _run(self, given: Arrays) -> dict[str, OrtValue]:
         from onnxruntime import OrtValue
 
         values = {
             name: OrtValue.ortvalue_from_numpy(array.astype(self.inputs[name].type, copy=False))
             for name, array in given.items()
         }
-        first = next(iter(given.values()))
-        found = self.graph.run(self.outputs, values, first.size)
-        lengths = _lengths(given[ATTENTION_MASK]) if ATTENTION_MASK in given else None
-        return Encoded(len(first), dict(zip(self.outputs, found, strict=True)), lengths, given.get(INPUT_IDS))
+        found = self.graph.run(self.outputs, values, next(iter(given.values())).size)
+        return dict(zip(self.outputs, found, strict=True))
+
+    def _clips(self, given: Arrays) -> Encoded:
+        """Of samples of speech: each clip alone, since its encoder norms over the whole length, padding too."""
+        from onnxruntime import OrtValue
+
+        clips = zip(given[INPUT_VALUES], _lengths(given[ATTENTION_MASK])[:, 0], strict=True)
+        found = [self._run({INPUT_VALUES: samples[None, :length]}) for samples, length in clips]
+        if len(found) == 1:
+            lengths = np.array([[found[0][self.outputs[0]].shape()[1]]])
+            return Encoded(1, found[0], lengths)
+        lengths = np.array([[each[self.outputs[0]].shape()[1]] for each in found])
+        joined = {}
+        for name in self.outputs:
+            arrays = [each.pop(name).numpy() for each in found]
+            whole = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[2:]), arrays[0].dtype)
+            for row, array in zip(whole, arrays, strict=True):
+                row[: array.shape[1]] = array[0]
+            joined[name] = OrtValue.ortvalue_from_numpy(whole)
+        return Encoded(len(arrays), joined, lengths)
 
     def checked(self, given: object) -> Arrays:
         """What is given as the graph reads it: an array for a graph of one input, or a mapping by the inputs' names.
 
         `pixel_values`: float32[B, 3, height, width]. `input_ids`: whole numbers [B, S], with `attention_mask`, ones and
-        then zeros in each row (all ones where it is left out); what no input of the batch has is cut off. Raises
-        InputError for others, NaN or infinity, and for more positions than the encoder has.
+        then zeros in each row (all ones where it is left out); what no input of the batch has is cut off.
+        `input_features`: float32[B, bands, frames]; `input_values`: float32[B, samples], with `attention_mask` as for
+        texts. Raises InputError for others, NaN or infinity, and for more positions than the encoder has.
         """
         arrays = self._named(given)
-        return _texts(arrays, self.source) if self.source.reads_text else {PIXEL_VALUES: self._pixels(arrays)}
+        if self.source.reads_text:
+            return _texts(arrays, self.source)
+        if INPUT_VALUES in self.source.inputs:
+            return _samples(arrays, self.source)
+        (name,) = self.source.inputs
+        return {name: self._floats(name, arrays)}
 
     def _named(self, given: object) -> Mapping[str, Any]:
         """By the names of the inputs; of the source it may be named, too."""
@@ -69,24 +103,9 @@ class Encoder:
             raise InputError(f"the inputs of this model must have {right}; these have {found}")
         return {str(name): value for name, value in given.items() if value is not None or name == first}
 
-    def _pixels(self, given: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-        shape = self.inputs[PIXEL_VALUES].shape
-        right = f"float32[{', '.join(map(str, shape))}]"
-        try:
-            pixels = np.asarray(given[PIXEL_VALUES])
-        except Exception as error:  # rows of different lengths, or an object whose own conversion fails
-            raise InputError(f"pixel_values must be {right}; this is no array: {shown(error)}") from None
-        if pixels.dtype != np.float32:
-            raise InputError(f"pixel_values must be {right}, not {shown(pixels.dtype)}")
-        fits = pixels.ndim == 4 and all(
-            isinstance(size, str) or size == found for size, found in zip(shape, pixels.shape, strict=True)
-        )
-        if not fits or 0 in pixels.shape:
-            raise InputError(f"pixel_values must be {right}, not of shape {list(pixels.shape)}")
-        pixels = np.ascontiguousarray(pixels)
-        if not np.isfinite(pixels).all():
-            raise InputError("pixel_values hold NaN or infinite values; every value must be finite")
-        return pixels
+    def _floats(self, name: str, given: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+        """pixel_values or input_features."""
+        return _floats(name, given[name], self.inputs[name].shape)
 
 
 def with_mask(given: object, source: Source, pad: int | None) -> object:
@@ -99,18 +118,63 @@ def with_mask(given: object, source: Source, pad: int | None) -> object:
     return {INPUT_IDS: ids, ATTENTION_MASK: ids != pad}
 
 
+def _floats(name: str, given: Any, shape: Sequence[int | str]) -> npt.NDArray[np.float32]:
+    """The array. shape: numbers, and names where any size is good. Raises InputError for another."""
+    right = f"float32[{', '.join(map(str, shape))}]"
+    try:
+        array = np.asarray(given)
+    except Exception as error:  # rows of different lengths, or an object whose own conversion fails
+        raise InputError(f"{name} must be {right}; this is no array: {shown(error)}") from None
+    if array.dtype != np.float32:
+        raise InputError(f"{name} must be {right}, not {shown(array.dtype)}")
+    fits = array.ndim == len(shape) and all(
+        isinstance(size, str) or size == found for size, found in zip(shape, array.shape, strict=True)
+    )
+    if not fits or 0 in array.shape:
+        raise InputError(f"{name} must be {right}, not of shape {list(array.shape)}")
+    array = np.ascontiguousarray(array)
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} hold NaN or infinite values; every value must be finite")
+    return array
+
+
+def _samples(given: Mapping[str, Any], source: Source) -> Arrays:
+    """Samples of speech and their mask, float32[B, N] and int64[B, N], N those of the longest clip."""
+    values = _floats(INPUT_VALUES, given[INPUT_VALUES], ("B", "samples"))
+    mask = np.ones(values.shape, np.int64)
+    if ATTENTION_MASK in given:
+        mask = _whole(ATTENTION_MASK, given[ATTENTION_MASK])
+    lengths = _checked_mask(mask, values.shape, INPUT_VALUES, "clip")
+    shortest, each = int(lengths.min()), source.samples_a_position or 1
+    if shortest < SHORTEST_CLIP:
+        row = 1 + int(lengths.argmin())
+        raise InputError(f"clip {row} has {shortest} samples and this model needs {SHORTEST_CLIP}; give a longer one")
+    longest = int(lengths.max())
+    if source.longest is not None and longest > source.longest * each:
+        row, most = 1 + int(lengths.argmax()), source.longest * each
+        raise InputError(f"clip {row} has {longest} samples and this model reads {most}; cut it into shorter ones")
+    return {INPUT_VALUES: values[:, :longest], ATTENTION_MASK: np.ascontiguousarray(mask[:, :longest])}
+
+
+def _checked_mask(mask: Int64, shape: tuple[int, ...], name: str, what: str) -> Int64:
+    """The lengths, int64[B, 1]. Raises InputError for a mask that is no ones and then zeros. what: text or clip."""
+    if mask.shape != shape:
+        raise InputError(f"attention_mask must have the shape of {name}, {list(shape)}, not {list(mask.shape)}")
+    lengths = _lengths(mask)
+    good = (mask == (np.arange(mask.shape[1]) < lengths)).all(axis=1) & (lengths[:, 0] > 0)
+    if not good.all():
+        row = 1 + int(np.argmin(good))
+        raise InputError(
+            f"attention_mask of {what} {row} must be ones, at least one, and then zeros; pad {what}s on the right"
+        )
+    return lengths
+
+
 def _texts(given: Mapping[str, Any], source: Source) -> Arrays:
     """Tokens and their mask, int64[B, S] each, S that of the longest text."""
     ids = _whole(INPUT_IDS, given[INPUT_IDS])
     mask = np.ones_like(ids) if ATTENTION_MASK not in given else _whole(ATTENTION_MASK, given[ATTENTION_MASK])
-    if mask.shape != ids.shape:
-        raise InputError(f"attention_mask must have the shape of input_ids, {list(ids.shape)}, not {list(mask.shape)}")
-    lengths = _lengths(mask)
-    if not (mask == (np.arange(mask.shape[1]) < lengths)).all() or lengths.min() < 1:
-        row = 1 + int(np.argmin((mask == (np.arange(mask.shape[1]) < lengths)).all(axis=1) & (lengths[:, 0] > 0)))
-        raise InputError(
-            f"attention_mask of text {row} must be ones, at least one, and then zeros; pad texts on the right"
-        )
+    lengths = _checked_mask(mask, ids.shape, INPUT_IDS, "text")
     longest = int(lengths.max())
     if source.longest is not None and longest > source.longest:
         row = 1 + int(lengths.argmax())

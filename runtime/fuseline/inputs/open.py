@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from ..errors import InputError, written
 from ..folders.own import Folder
+from ..folders.tensors import INPUT_FEATURES, SPEECH
 from ..tokens.tokenizer import TextTokens
+from .audio import LogMel, RawSamples, load_audio
 from .contract import Inputs
 from .images import ImageProcessor
 from .texts import SourceTokenizer
@@ -18,12 +20,15 @@ from .texts import SourceTokenizer
 _OPTIONS = {"src_lang", "truncation", "max_length", "names"}
 
 
-def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs:
+def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs | SpeechInputs:
     """What makes the inputs of the folder's encoder. tokens: of its tokenizer.json. Raises FolderError."""
     if folder.source.reads_text:
         tokenizer = SourceTokenizer(tokens, folder.read_tokenizer(), folder.tokenizer_config)
         return TextInputs(tokenizer, folder.source.longest)
     where = str(folder.path / folder.preprocessor_file)
+    if folder.source.reads == SPEECH:
+        kind = LogMel if INPUT_FEATURES in folder.source.inputs else RawSamples
+        return SpeechInputs(kind.from_config(folder.preprocessor_config, where))
     return PhotoInputs(ImageProcessor.from_config(folder.preprocessor_config, where))
 
 
@@ -36,6 +41,24 @@ class PhotoInputs(Inputs):
     def __call__(self, given: Sequence[Any], /, **options: Any) -> Mapping[str, npt.NDArray[Any]]:
         """{"pixel_values": float32[B, 3, height, width]} of images as load_image returns them."""
         return {"pixel_values": self.image_processor(given, **options)}
+
+
+@dataclass(frozen=True)
+class SpeechInputs(Inputs):
+    """Clips of speech into input_features or input_values. See fuseline.inputs.contract."""
+
+    features: LogMel | RawSamples
+
+    def __call__(self, given: Sequence[Any], /, **options: Any) -> Mapping[str, npt.NDArray[Any]]:
+        """{"input_features": float32[B, bands, frames]}, or {"input_values": float32[B, N], "attention_mask": ...}.
+
+        given: clips, each as load_audio takes it; options: sampling_rate, of arrays that say none. Raises InputError.
+        """
+        rate = options.pop("sampling_rate", None)
+        if options:
+            raise InputError(f"{next(iter(options))} is no option of inputs made of speech; there is sampling_rate")
+        clips = given if isinstance(given, list | tuple) else [given]
+        return self.features([load_audio(clip, rate) for clip in clips])
 
 
 @dataclass(frozen=True)

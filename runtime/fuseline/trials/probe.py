@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..folders.own import Folder
-from ..folders.tensors import ATTENTION_MASK, INPUT_IDS, PIXEL_VALUES
+from ..folders.tensors import ATTENTION_MASK, INPUT_FEATURES, INPUT_IDS, PIXEL_VALUES, SPEECH
 from ..generation.config import GenerationConfig
 from ..inputs.images import ImageProcessor
 
@@ -18,7 +18,9 @@ _LENGTHS = (12, 7)  # tokens of each text: of two, so that one has padding
 
 
 def inputs(folder: Folder, texts: int = 1) -> Mapping[str, npt.NDArray[Any]]:
-    """What the encoder reads, made up: a photo, or so many texts, of which the second is shorter."""
+    """What the encoder reads, made up: a photo, a clip, or so many texts, of which the second is shorter."""
+    if folder.source.reads == SPEECH:
+        return _clip(folder)
     return _texts(folder, texts) if folder.source.reads_text else {PIXEL_VALUES: photo(folder)}
 
 
@@ -34,6 +36,18 @@ def _texts(folder: Folder, count: int) -> Mapping[str, npt.NDArray[np.int64]]:
     ids = np.random.default_rng(0).integers(size // 10, size, shape)
     mask = (np.arange(shape[1]) < lengths).astype(np.int64)
     return {INPUT_IDS: ids * mask, ATTENTION_MASK: mask}
+
+
+def _clip(folder: Folder) -> Mapping[str, npt.NDArray[Any]]:
+    """A second of a tone that rises in syllables, as the encoder takes it."""
+    from ..inputs.audio import SAMPLING_RATE, LogMel, RawSamples
+
+    seconds = np.arange(SAMPLING_RATE) / SAMPLING_RATE
+    tones = sum(np.sin(2 * np.pi * (140 + 60 * seconds) * step * seconds) / step for step in range(1, 12))
+    clip = (0.1 * tones * np.sin(np.pi * 4 * seconds) ** 2).astype(np.float32)
+    where = str(folder.path / folder.preprocessor_file)
+    features = LogMel if INPUT_FEATURES in folder.source.inputs else RawSamples
+    return features.from_config(folder.preprocessor_config, where)([clip])
 
 
 def photo(folder: Folder) -> npt.NDArray[np.float32]:

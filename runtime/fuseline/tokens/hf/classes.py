@@ -164,6 +164,7 @@ _LISTED = (
     TokenizerClass(
         "GPT2Tokenizer", "bytes", _BYTES, _LIKE_GPT2, wrapped=("bos_token", "eos_token", "unk_token", "pad_token"),
     ),
+    TokenizerClass("WhisperTokenizer", "bytes", _BYTES, _LIKE_GPT2, wrapped=("bos_token", "eos_token", "unk_token")),
     TokenizerClass(
         "CLIPTokenizer", "clip", _BYTES,
         _LIKE_GPT2 | {"bos_token": "<|startoftext|>", "pad_token": "<|endoftext|>"},
