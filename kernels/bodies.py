@@ -290,6 +290,50 @@ _ENCODER_MIXED = """
         mixed = Where(seen_BS1, mixed_BSE, nothing)"""
 
 
+# Su et al., arXiv:2104.09864, of neighbouring numbers in pairs, as Moonshine of transformers has it; what is left of a head
+# behind its pairs, and the values, stay. Positions that the tables do not have are refused, as in _CACHE.
+_ROTARY = """
+        zero = Constant<value = int64 {0}>()
+        one = Constant<value = int64 {1}>()
+        first = Constant<value = int64[1] {0}>()
+        last = Constant<value = int64[1] {-1}>()
+        second = Constant<value = int64[1] {1}>()
+        two = Constant<value = int64[1] {2}>()
+        three = Constant<value = int64[1] {3}>()
+        most = Constant<value = int64[1] {9223372036854775807}>()
+        heads_0 = Constant<value_int: int = @heads>()
+        heads_1 = Unsqueeze(heads_0, first)
+        inputs = Shape<end = 1>(rows)
+        tokens = Div(Shape<end = 1>(qkv), inputs)
+        positions = Range(Squeeze(position), Squeeze(Add(position, tokens)), one)
+        beyond = Constant<value = int64 {9223372036854775807}>()
+        known = Where(Less(positions, zero), beyond, positions)
+        around = Constant<value = int64[2] {1, 2}>()
+        cosine = Unsqueeze(Gather(cosines, known), around)
+        sine = Unsqueeze(Gather(sines, known), around)
+        size = Div(Div(Shape<start = 1>(qkv), three), heads_1)
+        split = Concat<axis = 0>(inputs, tokens, three, heads_1, size)
+        all = Reshape<allowzero = 1>(qkv, split)
+        pairs = Shape<start = 1>(cosines)
+        turning = Mul(pairs, two)
+        axis_2 = Constant<value = int64[1] {2}>()
+        query_key = Slice(all, first, two, axis_2)
+        value = Slice(all, two, three, axis_2)
+        rest = Slice(query_key, turning, most, last)
+        of_pairs = Concat<axis = 0>(inputs, tokens, two, heads_1, pairs, two)
+        paired = Reshape<allowzero = 1>(Slice(query_key, first, turning, last), of_pairs)
+        even = Squeeze(Slice(paired, first, second, last), last)
+        odd = Squeeze(Slice(paired, second, two, last), last)
+        cosine_5 = Unsqueeze(cosine, first)
+        sine_5 = Unsqueeze(sine, first)
+        new_even = Sub(Mul(even, cosine_5), Mul(odd, sine_5))
+        new_odd = Add(Mul(odd, cosine_5), Mul(even, sine_5))
+        both = Concat<axis = -1>(Unsqueeze(new_even, last), Unsqueeze(new_odd, last))
+        together = Concat<axis = 0>(inputs, tokens, two, heads_1, turning)
+        turned = Concat<axis = -1>(Reshape<allowzero = 1>(both, together), rest)
+        rotated = Reshape<allowzero = 1>(Concat<axis = 2>(turned, value), Shape(qkv))"""
+
+
 def _function(name: str, attributes: Sequence[str], inputs: Sequence[str], outputs: Sequence[str], *lines: str) -> str:
     given = f"<{', '.join(attributes)}>" if attributes else ""
     return f"""
@@ -308,6 +352,7 @@ _PADDED = ("qkv", "lengths")
 OTHERS: Mapping[str, str] = {
     "LayerNorm": _LAYER_NORM,
     "RMSNorm": _RMS_NORM,
+    "Rotary": _function("Rotary", ("heads",), ("qkv", "cosines", "sines", "position", "rows"), ("rotated",), _ROTARY),
     "CachedSelfAttention": _function(
         "CachedSelfAttention", _HEADS, _CACHED, _PRESENT, _CACHE, _CACHED_SCORES, _CACHED_MIXED
     ),

@@ -25,6 +25,7 @@ _ARCHITECTURES = (
     "gpt2",
     "m2m_100",
     "mbart",
+    "moonshine",
     "roberta",
     "t5",
     "trocr",

@@ -70,8 +70,10 @@ class Pen:
         return linear(self.g, x, weight_IO, bias_O, self.scheme, name or names[0], **ending)
 
     def norm(self, x: str, name: str) -> str:
-        """float32[..., E] -> the same: the layer norm of that name."""
-        return layer_norm(self.g, x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], self.epsilon, name)
+        """float32[..., E] -> the same: the layer norm of that name, which need not have a bias."""
+        weight_E = self.weights[f"{name}.weight"]
+        bias_E = self.weights.get(f"{name}.bias", np.zeros_like(weight_E))
+        return layer_norm(self.g, x, weight_E, bias_E, self.epsilon, name)
 
     def rms_norm(self, x: str, name: str) -> str:
         """float32[..., E] -> the same: the norm of that name that has no bias and subtracts no mean."""

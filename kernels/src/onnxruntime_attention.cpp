@@ -25,7 +25,50 @@ bool attend(const Node& node, const Shape& query, const Shape& key, const Shape&
   return key.rank == 4 && key.of[1] == node.heads && key.of[3] == query.of[1] / node.heads;
 }
 
+// Turns the first pairs of every head of query and key by the angles of its row's position. Body: Rotary.
+void rotate(const float* qkv, const float* cosines, const float* sines, int64_t heads, int64_t size, int64_t pairs, float* out) {
+  for (int64_t head = 0; head < 2 * heads; ++head, qkv += size, out += size) {
+    for (int64_t i = 0; i < pairs; ++i) {
+      const float even = qkv[2 * i], odd = qkv[2 * i + 1];
+      out[2 * i] = even * cosines[i] - odd * sines[i];
+      out[2 * i + 1] = odd * cosines[i] + even * sines[i];
+    }
+    for (int64_t i = 2 * pairs; i < size; ++i) out[i] = qkv[i];
+  }
+  memcpy(out, qkv, static_cast<size_t>(heads * size) * sizeof(float));
+}
+
 }  // namespace
+
+OrtStatus* compute_rotary(const Node& node, const Call& call) {
+  Tensor qkv, cosines, sines, position, rows;
+  TRY(take(node, call, 0, &qkv));
+  TRY(take(node, call, 1, &cosines));
+  TRY(take(node, call, 2, &sines));
+  TRY(take(node, call, 3, &position));
+  TRY(take(node, call, 4, &rows));
+  if (qkv.shape.rank != 2 || cosines.shape.rank != 2 || !sines.shape.is(2, cosines.shape.of) || !same(position.shape, {1}) ||
+      rows.shape.rank < 1)
+    return refuse(node, "qkv, cosines, sines, position or rows has another shape than it must have");
+  const int64_t n = qkv.shape.of[0], width = qkv.shape.of[1], inputs = rows.shape.of[0], pairs = cosines.shape.of[1];
+  if (width < 1 || width % 3 != 0 || width / 3 % node.heads != 0 || (inputs == 0 ? n != 0 : n % inputs != 0))
+    return refuse(node, "qkv must be query, key and value of all heads side by side, as many for each of the rows");
+  const int64_t size = width / 3 / node.heads, tokens = inputs == 0 ? 0 : n / inputs;
+  if (pairs > size / 2) return refuse(node, "cosines and sines must be for at most the pairs that a head has");
+  const int64_t start = *static_cast<const int64_t*>(position.data);
+  if (n > 0 && (start < 0 || tokens > cosines.shape.of[0] || start > cosines.shape.of[0] - tokens))
+    return refuse(node, "there are no cosines and sines for some of the positions");
+  void* rotated = nullptr;
+  TRY(make(node, call, 0, qkv.shape, &rotated));
+  if (n == 0) return nullptr;
+  return in_parts(node, call, n, times(n, width, 8), [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const int64_t at = (start + row % tokens) * pairs;
+      rotate(static_cast<const float*>(qkv.data) + row * width, static_cast<const float*>(cosines.data) + at,
+             static_cast<const float*>(sines.data) + at, node.heads, size, pairs, static_cast<float*>(rotated) + row * width);
+    }
+  });
+}
 
 OrtStatus* compute_cached_self_attention(const Node& node, const Call& call) {
   Tensor qkv, key, value, position, table, bias;

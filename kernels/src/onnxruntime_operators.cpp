@@ -26,6 +26,7 @@ const char* wrong_heads(const Node& node) {
 constexpr Attributes kNone = {{}, nullptr};
 constexpr Attributes kSizes = {{{"vocabulary", &Node::vocabulary, nullptr}, {"width", &Node::width, nullptr}}, wrong_sizes};
 constexpr Attributes kEpsilon = {{{"epsilon", nullptr, &Node::epsilon}}, wrong_epsilon};
+constexpr Attributes kOnlyHeads = {{{"heads", &Node::heads, nullptr}}, wrong_heads};
 constexpr Attributes kHeads = {{{"heads", &Node::heads, nullptr}, {"scale", nullptr, &Node::scale}}, wrong_heads};
 
 constexpr Slot kX = {"x", kFloat}, kScale = {"scale", kFloat}, kBias = {"bias", kFloat}, kQuery = {"query", kFloat};
@@ -33,11 +34,13 @@ constexpr Slot kKey = {"key", kFloat}, kValue = {"value", kFloat}, kHalfKey = {"
 constexpr Slot kQkv = {"qkv", kFloat}, kPastKey = {"past_key", kFloat}, kPastValue = {"past_value", kFloat};
 constexpr Slot kPosition = {"position", kInt64}, kTable = {"beam_table", kInt64}, kLengths = {"lengths", kInt64};
 constexpr Slot kDistances = {"distance_bias", kFloat};
+constexpr Slot kCosines = {"cosines", kFloat}, kSines = {"sines", kFloat}, kRows = {"rows", kInt64};
 #define FUSELINE_PRESENT {"mixed", "present_key", "present_value"}
 
 constexpr Definition kOthers[] = {
     {"LayerNorm", {kX, kScale, kBias}, {"y"}, &kEpsilon, compute_layer_norm, FUSELINE_FLOAT, 0, Second::kNone, 0},
     {"RMSNorm", {kX, kScale}, {"y"}, &kEpsilon, compute_rms_norm, FUSELINE_FLOAT, 0, Second::kNone, 0},
+    {"Rotary", {kQkv, kCosines, kSines, kPosition, kRows}, {"rotated"}, &kOnlyHeads, compute_rotary, FUSELINE_FLOAT, 0, Second::kNone, 0},
     {"CachedSelfAttention", {kQkv, kPastKey, kPastValue, kPosition, kTable}, FUSELINE_PRESENT, &kHeads,
      compute_cached_self_attention, FUSELINE_FLOAT, 0, Second::kNone, 0},
     {"BiasedCachedSelfAttention", {kQkv, kPastKey, kPastValue, kPosition, kTable, kDistances}, FUSELINE_PRESENT, &kHeads,

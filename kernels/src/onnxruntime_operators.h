@@ -57,6 +57,7 @@ OrtStatus* compute_linear(const Node& node, const Call& call);
 OrtStatus* compute_embedding(const Node& node, const Call& call);
 OrtStatus* compute_layer_norm(const Node& node, const Call& call);
 OrtStatus* compute_rms_norm(const Node& node, const Call& call);
+OrtStatus* compute_rotary(const Node& node, const Call& call);
 OrtStatus* compute_cached_self_attention(const Node& node, const Call& call);
 OrtStatus* compute_cross_attention(const Node& node, const Call& call);
 OrtStatus* compute_encoder_attention(const Node& node, const Call& call);

@@ -239,6 +239,7 @@ _OF_MODELS = {
     "git": "BertTokenizer",
     "kosmos-2": "XLMRobertaTokenizer",
     "pix2struct": "T5Tokenizer",
+    "whisper": "WhisperTokenizer",
     "bart": "BartTokenizer",
     "bert": "BertTokenizer",
     "blip_text_model": "BertTokenizer",
