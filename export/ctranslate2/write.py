@@ -14,6 +14,7 @@ from fuseline.errors import ExportError
 from ..check import Agreement, compare
 from ..graphs.weights import Scheme
 from ..graphs.weights_file import WeightsFile
+from ..writing.card import Terms
 from ..writing.folder import write_to
 from ..writing.graphs import GraphSource
 from ..writing.place import Place
@@ -30,12 +31,12 @@ def write_ctranslate2(
     schemes: Mapping[str, Scheme],
     max_length: int | None,
     tell: Callable[[int, str], None],
-    **others: Any,
+    terms: Terms | None = None,
 ) -> tuple[dict[str, Agreement], str]:
     """Write the folder and compare every variant before it takes its place, where CTranslate2 is installed.
 
-    schemes, max_length: as export has them; tell: is called with the step and what is done in it; others: what
-    write_to is told beside. Returns how far each agrees, and what else is to be known. Raises ExportError.
+    schemes, max_length: as export has them; tell: is called with the step and what is done in it; terms: of the model.
+    Returns how far each agrees, and what else is to be known. Raises ExportError.
     """
     tell(1, "loading the weights")
     source = opened(folder)
@@ -57,10 +58,12 @@ def write_ctranslate2(
     }
     tell(2, "making the graphs")
     files, remark = source.files(info["max_positions"])
-    files |= {"reads": source.reads.described(parts), **others}
+    files |= {"reads": source.reads.described(parts), "license": None if terms is None else terms.license}
     agreement: dict[str, Agreement] = {}
 
     def compared(made: Path) -> dict[str, Any]:
+        if terms is not None:
+            terms.add_card(made)
         agreement.update(_compared(source, made, list(schemes), info["max_positions"], tell))
         return {variant: found.record() for variant, found in agreement.items()}
 
