@@ -50,13 +50,13 @@ def opened(folder: str | Path) -> Opened:
 
 
 def _whisper(checkpoint: Checkpoint, weights: Mapping[str, Array], config: Mapping[str, Any]) -> Opened:
+    most = int(config["max_target_positions"])
     tokenizer, remark = tokenizer_of(checkpoint, int(config["vocab_size"]))
 
     def files(max_positions: int) -> tuple[dict[str, Any], str]:
-        made = configs(checkpoint, config, tokenizer, max_positions + 1)
+        made = configs(checkpoint, config, tokenizer, min(max_positions + 1, most))
         return {**made, "tokenizer_json": tokenizer.raw.decode()}, remark
 
-    most = int(config["max_target_positions"])
     extractor = configs(checkpoint, config, tokenizer, most)["preprocessor_config"]
     parts = Parts(None, WhisperDecoder, config, (WhisperEncoder, config))
     return Opened(parts, weights, Speech(extractor, padded=False), files, None)
