@@ -27,7 +27,8 @@ from .sounds.source import of_bytes, of_file, of_path
 __all__ = ["SAMPLING_RATE", "LogMel", "RawSamples", "Sound", "SoundSource", "Windows", "load_audio", "open_sound"]
 
 SoundSource: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | npt.NDArray[Any] | Mapping[str, Any] | Sound"
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | npt.NDArray[Any] | Sequence[Any] | "
+    "Mapping[str, Any] | Sound"
 )
 
 _KEPT_FRAMES = 60_000  # ten minutes, 19 MB of 80 bands: the first pass over a shorter sound keeps its frames

@@ -133,4 +133,5 @@ class _Rows:
         places = distances.astype(np.int64)
         known = self._filter[places]
         weights = known + (distances - places) * (self._filter[places + 1] - known)
-        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        scaled: Float32 = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        return scaled

@@ -65,11 +65,12 @@ class WavFile:
         size = there if header.size is None else min(header.size, there)
         self.name = encoded.name
         self.sampling_rate = header.sampling_rate
-        self.frames: int = size // header.frame
+        self._count = size // header.frame
+        self.frames: int | None = self._count
         self._encoded, self._header = encoded, header
         said = 0 if header.size is None else header.size // header.frame
-        if self.frames and said - self.frames > _SLACK * self.sampling_rate:
-            has, should = f"{self.frames / self.sampling_rate:.1f} s", f"{said / self.sampling_rate:.1f} s"
+        if self._count and said - self._count > _SLACK * self.sampling_rate:
+            has, should = f"{self._count / self.sampling_rate:.1f} s", f"{said / self.sampling_rate:.1f} s"
             warn(f"{self.name}: the file is cut off: {has} are there and used, its header says {should}")
 
     def blocks(self, start: int) -> Iterator[Float32]:
@@ -77,7 +78,7 @@ class WavFile:
         header = self._header
         with self._encoded.open() as file:
             file.seek(header.begin + start * header.frame)
-            yield from samples(file, header, self.frames - start)
+            yield from samples(file, header, self._count - start)
 
 
 def is_wav(head: bytes) -> bool:
@@ -95,7 +96,7 @@ def open_wav(encoded: Encoded) -> WavFile | None:
     if header is None:
         return None
     wav = WavFile(encoded, header)
-    if wav.frames < 1:
+    if not wav.frames:
         raise InputError(f"{encoded.name}: there is no sound in it (0 samples); give a file that holds some")
     return wav
 
