@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from collections import deque
 from collections.abc import Iterator
-from threading import Thread
+from threading import Event, Thread
 from typing import IO
 
 from fuseline.arrays import Float32
@@ -32,6 +32,7 @@ _INPUT = "file:/dev/fd/0"
 
 _LINE = re.compile(r"^(?:\[[^\]]* @ [^\]]*\] )?\[(error|fatal|info)\] (.*)$")
 _DURATION = re.compile(r"^\s*Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_PATIENCE = 5.0  # seconds, for what is on its way already
 _LINES = 64  # of what ffmpeg says, the first and last so many are kept
 
 _MISSING, _SLACK = 0.02, 0.5  # share and seconds of what a file names that may be missing without a word
@@ -114,7 +115,7 @@ class _Run:
 
     def duration(self) -> float | None:
         """Seconds that the file is said to have."""
-        return self._said.duration
+        return self._said.duration()
 
     def _read_header(self, name: str) -> wav.Header:
         if not wav.is_wav(self.output.peek(12)):  # type: ignore[attr-defined]  # Popen's pipes are buffered readers
@@ -135,12 +136,18 @@ class _Said:
     """What ffmpeg writes to standard error, read while it runs: it would wait if nobody did."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
-        self.duration: float | None = None
+        self._duration: float | None = None
+        self._described = Event()  # the input, which comes before the first sample but through another pipe
         self._pipe = pipe
         self._first: list[str] = []
         self._last: deque[str] = deque(maxlen=_LINES)
         self._thread = Thread(target=self._read, daemon=True)
         self._thread.start()
+
+    def duration(self) -> float | None:
+        """Seconds that the file is said to have."""
+        self._described.wait(_PATIENCE)
+        return self._duration
 
     def reason(self) -> str:
         """The first error, without what only repeats which file it is."""
@@ -163,9 +170,12 @@ class _Said:
             level, text = match.groups()
             if level != "info":
                 (self._first if len(self._first) < _LINES else self._last).append(text)
-            elif self.duration is None and (found := _DURATION.match(text)):
-                hours, minutes, seconds = found.groups()
-                self.duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+            elif text.lstrip().startswith("Duration: ") and not self._described.is_set():
+                if found := _DURATION.match(text):
+                    hours, minutes, seconds = found.groups()
+                    self._duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+                self._described.set()
+        self._described.set()
 
 
 def _command(program: str) -> list[str]:
