@@ -365,3 +365,10 @@ def test_keywords_of_speech_are_known(whisper: Both) -> None:
             assert "speech" in row.instead or "photos" in row.instead
 
 
+
+
+def test_a_call_without_inputs_says_what_they_are(whisper: Both, moonshine: Both) -> None:
+    with pytest.raises(InputError, match=r"input_features must be float32\[B, bands, frames\], as Model.inputs makes"):
+        whisper.ours.model.generate(None)
+    with pytest.raises(InputError, match=r"input_values must be float32\[B, samples\], as Model.inputs makes"):
+        moonshine.ours.model.generate(None)

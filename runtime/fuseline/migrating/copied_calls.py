@@ -324,6 +324,13 @@ _WANTED = {
         "attention_mask",
     ): "input_ids must be whole numbers [B, S], as Model.inputs makes them of texts, with "
     "their attention_mask, or what Model.encode returned; not None",
+    ("input_features",): "input_features must be float32[B, bands, frames], as Model.inputs makes it of sounds, or what "
+    "Model.encode returned; not None",
+    (
+        "input_values",
+        "attention_mask",
+    ): "input_values must be float32[B, samples], as Model.inputs makes them of sounds, with their attention_mask, or "
+    "what Model.encode returned; not None",
 }
 
 
