@@ -6,6 +6,7 @@ https://arxiv.org/abs/2212.04356, section 3.8, in its own words. Frames are of 1
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -65,8 +66,8 @@ class Framed:
 
     @property
     def end(self) -> int:
-        """The frame at which it ends."""
-        return min(self.windows.frames, round(self.duration / FRAME))
+        """The frame at which it ends; one that is begun counts, as in transformers' masks."""
+        return min(self.windows.frames, math.ceil(round(self.duration / FRAME, 3)))
 
 
 class LongForm:
@@ -138,7 +139,9 @@ class LongForm:
         if self._options.words:
             finder = WordFinder(self._model, self._vocabulary, self.language)
             words = finder.words(encoded, prompt, found, cuts, seconds(seek), sound.end - seek, self._budget)
-            segments = [replace(each, words=own) for each, own in zip(segments, words, strict=True)]
+            segments = [
+                replace(each, words=own, times=times) for each, (own, times) in zip(segments, words, strict=True)
+            ]
         for each in segments:
             if each.dropped is None:
                 context.add(each.tokens)
