@@ -114,13 +114,13 @@ def export(
             schemes = {name: SCHEMES[name] for name in variants}
             agreement, remark = write_ctranslate2(source, place, schemes, max_length, tell)
             tell(steps, "done")
-            return ExportReport(out, _sizes(out), agreement, remark)
+            return ExportReport(out, sizes_of(out), agreement, remark)
         plan = _plan(source, variants, max_length, interpolate_pos_encoding)
         with _quiet(), _offline():
             plan.source.try_out(plan.checkpoint, plan.adapter)
             agreement = _write(plan, place, tell)
     tell(steps, "done")
-    return ExportReport(out, _sizes(out), agreement)
+    return ExportReport(out, sizes_of(out), agreement)
 
 
 def _check_via(via: str, variants: Sequence[str], max_length: int | None) -> None:
@@ -143,7 +143,7 @@ def _via_optimum(source: str | Path, place: Place, out: Path, progress: Progress
         tell(2, len(steps), steps[2])
         agreement = write_via_optimum(checkpoint, processor, place, reference)
     tell(len(steps), len(steps), "done")
-    return ExportReport(out, _sizes(out), {"fp32": agreement})
+    return ExportReport(out, sizes_of(out), {"fp32": agreement})
 
 
 def _write(plan: _Plan, place: Place, tell: Callable[[int, str], None]) -> dict[str, Agreement]:
@@ -285,7 +285,7 @@ def _settled(reference: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in about} or {"use_cache": True}
 
 
-def _sizes(folder: Path) -> dict[str, int]:
+def sizes_of(folder: Path) -> dict[str, int]:
     """Bytes by path, with forward slashes."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}

@@ -11,7 +11,7 @@ from typing import Any
 from fuseline.errors import ExportError
 
 from ..checkpoints.checkpoint import Checkpoint
-from .reader import read_binary
+from .reader import Binary, read_binary
 from .spec import Transformer, transformer
 from .tokenizers import tokenizer_files
 from .vocabularies import Vocabularies, check_vocabulary, number_of, read_vocabularies
@@ -55,13 +55,21 @@ class Source:
         return [ids.get(token, unknown) for token in (*self.before, *tokens, *self.after)]
 
 
-def read_source(folder: str | Path) -> Source:
-    """Raises ExportError for a folder that is damaged, or of a model that cannot be exported."""
-    path, checkpoint = Path(folder), Checkpoint(Path(folder), {})
-    binary = checkpoint.file(MODEL)
+def read_binary_of(folder: str | Path) -> Binary:
+    """The model.bin of a folder. Raises ExportError where there is none, or it is damaged."""
+    binary = Checkpoint(Path(folder), {}).file(MODEL)
     if binary is None:
-        raise ExportError(f"{path} has no {MODEL}; give the folder of a CTranslate2 model")
-    model = transformer(read_binary(binary), _config(checkpoint))
+        raise ExportError(f"{folder} has no {MODEL}; give the folder of a CTranslate2 model")
+    return read_binary(binary)
+
+
+def read_source(folder: str | Path, binary: Binary | None = None) -> Source:
+    """Of a model of texts. binary: its model.bin, where it was read before.
+
+    Raises ExportError for a folder that is damaged, or of a model that cannot be exported.
+    """
+    path, checkpoint = Path(folder), Checkpoint(Path(folder), {})
+    model = transformer(binary or read_binary_of(path), _config(checkpoint))
     options = model.options
     for name in ("unk_token", "bos_token", "eos_token"):
         if not isinstance(options[name], str):

@@ -7,9 +7,8 @@ since the answer would be another one.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from fuseline.errors import ExportError
 
 from .positions import distance_bias, sinusoids
 from .reader import Binary
+from .variables import Variables
 
 Array = npt.NDArray[Any]
 
@@ -28,35 +28,11 @@ _WITH_HEADS, _WITH_PARTS = 3, 5  # the revisions that say how many heads, and sa
 _OTHERS: Mapping[str, str] = {
     "TransformerDecoderSpec": "a decoder alone, which reads no source",
     "TransformerEncoderSpec": "an encoder alone, which writes no text",
-    "WhisperSpec": "Whisper, which reads speech",
     "Wav2Vec2Spec": "Wav2Vec2, which reads speech",
     "Wav2Vec2BertSpec": "Wav2Vec2-BERT, which reads speech",
 }
 # By their numbers in the file, in the words of transformers; quick_gelu is x * sigmoid(1.702 x).
 _ACTIVATIONS = ("relu", "gelu_new", "silu", "gelu", "quick_gelu", "tanh", "sigmoid")
-# What is refused by its name, for whoever does not know the variable's.
-_UNKNOWN: Mapping[str, str] = {
-    "rotary": "rotary positions",
-    "relative_position_": "relative position representations (arXiv:1803.02155)",
-    "relative_asymmetric": "asymmetric relative positions",
-    "alibi": "ALiBi",
-    "weight_zero": "AWQ weights",
-    "sliding_window": "a sliding window",
-    "_norm/": "norms of other places",
-    "memory_kv": "merged attention",
-    "merged_encoder_attention": "merged attention",
-    "project_": "projections around the layers",
-    "final_logit_softcapping": "capped logits",
-    "layer_norm_use_residual": "Gemma's norms",
-    "layer_scalar": "scaled layers",
-    "embeddings_1": "several inputs for each token",
-}
-# What changes nothing here: pictures of attention, how one input's embedding is merged with no other, ALiBi's details.
-_IGNORED = re.compile(
-    r"(?:encoder/|decoder/|)(?:alignment_layer|alignment_heads|embeddings_merge|multi_query_attention"
-    r"|alibi_use_positive_positions|scale_alibi)"
-)
-_INT16_SCALE = 1000.0  # where old files do not say it
 _RMS_EPSILON, _EPSILON = 1e-6, 1e-5
 # How many tokens of a source CTranslate2 reads, max_input_length; so far positions that no table bounds are made.
 POSITIONS = 1024
@@ -92,7 +68,7 @@ def transformer(binary: Binary, config: Mapping[str, Any]) -> Transformer:
                 variables |= {f"encoder/{name}": found, f"decoder/{name}": found}
     if binary.revision < _WITH_HEADS:
         variables |= {f"{part}/num_heads": np.array(heads, np.int8) for part in ("encoder", "decoder")}
-    file = _Variables(variables)
+    file = Variables(variables)
     options = _options(file, binary.version, config)
     encoder, decoder = (_part(file, part, config.get("layer_norm_epsilon")) for part in ("encoder", "decoder"))
     file.check_all_known()
@@ -104,8 +80,8 @@ def _heads(binary: Binary) -> int:
     if binary.specification not in _NAMES:
         what = _OTHERS.get(binary.specification, "not known")
         raise ExportError(
-            f"the CTranslate2 model is of {binary.specification}, {what}; what can be exported is TransformerSpec, an "
-            "encoder and a decoder"
+            f"the CTranslate2 model is of {binary.specification}, {what}; what can be exported is TransformerSpec, "
+            "an encoder and a decoder, and WhisperSpec"
         )
     if binary.revision not in REVISIONS:
         raise ExportError(
@@ -115,101 +91,7 @@ def _heads(binary: Binary) -> int:
     return _NAMES[binary.specification]
 
 
-@dataclass
-class _Variables:
-    """The variables of a file, and which of them were asked for."""
-
-    stored: Mapping[str, Array]
-    weights: dict[str, Array] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
-
-    def has(self, name: str) -> bool:
-        return name in self.stored
-
-    def number(self, name: str, default: float | None = None) -> float:
-        """A scalar. default: None where there must be one."""
-        self.asked.add(name)
-        if name not in self.stored:
-            if default is None:
-                raise _missing([name])
-            return default
-        value = self.stored[name]
-        if value.size != 1:
-            raise ExportError(f"{name} of the CTranslate2 model has shape {list(value.shape)} and must be one number")
-        found = float(value.reshape(()))
-        if not np.isfinite(found):
-            raise ExportError(f"{name} of the CTranslate2 model is {found}")
-        return found
-
-    def text(self, name: str, default: str) -> str:
-        self.asked.add(name)
-        return self.stored[name].tobytes().decode(errors="replace") if name in self.stored else default
-
-    def take(self, name: str, to: str = "") -> Array:
-        """A weight in float32, which the adapter finds as `to` (default: the same name)."""
-        self.asked |= {name, f"{name}_scale"}
-        if name not in self.stored:
-            raise _missing([name])
-        stored = self.stored[name]
-        same = next((each for each, array in self._taken.items() if array is stored), None)
-        found = self.weights[same] if same else _unfolded(name, stored, self.stored.get(f"{name}_scale"))
-        to = (to or name).replace("/", ".")
-        self._taken[to] = stored
-        self.weights[to] = found
-        return found
-
-    def make(self, name: str, weight: Array) -> Array:
-        """A weight that CTranslate2 computes."""
-        self.weights[name.replace("/", ".")] = weight
-        return weight
-
-    def norm(self, name: str) -> None:
-        self.take(f"{name}/gamma", f"{name}/weight")
-        if self.has(f"{name}/beta"):
-            self.take(f"{name}/beta", f"{name}/bias")
-
-    def linear(self, name: str) -> Array:
-        if self.has(f"{name}/bias"):
-            self.take(f"{name}/bias")
-        return self.take(f"{name}/weight")
-
-    def check_all_known(self) -> None:
-        left = [name for name in self.stored if name not in self.asked and not _IGNORED.fullmatch(name)]
-        if left:
-            words = sorted({what for sign, what in _UNKNOWN.items() if any(sign in name for name in left)})
-            means = f" ({', '.join(words)})" if words else ""
-            some = ", ".join(left[:4]) + (", ..." if len(left) > 4 else "")
-            raise ExportError(f"the CTranslate2 model has what is not known here{means}: {some}")
-
-    def __post_init__(self) -> None:
-        self._taken: dict[str, Array] = {}
-
-
-def _unfolded(name: str, stored: Array, scale: Array | None) -> Array:
-    """float32 of what is stored: halves, codes of 8 bits with a scale a row, of 16 bits with one scale."""
-    if stored.dtype.kind == "f":
-        return np.ascontiguousarray(stored, np.float32)
-    if stored.dtype == np.int16 and (scale is None or scale.size == 1):
-        by: Array = np.array([_INT16_SCALE] if scale is None else scale.reshape(1), np.float32)
-    elif stored.dtype == np.int8 and scale is not None and stored.ndim == 2 and scale.size == len(stored):
-        by = scale.astype(np.float32).reshape(-1, 1)
-    else:
-        given = "no scale" if scale is None else f"a scale of shape {list(scale.shape)}"
-        raise ExportError(
-            f"{name} of the CTranslate2 model is {stored.dtype.name}{list(stored.shape)} with {given}; codes are int8 "
-            "with a scale a row, or int16 with one scale"
-        )
-    if not (np.isfinite(by).all() and (by != 0).all()):
-        raise ExportError(f"{name}_scale of the CTranslate2 model must be finite and not 0")
-    found: Array = stored.astype(np.float32) / by
-    return found
-
-
-def _missing(names: Sequence[str]) -> ExportError:
-    return ExportError(f"the CTranslate2 model has no {', '.join(names)}")
-
-
-def _options(file: _Variables, version: int, config: Mapping[str, Any]) -> dict[str, Any]:
+def _options(file: Variables, version: int, config: Mapping[str, Any]) -> dict[str, Any]:
     """What the file said before version 6, and config.json says since."""
     if version >= 6:
         own = {
@@ -231,7 +113,7 @@ def _options(file: _Variables, version: int, config: Mapping[str, Any]) -> dict[
     return found | {"decoder_start_token": None if of_user else start}
 
 
-def _part(file: _Variables, part: str, epsilon: float | None) -> dict[str, Any]:
+def _part(file: Variables, part: str, epsilon: float | None) -> dict[str, Any]:
     """The config of the encoder or the decoder, and its weights taken."""
     if file.number(f"{part}/alibi", 0):
         raise ExportError("the CTranslate2 model has ALiBi, which is not known here")
@@ -278,7 +160,7 @@ def _part(file: _Variables, part: str, epsilon: float | None) -> dict[str, Any]:
     }
 
 
-def _layer(file: _Variables, at: str, crosses: bool) -> Iterator[tuple[str, Any]]:
+def _layer(file: Variables, at: str, crosses: bool) -> Iterator[tuple[str, Any]]:
     """What all layers must have alike, and a layer's weights taken."""
     own = f"{at}/self_attention"
     linears = [f"{own}/linear_{each}" for each in range(2)]
@@ -315,7 +197,7 @@ def _equal(one: Array, other: Array) -> bool:
     return one is other or (one.shape == other.shape and bool((one == other).all()))
 
 
-def _positions(file: _Variables, part: str, width: int, relative: bool) -> int | None:
+def _positions(file: Variables, part: str, width: int, relative: bool) -> int | None:
     """How many positions there are, of the file or made; None where nothing bounds them."""
     name = f"{part}/position_encodings/encodings"
     if relative:
@@ -333,7 +215,7 @@ def _distances(table_KH: Array, farthest: int, both: bool) -> Array:
     return distance_bias(table_KH, farthest, both)
 
 
-def _embedding_scale(file: _Variables, part: str, width: int) -> float:
+def _embedding_scale(file: Variables, part: str, width: int) -> float:
     """What embeddings are multiplied by: a flag of 8 bits, and what is not said, stand for the root of the width."""
     names = (f"{part}/scale_embeddings", f"{part}/embeddings/multiply_by_sqrt_depth")
     name = next((each for each in names if file.has(each)), names[0])

@@ -77,8 +77,8 @@ def _of_hugging_face(checkpoint: Checkpoint, vocabularies: Vocabularies, around:
         checkpoint.file(path.name)
     root = checkpoint.path.resolve()
     source, target = without_states(read_folder(root)), read_target(root)
-    _check_numbers(checkpoint, "source", vocabularies.source, source)
-    _check_numbers(checkpoint, "target", vocabularies.target, target or source)
+    check_numbers(checkpoint, "source", vocabularies.source, source)
+    check_numbers(checkpoint, "target", vocabularies.target, target or source)
     # What fills rows up is never read, and may be a token that CTranslate2's vocabulary leaves out, as Marian's.
     files = {ABOUT[0]: _text({**(checkpoint.json(ABOUT[0]) or {}), "pad_token": None})}
     if target is not None:
@@ -86,7 +86,7 @@ def _of_hugging_face(checkpoint: Checkpoint, vocabularies: Vocabularies, around:
     return {"tokenizer_json": source.raw.decode(), "tokenizer_files": files}
 
 
-def _check_numbers(checkpoint: Checkpoint, side: str, tokens: Sequence[str], file: TokenizerFile) -> None:
+def check_numbers(checkpoint: Checkpoint, side: str, tokens: Sequence[str], file: TokenizerFile) -> None:
     """Raises ExportError where a tokenizer numbers tokens otherwise than the vocabulary, or lacks most of them."""
     numbers = open_tokenizer(file, 0).tokenizer.get_vocab()
     found = [number_of(numbers.get, token) for token in tokens]

@@ -36,10 +36,10 @@ def read_vocabularies(checkpoint: Checkpoint, unk_token: str) -> Vocabularies:
     A vocabulary without unk_token gets it as its last, as CTranslate2 does. Raises ExportError where there is none, for
     what is no vocabulary, and for several inputs a token.
     """
-    folder, shared = checkpoint.path, _read(checkpoint, "shared_vocabulary", unk_token)
+    folder, shared = checkpoint.path, read_vocabulary(checkpoint, "shared_vocabulary", unk_token)
     if shared is not None:
         return Vocabularies(shared, shared)
-    found = {name: _read(checkpoint, f"{name}_vocabulary", unk_token) for name in ("source", "target")}
+    found = {name: read_vocabulary(checkpoint, f"{name}_vocabulary", unk_token) for name in ("source", "target")}
     if found["source"] is None and _file(checkpoint, "source_1_vocabulary") is not None:
         raise ExportError(f"{folder} has source_1_vocabulary: several inputs for each token are not known here")
     lost = [f"{name}_vocabulary.json" for name, tokens in found.items() if tokens is None]
@@ -134,7 +134,8 @@ def _file(checkpoint: Checkpoint, name: str) -> Path | None:
     return next((path for ending in _ENDINGS if (path := checkpoint.file(f"{name}{ending}"))), None)
 
 
-def _read(checkpoint: Checkpoint, name: str, unk_token: str) -> list[str] | None:
+def read_vocabulary(checkpoint: Checkpoint, name: str, unk_token: str) -> list[str] | None:
+    """The tokens of name.json or name.txt, unk_token last where they are without; None where there is no such file."""
     path = _file(checkpoint, name)
     if path is None:
         return None

@@ -16,12 +16,12 @@ from typing import Any
 from fuseline.errors import ExportError, shown
 from fuseline.folders.description import DESCRIPTION
 
+from ..writing.card import CARD
 from ..writing.folder import EVALUATIONS, update_description
 from ..writing.place import replace_file
 from .bootstrap import signed
 
 BEGIN, END = "<!-- fuseline evaluate: begin -->", "<!-- fuseline evaluate: end -->"
-CARD = "MODEL_CARD.md"
 # What has to be equal for one result to take the place of another. A name is the user's to choose and does not count.
 _CONDITIONS = ("dataset_sha256", "photos", "texts", "num_beams", "tokenizer", "from", "to", "prefix", "truncated")
 Quality = Mapping[str, Mapping[str, Any]]
