@@ -169,7 +169,14 @@ def test_after_the_end() -> None:
 def test_kinds_of_samples() -> None:
     floats = np.array([-1, -0.5, 0, 0.25], np.float32)
     integers = (floats * 2**15).astype(np.int16)
-    for given in (floats, integers, integers.tobytes(), bytearray(integers.tobytes()), floats.astype(float), integers[:, None]):
+    for given in (
+        floats,
+        integers,
+        integers.tobytes(),
+        bytearray(integers.tobytes()),
+        floats.astype(float),
+        integers[:, None],
+    ):
         assert np.array_equal(samples_of(given), floats)
 
 

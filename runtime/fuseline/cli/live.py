@@ -20,8 +20,6 @@ class Piece(Protocol):
     def tentative(self) -> str: ...
 
 
-
-
 def single_spaces(text: str) -> str:
     """The text with single spaces in the place of all white space."""
     return " ".join(text.split())

@@ -129,7 +129,9 @@ def _check(options: argparse.Namespace) -> None:
     if options.microphone and (options.files or options.raw is not None or options.json):
         raise InputError("--microphone listens to the microphone alone; leave out the files, --raw and --json")
     if not options.microphone and not options.files:
-        raise InputError("there is no sound to transcribe; give the path of a file, - for standard input, or --microphone")
+        raise InputError(
+            "there is no sound to transcribe; give the path of a file, - for standard input, or --microphone"
+        )
     if (options.stream or options.microphone) and options.words:
         raise InputError("--words needs sounds that have ended; leave it out, or leave out --stream and --microphone")
 
@@ -199,7 +201,9 @@ class _Job(NamedTuple):
                 self.terminal.note(f"{shown(name)}: the language is {said.language}")
             for each in dropped:
                 text = f": {each.text.strip()}" if each.text.strip() else ""
-                self.terminal.note(f"{shown(name)}: {each.start:.1f} to {each.end:.1f} s left out, {each.dropped}{text}")
+                self.terminal.note(
+                    f"{shown(name)}: {each.start:.1f} to {each.end:.1f} s left out, {each.dropped}{text}"
+                )
         elif dropped:
             seconds = sum(each.end - each.start for each in dropped)
             reasons = ", ".join(dict.fromkeys(str(each.dropped) for each in dropped))

@@ -172,7 +172,9 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         if made is not None and os.path.exists(made):
             os.unlink(made)
-        raise InputError(f"{shown(path)}: it cannot be written ({error.strerror}); give a place where it can") from error
+        raise InputError(
+            f"{shown(path)}: it cannot be written ({error.strerror}); give a place where it can"
+        ) from error
 
 
 def _umask() -> int:

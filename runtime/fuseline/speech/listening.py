@@ -57,7 +57,9 @@ class WhisperListener:
         assert context is not None  # since _know
         if not begun and self._silent(encoded, context, budget):
             return []
-        return _continued(self._model, self._config, encoded, (*context.prompt, *begun), len(begun), len(samples), cancel)
+        return _continued(
+            self._model, self._config, encoded, (*context.prompt, *begun), len(begun), len(samples), cancel
+        )
 
     def text(self, tokens: Sequence[int]) -> str:
         """See live.Listener."""
@@ -110,7 +112,9 @@ def listener_of(model: Model, options: SpeechOptions) -> WhisperListener | Plain
     """What hears with this model. Raises InputError for one that reads no speech, and for an option that it or a stream
     does not know."""
     if model.folder.source.reads != SPEECH:
-        raise InputError(f"{model.folder.path}: this model reads no speech; give one that does, as fuseline get makes it")
+        raise InputError(
+            f"{model.folder.path}: this model reads no speech; give one that does, as fuseline get makes it"
+        )
     if options.words:
         raise InputError("words have no times while speech is going on; leave return_timestamps out")
     return (WhisperListener if INPUT_FEATURES in model.folder.source.inputs else PlainListener)(model, options)

@@ -73,6 +73,7 @@ class Listener(Protocol):
         """The text of tokens."""
         ...
 
+
 class Resampler(Protocol):
     """A stream at one rate into one at 16 kHz."""
 
@@ -277,7 +278,10 @@ def _stands_alone(letter: str) -> bool:
 
 def _same(before: Sequence[int], after: Sequence[int]) -> int:
     """How many tokens both begin with."""
-    return next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), min(len(before), len(after)))
+    return next(
+        (at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]),
+        min(len(before), len(after)),
+    )
 
 
 class _Ear:
