@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fuseline.errors import ExportError
-from fuseline.folders.tensors import INPUT_IDS, PIXEL_VALUES
+from fuseline.folders.tensors import ATTENTION_MASK, INPUT_IDS, INPUT_VALUES, PIXEL_VALUES
 from fuseline.graphs.contract import Encoded
 from fuseline.model import Model
 
@@ -115,7 +115,7 @@ def ask(reference: Any, inputs: Inputs, ends: Sequence[int], max_positions: int)
     logits: list[Array] = []
     with _encoding_once(reference, inputs), torch.inference_mode():
         for beams, said in sequences.items():
-            at_once = ROWS // beams if small else 1
+            at_once = ROWS // beams if small and INPUT_VALUES not in inputs else 1
             for some in (_some(inputs, slice(first, first + at_once)) for first in range(0, count, at_once)):
                 found = _generate(reference)(**_tensors(some), **_options(beams, max_length)).numpy()
                 said += [_ended(row, ends) for row in found]
@@ -210,7 +210,11 @@ def _count(inputs: Inputs) -> int:
 
 
 def _some(inputs: Inputs, which: slice) -> Inputs:
-    return {name: array[which] for name, array in inputs.items()}
+    some = {name: array[which] for name, array in inputs.items()}
+    if INPUT_VALUES in some:  # an encoder of samples norms over padding too, so each clip goes without
+        longest = int(some[ATTENTION_MASK].sum(axis=1).max())
+        some = {name: array[:, :longest] for name, array in some.items()}
+    return some
 
 
 def _tensors(inputs: Inputs) -> dict[str, Any]:

@@ -204,7 +204,10 @@ def test_every_option_of_transformers_is_taken_left_alone_or_refused() -> None:
     assert arguments <= set(UNSUPPORTED) and not ABOUT_RUNNING & (set(CHECKS) - RETURNED)
 
 
-RETURNED = {"output_attentions", "output_scores", "output_logits", "return_dict_in_generate"}
+RETURNED = {
+    *("output_attentions", "output_scores", "output_logits", "output_confidences"),
+    "return_dict_in_generate",
+}
 
 
 def test_unknown_keys_are_named_once_in_one_warning() -> None:

@@ -1,4 +1,5 @@
-"""Bars on a terminal: photos or lines that are counted, and steps of long work. terminal.py says when they are seen."""
+"""Bars on a terminal: photos or lines that are counted, seconds of sound, and steps of long work. terminal.py says when
+they are seen."""
 
 from __future__ import annotations
 
@@ -68,6 +69,39 @@ def _some(coming: Iterator[Item], end: float) -> tuple[list[Item], int | None]:
         if len(found) >= _MOST or monotonic() > end:
             return found, None
     return found, len(found)
+
+
+class Seconds:
+    """Shows how many seconds of a sound are done. total: of how many, None where the sound does not say."""
+
+    def __init__(self, stream: Stream, doing: str, total: float | None) -> None:
+        from tqdm import tqdm
+
+        self._meter, self._time, self._stream, self._doing = tqdm.format_meter, tqdm.format_interval, stream, doing
+        self._began, self._done, self._total = monotonic(), 0.0, total
+
+    def tell(self, seconds: float) -> None:
+        """So far it is at this second."""
+        self._done = seconds if self._total is None else min(seconds, self._total)
+        self.draw()
+
+    def erase(self) -> None:
+        self._stream.write(_START + _ERASE)
+
+    def draw(self) -> None:
+        """See Counter.draw."""
+        width = min(self._stream.width() - 1, _WIDEST)
+        if width < _NARROWEST:
+            return
+        elapsed = monotonic() - self._began
+        name = self._doing if width >= _FOR_A_NAME else None
+        at = self._time(self._done)
+        if self._total is None:
+            meter = f"{name}: {at}" if name else at
+        else:
+            shape = f"{{l_bar}}{{bar}}| {at}/{self._time(self._total)} [{{elapsed}}<{{remaining}}]"
+            meter = self._meter(self._done, self._total, elapsed, width, prefix=name, bar_format=shape, ascii=" #")
+        self._stream.write(f"{_START}{meter}{_ERASE}{_START}")
 
 
 class Steps:

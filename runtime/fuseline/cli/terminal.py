@@ -136,6 +136,21 @@ class Terminal:
             yield counter
 
     @contextmanager
+    def seconds(self, doing: str, total: float | None) -> Iterator[Callable[[float], None]]:
+        """A function that is told how many seconds of a sound are done; on a terminal it moves a bar.
+
+        doing: what the bar says. total: seconds of the sound, None where that is not known.
+        """
+        if not self._err.moves():
+            yield lambda seconds: None
+            return
+        from .bars import Seconds
+
+        bar = Seconds(self._err, doing, total)
+        with self._below(bar):
+            yield bar.tell
+
+    @contextmanager
     def steps(self) -> Iterator[Progress]:
         """A function that is told the step, the number of steps and what is done; on a terminal it moves a bar.
 

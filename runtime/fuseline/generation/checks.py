@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, written
+from .timestamps import Timestamps
 
 MOST_TOKENS = 1 << 24  # ids below this fit every vocabulary; the largest in use have some 250,000 entries
 _LARGEST_SEED = 1 << 1024
@@ -191,6 +192,15 @@ def decay(name: str, value: Any) -> tuple[int, float] | None:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise InputError(f"{name} must be a pair (start, factor), not {written(value)}")
     return whole(name, value[0], least=0), factor(name, value[1])
+
+
+def timestamps(name: str, value: Any) -> Timestamps | None:
+    if value is None:
+        return None
+    if not isinstance(value, Timestamps):
+        raise InputError(f"{name} must be a Timestamps of fuseline.generation.timestamps, not {written(value)}")
+    latest = None if value.latest is None else whole(f"{name}.latest", value.latest, least=0)
+    return Timestamps(whole(f"{name}.first", value.first, most=MOST_TOKENS - 1), latest)
 
 
 def function(name: str, value: Any) -> Callable[..., Any] | None:

@@ -51,6 +51,7 @@ def _all_tokens(values: Mapping[str, Any]) -> dict[str, list[int]]:
     for name in _WITH_TOKENS:
         value = values[name]
         found[name] = [] if value is None else list(value) if isinstance(value, tuple) else [value]
+    found["timestamps"] = [] if values["timestamps"] is None else [values["timestamps"].first]
     found["bad_words_ids"] = [token for word in values["bad_words_ids"] or () for token in word]
     found["sequence_bias"] = [token for word, _ in values["sequence_bias"] or () for token in word]
     return found

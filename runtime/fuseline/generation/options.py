@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, written
 from . import checks
+from .timestamps import Timestamps
 
 # Options of transformers that fuseline accepts at transformers' default only (None, which means "not set", passes too).
 UNSUPPORTED: Mapping[str, Any] = {
@@ -146,6 +147,8 @@ class Options:
     prefix_allowed_tokens_fn: AllowedTokens | None = option(None, checks.function)
     """a function of the photo's index and the tokens so far, int64[T], that returns the tokens that may follow; where
     num_return_sequences are sampled without beams each counts as a photo of its own, as in transformers"""
+    timestamps: Timestamps | None = option(None, checks.timestamps)
+    """the rules of Whisper's timestamps, which fuseline.speech asks for"""
     logits_processor: Sequence[Callable[..., Any]] | None = option(None, checks.functions)
     """functions of sequences int64[R, T] and scores float32[R, V] that return scores float32[R, V]; they come after the
     options above, before renormalize_logits; scores are logits, with beams log-probabilities"""
@@ -169,6 +172,8 @@ class Options:
     """of the random numbers, those of each photo; a Generator serves all photos; None for other ones at every call"""
     output_scores: bool = option(False, checks.flag)
     """whether Generation.scores is kept"""
+    output_confidences: bool = option(False, checks.flag)
+    """whether Generation.confidences is kept"""
     output_logits: bool | None = option(None, checks.flag_or_none)
     """whether Generation.logits is kept"""
     output_attentions: bool = option(False, checks.flag)

@@ -19,6 +19,7 @@ import numpy as np
 from ..arrays import NEVER, Float32, Int64, Processor, as_array, log_softmax
 from ..errors import InputError, written
 from .options import SAMPLING
+from .timestamps import TimestampRules
 from .warpers import EpsilonCutoff, EtaCutoff, MinP, Temperature, TopK, TopP, TypicalP
 
 if TYPE_CHECKING:
@@ -335,8 +336,9 @@ def _keep(config: GenerationConfig) -> int:
 
 _Make = Callable[[Any, "GenerationConfig", Lengths], Processor]
 
-# Every option that changes scores, in transformers' order (generation/utils.py, `_get_logits_processor`), and how its
-# processor is made. It is made where the value of the option is not that of the third column.
+# Every option that changes scores, in transformers' order (generation/utils.py, `_get_logits_processor`; of timestamps
+# `_retrieve_logit_processors` of models/whisper/generation_whisper.py), and how its processor is made. It is made where
+# the value of the option is not that of the third column.
 PROCESSORS: tuple[tuple[str, _Make, Any], ...] = (
     ("sequence_bias", lambda value, config, lengths: SequenceBias(value), None),
     ("diversity_penalty", lambda value, config, lengths: Diversity(value, lengths.taken), 0.0),
@@ -372,6 +374,11 @@ PROCESSORS: tuple[tuple[str, _Make, Any], ...] = (
     ("exponential_decay_length_penalty", _decay, None),
     ("suppress_tokens", lambda value, config, lengths: SuppressTokens(value), None),
     ("begin_suppress_tokens", lambda value, config, lengths: SuppressTokens(value, _begin(config, lengths)), None),
+    (
+        "timestamps",
+        lambda value, config, lengths: TimestampRules(value, lengths.prompt, min(config.ends, default=value.first)),
+        None,
+    ),
     ("logits_processor", lambda value, config, lengths: _in_turn([Own(each) for each in value]), None),
     ("temperature", lambda value, config, lengths: Temperature(value), 1.0),
     ("top_k", lambda value, config, lengths: TopK(max(value, _keep(config))), 0),

@@ -37,10 +37,12 @@ __all__ = ["CancelToken", "Prefix", "Search", "search"]
 class _Strategy(Protocol):
     """How a search goes on, a step at a time: one that is broken off has changed nothing of what the others tell.
 
-    scores: float32[R, V] of every step as they were chosen from, where they are kept; count: steps so far.
+    scores: float32[R, V] of every step as they were chosen from, where they are kept; shifts: float32[R] of
+    every step, see steps.shifts; count: steps so far.
     """
 
     scores: Log
+    shifts: Log
 
     @property
     def count(self) -> int: ...
@@ -135,6 +137,7 @@ class Search:
             timings=Timings(self._encoder_ms, steps.milliseconds, self._ms - steps.milliseconds, total, count),
             num_return_sequences=self._config.num_return_sequences,
             variant=self._variant,
+            confidences=_confidences(self._found, arrays["token_logprobs"], self._strategy.shifts.of(count), self._config),
             scores=self._strategy.scores.of(count),
             logits=steps.logits.of(count),
             cross_attentions=_attentions(self._found, attentions) if attentions else None,
@@ -206,6 +209,19 @@ def _attentions(found: list[Hypothesis], steps: tuple[Float32, ...]) -> Float32:
         for place, row in enumerate(each.rows):
             attentions[index, place] = steps[place][:, row]
     return attentions
+
+
+def _confidences(
+    found: list[Hypothesis], logprobs: Float32, shifts: tuple[Float32, ...] | None, config: GenerationConfig
+) -> Float32 | None:
+    """float32[N, T - prompt], see Generation. logprobs: of the same shape; shifts: float32[R] of each step, if kept."""
+    if shifts is None:
+        return None
+    confidences = logprobs * np.float32(config.temperature if config.do_sample else 1)
+    for index, each in enumerate(found):
+        for place, row in enumerate(each.rows):
+            confidences[index, place] += shifts[place][row]
+    return confidences
 
 
 def _arrays(found: list[Hypothesis], start: int, config: GenerationConfig) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..generation.processors import Lengths, processors
 from .endings import REASONS, Int8
 from .pool import OUT_OF_REACH, Pool, shared_prefix
 from .sample import Sampler
-from .steps import Hypothesis, Log, Prefix, Task, length_divisors
+from .steps import Hypothesis, Log, Prefix, Task, length_divisors, shifts
 
 
 class Candidates(NamedTuple):
@@ -184,7 +184,7 @@ class BeamSearch:
         self._process = processors(config, Lengths(task.start, task.longest, task.inputs))
         self._sampler = Sampler(config.seed, len(task.prompt)) if config.do_sample else None
         self._keep = max(2, 1 + len(config.ends)) * config.num_beams
-        self.scores = Log(config.output_scores)
+        self.scores, self.shifts = Log(config.output_scores), Log(config.output_confidences)
 
     @property
     def count(self) -> int:
@@ -202,11 +202,13 @@ class BeamSearch:
     def _candidates(self, logits: Float32) -> Candidates:
         """What may come next of each photo. logits: float32[R, V]."""
         at = self._beams.open
-        if self._process is None and self._sampler is None and not self.scores:
+        if self._process is None and self._sampler is None and not self.scores and not self.shifts:
             return Candidates(*beam_candidates(logits, at.scores, self._keep))
         scores = processed(logits, self._process, self._beams.sequences)
         if self.scores:
             self.scores.put(self.count, scores.copy())
+        if self.shifts:
+            self.shifts.put(self.count, shifts(scores, self._task.config, normalized=False))
         if self._sampler is not None:
             return _drawn(scores, at.scores, self._keep, self._sampler)
         return Candidates(*beam_candidates(scores, at.scores, self._keep, normalized=True))

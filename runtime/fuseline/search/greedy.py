@@ -15,7 +15,7 @@ from ..arrays import Float32, Int64, read_only
 from ..generation.processors import Lengths, processors
 from .endings import REASONS, Int8
 from .sample import Sampler
-from .steps import Hypothesis, Log, Prefix, Task, length_divisors
+from .steps import Hypothesis, Log, Prefix, Task, length_divisors, shifts
 
 
 class Reached(NamedTuple):
@@ -49,7 +49,7 @@ class GreedySearch:
         self._logprobs = np.zeros((len(prompt), task.longest - task.start), np.float32)
         lengths, why = np.full(len(prompt), task.start), np.zeros(len(prompt), np.int8)
         self._at = Reached(task.start, lengths, why, prompt)
-        self.scores = Log(config.output_scores)
+        self.scores, self.shifts = Log(config.output_scores), Log(config.output_confidences)
 
     @property
     def count(self) -> int:
@@ -67,6 +67,8 @@ class GreedySearch:
             logits = self._process(read_only(self._history[:, :length]), logits.copy())
         if self.scores:
             self.scores.put(place, logits.copy())
+        if self.shifts:
+            self.shifts.put(place, shifts(logits, self._task.config, normalized=True))
         best, logprobs = self._chosen(logits)
         # A finished photo keeps its row here; what comes of it changes nothing any more.
         chosen = np.where(live, best, self._pad)

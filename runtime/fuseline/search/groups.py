@@ -20,7 +20,7 @@ from ..generation.processors import Lengths, processors
 from .beam import Beams, Candidates, processed
 from .endings import REASONS
 from .pool import Pool, shared_prefix
-from .steps import Hypothesis, Log, Prefix, Task
+from .steps import Hypothesis, Log, Prefix, Task, shifts
 
 
 class Group(Beams):
@@ -66,7 +66,7 @@ class GroupSearch:
         self._taken: list[Int64] = []
         self._process = processors(config, Lengths(task.start, task.longest, task.inputs, self._taken))
         self._keep = max(2, 1 + len(config.ends)) * self._size
-        self.scores = Log(config.output_scores)
+        self.scores, self.shifts = Log(config.output_scores), Log(config.output_confidences)
 
     @property
     def count(self) -> int:
@@ -91,6 +91,9 @@ class GroupSearch:
         if self.scores:
             by_photo = [self._by_photo(scores) for _, scores in found]
             self.scores.put(place, np.stack(by_photo, axis=1).reshape(logits.shape))
+        if self.shifts:
+            each = [self._by_photo(shifts(scores, self._task.config, normalized=False)) for _, scores in found]
+            self.shifts.put(place, np.stack(each, axis=1).reshape(len(logits)))
         self._groups = [group for group, _ in found]  # in one go, see Beams
         return not self._over
 

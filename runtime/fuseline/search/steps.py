@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fuseline.kernels import top_candidates
+
 from ..arrays import Bool, Float32, Int64
 from ..errors import InputError
 
@@ -156,6 +158,19 @@ def needed_bytes(rows: int, longest: int, sizes: DecoderSizes | None, kept: int 
     caches = 2 * sizes.layers * min(longest, sizes.max_positions) * rows * sizes.width * 4
     attentions = positions * rows * sizes.layers * sizes.heads * 4
     return needed + scores * (1 + kept) + caches + attentions
+
+
+def shifts(scores: Float32, config: GenerationConfig, normalized: bool) -> Float32:
+    """What makes confidences of log-probabilities: added to each after it is multiplied by the temperature. float32[R].
+
+    scores: float32[R, V], what tokens are chosen from; normalized: whether the log-probability is that of their softmax,
+    or the score itself. A confidence is the logarithm of the softmax of the scores times the temperature.
+    """
+    temperature = np.float32(config.temperature if config.do_sample else 1)
+    if normalized and temperature == 1:
+        return np.zeros(len(scores), np.float32)
+    shift: Float32 = -top_candidates(scores * temperature, 1)[2]
+    return shift + temperature * top_candidates(scores, 1)[2] if normalized else shift
 
 
 @lru_cache(maxsize=64)

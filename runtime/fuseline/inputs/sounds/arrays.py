@@ -58,6 +58,7 @@ def check_rate(sampling_rate: object, name: str) -> int:
 
 def _as_floats(frames: npt.NDArray[Any]) -> Float32:
     if frames.dtype.kind == "f":
-        return frames.astype(np.float32, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number is said by who reads it
+            return frames.astype(np.float32, copy=False)
     middle, largest = _SCALES[frames.dtype.str[1:]]
     return (frames.astype(np.float32) - np.float32(middle)) / np.float32(largest)

@@ -20,6 +20,7 @@ from fuseline.errors import InputError, shown
 from fuseline.warning import warn
 
 from . import wav
+from .recording import NotReadable
 from .source import Encoded
 
 # What holds its sound itself. Without hls, dash, concat, sdp, image2 and the like, which open what a file names.
@@ -34,10 +35,6 @@ _DURATION = re.compile(r"^\s*Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _LINES = 64  # of what ffmpeg says, the first and last so many are kept
 
 _MISSING, _SLACK = 0.02, 0.5  # share and seconds of what a file names that may be missing without a word
-
-
-class NotReadable(Exception):
-    """ffmpeg reads no such file; the message is its reason."""
 
 
 class FfmpegFile:
@@ -89,7 +86,8 @@ class _Run:
                     _command(program), stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE
                 )
             except OSError as error:
-                raise NotReadable(shown(error.strerror or "it cannot be started")) from error
+                reason = shown(error.strerror or "it cannot be started")
+                raise NotReadable(encoded.name, "ffmpeg", reason) from error
         assert self._process.stdout is not None and self._process.stderr is not None
         self.output = self._process.stdout
         self._said = _Said(self._process.stderr)
@@ -118,12 +116,11 @@ class _Run:
         return self._said.duration
 
     def _read_header(self, name: str) -> wav.Header:
-        if not self.output.peek(1):  # type: ignore[attr-defined]  # Popen's pipes are buffered readers
-            self._process.wait()
-            raise NotReadable(self.reason())
+        if not wav.is_wav(self.output.peek(12)):  # type: ignore[attr-defined]  # Popen's pipes are buffered readers
+            raise NotReadable(name, "ffmpeg", self.reason())
         header = wav.read_header(self.output, name)
         if header is None:
-            raise NotReadable("ffmpeg writes samples that are not those asked for")
+            raise NotReadable(name, "ffmpeg", "it writes samples that are not those asked for")
         return header
 
     def _end(self) -> None:

@@ -11,7 +11,7 @@ from fuseline.arrays import Float32
 from fuseline.errors import InputError, shown
 from fuseline.warning import warn
 
-from .recording import BLOCK, check_format
+from .recording import BLOCK, NotReadable, check_format
 from .source import Encoded
 
 # Where a jump lands on the sample that was asked for, and what follows is as if it had been read from the beginning.
@@ -21,10 +21,6 @@ _MOST_FRAMES = 2**62  # libsndfile says 2 ** 63 - 1 for "as many as there are"
 _MISSING = 0.02  # of the frames that a header names: the headers of MP3 are not always exact
 
 
-class NotReadable(Exception):
-    """The library reads no such file; the message is its reason, in plain words."""
-
-
 class SoundFile:
     """A file that libsndfile reads. See fuseline.inputs.sounds.recording."""
 
@@ -32,9 +28,9 @@ class SoundFile:
         """Raises NotReadable, and InputError for rates and numbers of channels that cannot be."""
         self._library, self._encoded = library, encoded
         self._warned = False
+        self.name = encoded.name
         with encoded.open() as file, self._opened(file) as sound:
             check_format(encoded.name, sound.samplerate, sound.channels)
-            self.name = encoded.name
             self.sampling_rate: int = sound.samplerate
             self.frames: int | None = sound.frames if 0 <= sound.frames < _MOST_FRAMES else None
 
@@ -57,7 +53,7 @@ class SoundFile:
         try:
             return self._library.SoundFile(given, closefd=False)
         except (self._library.SoundFileError, OSError) as error:
-            raise NotReadable(_reason(error)) from error
+            raise NotReadable(self._encoded.name, "soundfile", _reason(error)) from error
 
     def _read(self, sound: Any, block: Float32) -> Float32:
         """The next frames. A damaged place ends a file as far as libsndfile can tell."""

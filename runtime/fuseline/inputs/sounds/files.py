@@ -5,7 +5,7 @@ from __future__ import annotations
 from fuseline.errors import InputError
 
 from . import by_ffmpeg, by_soundfile, signatures
-from .recording import Recording
+from .recording import NotReadable, Recording
 from .source import Encoded
 from .wav import is_wav, open_wav
 
@@ -24,13 +24,13 @@ def open_file(encoded: Encoded) -> Recording:
     if (library := by_soundfile.library()) is not None:
         try:
             return by_soundfile.SoundFile(library, encoded)
-        except by_soundfile.NotReadable as error:
-            reasons.append(f"soundfile: {error}")
+        except NotReadable as error:
+            reasons.append(error.reason)
     if (program := by_ffmpeg.program()) is not None:
         try:
             return by_ffmpeg.FfmpegFile(program, encoded)
-        except by_ffmpeg.NotReadable as error:
-            reasons.append(f"ffmpeg: {error}")
+        except NotReadable as error:
+            reasons.append(error.reason)
     raise InputError(f"{encoded.name}: {_refusal(head, reasons, library is not None, program is not None)}")
 
 

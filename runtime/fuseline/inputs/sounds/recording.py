@@ -29,6 +29,14 @@ class Recording(Protocol):
         ...
 
 
+class NotReadable(InputError):
+    """A reader does not read a file. `reason`: which, and why, in plain words."""
+
+    def __init__(self, name: str, reader: str, reason: str) -> None:
+        self.reason = f"{reader}: {reason}"
+        super().__init__(f"{name}: {reader} cannot read it ({reason}); give a sound file that is whole")
+
+
 def check_format(name: str, sampling_rate: int, channels: int) -> None:
     """Raises InputError for a rate or a number of channels that no sound has."""
     if not MIN_RATE <= sampling_rate <= MAX_RATE:

@@ -50,7 +50,8 @@ class Sound:
     def _mono(self, start: int) -> Iterator[Float32]:
         """float32[n] from frame `start` on, at the rate of the recording."""
         for block in self._recording.blocks(start):
-            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+            with np.errstate(over="ignore", invalid="ignore"):
+                mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
             self._check(mono, start)
             yield mono
             start += len(mono)

@@ -83,14 +83,14 @@ def of_path(path: str) -> Encoded:
     with _opened(path, name) as file:
         size = os.fstat(file.fileno()).st_size
     if size == 0:
-        raise InputError(f"{name}: the file is empty; give one that holds a sound")
+        raise _empty(name)
     return Encoded(name, path, b"", size)
 
 
 def of_bytes(data: bytes, name: str = "the sound's bytes") -> Encoded:
     """What is in memory. Raises InputError where that is nothing."""
     if not data:
-        raise InputError(f"{name}: there are none; give those of a sound file" if name.endswith("bytes") else _empty(name))
+        raise _empty(name)
     return Encoded(name, None, data, len(data))
 
 
@@ -161,8 +161,8 @@ def _in_memory() -> BinaryIO:
     return tempfile.TemporaryFile()  # type: ignore[unreachable]  # where the checker runs, the system has such
 
 
-def _empty(name: str) -> str:
-    return f"{name}: the file is empty; give one that holds a sound"
+def _empty(name: str) -> InputError:
+    return InputError(f"{name}: there are no bytes in it; give a file that holds a sound")
 
 
 def _closed(name: str, error: Exception) -> InputError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +101,7 @@ def open_wav(encoded: Encoded) -> WavFile | None:
     return wav
 
 
-def samples(file: BinaryIO, header: Header, frames: int | None = None) -> Iterator[Float32]:
+def samples(file: IO[bytes], header: Header, frames: int | None = None) -> Iterator[Float32]:
     """float32[n, channels] of what stands there, at most so many frames; half a frame at the end is left out."""
     while frames is None or frames > 0:
         wanted = BLOCK if frames is None else min(BLOCK, frames)
@@ -113,7 +113,7 @@ def samples(file: BinaryIO, header: Header, frames: int | None = None) -> Iterat
         frames = None if frames is None else frames - found
 
 
-def read_header(file: BinaryIO, name: str) -> Header | None:
+def read_header(file: IO[bytes], name: str) -> Header | None:
     """Reads up to the first sample, without going back; None as `open_wav` has it. Raises InputError."""
     reader = _Reader(file, name)
     riff_end = 8 + struct.unpack_from("<I", reader.take(12), 4)[0]
@@ -166,8 +166,9 @@ def _header(form: tuple[int, int, int, int], begin: int, size: int, riff_end: in
 def _as_floats(data: bytes, header: Header) -> Float32:
     """float32[n]; integers over the largest of their size, so that they lie in [-1, 1)."""
     if header.floats:
-        floats = np.frombuffer(data, f"<f{header.width}")
-        return floats.astype(np.float32) if header.width == 8 else floats.astype(np.float32, copy=False)
+        floats: npt.NDArray[np.floating] = np.frombuffer(data, f"<f{header.width}")
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number is said by who reads it
+            return floats.astype(np.float32, copy=False)
     if header.width == 1:
         return (np.frombuffer(data, np.uint8).astype(np.float32) - np.float32(128)) / np.float32(128)
     if header.width == 3:
@@ -186,7 +187,7 @@ def _of_24_bits(data: bytes) -> npt.NDArray[np.int32]:
 class _Reader:
     """Takes parts of a header from a file or a pipe, forwards only."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str) -> None:
         self.at = 0
         self._file, self._name = file, name
         self._back = b""  # what was looked at and not taken

@@ -1,0 +1,179 @@
+"""Where `fuseline transcribe` puts what is said: lines on standard output, objects there, or files in a folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Protocol
+
+from ..errors import InputError, shown, written
+from ..outputs.subtitles import FORMATS, record, subtitles, written_as
+from ..speech.segments import Segment, Transcription
+from .terminal import Terminal
+
+ALL = "all"
+_STANDARD_INPUT = "standard-input"  # what files of it are called
+
+
+class Running(Protocol):
+    """A transcription in progress: segments as they are done. The rest is known once the last has come."""
+
+    @property
+    def language(self) -> str | None: ...
+    @property
+    def duration(self) -> float: ...
+    def __iter__(self) -> Iterator[Segment]: ...
+
+
+class Coming:
+    """The segments of one sound as they come. After Ctrl-C no more of them come, and `interrupted` is true."""
+
+    def __init__(self, name: str, running: Running) -> None:
+        self.name, self._running = name, running
+        self._began = perf_counter()
+        self._done: list[Segment] = []
+        self.interrupted = False
+
+    def __iter__(self) -> Iterator[Segment]:
+        try:
+            for segment in self._running:
+                self._done.append(segment)
+                yield segment
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    @property
+    def transcription(self) -> Transcription:
+        """What has come."""
+        return Transcription.of(self._done, self._running.language, self._running.duration)
+
+    @property
+    def whole(self) -> Transcription:
+        """What comes, all of it."""
+        for _ in self:
+            pass
+        return self.transcription
+
+    @property
+    def milliseconds(self) -> float:
+        """Since it began."""
+        return round((perf_counter() - self._began) * 1000, 1)
+
+
+class Output(Protocol):
+    """Takes one sound after the other."""
+
+    def take(self, coming: Coming) -> None:
+        """Write what is said in a sound. Raises Unwritable, InputError, and what comes with the segments."""
+        ...
+
+
+class Lines:
+    """Standard output, in one format; lines as soon as the segments are there."""
+
+    def __init__(self, terminal: Terminal, format: str, several: bool) -> None:
+        """several: whether the sound's name goes before each line."""
+        self._terminal, self._format, self._several = terminal, format, several
+
+    def take(self, coming: Coming) -> None:
+        """See Output."""
+        before = f"{coming.name}: " if self._several else ""
+        pieces: Iterable[str]
+        if self._format == "json":
+            pieces = [subtitles(coming.whole, "json")]
+        else:
+            pieces = written_as(self._format, coming)
+        for piece in pieces:
+            self._terminal.lines(f"{before}{line}" for line in piece.splitlines())
+
+
+class Objects:
+    """Standard output, an object a sound."""
+
+    def __init__(self, terminal: Terminal, variant: str) -> None:
+        self._terminal, self._variant = terminal, variant
+
+    def take(self, coming: Coming) -> None:
+        """See Output."""
+        made = record(coming.whole)
+        facts = {"milliseconds": coming.milliseconds, "variant": self._variant}
+        also = {"interrupted": True} if coming.interrupted else {}
+        self._terminal.record({"file": coming.name, **made, **facts, **also})
+
+
+class Files:
+    """A folder, with a file of each format for each sound. Their paths go to standard output."""
+
+    def __init__(self, terminal: Terminal, formats: Sequence[str], folder: str) -> None:
+        """Makes the folder. Raises InputError where it cannot be."""
+        self._terminal, self._formats, self._folder = terminal, formats, Path(folder)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            right = "give --output-dir a folder that can be made"
+            raise InputError(f"{shown(folder)}: {error.strerror}; {right}") from error
+
+    def take(self, coming: Coming) -> None:
+        """See Output. A file is there as a whole or not at all."""
+        said = coming.whole
+        for format in self._formats:
+            path = self._folder / f"{_stem(coming.name)}.{format}"
+            _write(path, subtitles(said, format))
+            self._terminal.lines([str(path)])
+        if coming.interrupted:
+            end = max((segment.end for segment in said.segments), default=0.0)
+            self._terminal.note(f"{shown(coming.name)}: interrupted; what is written ends at {end:.1f} s")
+
+
+def check_output(format: str, names: Sequence[str], folder: str | None, *, alone: bool, as_json: bool) -> Sequence[str]:
+    """The formats to write. alone: whether only a text can be printed, since it is shown while it is made. Raises
+    InputError for what does not go together."""
+    if format not in (*FORMATS, ALL):
+        raise InputError(f"--format must be {', '.join(FORMATS)} or {ALL}, not {written(format)}")
+    formats = FORMATS if format == ALL else (format,)
+    if (alone or as_json) and (formats != ("txt",) or folder is not None):
+        option = "--json prints objects" if as_json else "--stream and --microphone print a text as it is spoken"
+        raise InputError(f"{option}, so neither --format nor --output-dir goes with them; leave them out")
+    if folder is None:
+        if format == ALL:
+            raise InputError("--format all makes several files of a sound; say where by --output-dir")
+        if len(names) > 1 and format != "txt":
+            raise InputError(f"several sounds make several {format} files; say where by --output-dir")
+        return formats
+    stems: dict[str, str] = {}
+    for name in names:
+        other = stems.setdefault(_stem(name), name)
+        if other != name:
+            both = f"{shown(other)} and {shown(name)}"
+            raise InputError(f"{both} would both become {_stem(name)}.{formats[0]}; transcribe them into two folders")
+    return formats
+
+
+def _stem(name: str) -> str:
+    return _STANDARD_INPUT if name == "-" else Path(name).stem
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a file there in one step. Raises InputError."""
+    made = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", errors="replace", dir=path.parent, prefix=".", delete=False, newline="\n"
+        ) as file:
+            made = file.name
+            file.write(text)
+        os.chmod(made, 0o666 & ~_umask())
+        os.replace(made, path)
+    except OSError as error:
+        if made is not None and os.path.exists(made):
+            os.unlink(made)
+        raise InputError(f"{shown(path)}: it cannot be written ({error.strerror}); give a place where it can") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
