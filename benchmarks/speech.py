@@ -70,7 +70,7 @@ CONTENDERS = (
 
 @dataclass(frozen=True)
 class Subject:
-    """A model with the folders that the systems read. language: what it is told; None of one that knows English only."""
+    """A model with the folders that the systems read. language: what it is told; None of one that knows but English."""
 
     name: str
     folders: Mapping[str, Path]
