@@ -68,15 +68,16 @@ def section(folder: Path, found: Evaluation) -> str:
 
 def page(sections: Sequence[str]) -> str:
     """docs/results/speech-quality.md."""
-    about = machine()
+    about, parts = machine(), "\n\n".join(sections)
     return f"""# What each variant of a model of speech costs
 
 Made by `python -m benchmarks.speech_quality` at commit {commit()} on {about["cpu"]}
-({", ".join(about["features"])}). Texts at temperature 0, without a detector of voices; error rates by jiwer over all words
-of a data set, after Whisper's normalisation of English. After a comma: the 95% interval of the rate. In brackets:
+({", ".join(about["features"])}). Texts at temperature 0, without a detector of voices; error rates by jiwer over all
+words of a data set, after Whisper's normalisation of English. After a comma: the 95% interval of the rate. In brackets:
 the difference to fp32 with its 95% interval (paired bootstrap over the clips).
 
-""" + "\n\n".join(sections) + "\n"
+{parts}
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

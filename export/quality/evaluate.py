@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fuseline.errors import LONGEST, ExportError, FolderError, InputError, shown, written
+from fuseline.errors import LONGEST, ExportError, FolderError, InputError, shown
 from fuseline.folders.open import open_folder
 from fuseline.folders.own import Folder
 from fuseline.folders.tensors import PHOTOGRAPH, SPEECH, TEXT

@@ -19,7 +19,9 @@ from tests import sounds, speech_models
 
 
 def test_clips_are_of_whole_sounds() -> None:
-    long, short, middle = (np.full(count, value, np.float32) for count, value in ((90_000, 1), (30_000, 2), (50_000, 3)))
+    long, short, middle = (
+        np.full(count, value, np.float32) for count, value in ((90_000, 1), (30_000, 2), (50_000, 3))
+    )
     clip = joined([long, short, middle], 100_000)
     assert len(clip) == 100_000
     assert [int((clip == value).sum()) for value in (1, 2, 3)] == [90_000, 0, 0]
@@ -50,8 +52,8 @@ def test_a_run_and_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for each in found.values():
         assert list(each["runs"]) == runs
         assert all(run["text"] and 0 < run["least"] <= run["ms"] for run in each["runs"].values())
-        assert 0 < each["start"] and 0 < each["peak"] <= each["long peak"]
-        assert 0 < each["parts"]["encoder"] and 0 < each["parts"]["features"]
+        assert each["start"] > 0 and 0 < each["peak"] <= each["long peak"]
+        assert all(each["parts"][part] > 0 for part in ("features", "encoder"))
     page = speech_page.page({"tiny": found}, 1, 1, speech.THREADS)
     assert "| model | system | 1 s, 1 beam | 1 s, 5 beams |" in page
     assert "| tiny | fuseline int8 as fuseline fp32 |" in page

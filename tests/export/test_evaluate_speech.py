@@ -130,7 +130,7 @@ def test_intervals_hold_what_one_clip_is_worth() -> None:
 
 
 @given(st.text())
-@example("Don't (laughs) say <unk> that [music] -- naïve ½ ﬁsh, ＦＵＬＬ, हिन्दी İ")
+@example("Don't (laughs) say <unk> that [music] -- naïve ½ ﬁsh, \uff26\uff35, हिन्दी İ")
 @example("(a [b) c]")
 def test_plain_normalisation_is_that_of_whisper(text: str) -> None:
     assert basic(text) == " ".join(BasicTextNormalizer()(text).split())
@@ -147,7 +147,9 @@ def test_all_forms_say_the_same(clips: Path, tmp_path: Path) -> None:
     forms = {
         "metadata.csv": "file_name,transcription\n" + "".join(f'{n}.wav,"{text}"\n' for n, text in enumerate(texts)),
         "table.tsv": "path\tsentence\n" + "".join(f"{n}.wav\t{text}\n" for n, text in enumerate(texts)),
-        "captions.jsonl": "".join(json.dumps({"file": f"{n}.wav", "captions": [t]}) + "\n" for n, t in enumerate(texts)),
+        "captions.jsonl": "".join(
+            json.dumps({"file": f"{n}.wav", "captions": [t]}) + "\n" for n, t in enumerate(texts)
+        ),
         "transcripts.txt": "".join(f"{n} {text}\n" for n, text in enumerate(texts)),
         "some.trans.txt": "".join(f"{n} {text}\r\n" for n, text in enumerate(texts)),
         "transcription": "".join(f"<s> {text} </s> ({n})\n" for n, text in enumerate(texts)),
@@ -161,7 +163,10 @@ def test_all_forms_say_the_same(clips: Path, tmp_path: Path) -> None:
             assert [(clip.path, clip.references) for clip in found.items] == expected, name
             assert (found.kind, len(found.sha256)) == ("clips", 64)
         (here / name).unlink()
-    objects = [{"file": "0.wav", "text": ["one", "two"], "split": "val"}, {"file": "1.wav", "text": "x", "split": "test"}]
+    objects = [
+        {"file": "0.wav", "text": ["one", "two"], "split": "val"},
+        {"file": "1.wav", "text": "x", "split": "test"},
+    ]
     (here / "a.jsonl").write_text("\n".join(map(json.dumps, objects)))
     assert [clip.references for clip in read_speech(here / "a.jsonl").items] == [("one", "two")]
     assert [clip.name for clip in read_speech(here / "a.jsonl", "test").items] == ["1.wav"]
@@ -236,7 +241,8 @@ def test_a_model_of_several_languages_begins_with_the_one_that_is_spoken(tmp_pat
         assert row[2:].tolist() == [at.transcribe, at.no_timestamps]
     told = prompt_of(model, encoded, "German")
     assert told is not None and set(told[:, 1].tolist()) == {at.languages["<|de|>"]}
-    assert [is_english(model, name) for name in (None, "de", "en", "English", "auto")] == [False, False, True, True, False]
+    english = [name for name in (None, "de", "en", "English", "auto") if is_english(model, name)]
+    assert english == ["en", "English"]
     with pytest.raises(InputError, match="is none that this model knows"):
         Reading("klingon").check(model)
 
@@ -253,7 +259,7 @@ def test_smaller_variants_and_what_they_cost(folder: Path, clips: Path, tmp_path
     assert made.loss == pytest.approx(wrong)
     assert made.measured == f"the words ({wrong:.4f} of them wrong, where fp32 has 0.0000)"
     assert wrong > 0.01
-    with pytest.raises(ExportError, match=r"int4 loses .* of the words \(.* and may lose 1\.00%, so it was not written"):
+    with pytest.raises(ExportError, match=r"int4 loses .* of the words \(.* and may lose 1\.00%, so it was not"):
         quantize(folder, ["int4"], data=here, max_loss=0.01, threads=1)
 
 
