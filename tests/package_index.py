@@ -67,7 +67,9 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 
 @contextmanager
-def served(wheels: Path, *, as_json: bool = True, change: Callable[[str, Answer], Answer] | None = None) -> Iterator[str]:
+def served(
+    wheels: Path, *, as_json: bool = True, change: Callable[[str, Answer], Answer] | None = None
+) -> Iterator[str]:
     """The URL of a server of these wheels. change: of a path and the answer that it would get.
 
     An answer with a header "Stall" that is shorter than it says goes on when the server ends.

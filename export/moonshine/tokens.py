@@ -112,4 +112,9 @@ def _starting(start: int) -> dict[str, Any]:
     mark, text = {"SpecialToken": {"id": START, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
     second = [{"SpecialToken": {"id": START, "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}}]
     special = {START: {"id": START, "ids": [start], "tokens": [START]}}
-    return {"type": "TemplateProcessing", "single": [mark, text], "pair": [mark, text, *second], "special_tokens": special}
+    return {
+        "type": "TemplateProcessing",
+        "single": [mark, text],
+        "pair": [mark, text, *second],
+        "special_tokens": special,
+    }

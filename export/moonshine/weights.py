@@ -1,8 +1,8 @@
 """Moonshine's weights out of its package's graphs, by the names of transformers' state dict, in float32.
 
-The graphs were exported from transformers' model and quantized by onnxruntime: a matrix of 8 bits has a scale and a zero
-point beside it, which are its name's with other endings. Matrices have lost their names; the nodes that multiply by
-them have kept theirs, which say where in the model they are.
+The graphs were exported from transformers' model and quantized by onnxruntime: a matrix of 8 bits has a scale and a
+zero point beside it, which are its name's with other endings. Matrices have lost their names; the nodes that multiply
+by them have kept theirs, which say where in the model they are.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ Array = npt.NDArray[Any]
 
 _CODES, _SCALE, _ZERO = "_quantized", "_scale", "_zero_point"
 _PRODUCT = re.compile(r"/(?P<place>(?:[\w.]+/)*[\w.]+)/MatMul(?:_quant)?")
+_NAMED = re.compile(r"[\w.]+\.(?:weight|bias)")
+# Endings of what conversions made of a weight: one of two equal ones, codes, and what they stand for.
+_MADE = re.compile(r"(?:_merged_\d+)?(?:_quantized)?(?:_add_tensor)?$")
 _GROUPNORM = {"/groupnorm/Mul": "groupnorm.weight", "/groupnorm/Add": "groupnorm.bias"}
 
 
@@ -50,8 +53,8 @@ def _state(graph: OrtGraph, part: str) -> dict[str, Array]:
 def _named(stored: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
     """Weights that have kept their names."""
     for name in stored:
-        whole = name.removesuffix(_CODES)
-        if re.fullmatch(r"(?!onnx)[\w.]+\.(weight|bias)", whole) and not whole.endswith((_SCALE, _ZERO)):
+        whole = _MADE.sub("", name)
+        if _NAMED.fullmatch(whole):
             yield whole.removeprefix("model.decoder."), _float(stored, name)
 
 

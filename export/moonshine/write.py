@@ -102,7 +102,8 @@ def _config(weights: Mapping[str, Array], tokens: int) -> dict[str, Any]:
     inner = weights.get("model.encoder.layers.0.mlp.fc1.bias")
     if len(table_VE) != tokens or inner is None or table_VE.shape[1] not in _ROTARY:
         raise ExportError(
-            f"the graphs have embeddings {list(table_VE.shape)}, and Moonshine's are of {tokens} tokens and 288 or 416 wide"
+            f"the graphs have embeddings {list(table_VE.shape)}, and Moonshine's are of {tokens} tokens and "
+            "288 or 416 wide"
         )
     width = table_VE.shape[1]
     layers = {part: _layers(weights, f"model.{part}.layers.") for part in ("encoder", "decoder")}

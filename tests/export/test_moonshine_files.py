@@ -94,9 +94,7 @@ def part(path: Path, weights: dict[str, np.ndarray], more: list[onnx.TensorProto
     used = [helper.make_node("Identity", [name], [f"{name}/used"]) for name in weights]
     inner = [product(place, matrix) for place, matrix in products.items()]
     branch_outputs = [helper.make_tensor_value_info(node.output[0], TensorProto.INT32, None) for node in inner[:1]]
-    branches = {
-        f"{name}_branch": helper.make_graph(inner, name, [], branch_outputs) for name in ("then", "else")
-    }
+    branches = {f"{name}_branch": helper.make_graph(inner, name, [], branch_outputs) for name in ("then", "else")}
     outputs = [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None) for node in used]
     graph = helper.make_graph(
         [helper.make_node("If", ["which"], ["chosen"], **branches), *used],
@@ -167,7 +165,7 @@ def test_files_of_onnxruntime_that_are_damaged(tmp_path: Path) -> None:
         try:
             read_ort(tmp_path / "cut.ort")
         except ExportError as error:
-            assert "is damaged" in str(error)  # noqa: PT017
+            assert "is damaged" in str(error)
     (tmp_path / "none.ort").write_bytes(b"no model")
     with pytest.raises(ExportError, match="is no model in onnxruntime's format"):
         read_ort(tmp_path / "none.ort")
