@@ -1,5 +1,5 @@
 """The command line: `fuseline caption`, `fuseline text`, `fuseline transcribe`, `fuseline export`, `fuseline quantize`,
-`fuseline evaluate`, `fuseline info`, `fuseline --version`. Each command has a file of its own.
+`fuseline evaluate`, `fuseline get`, `fuseline info`, `fuseline --version`. Each command has a file of its own.
 
 What only one command needs is imported there, since the time until the first caption is part of the product; and what
 all need is imported by `main`, since Ctrl-C may come while it is.
@@ -94,6 +94,7 @@ def _parser(terminal: Terminal) -> ArgumentParser:
     from . import caption as cli_caption
     from . import evaluate as cli_evaluate
     from . import export as cli_export
+    from . import get as cli_get
     from . import info as cli_info
     from . import quantize as cli_quantize
     from . import text as cli_text
@@ -132,7 +133,16 @@ environment: FUSELINE_DEBUG=1 shows where an unforeseen failure comes from""",
     )
     parser.add_argument("--version", action="version", version=f"fuseline {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (cli_caption, cli_text, cli_transcribe, cli_export, cli_quantize, cli_evaluate, cli_info):
+    for each in (
+        cli_caption,
+        cli_text,
+        cli_transcribe,
+        cli_export,
+        cli_quantize,
+        cli_evaluate,
+        cli_get,
+        cli_info,
+    ):
         each.add_to(commands)
     return parser
 
