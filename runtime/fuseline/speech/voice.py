@@ -42,6 +42,7 @@ _LEAST = 4  # periodic frames of a stretch
 _GAP = 40  # frames between stretches that are one
 _CHUNK = 2048  # frames that are judged at once, half a minute
 _CONTEXT = _AROUND + _SMOOTH  # frames before and after that their verdict hangs on
+_FOLLOWED = 625  # frames of a stream that are looked at: 10 s
 _AT_ONCE = 512  # frames whose spectra are in memory at once
 
 
@@ -80,6 +81,33 @@ def _heard(blocks: Iterable[Float32], padding: float) -> tuple[list[tuple[int, i
         judge.see(frames_of(rest))
         rest = rest[max(0, (len(rest) - _FRAME) // _HOP + 1) * _HOP :]
     return _padded(_spoken(*judge.verdict()), round(padding * RATE), count), count
+
+
+class Ear:
+    """Follows a stream, and tells when a voice was heard last, of the last ten seconds. at: samples that came."""
+
+    def __init__(self) -> None:
+        self.at = 0
+        self._rest = np.zeros(0, np.float32)  # samples after the first of the next frame
+        self._frames = frames_of(self._rest)
+
+    def listen(self, samples: Float32) -> None:
+        """float32[N], what has come."""
+        self.at += len(samples)
+        waiting = np.concatenate([self._rest, samples])
+        new = frames_of(waiting)
+        self._rest = waiting[len(new.bands) * _HOP :]
+        self._frames = Frames(*(np.concatenate(pair)[-_FOLLOWED:] for pair in zip(self._frames, new, strict=True)))
+
+    def voice_since(self, since: int) -> int | None:
+        """The sample after the last one with a voice, if there is one after the sample `since`."""
+        bands, periodic = self._frames
+        found = _spoken(_loudness(bands), periodic > _PERIODIC) if len(bands) else []
+        if not found:
+            return None
+        first = self.at - len(self._rest) - len(bands) * _HOP  # sample of the first frame
+        end = first + (found[-1][1] - 1) * _HOP + _FRAME
+        return end if end > since else None
 
 
 def frames_of(samples: Float32) -> Frames:
@@ -181,7 +209,7 @@ def _floor(bands: Float32) -> Float32:
     return floor
 
 
-def _spoken(loudness: npt.NDArray[np.float16], periodic: Bool) -> list[tuple[int, int]]:
+def _spoken(loudness: npt.NDArray[np.floating], periodic: Bool) -> list[tuple[int, int]]:
     """(first, end) in frames of the loud stretches that are voice."""
     found: list[tuple[int, int]] = []
     for first, end in _runs(loudness > _LOUD_STILL):
