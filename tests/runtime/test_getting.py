@@ -193,6 +193,10 @@ def elsewhere(path: str, answer: Answer) -> Answer:
     return (302, {"Location": "file:///etc/hostname"}, b"") if path.endswith(".whl") else answer
 
 
+def by_ftp(path: str, answer: Answer) -> Answer:
+    return (302, {"Location": "ftp://example.org/x.whl"}, b"") if path.endswith(".whl") else answer
+
+
 def plain(path: str, answer: Answer) -> Answer:
     return (302, {"Location": "http://example.org/x.whl"}, b"") if path.endswith(".whl") else answer
 
@@ -212,7 +216,8 @@ def gone(path: str, answer: Answer) -> Answer:
 WRONG: Mapping[Callable[[str, Answer], Answer], str] = {
     cut: "try again",
     longer: "has more than the",
-    elsewhere: "file:///etc/hostname is not fetched; a package index is reached by https",
+    elsewhere: "half-one==1.0 cannot be downloaded from http://127.0.0.1",
+    by_ftp: "ftp://example.org/x.whl is not fetched; a package index is reached by https",
     plain: "http://example.org/x.whl is not fetched; a package index is reached by https",
     empty: "has no half_one-1.0-py3-none-any.whl",
     no_json: "half-one==1.0 cannot be downloaded from http://127.0.0.1",
