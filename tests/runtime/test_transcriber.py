@@ -165,7 +165,12 @@ def test_texts_vary_and_have_timestamps(opened: Opened) -> None:
 def measured(transcriber: Transcriber, multilingual: bool, samples: Any, **options: Any) -> list[float]:
     """The mean log-probability of each segment's window, by transformers' own functions."""
     reference = whisper_models.reference(multilingual)
-    asked = {"return_dict_in_generate": True, "output_scores": True, "return_segments": True, "logprob_threshold": -99.0}
+    asked = {
+        "return_dict_in_generate": True,
+        "output_scores": True,
+        "return_segments": True,
+        "logprob_threshold": -99.0,
+    }
     found = reference.generate(features(transcriber, samples), **asked, **options)
     averages = []
     for segment in found["segments"][0]:
