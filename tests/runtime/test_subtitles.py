@@ -92,9 +92,7 @@ def test_no_cue_lasts_beyond_the_sound() -> None:
 
 
 def test_short_cues_in_a_row_are_put_together_or_borrow_time() -> None:
-    assert list(cues([segment(1, 1.2, " Yes."), segment(1.2, 3, " I know.")])) == [
-        Cue(1000, 3000, ("Yes. I know.",))
-    ]
+    assert list(cues([segment(1, 1.2, " Yes."), segment(1.2, 3, " I know.")])) == [Cue(1000, 3000, ("Yes. I know.",))]
     full = "word " * 16
     first, second = cues([segment(1, 1.2, full), segment(1.2, 3, full)])
     assert (first.start, first.end) == (1000, 1700)
@@ -121,7 +119,9 @@ def test_control_characters_and_breaks_are_not_shown() -> None:
 
 
 def test_srt() -> None:
-    said = transcription(segment(0, 1.5, " One --> two."), segment(3661.0005, 3662.25, " Three & <four>."), duration=4000)
+    said = transcription(
+        segment(0, 1.5, " One --> two."), segment(3661.0005, 3662.25, " Three & <four>."), duration=4000
+    )
     assert subtitles(said, "srt") == (
         "1\n00:00:00,000 --> 00:00:01,500\nOne -> two.\n\n2\n01:01:01,000 --> 01:01:02,250\nThree & <four>.\n"
     )
@@ -175,7 +175,12 @@ def test_what_is_dropped_is_only_in_json(format: str) -> None:
 
 def test_of_nothing() -> None:
     said = transcription()
-    assert [subtitles(said, each) for each in ("txt", "srt", "vtt", "tsv")] == ["", "", "WEBVTT\n", "start\tend\ttext\n"]
+    assert [subtitles(said, each) for each in ("txt", "srt", "vtt", "tsv")] == [
+        "",
+        "",
+        "WEBVTT\n",
+        "start\tend\ttext\n",
+    ]
 
 
 def test_a_format_that_there_is_not() -> None:
@@ -198,7 +203,8 @@ def test_cues_come_before_the_last_segment_is_there() -> None:
 
 
 _WORDS = st.lists(
-    st.text(st.characters(codec="utf-8", exclude_categories=["Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=50), max_size=30
+    st.text(st.characters(codec="utf-8", exclude_categories=["Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=50),
+    max_size=30,
 )
 _SEGMENTS = st.lists(st.tuples(st.floats(0, 10), st.floats(0, 30), _WORDS), max_size=6)
 

@@ -24,7 +24,9 @@ environment: FUSELINE_DATA, or else XDG_DATA_HOME, says where models are kept. W
 
 example: fuseline get whisper-tiny.en && fuseline transcribe talk.mp3"""
 _MEGABYTE = 1_000_000
-_ROOM = 4  # times what is downloaded: beside it the files in it, what is made of them, and the same once more on the way
+_ROOM = (
+    4  # times what is downloaded: beside it the files in it, what is made of them, and the same once more on the way
+)
 
 
 def add_to(commands: Any) -> None:
@@ -73,11 +75,11 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 def _make(offer: Offer, home: Path, out: Path, options: argparse.Namespace, terminal: Terminal) -> str:
     """What is to be known of it beside."""
+    from fuseline.export.fetched import Terms, make_folder  # before anything is fetched: it says what is missing
+
     from ..getting.fetching import copied, fetched
     from ..getting.scratch import scratch
     from ..getting.unpacking import unpack
-
-    from fuseline.export.fetched import Terms, make_folder  # before anything is fetched: it says what is missing
 
     variants = [name.strip() for name in options.variants.split(",")]
     with scratch(home, _ROOM * offer.bytes) as folder:
@@ -126,7 +128,12 @@ def _list(options: argparse.Namespace, terminal: Terminal) -> None:
 def _record(offer: Offer, folder: Path | None) -> dict[str, Any]:
     facts = {"name": offer.name, "about": offer.about, "reads": offer.reads, "license": dict(offer.license)}
     packages = [{"requirement": wheel.requirement, "sha256": wheel.sha256} for wheel in offer.wheels]
-    return {**facts, "download bytes": offer.bytes, "packages": packages, "path": None if folder is None else str(folder)}
+    return {
+        **facts,
+        "download bytes": offer.bytes,
+        "packages": packages,
+        "path": None if folder is None else str(folder),
+    }
 
 
 def _rows(offer: Offer, out: Path, there: bool) -> Iterator[str]:

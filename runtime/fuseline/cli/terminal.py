@@ -27,7 +27,10 @@ FILE is COCO's captions JSON (.json), or has an object a line (captions.jsonl), 
 where "file" starts from the folder that FILE lies in, and "split" may be left out.
 For a model that reads texts FILE is a table (.tsv: text, tab, reference), has a text a line with --references beside
 it, or has an object a line:
-  {"source": "Guten Morgen!", "references": ["Good morning!", "Morning!"], "split": "val"}"""
+  {"source": "Guten Morgen!", "references": ["Good morning!", "Morning!"], "split": "val"}
+For a model that hears speech FILE is a table (metadata.csv: file, text), has an object a line, has a clip's name, a
+blank and a text a line (transcripts.txt), or is a folder with such a file or with LibriSpeech's *.trans.txt below it:
+  {"file": "clips/one.flac", "text": "what is said in it", "split": "val"}"""
 
 _PACKAGE = __name__.partition(".")[0]  # whose parts log as fuseline.export and so on
 
