@@ -1,4 +1,4 @@
-"""Sound of another rate that comes piece by piece, into 16,000 samples a second as fuseline.inputs.sounds.resampling."""
+"""Sound of another rate that comes piece by piece, into 16,000 samples a second as resampling.py has it."""
 
 from __future__ import annotations
 
