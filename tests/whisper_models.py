@@ -65,6 +65,7 @@ def generation_config(multilingual: bool, **fields: Any) -> dict[str, Any]:
         "no_timestamps_token_id": at.no_timestamps,
         "prev_sot_token_id": at.previous,
         "return_timestamps": False,
+        "transformers_version": "4.31.0.dev0",
         "suppress_tokens": SUPPRESSED + specials,
     }
     if not multilingual:
@@ -142,17 +143,20 @@ def reference(multilingual: bool, seed: int = 0) -> Any:
 def _enliven(model: Any, at: Layout) -> None:
     """Weights with which texts vary, end, and have timestamps, in place."""
     table = model.model.decoder.embed_tokens.weight
+    first, beyond = at.no_timestamps + 1, at.no_timestamps + 1 + 50 * SECONDS
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if tensor is table:
                 continue
             if "position" in name:
-                tensor.mul_(15)
+                tensor.mul_(3 if "encoder" in name else 30)
             elif tensor.dim() == 1:
                 tensor.add_(torch.randn_like(tensor) * 0.1)
             else:
-                tensor.mul_(5 if tensor.dim() == 3 else 9)
-        table.mul_(25)
+                tensor.mul_(20 if tensor.dim() == 3 else 25 if "encoder_attn" in name else 9)
+        table.mul_(15)
+        for rows, factor in ((at.end, 3), (slice(first, beyond), 1.3), (slice(beyond, None), 0.2), (at.no_speech, 4)):
+            table[rows] *= factor
 
 
 def written(multilingual: bool, folder: Path, seed: int = 0, **fields: Any) -> Path:
