@@ -13,6 +13,7 @@ from fuseline.errors import Error, ExportError
 # What pip is to be asked for, where that is not the name that is imported.
 _REQUIREMENTS = {
     "transformers": "'transformers>=4.50,<5'",
+    "jiwer": "'jiwer>=3.1'",
     "pycocoevalcap": "pycocoevalcap==1.2",
     "rouge_score": "'rouge-score>=0.1.2'",
     "sacrebleu": "'sacrebleu>=2.4'",

@@ -1,4 +1,4 @@
-"""What a checkpoint's encoder reads, photos, texts or speech: how it is tried out, asked for a check, and made a graph."""
+"""What a checkpoint's encoder reads, photos, texts or speech: how it is tried out, asked, and made a graph."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ from .checkpoints.processor import Processor, read_processor
 from .checkpoints.speech_tokenizer import speech_tokenizer_json
 from .checkpoints.tokenizer import text_tokenizer_files, tokenizer_json
 from .encoders.speech_encoder import SpeechEncoder
-from .encoders.text_encoder import TextEncoder
-from .encoders.written import WrittenEncoder
 from .encoders.traced import HIDDEN_STATES, always_interpolate, export_encoder, traced_encoder
+from .encoders.written import WrittenEncoder
 from .graphs.linears import fuse_linears
 from .graphs.weights import Array, Scheme
 from .graphs.weights_file import WeightsFile

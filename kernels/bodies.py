@@ -290,7 +290,7 @@ _ENCODER_MIXED = """
         mixed = Where(seen_BS1, mixed_BSE, nothing)"""
 
 
-# Su et al., arXiv:2104.09864, of neighbouring numbers in pairs, as Moonshine of transformers has it; what is left of a head
+# Su et al., arXiv:2104.09864, of neighbouring numbers in pairs, as Moonshine of transformers has it; the rest of a head
 # behind its pairs, and the values, stay. Positions that the tables do not have are refused, as in _CACHE.
 _ROTARY = """
         zero = Constant<value = int64 {0}>()

@@ -68,7 +68,7 @@ def whisper_folder(
 ) -> Path:
     """A folder as faster-whisper's users have them.
 
-    times: whether tokenizer.json has the tokens of times; tokenizer: whether it is there; config: changes to config.json.
+    times: whether tokenizer.json has the tokens of times; tokenizer: whether it is there; config: changes to it.
     """
     tokens = vocabulary(multilingual)
     numbers = {token: at for at, token in enumerate(tokens)}

@@ -67,8 +67,15 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 
 @contextmanager
-def served(wheels: Path, *, as_json: bool = True, change: Callable[[str, Answer], Answer] | None = None) -> Iterator[str]:
-    """The URL of a server of these wheels. change: of a path and the answer that it would get."""
+def served(
+    wheels: Path, *, as_json: bool = True, change: Callable[[str, Answer], Answer] | None = None
+) -> Iterator[str]:
+    """The URL of a server of these wheels. change: of a path and the answer that it would get.
+
+    An answer with a header "Stall" that is shorter than it says goes on when the server ends.
+    """
+
+    over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -79,6 +86,9 @@ def served(wheels: Path, *, as_json: bool = True, change: Callable[[str, Answer]
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
+            if len(body) < int(headers.get("Content-Length", 0)) and "Stall" in headers:
+                self.wfile.flush()
+                over.wait(60)
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Nothing is said."""
@@ -89,6 +99,7 @@ def served(wheels: Path, *, as_json: bool = True, change: Callable[[str, Answer]
     try:
         yield f"http://127.0.0.1:{server.server_port}/simple"
     finally:
+        over.set()
         server.shutdown()
         server.server_close()
         thread.join()

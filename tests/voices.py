@@ -66,7 +66,9 @@ def pink(seconds: float, loudness: float, seed: int = 0) -> Float32:
 def tone(seconds: float, hertz: float, loudness: float = -20.0, harmonics: int = 1) -> Float32:
     """A steady tone; a hum is one of 50 or 60 Hz with harmonics."""
     at = np.arange(int(seconds * RATE)) / RATE
-    sound = sum((np.sin(2 * np.pi * hertz * number * at) / number for number in range(1, harmonics + 1)), np.zeros(len(at)))
+    sound = sum(
+        (np.sin(2 * np.pi * hertz * number * at) / number for number in range(1, harmonics + 1)), np.zeros(len(at))
+    )
     return (sound * 10 ** (loudness / 20) / sound.std()).astype(np.float32)
 
 

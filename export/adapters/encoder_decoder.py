@@ -9,8 +9,8 @@ from fuseline.errors import ExportError
 
 from ..encoders.bert_like import BY_MODEL_TYPE
 from .registry import Parts, Task, decoder_adapter, register_model
-from .whole_model import completed
 from .vision_encoder_decoder import VisionEncoderDecoder, check_decoder, is_tied
+from .whole_model import completed
 
 
 @register_model("EncoderDecoderModel", "encoder-decoder")

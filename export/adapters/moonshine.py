@@ -120,7 +120,9 @@ class MoonshineEncoder(MoonshineStack, SpeechEncoder):
         shape_3 = g.op("Concat", g.op("Shape", hidden_BSE, start=0, end=2), g.ints(3 * width), axis=0)
         mixed_BSE = pen.self_attention(g.op("Reshape", turned_N3E, shape_3), float(self.sizes.head_size**-0.5))
         hidden_BSE = pen.linear(mixed_BSE, f"{at}.self_attn.o_proj", residual=hidden_BSE)
-        inner_BSI = pen.linear(pen.norm(hidden_BSE, f"{at}.{_AFTER}"), f"{at}.mlp.fc1", activation=self.sizes.activation)
+        inner_BSI = pen.linear(
+            pen.norm(hidden_BSE, f"{at}.{_AFTER}"), f"{at}.mlp.fc1", activation=self.sizes.activation
+        )
         return pen.linear(inner_BSI, f"{at}.mlp.fc2", residual=hidden_BSE)
 
     def finish(self, pen: Pen, hidden_BSE: str) -> str:
@@ -186,7 +188,8 @@ class MoonshineDecoder(MoonshineStack, TextDecoder):
         zeros_E = np.zeros(self.sizes.width, np.float32)
         names = {part: f"{self.at(layer)}.encoder_attn.{part[0]}_proj" for part in ("key", "value")}
         return {
-            part: (name, weights[f"{name}.weight"], weights.get(f"{name}.bias", zeros_E)) for part, name in names.items()
+            part: (name, weights[f"{name}.weight"], weights.get(f"{name}.bias", zeros_E))
+            for part, name in names.items()
         }
 
     def _weights(self, state_dict: Mapping[str, Array]) -> dict[str, Array]:

@@ -47,7 +47,9 @@ class WhisperEncoder(SpeechEncoder):
         wanted.others[f"{BODY}.embed_positions.weight"] = (self.sizes.positions, width)
         wanted.norms[f"{BODY}.layer_norm"] = width
         for at in map(_at, range(self.sizes.layers)):
-            wanted.linears.update({f"{at}.self_attn.{name}": (width, width) for name in ("q_proj", "v_proj", "out_proj")})
+            wanted.linears.update(
+                {f"{at}.self_attn.{name}": (width, width) for name in ("q_proj", "v_proj", "out_proj")}
+            )
             wanted.matrices[f"{at}.self_attn.k_proj"] = (width, width)
             wanted.linears.update({f"{at}.fc1": (width, inner), f"{at}.fc2": (inner, width)})
             wanted.norms.update({f"{at}.{name}": width for name in ("self_attn_layer_norm", "final_layer_norm")})

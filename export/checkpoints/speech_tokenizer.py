@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from fuseline.errors import ExportError
-from fuseline.tokens.hf import TOKENIZER
 from fuseline.tokens.tokenizer import TokenizerFile, made_tokenizer
 
 from .checkpoint import Checkpoint

@@ -206,9 +206,7 @@ def _baked(theirs: Any, where: Path) -> TokenizerFile:
     return made_tokenizer(where, value)
 
 
-def compared(
-    ours: TokenizerFile, theirs: Any, path: Path, target: bool = False, *, below: int | None = None
-) -> None:
+def compared(ours: TokenizerFile, theirs: Any, path: Path, target: bool = False, *, below: int | None = None) -> None:
     """Raises ExportError where the tokenizer of a file says something else than transformers'.
 
     target: whether texts are those of a target that has rules of its own; below: only tokens with smaller numbers are

@@ -7,6 +7,7 @@ token's pair is what is left of its bytes when all merges of lower rank are done
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def _parts(token: str, rank: int, numbers: Mapping[str, int]) -> list[str]:
     """The token's letters, merged by all ranks below its own."""
     parts = list(token)
     while len(parts) > 2:
-        ranks = [numbers.get(one + other, rank) for one, other in zip(parts, parts[1:], strict=False)]
+        ranks = [numbers.get(one + other, rank) for one, other in pairwise(parts)]
         best = min(ranks)
         if best >= rank:
             break

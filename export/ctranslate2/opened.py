@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy.typing as npt
 
-
 from ..adapters import Parts
 from ..adapters.ctranslate2 import CTranslate2Decoder, CTranslate2Encoder
 from ..adapters.whisper import WhisperDecoder, WhisperEncoder

@@ -29,8 +29,8 @@ _LANGUAGE = re.compile(r"<\|[a-z]{2,3}\|>")
 _MULTILINGUAL = 51865
 _LATEST_START = 50  # steps of 0.02 s: speech begins within the first second
 _MADE = (
-    "no tokenizer.json lies beside model.bin, so one was made of the vocabulary: texts are as they should be, and prompts "
-    "are split by the order of its tokens"
+    "no tokenizer.json lies beside model.bin, so one was made of the vocabulary: texts are as they should be, and "
+    "prompts are split by the order of its tokens"
 )
 
 
@@ -47,11 +47,15 @@ def tokenizer_of(checkpoint: Checkpoint, rows: int) -> tuple[TokenizerFile, str]
     elif vocabulary is not None:
         file, remark = byte_pairs(checkpoint.path, vocabulary), _MADE
     else:
-        raise ExportError(f"{checkpoint.path} has no {TOKENIZER} and no vocabulary.json (or .txt); copy the model's own")
+        raise ExportError(
+            f"{checkpoint.path} has no {TOKENIZER} and no vocabulary.json (or .txt); copy the model's own"
+        )
     numbers = _numbers(file)
     lost = [mark for mark in _MARKS if mark not in numbers]
     if lost:
-        raise ExportError(f"the tokenizer in {checkpoint.path} has no {lost[0]}, so it is none of Whisper; copy the model's own")
+        raise ExportError(
+            f"the tokenizer in {checkpoint.path} has no {lost[0]}, so it is none of Whisper; copy the model's own"
+        )
     if numbers[NO_TIMES] + 1 + len(TIMES) > rows:
         raise ExportError(
             f"the tokenizer in {checkpoint.path} belongs to another model: its tokens of times end at "
@@ -116,7 +120,9 @@ def _tokens(checkpoint: Checkpoint, options: Mapping[str, Any], name: str, rows:
     found = options[name]
     whole = isinstance(found, list) and all(type(each) is int for each in found)
     if not whole or not all(-1 <= each < rows for each in found):  # -1: OpenAI's mark for the usual list
-        raise ExportError(f"{name} in {checkpoint.path / 'config.json'} must be a list of numbers of tokens, below {rows}")
+        raise ExportError(
+            f"{name} in {checkpoint.path / 'config.json'} must be a list of numbers of tokens, below {rows}"
+        )
     return [each for each in found if each >= 0]
 
 
@@ -129,8 +135,8 @@ def _heads(checkpoint: Checkpoint, found: Any, model: Mapping[str, Any]) -> list
 
     if not isinstance(found, list) or not all(map(good, found)):
         raise ExportError(
-            f"alignment_heads in {checkpoint.path / 'config.json'} is {shown(found)} and must be a list of a layer below "
-            f"{layers} and a head below {heads} each"
+            f"alignment_heads in {checkpoint.path / 'config.json'} is {shown(found)} and must be a list of a layer "
+            f"below {layers} and a head below {heads} each"
         )
     return [list(pair) for pair in found]
 

@@ -22,7 +22,9 @@ from .compare import is_installed
 from .opened import Opened, opened
 
 NOT_INSTALLED = "not compared with CTranslate2, which is not installed; pip install ctranslate2"
-NOT_COMPARED = "not compared with CTranslate2, whose Whisper gives no logits; evaluate says how good the texts are"
+NOT_COMPARED = (
+    "not compared with CTranslate2, as only models of texts are; `fuseline evaluate` says how good its texts are"
+)
 
 
 def write_ctranslate2(
@@ -67,9 +69,7 @@ def write_ctranslate2(
         agreement.update(_compared(source, made, list(schemes), info["max_positions"], tell))
         return {variant: found.record() for variant, found in agreement.items()}
 
-    write_to(
-        place, **files, decoder_info=info, variants=graphs, default_variant=next(iter(schemes)), check=compared
-    )
+    write_to(place, **files, decoder_info=info, variants=graphs, default_variant=next(iter(schemes)), check=compared)
     missing = "" if agreement else NOT_COMPARED if source.reference is None else NOT_INSTALLED
     return agreement, "; ".join(each for each in (remark, missing) if each)
 

@@ -1,4 +1,5 @@
-"""Data sets: photos with what people wrote about them, of captions.jsonl or COCO's captions JSON, or texts of pairs.py.
+"""Data sets: photos with what people wrote about them, of captions.jsonl or COCO's captions JSON, texts of pairs.py, or
+clips of speech of clips.py.
 
 Every entry is checked before the first is used.
 """
@@ -6,9 +7,7 @@ Every entry is checked before the first is used.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -16,11 +15,11 @@ from typing import Any, Literal, TypeVar
 
 from fuseline.errors import InputError, counted, shown, written
 
-from .lines import read_bytes
+from .clips import Clip, read_clips
+from .lines import is_text, object_of, read_bytes
 from .pairs import Pair, read_pairs
 
 DEFAULT_SPLIT = "val"
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -38,20 +37,20 @@ class Photo:
         return self.path
 
 
-Item = TypeVar("Item", Photo, Pair)
+Item = TypeVar("Item", Photo, Pair, Clip)
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Photos or texts in the file's order. sha256: that of the file they came from; remarks: what its user should know;
-    kind: "photos" or "texts"."""
+    """Photos, texts or clips in the file's order. sha256: that of the file they came from; remarks: what its user
+    should know; kind: what they are."""
 
     name: str
     sha256: str
     split: str | None
-    items: tuple[Photo | Pair, ...]
+    items: tuple[Photo | Pair | Clip, ...]
     remarks: tuple[str, ...] = ()
-    kind: Literal["photos", "texts"] = "photos"
+    kind: Literal["photos", "texts", "clips"] = "photos"
 
     @property
     def facts(self) -> list[Any]:
@@ -70,6 +69,19 @@ def read_texts(
     return DataSet(path.name, sha256, split, tuple(_limited(chosen, limit, "text")), kind="texts")
 
 
+def read_speech(path: str | Path, split: str | None = None, limit: int | None = None) -> DataSet:
+    """The clips of a data set, all of them there. path: see clips.read_clips; split, limit: as for read_data. Raises
+    InputError naming the line or the clip that is wrong."""
+    path = Path(path)
+    found, sha256 = read_clips(path)
+    chosen, split = _of_split(found, split, path)
+    chosen = _limited(chosen, limit, "clip")
+    folder = path if path.is_dir() else path.parent
+    _check_files(chosen, path, folder, "clip")
+    remarks = _remarks(chosen, path, folder, "clip")
+    return DataSet(path.name, sha256, split, tuple(chosen), remarks, kind="clips")
+
+
 def read_data(
     path: str | Path, split: str | None = None, photos: str | Path | None = None, limit: int | None = None
 ) -> DataSet:
@@ -86,11 +98,9 @@ def read_data(
     found = _of_coco(content, path, folder) if path.suffix == ".json" else _of_lines(content, path, folder)
     found, split = _of_split(found, split, path)
     found = _limited(found, limit, "photo")
-    _check_photos(found, path, folder)
-    outside = [photo.name for photo in found if _leads_out(PurePath(photo.name))]
-    lie = f"{counted(len(outside), 'photo')} that {path} names {'lies' if len(outside) == 1 else 'lie'} outside of"
-    remarks = [f"{lie} {_called(folder)}: {_some(outside)}"] if outside else []
-    return DataSet(path.name, hashlib.sha256(content).hexdigest(), split, tuple(found), tuple(remarks))
+    _check_files(found, path, folder, "photo")
+    remarks = _remarks(found, path, folder, "photo")
+    return DataSet(path.name, hashlib.sha256(content).hexdigest(), split, tuple(found), remarks)
 
 
 def _limited(found: list[Item], limit: int | None, what: str) -> list[Item]:
@@ -99,22 +109,28 @@ def _limited(found: list[Item], limit: int | None, what: str) -> list[Item]:
     return found[:limit]
 
 
+def _remarks(found: Sequence[Photo | Clip], path: Path, folder: Path, what: str) -> tuple[str, ...]:
+    outside = [item.name for item in found if _leads_out(PurePath(item.name))]
+    lie = f"{counted(len(outside), what)} that {path} names {'lies' if len(outside) == 1 else 'lie'} outside of"
+    return (f"{lie} {_called(folder)}: {_some(outside)}",) if outside else ()
+
+
 def _leads_out(name: PurePath) -> bool:
     return name.is_absolute() or ".." in name.parts
 
 
-def _check_photos(found: Sequence[Photo], path: Path, folder: Path) -> None:
-    """What costs little to check of all photos before any is captioned: that each is a file, has bytes, may be read."""
-    missing = [photo.name for photo in found if not _is_file(photo.path)]
+def _check_files(found: Sequence[Photo | Clip], path: Path, folder: Path, what: str) -> None:
+    """What costs little to check of all before any is used: that each is a file, has bytes, may be read."""
+    missing = [item.name for item in found if not _is_file(item.path)]
     if missing:
-        raise InputError(f"{_of(missing, found, path)} not below {_called(folder)}: {_some(missing)}")
-    bad = [photo.name for photo in found if not os.access(photo.path, os.R_OK) or not photo.path.stat().st_size]
+        raise InputError(f"{_of(missing, found, path, what)} not below {_called(folder)}: {_some(missing)}")
+    bad = [item.name for item in found if not os.access(item.path, os.R_OK) or not item.path.stat().st_size]
     if bad:
-        raise InputError(f"{_of(bad, found, path)} empty or may not be read: {_some(bad)}")
+        raise InputError(f"{_of(bad, found, path, what)} empty or may not be read: {_some(bad)}")
 
 
-def _of(some: Sequence[str], photos: Sequence[Photo], path: Path) -> str:
-    return f"{len(some)} of the {counted(len(photos), 'photo')} of {path} {'is' if len(some) == 1 else 'are'}"
+def _of(some: Sequence[str], all_of_them: Sequence[object], path: Path, what: str) -> str:
+    return f"{len(some)} of the {counted(len(all_of_them), what)} of {path} {'is' if len(some) == 1 else 'are'}"
 
 
 def _is_file(path: Path) -> bool:
@@ -138,11 +154,11 @@ def _of_lines(content: bytes, path: Path, folder: Path) -> list[Photo]:
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        entry = _object(line, where)
+        entry = object_of(line, where)
         name, captions, split = entry.get("file"), entry.get("captions"), entry.get("split")
         if not isinstance(name, str) or not name:
             raise InputError(f'{where}: "file" must be the path of a photo, not {name!r}')
-        if not isinstance(captions, list) or not captions or not all(_is_text(text) for text in captions):
+        if not isinstance(captions, list) or not captions or not all(is_text(text) for text in captions):
             raise InputError(f'{where}: "captions" must be a list of one or more texts, of whole characters')
         if split is not None and not isinstance(split, str):
             raise InputError(f'{where}: "split" must be a text, not {split!r}')
@@ -155,7 +171,7 @@ def _of_lines(content: bytes, path: Path, folder: Path) -> list[Photo]:
 
 
 def _of_coco(content: bytes, path: Path, folder: Path) -> list[Photo]:
-    whole = _object(content, str(path))
+    whole = object_of(content, str(path))
     images, annotations = whole.get("images"), whole.get("annotations")
     if not isinstance(images, list) or not isinstance(annotations, list):
         raise InputError(f'{path} must hold the lists "images" and "annotations", as COCO\'s captions JSON does')
@@ -170,7 +186,7 @@ def _of_coco(content: bytes, path: Path, folder: Path) -> list[Photo]:
         names[image["id"]] = image["file_name"]
     captions: dict[Any, list[str]] = {key: [] for key in names}
     for note in _objects(annotations, f"{path}, annotations"):
-        if not _is_text(note.get("caption")):
+        if not is_text(note.get("caption")):
             raise InputError(f'{path}: an annotation has no "caption": {str(note)[:80]}')
         if not _is_key(note.get("image_id")) or note["image_id"] not in captions:
             raise InputError(f"{path}: the photo {note.get('image_id')!r} has a caption and is not among the images")
@@ -192,23 +208,8 @@ def _of_split(found: list[Item], split: str | None, path: Path) -> tuple[list[It
     return [replace(item, split=chosen) for item in found if item.split == chosen], chosen
 
 
-def _is_text(value: object) -> bool:
-    """Not blank, and no half of a pair of surrogates, which nothing but Python could read."""
-    return isinstance(value, str) and bool(value.strip()) and not _SURROGATES.search(value)
-
-
 def _is_key(value: object) -> bool:
     return isinstance(value, int | str) and not isinstance(value, bool)
-
-
-def _object(content: bytes, where: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{where} must hold a JSON object")
-    return value
 
 
 def _objects(entries: list[Any], where: str) -> Iterator[Mapping[str, Any]]:

@@ -10,23 +10,22 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from fuseline.errors import LONGEST, ExportError, FolderError, InputError, shown, written
-from fuseline.folders.description import PHOTO_TASK
+from fuseline.errors import LONGEST, ExportError, FolderError, InputError, shown
 from fuseline.folders.open import open_folder
 from fuseline.folders.own import Folder
-from fuseline.generation.config import GenerationConfig
+from fuseline.folders.tensors import PHOTOGRAPH, SPEECH, TEXT
 from fuseline.model import Model
 
-from ..refusals import in_one_sentence, need
+from ..refusals import in_one_sentence
 from ..writing.place import claimed, recovered
-from .bootstrap import Difference, differences
-from .data import DataSet, read_data, read_texts
+from .bootstrap import Difference, Interval, differences, intervals
+from .data import DataSet, read_data, read_speech, read_texts
 from .reading import Reading
 from .record import is_others, why_not_written, write_results
-from .scores import Metric, Tokenizer, caption_metrics, java_is_here, ocr_metrics, same_share
-from .text_scores import TOKENIZERS, TextScores
+from .scores import Metric, same_share
+from .tasks import Settings, Task, check_tokenizer, need_for, task_of, tokenizer_of
 from .texts import Progress, Text, partial_file, texts
 
 BASE = "fp32"
@@ -42,11 +41,13 @@ class Scored:
     scores: Mapping[str, float]
     less_base: Mapping[str, Difference]
     same: float | None
-    """the share of photos or texts for which it says word for word what fp32 says"""
+    """the share of photos, texts or clips for which it says word for word what fp32 says"""
     milliseconds: float
     """a caption, or another text, median"""
     bytes: int
     texts: Sequence[str]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    """of the scores themselves, where they are error rates of speech"""
 
     @property
     def texts_sha256(self) -> str:
@@ -83,14 +84,9 @@ class Evaluation:
         return about if self.not_written is None else {**about, "not written": self.not_written}
 
 
-Task = Literal["caption", "ocr", "text"]
-_TOKENIZERS: Mapping[Task, Sequence[str]] = {"caption": ("words", "ptb"), "ocr": ("words",), "text": TOKENIZERS}
-_TASKS: Mapping[str, Sequence[Task]] = {PHOTO_TASK: ("caption", "ocr")}  # by the folder's; of others: text
-
-
 @dataclass(frozen=True)
 class Data:
-    """A data set that is to be read, see read_data and read_texts."""
+    """A data set that is to be read, see read_data, read_texts and read_speech."""
 
     path: str | Path
     references: str | Path | None = None
@@ -99,52 +95,26 @@ class Data:
     limit: int | None = None
 
     def read(self, folder: Folder) -> DataSet:
-        """The photos or texts that a folder's model reads. Raises InputError."""
-        if folder.source.reads_text:
-            if self.photos is not None:
-                raise InputError(f"{folder.path} reads texts, so there is no folder of photos; leave photos out")
+        """The photos, texts or clips that a folder's model reads. Raises InputError."""
+        reads = folder.source.reads
+        if reads != PHOTOGRAPH and self.photos is not None:
+            things = "texts" if reads == TEXT else "speech"
+            raise InputError(f"{folder.path} reads {things}, so there is no folder of photos; leave photos out")
+        if reads == TEXT:
             return read_texts(self.path, self.references, self.split, self.limit)
         if self.references is not None:
-            raise InputError(f"{folder.path} reads photos, whose captions lie in the data; leave references out")
+            things = "photos, whose captions lie" if reads == PHOTOGRAPH else "speech, whose texts lie"
+            raise InputError(f"{folder.path} reads {things} in the data; leave references out")
+        if reads == SPEECH:
+            return read_speech(self.path, self.split, self.limit)
         return read_data(self.path, self.split, self.photos, self.limit)
 
 
 def checked_data(folder: Folder, data: Data) -> DataSet:
     """The data set, read. Raises InputError for one that evaluate cannot use, NotInstalled where packages for its
     scores are missing."""
-    _need(_task_of(folder, None))
+    need_for(task_of(folder, None))
     return data.read(folder)
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """How texts are made and scored."""
-
-    task: Task
-    tokenizer: str
-    reading: Reading
-    config: GenerationConfig
-
-    def metrics(self, data: DataSet, texts: Mapping[str, Sequence[str]]) -> _Metrics:
-        """By variant, of its texts."""
-        references = [item.references for item in data.items]
-        if self.task == "text":
-            scores = TextScores(references, self.tokenizer)
-            if not scores.has_rouge:
-                LOG.warning("ROUGE is left out: its words are of a to z and digits, and a reference has none")
-            return _Metrics({name: scores.metrics(of) for name, of in texts.items()}, scores.signatures)
-        if self.task == "ocr":
-            return _Metrics({name: ocr_metrics(references, of) for name, of in texts.items()})
-        cut: Tokenizer = "ptb" if self.tokenizer == "ptb" else "words"
-        return _Metrics({name: caption_metrics(references, of, cut) for name, of in texts.items()})
-
-
-@dataclass(frozen=True)
-class _Metrics:
-    """Scores by variant. signatures: how they were computed, by a name that ends in "signature"."""
-
-    of: Mapping[str, Mapping[str, Metric]]
-    signatures: Mapping[str, str] = field(default_factory=dict)
 
 
 @in_one_sentence("evaluated")
@@ -173,14 +143,17 @@ def evaluate(
     """Run a data set through variants of a folder, and say how good each is and how far from fp32.
 
     folder: None is the captioner that ships. data, split, limit: of photos (with `photos`) see read_data, of texts
-    (with `references`) see read_texts; name: what the data set is called in the results (default: its folder's name and
-    its split). variants: default all; fp32 is always among them if the folder has it, since the others are compared
-    with it. task: of a model that reads photos "caption" (BLEU, ROUGE-L, CIDEr; the default) or "ocr" (error rates of
-    words and characters); of one that reads texts "text" (BLEU, chrF, ROUGE, exact matches, error rates).
+    (with `references`) read_texts, of speech read_speech; name: what the data set is called in the results (default:
+    its folder's name and its split). variants: default all; fp32 is always among them if the folder has it, since the
+    others are compared with it. task: of a model that reads photos "caption" (BLEU, ROUGE-L, CIDEr; the default) or
+    "ocr" (error rates of words and characters); of one that reads texts "text" (BLEU, chrF, ROUGE, exact matches, error
+    rates); of one that hears speech "speech" (error rates; clips of any length, at temperature 0).
     tokenizer: of captions "words" (lower case, no punctuation; the same everywhere) or "ptb" (COCO's own and METEOR;
-    needs Java); of texts that of BLEU, one of text_scores.TOKENIZERS (default "13a"). src_lang, tgt_lang: the languages
-    of texts and of what is said, as the model calls them (default: the model's own); prefix: what texts begin with
-    for this model; truncation: whether texts that are too long are cut, else they are refused; see Reading.
+    needs Java); of texts that of BLEU, one of text_scores.TOKENIZERS (default "13a"); of speech Whisper's rules,
+    "english" (needs transformers; the default where the language is known to be English) or "basic".
+    src_lang, tgt_lang: the languages of texts and of what is said, as the model calls them (default: the model's own);
+    of speech src_lang is the one that is spoken. prefix: what texts begin with for this model; truncation: whether
+    texts that are too long are cut, else they are refused; see Reading.
     num_beams, threads: default the model's and the machine's. write: into the folder's fuseline.json and MODEL_CARD.md.
     What a folder's variants are chosen by (its "quality") is changed only by an evaluation of the same data under the
     same conditions, or if there is none; another one gets its own entry, see record.py. A folder that takes no results
@@ -192,9 +165,9 @@ def evaluate(
     process writes it.
     """
     opened = open_folder(recovered(folder))
-    task = _task_of(opened, task)
-    tokenizer = _tokenizer_of(task, tokenizer)
-    _need(task)
+    task = task_of(opened, task)
+    check_tokenizer(task, tokenizer)
+    need_for(task, tokenizer)
     chosen = _chosen(opened, variants)
     read = Data(data, references, split, photos, limit).read(opened)
     for remark in read.remarks:
@@ -209,15 +182,17 @@ def evaluate(
         reading.check(first)
         check_lengths(first, read, reading)
         config = reading.config(first).override(num_return_sequences=1, **_given(num_beams=num_beams))
-        settings = _Settings(task, tokenizer, reading, config)
+        cut = tokenizer_of(task, tokenizer, first, reading)
+        need_for(task, cut)
+        settings = Settings(task, cut, reading, config)
         facts = [read.facts, config.num_beams, reading.conditions]
         partial = partial_file(opened, facts) if resume and own else None
         said = texts(models, read, reading, config, partial, progress or (lambda *_: None))
         metrics = settings.metrics(read, {name: [each.text for each in of] for name, of in said.items()})
         evaluation = Evaluation(
             path=opened.path,
-            conditions=_conditions(read, name or _name(data, read), settings) | dict(metrics.signatures),
-            variants=_scored(opened, metrics.of, said),
+            conditions=_conditions(read, name or _name(data, read), settings) | dict(metrics.about),
+            variants=_scored(opened, metrics.of, said, task == "speech"),
             base=BASE if BASE in chosen else None,
             not_written=reason if write else None,
         )
@@ -236,33 +211,6 @@ def _written(evaluation: Evaluation) -> Evaluation:
         LOG.warning("%s", error)
         return replace(evaluation, not_written=str(error))
     return evaluation
-
-
-def _task_of(folder: Folder, task: str | None) -> Task:
-    """What is scored of a folder's model. Raises InputError for another task than it has."""
-    known = _TASKS.get(folder.task, ("text",))
-    if task is None:
-        return known[0]
-    found = next((each for each in known if each == task), None)
-    if found is None:
-        raise InputError(f"task must be {' or '.join(known)} for {folder.path}, not {written(task)}")
-    return found
-
-
-def _tokenizer_of(task: Task, tokenizer: str | None) -> str:
-    known = _TOKENIZERS[task]
-    if tokenizer is not None and tokenizer not in known:
-        raise InputError(f"tokenizer must be {' or '.join(known)}, not {written(tokenizer)}")
-    if tokenizer == "ptb" and not java_is_here():
-        raise InputError("the tokenizer ptb and METEOR run on Java, which is not here; install Java, or use words")
-    return known[0] if tokenizer is None else tokenizer
-
-
-def _need(task: Task) -> None:
-    if task == "caption":
-        need("evaluating captions", "pycocoevalcap")
-    elif task == "text":
-        need("evaluating texts", "sacrebleu", "rouge_score")
 
 
 def check_lengths(model: Model, data: DataSet, reading: Reading) -> None:
@@ -287,7 +235,7 @@ def _chosen(folder: Folder, variants: Sequence[str] | None) -> list[str]:
 
 
 def _scored(
-    folder: Folder, metrics: Mapping[str, Mapping[str, Metric]], said: Mapping[str, Sequence[Text]]
+    folder: Folder, metrics: Mapping[str, Mapping[str, Metric]], said: Mapping[str, Sequence[Text]], spread: bool
 ) -> dict[str, Scored]:
     texts = {name: [each.text for each in of] for name, of in said.items()}
     result = {}
@@ -301,11 +249,12 @@ def _scored(
             milliseconds=round(statistics.median(each.milliseconds for each in said[name]), 2),
             bytes=sum(folder.bytes_of(graph) for graph in graphs),
             texts=texts[name],
+            intervals=intervals(found) if spread else {},
         )
     return result
 
 
-def _conditions(data: DataSet, name: str, settings: _Settings) -> dict[str, Any]:
+def _conditions(data: DataSet, name: str, settings: Settings) -> dict[str, Any]:
     tokenizer = {} if settings.task == "ocr" else {"tokenizer": settings.tokenizer}
     return {
         "dataset": name,
@@ -319,17 +268,23 @@ def _conditions(data: DataSet, name: str, settings: _Settings) -> dict[str, Any]
 
 
 def _name(path: str | Path, data: DataSet) -> str:
-    return " ".join([shown(Path(path).resolve().parent.name), *([data.split] if data.split else [])])
+    place = Path(path).resolve()
+    folder = place if place.is_dir() else place.parent
+    return " ".join([shown(folder.name), *([data.split] if data.split else [])])
 
 
 def _recorded(scored: Scored) -> dict[str, Any]:
     found: dict[str, Any] = {name: _rounded(value) for name, value in scored.scores.items()}
+    if scored.intervals:
+        found["interval"] = {name: _all_rounded(each) for name, each in scored.intervals.items()}
     if scored.same is not None:
         found[SAME] = _rounded(scored.same)
-        found["less fp32"] = {
-            name: {key: _rounded(value) for key, value in vars(each).items()} for name, each in scored.less_base.items()
-        }
+        found["less fp32"] = {name: _all_rounded(each) for name, each in scored.less_base.items()}
     return {**found, "texts_sha256": scored.texts_sha256}
+
+
+def _all_rounded(found: Difference | Interval) -> dict[str, float]:
+    return {key: _rounded(value) for key, value in vars(found).items()}
 
 
 def _rounded(value: float) -> float:

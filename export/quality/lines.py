@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fuseline.errors import InputError
 
 LARGEST = 1 << 30  # bytes
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -45,3 +50,19 @@ def read_bytes(path: Path, right: str = "a file with a text a line") -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # a zero byte in the path
         raise InputError(f"{path!r} cannot be read: {error}") from error
+
+
+def is_text(value: object) -> bool:
+    """Not blank, and no half of a pair of surrogates, which nothing but Python could read."""
+    return isinstance(value, str) and bool(value.strip()) and not _SURROGATES.search(value)
+
+
+def object_of(content: bytes | str, where: str) -> Mapping[str, Any]:
+    """The JSON object that this is. Raises InputError, which begins with where it stands."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{where} must hold a JSON object")
+    return value

@@ -1,20 +1,25 @@
-"""How a measurement lets a model read photos and texts: in which languages, with which words before, cut or not."""
+"""How a measurement lets a model read photos, texts and speech: in which languages, with which words before."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from fuseline.errors import InputError, shown
 from fuseline.generation.config import PIPELINE_NEW_TOKENS, GenerationConfig
 from fuseline.generation.options import CHECKS
+from fuseline.graphs.contract import Encoded
+from fuseline.inputs.audio import Sound, open_sound
 from fuseline.inputs.images import load_image
-from fuseline.inputs.open import PhotoInputs, TextInputs
+from fuseline.inputs.open import PhotoInputs, SpeechInputs, TextInputs
 from fuseline.model import Model
+
+from . import hearing
 
 Inputs = Mapping[str, npt.NDArray[Any]]  # what an encoder reads, by its names: [B, ...] each
 
@@ -22,8 +27,9 @@ Inputs = Mapping[str, npt.NDArray[Any]]  # what an encoder reads, by its names: 
 @dataclass(frozen=True)
 class Reading:
     """src_lang, tgt_lang: the languages of what is read and of what is said, as the model calls them; of one without
-    tokens for languages, such as T5, they name the task of its config.json, translation_XX_to_YY. prefix: what texts
-    begin with (default: that of the task). truncation: whether a text that is too long is cut, else it is refused."""
+    tokens for languages, such as T5, they name the task of its config.json, translation_XX_to_YY; of speech src_lang
+    is the one that is spoken. prefix: what texts begin with (default: that of the task). truncation: whether a text
+    that is too long is cut, else it is refused."""
 
     src_lang: str | None = None
     tgt_lang: str | None = None
@@ -31,10 +37,15 @@ class Reading:
     truncation: bool = False
 
     def check(self, model: Model, *, of_data: bool = True) -> None:
-        """Raises InputError for languages that the model does not know, and for any of this where it reads photos.
+        """Raises InputError for languages that the model does not know, and for any of this that it has no use for.
 
         of_data: whether texts with references are read, for which a model with languages must be told which.
         """
+        if isinstance(model.inputs, SpeechInputs):
+            if replace(self, src_lang=None) != Reading():
+                raise InputError("this model hears speech, of which only the language that is spoken can be given")
+            hearing.check_language(model, self.src_lang)
+            return
         if not isinstance(model.inputs, TextInputs):
             if self != Reading():
                 raise InputError("this model reads photos, which have no languages and are not cut; leave these out")
@@ -52,17 +63,38 @@ class Reading:
             known = ", ".join(sorted(languages))
             raise InputError(f"this model must be told from which language into which it translates; it knows {known}")
 
-    def inputs(self, model: Model, given: Sequence[Path | str]) -> Inputs:
-        """Of photos by their paths, or of texts. Raises InputError."""
+    def inputs(self, model: Model, given: Sequence[Any]) -> Inputs:
+        """Of photos by their paths, of texts, or of clips by their paths or samples. Raises InputError."""
+        if isinstance(model.inputs, SpeechInputs):
+            return model.inputs([hearing.samples_of(model, each) for each in given])
         if isinstance(model.inputs, PhotoInputs):
             return model.inputs([load_image(each) for each in given])
         prefix = self._task(model).get("prefix") or "" if self.prefix is None else self.prefix
         source = self.src_lang if model.inputs.tokenizer.languages else None
         return model.inputs([f"{prefix}{text}" for text in given], src_lang=source, truncation=self.truncation)
 
+    def opened(self, model: Model, given: Path | str) -> Inputs | Sound:
+        """One photo, text or clip, of which `said` may be asked of several models. Raises InputError."""
+        return open_sound(given) if isinstance(model.inputs, SpeechInputs) else self.inputs(model, [given])
+
+    def said(self, model: Model, opened: Inputs | Sound, config: GenerationConfig) -> str:
+        """What the model says of it; of a clip all that is said, however long it is. Raises InputError."""
+        if isinstance(opened, Sound):
+            return hearing.said_of(model, opened, self.src_lang, config.num_beams)
+        generation = model.generate(opened, generation_config=config)
+        return model.decode(generation.sequences[:1])[0].strip()
+
+    def prompt(self, model: Model, encoded: Encoded) -> npt.NDArray[np.int64] | None:
+        """What the decoder starts from, int64[B, T], where that is more than the model's start token."""
+        if not isinstance(model.inputs, SpeechInputs):
+            return None
+        return hearing.prompt_of(model, encoded, self.src_lang)
+
     def config(self, model: Model) -> GenerationConfig:
         """How texts are made: the model's options, those of the task, and the language that is said. Where none of them
-        sets a length, texts made of texts have as many tokens as in pipelines."""
+        sets a length, texts made of texts have as many tokens as in pipelines. Of speech: the beginning of a text."""
+        if isinstance(model.inputs, SpeechInputs):
+            return model.generation_config.override(max_new_tokens=hearing.new_tokens(model))
         if isinstance(model.inputs, PhotoInputs):
             return model.generation_config
         options = {name: value for name, value in self._task(model).items() if name in CHECKS}

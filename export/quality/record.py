@@ -23,7 +23,18 @@ from .bootstrap import signed
 
 BEGIN, END = "<!-- fuseline evaluate: begin -->", "<!-- fuseline evaluate: end -->"
 # What has to be equal for one result to take the place of another. A name is the user's to choose and does not count.
-_CONDITIONS = ("dataset_sha256", "photos", "texts", "num_beams", "tokenizer", "from", "to", "prefix", "truncated")
+_CONDITIONS = (
+    "dataset_sha256",
+    "photos",
+    "texts",
+    "clips",
+    "num_beams",
+    "tokenizer",
+    "from",
+    "to",
+    "prefix",
+    "truncated",
+)
 Quality = Mapping[str, Mapping[str, Any]]
 
 
@@ -135,17 +146,26 @@ def quality_section(quality: Quality, evaluations: Sequence[Any] = ()) -> str:
     for each in others:
         lines += [f"{_conditions(each['conditions'])}.", "", *_table(each["variants"]), ""]
     every = [*quality.values(), *(each["conditions"] for each in others)]
-    over = "texts" if any("texts" in found for found in every) else "photos"
-    lines += [f"In brackets: the difference to fp32 and its 95% interval (paired bootstrap over the {over}).", ""]
+    over = next((kind_of(found) for found in every if kind_of(found) != "photos"), "photos")
+    own = any("interval" in found for found in quality.values())
+    after = "After a comma: the 95% interval of the score itself. " if own else ""
+    in_brackets = f"In brackets: the difference to fp32 and its 95% interval (paired bootstrap over the {over})."
+    lines += [f"{after}{in_brackets}", ""]
     return "\n".join(lines)
 
 
+def kind_of(found: Mapping[str, Any]) -> str:
+    """What the data set of a result is of: clips, texts or photos."""
+    return next((kind for kind in ("clips", "texts") if kind in found), "photos")
+
+
 def _conditions(found: Mapping[str, Any]) -> str:
-    count = f"{found['texts']} texts" if "texts" in found else f"{found.get('photos')} photos"
+    kind = kind_of(found)
+    counts = [f"{found.get(kind)} {kind}", *([f"{found['words']} words"] if "words" in found else [])]
     said = [f"{name} {shown(found[name])}" for name in ("from", "to", "tokenizer") if name in found]
     said += ["long texts cut"] if found.get("truncated") else []
     said += [f"{name.split()[0]} {shown(found[name])}" for name in found if name.endswith(" signature")]
-    parts = [shown(found.get("dataset")), count, f"beam {found.get('num_beams')}", *said]
+    parts = [shown(found.get("dataset")), *counts, f"beam {found.get('num_beams')}", *said]
     return ", ".join(parts).replace("<", "&lt;")  # no mark of ours in a name
 
 
@@ -163,9 +183,10 @@ def is_score(found: Mapping[str, Any], key: str) -> bool:
 
 
 def cell(found: Mapping[str, Any], name: str) -> str:
-    """A score with its difference to fp32, as tables show it."""
+    """A score, with its own interval where there is one, and with its difference to fp32, as tables show it."""
     if name not in found:
         return ""
-    less = found.get("less fp32", {}).get(name)
+    own, less = (found.get(key, {}).get(name) for key in ("interval", "less fp32"))
+    within = f", {own['low']:.4f} to {own['high']:.4f}" if own else ""
     apart = f" ({signed(less['value'])}: {signed(less['low'])} to {signed(less['high'])})" if less else ""
-    return f"{found[name]:.4f}{apart}"
+    return f"{found[name]:.4f}{within}{apart}"

@@ -80,8 +80,13 @@ def ocr_metrics(references: Sequence[Sequence[str]], texts: Sequence[str]) -> di
     for name, units in (("word error rate", str.split), ("character error rate", _characters)):
         pairs = zip(references, texts, strict=True)
         parts = [_edits([units(reference) for reference in wanted], units(text)) for wanted, text in pairs]
-        rates[name] = Metric(np.array(parts, np.float64), _ratio, "low")
+        rates[name] = error_rate(parts)
     return rates
+
+
+def error_rate(parts: Sequence[tuple[int, int]]) -> Metric:
+    """Of the edits and the reference's length of each item."""
+    return Metric(np.array(parts, np.float64), _ratio, "low")
 
 
 def same_share(texts: Sequence[str], others: Sequence[str]) -> Metric:

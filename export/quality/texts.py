@@ -26,12 +26,17 @@ from .reading import Reading
 
 LOG = logging.getLogger("fuseline.export")
 Progress = Callable[[int, int, str], None]
-_DONE = {"photos": "captioned", "texts": "read"}
+# How a run is called, what it runs over, and how a whole one is called, by kind of data.
+_WORK = {
+    "photos": ("captioning", "photo", "captioned"),
+    "texts": ("writing texts", "text", "read"),
+    "clips": ("transcribing", "clip", "heard"),
+}
 
 
 @dataclass(frozen=True)
 class Text:
-    """What a variant said of a photo, or made of a text. milliseconds: from the photo's file, or the text, to that."""
+    """What a variant said of a photo or a clip, or made of a text. milliseconds: from the file or text to that."""
 
     text: str
     milliseconds: float
@@ -52,7 +57,7 @@ def texts(
     at the end, left by a run that is stopped.
     """
     said = _read(partial) if partial else {}
-    doing, thing = ("captioning", "photo") if data.kind == "photos" else ("writing texts", "text")
+    doing, thing, done = _WORK[data.kind]
     with _appending(partial) as keep:
         for number, item in enumerate(data.items):
             progress(number, len(data.items), doing)
@@ -63,7 +68,7 @@ def texts(
                     keep({"variant": name, "item": item.name, "text": text.text, "milliseconds": text.milliseconds})
             except InputError as error:
                 after = f"; with another {thing} in its place the same command goes on there" if partial else ""
-                raise InputError(f"the data set cannot be {_DONE[data.kind]} whole: {error}{after}") from error
+                raise InputError(f"the data set cannot be {done} whole: {error}{after}") from error
     if partial:
         partial.unlink(missing_ok=True)
     return {name: [said[name, item.name] for item in data.items] for name in models}
@@ -103,12 +108,11 @@ def _texts(
     if not names:
         return
     began = perf_counter()
-    inputs = reading.inputs(models[names[0]], [given])
+    opened = reading.opened(models[names[0]], given)
     took = perf_counter() - began
     for name in names:
         began = perf_counter()
-        generation = models[name].generate(inputs, generation_config=config)
-        text = models[name].decode(generation.sequences[:1])[0].strip()
+        text = reading.said(models[name], opened, config)
         yield name, Text(text, round((took + perf_counter() - began) * 1000, 2))
 
 

@@ -1,4 +1,4 @@
-"""What the linear layers of a model see when it reads photos or texts: the second moments of their inputs, for GPTQ.
+"""What a model's linear layers see when it reads photos, texts or speech: second moments of their inputs, for GPTQ.
 
 Dimensions: `B` inputs of a call, `S` encoder positions, `T` tokens of a text, `R` rows, `I` inputs of a layer.
 """
@@ -13,13 +13,23 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from fuseline.folders.tensors import ATTENTION_MASK, BEAM_TABLE, INPUT_IDS, LENGTHS, PAST, POSITION, SELF, kv_names
+from fuseline.folders.tensors import (
+    ATTENTION_MASK,
+    BEAM_TABLE,
+    INPUT_IDS,
+    INPUT_VALUES,
+    LENGTHS,
+    PAST,
+    POSITION,
+    SELF,
+    kv_names,
+)
 from fuseline.generation.config import GenerationConfig
 from fuseline.model import Model
 
 from ..graphs.recode import float_matrices
 from ..graphs.weights import Array
-from ..quality.reading import Inputs
+from ..quality.reading import Inputs, Reading
 from ..writing.graphs import save_graph
 
 # However many cores there are: onnxruntime cuts a product's sums by the number of its threads, and the last bits of
@@ -30,26 +40,37 @@ Moments = Mapping[str, Array]
 
 
 class Calibration:
-    """Runs a folder's float graphs over photos or texts and keeps what their layers see."""
+    """Runs a folder's float graphs over photos, texts or clips and keeps what their layers see."""
 
     def __init__(
-        self, model: Model, encoder: onnx.ModelProto, decoder: onnx.ModelProto, config: GenerationConfig
+        self,
+        model: Model,
+        encoder: onnx.ModelProto,
+        decoder: onnx.ModelProto,
+        config: GenerationConfig,
+        reading: Reading = Reading(),  # noqa: B008 - frozen
     ) -> None:
         """model: the variant of floats; encoder, decoder: its graphs, with all linear layers fused; config: for
-        generate."""
-        self._model, self._config = model, config.override(num_return_sequences=1)
+        generate; reading: what texts begin with."""
+        self._model, self._config, self._reading = model, config.override(num_return_sequences=1), reading
         self._graphs = {"encoder": _Watched(encoder), "decoder": _Watched(decoder)}
 
     def see(self, inputs: Inputs) -> None:
-        """Say what comes of inputs, and read each text once more, all its tokens at once. Padding is not seen."""
+        """Say what comes of inputs, and read each text once more, all its tokens at once. Padding is not seen.
+
+        Clips of samples come one by one, since that is how their encoder reads them.
+        """
         model = self._model
-        mask = inputs.get(ATTENTION_MASK)
-        sequences = model.generate(inputs, generation_config=self._config).sequences
-        cross = self._graphs["encoder"].run(inputs, None if mask is None else mask.reshape(-1) == 1)
+        encoded = model.encode(inputs)
+        prompt = self._reading.prompt(model, encoded)
+        sequences = model.generate(encoded, prompt, generation_config=self._config).sequences
+        mask = inputs.get(ATTENTION_MASK) if INPUT_IDS in inputs else None
+        read = {name: value for name, value in inputs.items() if INPUT_VALUES not in inputs or name == INPUT_VALUES}
+        cross = self._graphs["encoder"].run(read, None if mask is None else mask.reshape(-1) == 1)
         ends = np.isin(sequences, model.generation_config.ends)
         ends[:, 0] = False  # a text may begin with the token that ends it
         said = (ends[:, :-1].cumsum(axis=1) == 0).reshape(-1)
-        lengths = {} if mask is None else {LENGTHS: mask.sum(axis=1, keepdims=True)}
+        lengths = {} if encoded.lengths is None else {LENGTHS: encoded.lengths}
         self._graphs["decoder"].run(self._whole(sequences[:, :-1]) | cross | lengths, said)
 
     def _whole(self, tokens: Array) -> dict[str, Array]:

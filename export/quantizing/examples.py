@@ -1,28 +1,31 @@
-"""What a model is calibrated and compared with: photos or texts of the user's, or made-up ones."""
+"""What a model is calibrated and compared with: photos, texts or clips of the user's, or made-up ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fuseline.errors import InputError, counted
-from fuseline.folders.tensors import ATTENTION_MASK, INPUT_IDS, PIXEL_VALUES
+from fuseline.folders.tensors import ATTENTION_MASK, INPUT_IDS, INPUT_VALUES, PHOTOGRAPH, PIXEL_VALUES, SPEECH, TEXT
 from fuseline.model import Model
 
-from ..checkpoints.generated import generated_photos, generated_texts
+from ..checkpoints.generated import generated_clips, generated_photos, generated_texts
+from ..quality.clips import SUFFIXES, read_clips
 from ..quality.lines import read_lines
 from ..quality.reading import Inputs, Reading
 
 LEAST = 8
 MOST = 128  # to calibrate with; more changed nothing: 2,000 rows were enough for the layers of the default captioner
 JUDGES = 32  # to compare on, at most
+CLIPS = 16  # of made-up speech: an encoder of speech takes as long as a dozen of photos
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _AT_ONCE = 8
 
-Example = Path | str  # a photo, or a text
+Example = Path | str  # a photo or a clip, or a text
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,11 @@ class Examples:
 
 
 def read_examples(model: Model, place: Path) -> Examples:
-    """A folder of photos, or a file with a text a line, as the model reads. Raises InputError for too few."""
-    found = _texts(place) if model.folder.source.reads_text else _photos(place)
+    """A folder of photos, a file with a text a line, or a folder or a data set of clips, as the model reads.
+
+    Raises InputError for too few.
+    """
+    found = _READ[model.folder.source.reads](place)
     if len(found) <= MOST:
         return Examples(found)
     chosen = {index * len(found) // MOST for index in range(MOST)}
@@ -60,9 +66,23 @@ def _texts(file: Path) -> Sequence[str]:
     return found
 
 
-def batches(model: Model, examples: Sequence[Example], reading: Reading) -> list[Inputs]:
-    """What the encoder reads of them, a few together."""
-    return [reading.inputs(model, examples[at : at + _AT_ONCE]) for at in range(0, len(examples), _AT_ONCE)]
+def _clips(place: Path) -> Sequence[Path]:
+    if place.is_dir():
+        found = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    else:
+        found = [clip.path for clip in read_clips(place)[0]]
+    if len(found) < LEAST:
+        raise InputError(f"{place} has {counted(len(found), 'clip')}, and calibrating takes at least {LEAST}")
+    return found
+
+
+_READ: Mapping[str, Callable[[Path], Sequence[Example]]] = {PHOTOGRAPH: _photos, TEXT: _texts, SPEECH: _clips}
+
+
+def batches(model: Model, examples: Sequence[Any], reading: Reading) -> list[Inputs]:
+    """What the encoder reads of them, a few together; clips of samples alone, as their encoder computes them."""
+    at_once = 1 if INPUT_VALUES in model.folder.source.inputs else _AT_ONCE
+    return [reading.inputs(model, examples[at : at + at_once]) for at in range(0, len(examples), at_once)]
 
 
 def judging(model: Model, examples: Examples, reading: Reading) -> list[Inputs]:
@@ -70,7 +90,10 @@ def judging(model: Model, examples: Examples, reading: Reading) -> list[Inputs]:
     others = examples.others
     if len(others) >= LEAST:
         return batches(model, others[:: -(-len(others) // JUDGES)], reading)
-    return _made_up_texts(model) if model.folder.source.reads_text else _made_up_photos(model)
+    reads = model.folder.source.reads
+    if reads == SPEECH:
+        return batches(model, generated_clips(CLIPS), reading)
+    return _made_up_texts(model) if reads == TEXT else _made_up_photos(model)
 
 
 def _made_up_photos(model: Model) -> list[Inputs]:

@@ -16,6 +16,7 @@ from ..quality.agreement import NextTokens, next_tokens
 from ..quality.evaluate import Evaluation
 from ..quality.reading import Inputs, Reading
 from ..quality.record import record, update_card
+from ..quality.speech_scores import WORDS
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,20 @@ class Measured:
     evaluation: Evaluation | None
 
     def loss(self, name: str) -> Loss:
-        """By the score of the data's kind of texts; by the next tokens without data, and where the floats have 0."""
+        """By the score of the data's kind of texts, of speech by its words; by the next tokens without data, and where
+        the floats have 0."""
         agreed = self.agreement[name]
         of = f"the next tokens ({agreed.positions} on {counted(agreed.inputs, agreed.kind.removesuffix('s'))})"
         if self.evaluation is not None:
             found = self.evaluation.variants
-            judge = next(each for each in JUDGED_BY if each in found[self.base].scores)
-            mine, base = found[name].scores[judge], found[self.base].scores[judge]
-            if base:
-                return Loss(1 - mine / base, f"{judge} ({mine:.4f} where {self.base} has {base:.4f})")
+            mine, base = found[name].scores, found[self.base].scores
+            judge = next((each for each in JUDGED_BY if each in base), None)
+            if judge is None:  # of speech: what the variant hears wrong and the floats do not
+                of = f"the words ({mine[WORDS]:.4f} of them wrong, where {self.base} has {base[WORDS]:.4f})"
+                return Loss(mine[WORDS] - base[WORDS], of)
+            if base[judge]:
+                scores = f"({mine[judge]:.4f} where {self.base} has {base[judge]:.4f})"
+                return Loss(1 - mine[judge] / base[judge], f"{judge} {scores}")
             of += f", not of {judge}, which is 0 for {self.base} on this data"
         return Loss(1 - agreed.tokens, of)
 
@@ -73,4 +79,4 @@ def agreement(
 ) -> dict[str, NextTokens]:
     """How far variants of a folder agree with base on what the encoder reads."""
     others = [Model(open_folder(folder, name), threads=threads) for name in names]
-    return dict(zip(names, next_tokens(base, others, judging, reading.config(base)), strict=True))
+    return dict(zip(names, next_tokens(base, others, judging, reading), strict=True))

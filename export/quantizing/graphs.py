@@ -59,7 +59,7 @@ class FloatGraphs:
     def _calibrate(self, reading: Reading) -> None:
         self.tell(1, 3, "calibrating")
         config = reading.config(self.model)
-        calibration = Calibration(self.model, self._parts["encoder"], self._parts["decoder"], config)
+        calibration = Calibration(self.model, self._parts["encoder"], self._parts["decoder"], config, reading)
         for batch in self._seen:
             calibration.see(batch)
         self._moments = {part: calibration.moments(part) for part in self._parts}

@@ -14,6 +14,7 @@ from typing import Any
 from fuseline.errors import ExportError, InputError
 from fuseline.folders.open import find, open_folder
 from fuseline.folders.own import Folder
+from fuseline.folders.tensors import PHOTOGRAPH
 from fuseline.graphs.cores import thread_count
 from fuseline.model import Model
 
@@ -38,9 +39,9 @@ SOURCES = ("fp32", "fp16")  # what a variant can be made of, the better first
 class Quantized:
     """One new variant.
 
-    bytes: its graphs; loss: the share it loses to the floats, of `measured` (CIDEr, chrF, or next tokens where there is
-    no data); errors: by matrix, how much of its layer's output is rounding error, the largest first; half: the matrices
-    that were left in half precision.
+    bytes: its graphs; loss: the share it loses to the floats, of `measured` (CIDEr, chrF, words, or next tokens where
+    there is no data); errors: by matrix, how much of its layer's output is rounding error, the largest first; half: the
+    matrices that were left in half precision.
     """
 
     bytes: int
@@ -96,18 +97,20 @@ def quantize(
     """Add variants to a fuseline folder that holds one of floats, and say what each costs.
 
     variants: some of fp16, int8 and int4; those that are there already are made anew. calibrate: a folder of 8
-    photos or more, or for a model of texts a file of 8 lines or more, by which 4 bits are rounded so that errors cancel
-    (GPTQ); lines that are too long are cut.
-    data, references, split, limit: a data set as for evaluate, which then tells the loss of CIDEr, or of chrF; else the
-    loss is one of next tokens, on photos or texts that were not calibrated with. src_lang, tgt_lang, prefix,
-    truncation: as for evaluate. max_loss: the share that a variant may lose (0.005 is 0.5%); one
+    photos or more, for a model of texts a file of 8 lines or more, for one of speech a folder or a data set of 8 clips
+    or more, by which 4 bits are rounded so that errors cancel (GPTQ); of lines and clips that are too long the start
+    counts.
+    data, references, split, limit: a data set as for evaluate, which then tells the loss of CIDEr, of chrF, or of the
+    words of speech; else the loss is one of next tokens, on photos, texts or clips that were not calibrated with.
+    src_lang, tgt_lang, prefix, truncation: as for evaluate. max_loss: the share that a variant may lose (0.005 is 0.5%;
+    of words the share that it alone hears wrong); one
     that loses more is not written. half: so many matrices, those with the largest rounding errors, stay in half
     precision. static: convolutions multiply in 8 bits, with the ranges of the calibration photos (default: weights of
     8 bits, arithmetic of float32, which was the faster one on every CPU tried). default: a new default variant.
     threads: for what is run (default: one a physical core). What was measured of a variant that is made anew goes; with
     data, what is found is recorded as by evaluate.
     Raises ExportError for a variant that loses too much (the others are written) and for what cannot be quantized,
-    FolderError for the folder, InputError for photos, texts and data. The folder is complete or as it was.
+    FolderError for the folder, InputError for photos, texts, clips and data. The folder is complete or as it was.
     """
     path = find(recovered(folder))
     check_writable(path)
@@ -118,8 +121,9 @@ def quantize(
         thread_count(threads)
         if static and calibrate is None:
             raise InputError("static convolutions need photos to calibrate with; name a folder of them")
-        if static and opened.source.reads_text:
-            raise InputError(f"{opened.path} reads texts and has no convolutions; leave static out")
+        if static and opened.source.reads != PHOTOGRAPH:
+            things = "texts and has no" if opened.source.reads_text else "speech and has few"
+            raise InputError(f"{opened.path} reads {things} convolutions; leave static out")
         reading = Reading(src_lang, tgt_lang, prefix, truncation)
         given = None if data is None else Data(data, references, split, limit=limit)
         read = None if given is None else checked_data(opened, given)

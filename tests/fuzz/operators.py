@@ -28,7 +28,7 @@ _NUMBERS = (0.0, -0.0, 1e-45, 1e-30, 1e30, 3e38, -3e38, math.nan, math.inf, -mat
 # Sums of some hundred float32 products in another order; a share of the largest number of the result.
 TOLERANCE = 2e-4
 # What is never constant.
-_FED = ("x", "ids", "qkv", "query", "key", "value", "position", "beam_table", "residual", "factor", "lengths")
+_FED = ("x", "ids", "qkv", "query", "key", "value", "position", "beam_table", "residual", "factor", "lengths", "rows")
 _IN_STEPS = (
     "LayerNorm",
     "FloatLinear",
@@ -37,6 +37,7 @@ _IN_STEPS = (
     "CrossAttention",
     "PaddedCrossAttention",
     "RMSNorm",
+    "Rotary",
     ">",
     ";",
     "0",
@@ -100,11 +101,23 @@ def _attention(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
     return feed, attributes
 
 
+def _rotary(random: Random) -> tuple[Feed, dict[str, Any]]:
+    heads, size, rows = random.choice((1, 2, 3)), random.choice((1, 2, 7, 16, 33)), random.choice((1, 2, 4))
+    tokens, known = random.choice((0, 1, 2, 5)), random.choice((5, 9, 40))
+    tables = {"cosines": _floats(random, known, random.randint(0, size // 2))}
+    tables["sines"] = _floats(random, *tables["cosines"].shape)
+    position = np.array([random.randint(0, known - tokens)], np.int64)
+    rest = {"position": position, "rows": np.zeros((rows, random.choice((0, 1, 9))), np.int64)}
+    return {"qkv": _floats(random, rows * tokens, 3 * heads * size), **tables, **rest}, {"heads": heads}
+
+
 def sound(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
     """Inputs in their order, and attributes, that an operator takes."""
     if operator.endswith("Attention"):
         return _attention(random, operator)
     rows, inputs, outputs = (random.choice(_SIZES) for _ in range(3))
+    if operator == "Rotary":
+        return _rotary(random)
     if operator == "RMSNorm":
         return {"x": _floats(random, rows, inputs), "scale": _floats(random, inputs)}, {"epsilon": 1e-6}
     if operator == "LayerNorm":

@@ -82,3 +82,15 @@ def rms_norm(x: Array, scale: Array, epsilon: float) -> Array:
     x64 = x.astype(np.float64)
     result: Array = x64 / np.sqrt(np.square(x64).mean(-1, keepdims=True) + epsilon) * scale
     return result
+
+
+def rotary(qkv: Array, cosines: Array, sines: Array, position: int, rows: int, heads: int) -> Array:
+    """qkv [R x T, 3 E]; cosines, sines [P, F]. Pairs of neighbours as complex numbers, turned by their angles."""
+    lines, pairs = len(qkv), cosines.shape[1]
+    result = qkv.astype(np.float64).reshape(lines, 3, heads, -1)
+    size = result.shape[-1]
+    places = position + np.arange(lines) % (lines // rows)
+    turn = (cosines.astype(np.float64) + 1j * sines.astype(np.float64))[places][:, None, None]
+    numbers = (result[:, :2, :, 0 : 2 * pairs : 2] + 1j * result[:, :2, :, 1 : 2 * pairs : 2]) * turn
+    result[:, :2, :, 0 : 2 * pairs : 2], result[:, :2, :, 1 : 2 * pairs : 2] = numbers.real, numbers.imag
+    return result.reshape(lines, 3 * heads * size)

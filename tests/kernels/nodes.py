@@ -71,6 +71,13 @@ def _embeddings() -> list[Node]:
     return [Node(f"{form}Embedding", ids | stored[form], 1, sizes) for form in TABLES]
 
 
+def _rotary(lines: int, width: int, pairs: int) -> dict[str, Array]:
+    """Of two rows, from position 5 of 12 on."""
+    angles = _random.uniform(-3, 3, (12, pairs))
+    tables = {"cosines": np.cos(angles).astype(np.float32), "sines": np.sin(angles).astype(np.float32)}
+    return {"qkv": floats(lines, 3 * width), **tables, "position": np.array([5]), "rows": np.zeros((2, 9), np.int64)}
+
+
 def _others() -> list[Node]:
     heads = {"heads": 3, "scale": 0.3}
     cached = {
@@ -87,6 +94,7 @@ def _others() -> list[Node]:
     return [
         Node("LayerNorm", norm, 1, {"epsilon": 1e-5}),
         Node("RMSNorm", {"x": floats(3, 8), "scale": floats(8)}, 1, {"epsilon": 1e-6}),
+        Node("Rotary", _rotary(4, 24, 3), 1, {"heads": 3}),
         Node("CachedSelfAttention", cached, 3, heads),
         Node("BiasedCachedSelfAttention", {**cached, "distance_bias": floats(3, 4)}, 3, heads),
         Node("CrossAttention", cross, 1, heads),
@@ -117,6 +125,7 @@ def _large() -> list[Node]:
         Node("BiasedSelfAttention", encoder | {"distance_bias": floats(6, 63)}, 1, attributes),
         Node("BiasedCachedSelfAttention", cached | {"distance_bias": floats(6, 32)}, 3, attributes),
         Node("RMSNorm", {"x": floats(300, width), "scale": floats(width)}, 1, {"epsilon": 1e-6}),
+        Node("Rotary", _rotary(14, 3200, 150), 1, {"heads": 10}),
     ]
 
 

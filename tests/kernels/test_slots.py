@@ -41,6 +41,7 @@ FINE = {
     *((f"{form}Embedding", "ids", change) for form in TABLES for change in ("empty", "number", "deeper")),
     ("LayerNorm", "x", "deeper"),
     ("RMSNorm", "x", "deeper"),
+    ("Rotary", "rows", "deeper"),
     ("DecoderLayer", "x", "deeper"),
     *(
         (operator, "x", "deeper")
@@ -229,6 +230,8 @@ def test_a_scale_that_is_fed_is_looked_at_in_every_run(operator: str) -> None:
         ("Int4LinearAdd", {"residual": np.zeros((4, 20), np.float32)}),
         ("LayerNorm", {"bias": np.zeros(9, np.float32)}),
         ("RMSNorm", {"scale": np.zeros(9, np.float32)}),
+        *(("Rotary", {"position": np.array([position])}) for position in (-1, 11, 12, 2**62)),
+        ("Rotary", {"sines": np.zeros((12, 2), np.float32)}),
         ("FloatLinearMul", {"factor": np.zeros((4, 20), np.float32)}),
         *(
             (operator, {"lengths": np.array([[5], [length]])})

@@ -118,11 +118,26 @@ def norm_case(random: np.random.Generator, operator: str) -> Case:
     return Case(Node(operator, {"x": x, "scale": scale}, 1, {"epsilon": 1e-6}), [exact.rms_norm(x, scale, 1e-6)])
 
 
+def rotary_case(random: np.random.Generator, operator: str) -> Case:
+    rows, position, heads, size = sizes_of(random)
+    rows, tokens = int(random.integers(1, 10)), int(random.integers(1, 6))
+    pairs = int(random.integers(1, size // 2 + 1)) if size > 1 else 0
+    angles = random.uniform(-3, 3, (position + tokens + int(random.integers(0, 4)), pairs))
+    feed = {
+        "qkv": floats(random, rows * tokens, 3 * heads * size), "cosines": np.cos(angles).astype(np.float32),
+        "sines": np.sin(angles).astype(np.float32), "position": np.array([position]),
+        "rows": np.zeros((rows, int(random.integers(0, 3))), np.int64),
+    }  # fmt: skip
+    wanted = exact.rotary(feed["qkv"], feed["cosines"], feed["sines"], position, rows, heads)
+    return Case(Node(operator, feed, 1, {"heads": heads}), [wanted])
+
+
 MAKE: dict[str, Callable[[np.random.Generator, str], Case]] = {
     **dict.fromkeys(PADDED, cross_case),
     **dict.fromkeys(ENCODERS, encoder_case),
     "BiasedCachedSelfAttention": cached_case,
     "RMSNorm": norm_case,
+    "Rotary": rotary_case,
 }
 
 
@@ -245,6 +260,15 @@ def test_any_number_of_threads_gives_the_same(on: str, operator: str) -> None:
         ("BiasedCachedSelfAttention", {"distance_bias": np.zeros((6, 0), np.float32)}, "a row for each head"),
         ("BiasedCachedSelfAttention", {"distance_bias": np.zeros((1, 9), np.float32)}, "a row for each head"),
         ("RMSNorm", {"scale": np.zeros(191, np.float32)}, "scale does not fit x"),
+        ("Rotary", {"sines": np.zeros((12, 149), np.float32)}, "has another shape than it must have"),
+        ("Rotary", {"rows": np.zeros((3, 1), np.int64)}, "as many for each of the rows"),
+        ("Rotary", {"position": np.array([6])}, "there are no cosines and sines for some of the positions"),
+        ("Rotary", {"position": np.array([-1])}, "there are no cosines and sines for some of the positions"),
+        (
+            "Rotary",
+            {"cosines": np.zeros((12, 161), np.float32), "sines": np.zeros((12, 161), np.float32)},
+            "for at most the pairs that a head has",
+        ),
     ],
 )
 def test_what_does_not_go_together(operator: str, changes: Mapping[str, Array], reason: str) -> None:

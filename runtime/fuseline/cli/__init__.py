@@ -1,5 +1,5 @@
-"""The command line: `fuseline caption`, `fuseline text`, `fuseline export`, `fuseline quantize`, `fuseline evaluate`,
-`fuseline info`, `fuseline --version`. Each command has a file of its own.
+"""The command line: `fuseline caption`, `fuseline text`, `fuseline transcribe`, `fuseline export`, `fuseline quantize`,
+`fuseline evaluate`, `fuseline get`, `fuseline info`, `fuseline --version`. Each command has a file of its own.
 
 What only one command needs is imported there, since the time until the first caption is part of the product; and what
 all need is imported by `main`, since Ctrl-C may come while it is.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .terminal import Terminal
 
 PIPE_CLOSED = 141
+_SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".mp4", ".mkv", ".webm", ".mov")  # and videos
 _LONGEST_OPTION = 100  # characters of what may be a misspelt option
 _LONGEST_MESSAGE = 600  # characters of what argparse says, so that there is room for what would be right
 
@@ -93,9 +94,11 @@ def _parser(terminal: Terminal) -> ArgumentParser:
     from . import caption as cli_caption
     from . import evaluate as cli_evaluate
     from . import export as cli_export
+    from . import get as cli_get
     from . import info as cli_info
     from . import quantize as cli_quantize
     from . import text as cli_text
+    from . import transcribe as cli_transcribe
 
     class Parser(argparse.ArgumentParser):
         """One that writes as everything else does. What a command does not know, its own parser refuses."""
@@ -118,9 +121,10 @@ def _parser(terminal: Terminal) -> ArgumentParser:
 
     parser = Parser(
         prog="fuseline",
-        description="Say what is on photos, or make texts of texts, offline.",
+        description="Say what is on photos, write down what is said in sounds, or make texts of texts, offline.",
         epilog="""\
 example: fuseline caption cat.jpg
+         fuseline transcribe talk.mp3
          fuseline text --model FOLDER letter.txt
 
 exit status: 0; 2 if something could not be done, which is said on standard error; 130 after Ctrl-C
@@ -129,7 +133,16 @@ environment: FUSELINE_DEBUG=1 shows where an unforeseen failure comes from""",
     )
     parser.add_argument("--version", action="version", version=f"fuseline {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (cli_caption, cli_text, cli_export, cli_quantize, cli_evaluate, cli_info):
+    for each in (
+        cli_caption,
+        cli_text,
+        cli_transcribe,
+        cli_export,
+        cli_quantize,
+        cli_evaluate,
+        cli_get,
+        cli_info,
+    ):
         each.add_to(commands)
     return parser
 
@@ -150,7 +163,10 @@ def _hints(parser: ArgumentParser, given: Sequence[str]) -> Iterator[str]:
     metavars = {str(action.metavar) for action in parser._actions if not action.option_strings}
     if metavars == {"COMMAND"}:
         if given and os.path.isfile(given[0]):
-            yield f"fuseline caption {shown(given[0])} says what is on it"
+            sound = os.path.splitext(given[0])[1].lower() in _SOUNDS
+            does = "transcribe", "writes down what is said in it"
+            command, what = does if sound else ("caption", "says what is on it")
+            yield f"fuseline {command} {shown(given[0])} {what}"
         return
     before = given[: given.index("--")] if "--" in given else given
     for argument in before:

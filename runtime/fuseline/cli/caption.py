@@ -62,14 +62,15 @@ def add_to(commands: Any) -> None:
 
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Caption every photo that can be; 2 if one could not."""
+    from ..folders.tensors import PHOTOGRAPH
     from ..generation.config import PIPELINE_NEW_TOKENS
     from ..model import Model
 
     model = Model.from_pretrained(options.model, options.variant, options.device, options.threads)
-    if model.folder.source.reads_text:
+    if model.folder.source.reads != PHOTOGRAPH:
         from ..pipelines.common import check_task
 
-        check_task(model, "fuseline caption", reads_text=False)
+        check_task(model, "fuseline caption", PHOTOGRAPH)
     default = model.generation_config.with_default_length(PIPELINE_NEW_TOKENS)
     config = default.override(**generation_fields(options))  # a wrong option is said once, and not for every photo
     job = _Job(model, config, terminal, {"allow_downloads": True} if options.allow_downloads else {})

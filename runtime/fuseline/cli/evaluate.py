@@ -13,17 +13,18 @@ if TYPE_CHECKING:
     from fuseline.export import Evaluation
 
 _HELP = """\
-Caption photos, or translate or summarize texts, with the variants of a folder and print how good each is, with 95%
-intervals of the differences to fp32. The result goes into the folder's fuseline.json and MODEL_CARD.md. After an
-interrupt, the same command goes on where it was. Needs onnx, and pycocoevalcap for captions or sacrebleu and
-rouge-score for texts."""
+Caption photos, translate or summarize texts, or transcribe speech with the variants of a folder, and print how good
+each is, with 95% intervals of the differences to fp32. The result goes into the folder's fuseline.json and model card.
+After an interrupt, the same command goes on where it was. Needs onnx, and pycocoevalcap for captions, sacrebleu and
+rouge-score for texts, or jiwer for speech."""
 _EPILOG = f"""\
 {DATA_HELP}
 
 --json prints one object; if anything fails {{"error": ...}}.
 
 example: fuseline evaluate --data flickr8k/captions.jsonl --variants int8,int4 ~/models/name
-         fuseline evaluate --data test.en --references test.de --from en_XX --to de_DE ~/models/mbart"""
+         fuseline evaluate --data test.en --references test.de --from en_XX --to de_DE ~/models/mbart
+         fuseline evaluate --data LibriSpeech/test-clean ~/models/whisper"""
 
 
 def add_to(commands: Any) -> None:
@@ -38,11 +39,11 @@ def add_to(commands: Any) -> None:
     evaluate.set_defaults(command=_run)
     add = evaluate.add_argument
     add("folder", metavar="FOLDER", help="a model folder")
-    add("--data", required=True, metavar="FILE", help="photos with captions, or texts, as below")
+    add("--data", required=True, metavar="FILE", help="photos with captions, texts, or speech, as below")
     add("--references", metavar="FILE", help="what people wrote for the texts of --data, line by line")
     add("--photos", metavar="FOLDER", help="where the photos' names start from (default: the folder of FILE)")
     add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
-    add("--limit", type=int, metavar="N", help="only the first N photos or texts")
+    add("--limit", type=int, metavar="N", help="only the first N photos, texts or clips")
     add(
         "--name", metavar="TEXT", help="what to call the data in the results (default: its folder's name and the split)"
     )
@@ -53,7 +54,12 @@ def add_to(commands: Any) -> None:
     )
     add("--ocr", action="store_true", help="score text that was read: error rates of words and characters")
     add("--java", action="store_true", help="use the tokenizer of COCO's evaluation, and METEOR; both need Java")
-    add("--tokenizer", metavar="NAME", help="how BLEU cuts words of texts: 13a (default), intl, zh, char or none")
+    add(
+        "--tokenizer",
+        metavar="NAME",
+        help="how BLEU cuts words of texts: 13a (default), intl, zh, char or none; whose rules count for the words of "
+        "speech: english (default of models that know English only, and with --from en) or basic",
+    )
     add_languages(add)
     add("--num-beams", type=int, metavar="N", help="texts that are followed at once (default: the model's own number)")
     add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
@@ -63,7 +69,7 @@ def add_to(commands: Any) -> None:
 
 def add_languages(add: Callable[..., Any]) -> None:
     """The options of a model that reads texts. add: what adds one to a parser."""
-    add("--from", dest="src_lang", metavar="LANG", help="the language of texts, as the model calls it")
+    add("--from", dest="src_lang", metavar="LANG", help="the language of texts or of speech, as the model calls it")
     add("--to", dest="tgt_lang", metavar="LANG", help="the language that is to be said")
     add("--prefix", metavar="TEXT", help="what texts begin with for this model, such as 'summarize: '")
     add("--truncate", action="store_true", help="cut texts that are too long for the model (default: refuse them)")
@@ -104,12 +110,13 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
 def _rows(found: Evaluation) -> Iterator[str]:
     """A line for every variant and score, and its difference to fp32 with the interval."""
     from fuseline.export.quality.bootstrap import signed
+    from fuseline.export.quality.record import kind_of
 
     about = found.conditions
-    thing = "text" if "texts" in about else "photo"
+    thing = kind_of(about).removesuffix("s")
     said = [f"{name} {about[name]}" for name in ("from", "to") if name in about]
-    count = counted(about[f"{thing}s"], thing)
-    yield ", ".join([about["dataset"], count, *said, f"beam {about['num_beams']}"])
+    counts = [counted(about[f"{each}s"], each) for each in (thing, "word") if f"{each}s" in about]
+    yield ", ".join([about["dataset"], *counts, *said, f"beam {about['num_beams']}"])
     yield from (f"{name}: {about[name]}" for name in about if name.endswith(" signature"))
     for name, scored in found.variants.items():
         same = "" if scored.same is None else f", {scored.same:.1%} of the texts as fp32"
@@ -118,4 +125,6 @@ def _rows(found: Evaluation) -> Iterator[str]:
         for score, value in scored.scores.items():
             less = scored.less_base.get(score)
             apart = f"   {signed(less.value)} ({signed(less.low)} to {signed(less.high)})" if less else ""
-            yield f"  {score:<22}{value:.4f}{apart}"
+            own = scored.intervals.get(score)
+            within = f" ({own.low:.4f} to {own.high:.4f})" if own else ""
+            yield f"  {score:<22}{value:.4f}{within}{apart}"

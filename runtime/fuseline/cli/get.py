@@ -24,7 +24,9 @@ environment: FUSELINE_DATA, or else XDG_DATA_HOME, says where models are kept. W
 
 example: fuseline get whisper-tiny.en && fuseline transcribe talk.mp3"""
 _MEGABYTE = 1_000_000
-_ROOM = 4  # times what is downloaded: beside it the files in it, what is made of them, and the same once more on the way
+_ROOM = (
+    4  # times what is downloaded: beside it the files in it, what is made of them, and the same once more on the way
+)
 
 
 def add_to(commands: Any) -> None:
@@ -61,25 +63,25 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     home = Path(options.dir).absolute() if options.dir else models_folder()
     out = home / offer.name
     there = is_model(out) and not options.force
-    remark = "" if there else _make(offer, home, out, options, terminal)
+    if not there:
+        _make(offer, home, out, options, terminal)
     if options.json:
         terminal.record({**_record(offer, out), "made": not there}, indent=2)
     else:
         terminal.lines(_rows(offer, out, there))
-        if remark:
-            terminal.note(remark)
     return 0
 
 
-def _make(offer: Offer, home: Path, out: Path, options: argparse.Namespace, terminal: Terminal) -> str:
-    """What is to be known of it beside."""
+def _make(offer: Offer, home: Path, out: Path, options: argparse.Namespace, terminal: Terminal) -> None:
+    """Fetch, unpack and make the folder. What can be refused is refused before anything is fetched."""
+    from fuseline.export.fetched import Terms, check_folder, make_folder
+
     from ..getting.fetching import copied, fetched
     from ..getting.scratch import scratch
     from ..getting.unpacking import unpack
 
-    from fuseline.export.fetched import Terms, make_folder  # before anything is fetched: it says what is missing
-
     variants = [name.strip() for name in options.variants.split(",")]
+    check_folder(out, variants)
     with scratch(home, _ROOM * offer.bytes) as folder:
         wheels, files = folder / "wheels", folder / "files"
         wheels.mkdir()
@@ -94,8 +96,7 @@ def _make(offer: Offer, home: Path, out: Path, options: argparse.Namespace, term
         unpack(offer, wheels, files)
         terms = Terms(offer.license, offer.card)
         with terminal.steps() as progress:
-            report = make_folder(files, out, offer.form, variants, terms, progress)
-    return report.remark
+            make_folder(files, out, offer.form, variants, terms, progress)
 
 
 def _megabytes(bytes_come: Iterator[int]) -> Iterator[None]:
@@ -126,7 +127,12 @@ def _list(options: argparse.Namespace, terminal: Terminal) -> None:
 def _record(offer: Offer, folder: Path | None) -> dict[str, Any]:
     facts = {"name": offer.name, "about": offer.about, "reads": offer.reads, "license": dict(offer.license)}
     packages = [{"requirement": wheel.requirement, "sha256": wheel.sha256} for wheel in offer.wheels]
-    return {**facts, "download bytes": offer.bytes, "packages": packages, "path": None if folder is None else str(folder)}
+    return {
+        **facts,
+        "download bytes": offer.bytes,
+        "packages": packages,
+        "path": None if folder is None else str(folder),
+    }
 
 
 def _rows(offer: Offer, out: Path, there: bool) -> Iterator[str]:

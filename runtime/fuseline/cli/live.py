@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .streams import Stream, printable
 
-if TYPE_CHECKING:
-    from ..outputs.streaming import Event
-
 _DIM, _PLAIN, _ERASE = "\x1b[2m", "\x1b[0m", "\x1b[J"
+
+
+class Piece(Protocol):
+    """What is new of a text, as fuseline.outputs.streaming.Event has it: certain, and what follows and may change."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def tentative(self) -> str: ...
 
 
 def single_spaces(text: str) -> str:
@@ -20,7 +26,7 @@ def single_spaces(text: str) -> str:
 
 
 def show(
-    events: Iterable[Event], out: Stream, before: str = "", on_one_line: Callable[[str], str] = single_spaces
+    events: Iterable[Piece], out: Stream, before: str = "", on_one_line: Callable[[str], str] = single_spaces
 ) -> None:
     """Write one input's text to `out` as its events come, on one line after `before`.
 

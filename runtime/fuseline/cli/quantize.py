@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _HELP = """\
 Add smaller variants to a folder that holds one of floats, measure what each of them costs in quality, and write that
 into the folder. With --max-loss, a variant that costs more is not written.
-Needs onnx and, with --data, pycocoevalcap for captions or sacrebleu and rouge-score for texts."""
+Needs onnx and, with --data, pycocoevalcap for captions, sacrebleu and rouge-score for texts, or jiwer for speech."""
 _EPILOG = f"""\
 {DATA_HELP}
 
@@ -43,12 +43,12 @@ def add_to(commands: Any) -> None:
     add(
         "--calibrate",
         metavar="PLACE",
-        help="a folder of 8 photos or more, or a file of 8 lines of text, like those the model is meant for",
+        help="a folder of 8 photos or clips or more, or a file of 8 lines of text, like those the model is meant for",
     )
-    add("--data", metavar="FILE", help="photos or texts, as below: judge by CIDEr or chrF, not by next tokens")
+    add("--data", metavar="FILE", help="photos, texts or speech, as below: judge by CIDEr, chrF or words")
     add("--references", metavar="FILE", help="what people wrote for the texts of --data, line by line")
     add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
-    add("--limit", type=int, metavar="N", help="only the first N photos or texts of the data")
+    add("--limit", type=int, metavar="N", help="only the first N photos, texts or clips of the data")
     add_languages(add)
     add("--max-loss", type=_share, metavar="SHARE", help="what a variant may lose, such as 0.5%% (default: anything)")
     add("--half", type=int, default=0, metavar="N", help="leave the N worst matrices in 16 bits (default: 0)")

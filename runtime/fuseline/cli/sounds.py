@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-
 from ..errors import InputError, shown
 
 if TYPE_CHECKING:
@@ -38,6 +36,8 @@ def opened(name: str, raw: int | None = None) -> Iterator[Sound]:
 
     raw: samples a second where it is nothing but int16 samples of one channel, low byte first. Raises InputError.
     """
+    import numpy as np
+
     from ..inputs.audio import open_sound
 
     if raw is None:

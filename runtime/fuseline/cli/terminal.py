@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, Protocol, TextIO, TypeVar
 
@@ -27,7 +27,10 @@ FILE is COCO's captions JSON (.json), or has an object a line (captions.jsonl), 
 where "file" starts from the folder that FILE lies in, and "split" may be left out.
 For a model that reads texts FILE is a table (.tsv: text, tab, reference), has a text a line with --references beside
 it, or has an object a line:
-  {"source": "Guten Morgen!", "references": ["Good morning!", "Morning!"], "split": "val"}"""
+  {"source": "Guten Morgen!", "references": ["Good morning!", "Morning!"], "split": "val"}
+For a model that hears speech FILE is a table (metadata.csv: file, text), has an object a line, has a clip's name, a
+blank and a text a line (transcripts.txt), or is a folder with such a file or with LibriSpeech's *.trans.txt below it:
+  {"file": "clips/one.flac", "text": "what is said in it", "split": "val"}"""
 
 _PACKAGE = __name__.partition(".")[0]  # whose parts log as fuseline.export and so on
 
@@ -55,6 +58,10 @@ class Terminal:
     def lines(self, texts: Iterable[str]) -> None:
         """Results, each on a line of its own whatever it holds. Raises Unwritable."""
         self._put(self.out, "".join(f"{printable(text)}\n" for text in texts))
+
+    def rows(self, rows: Iterable[Sequence[str]]) -> None:
+        """Results as a table: a line each, its fields apart by tabs. Raises Unwritable."""
+        self._put(self.out, "".join("\t".join(map(printable, row)) + "\n" for row in rows))
 
     def record(self, content: Mapping[str, Any], indent: int | None = None) -> None:
         """A result as JSON; infinity and NaN, which JSON has not, become null. Raises Unwritable."""

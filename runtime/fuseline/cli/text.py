@@ -64,6 +64,7 @@ def add_to(commands: Any) -> None:
 
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Answer every line that can be; 2 if one could not."""
+    from ..folders.tensors import TEXT
     from ..model import Model
     from ..pipelines.common import check_task, checked_batch_size
 
@@ -71,7 +72,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     check_files(names)
     batch = checked_batch_size(options.batch)
     model = Model.from_pretrained(options.model, options.variant, options.device, options.threads)
-    check_task(model, "fuseline text", reads_text=True)
+    check_task(model, "fuseline text", TEXT)
     job = _pipeline(model, options).job()
     job.config.total_length(1, model.folder.decoder.max_positions)  # what is wrong is said once, not for every line
     watched = "-" in names and sys.stdin.isatty()

@@ -89,8 +89,8 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     _check(options)
     live = options.stream or options.microphone
     formats = check_output(options.format, options.files, options.output_dir, alone=live, as_json=options.json)
-    asked = _asked(options)
     model = _model(options)
+    asked = _asked(options, model)
     if live:
         from .listening import listen
 
@@ -98,11 +98,13 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     from ..speech.transcriber import Transcriber
 
     job = _Job(Transcriber(model), asked, options, terminal)
+    job.check()
     output = _output(options, formats, model, terminal)
+    several = len(options.files) > 1
     failed = False
     for number, name in enumerate(options.files, 1):
         try:
-            job.transcribe(name, output, f"transcribing {number}/{len(options.files)}")
+            job.transcribe(name, output, f"transcribing {number}/{len(options.files)}" if several else "transcribing")
         except Unwritable:
             raise
         except Exception as error:  # whatever it is, it is this sound's and must not cost the others
@@ -127,20 +129,24 @@ def _check(options: argparse.Namespace) -> None:
     if options.microphone and (options.files or options.raw is not None or options.json):
         raise InputError("--microphone listens to the microphone alone; leave out the files, --raw and --json")
     if not options.microphone and not options.files:
-        raise InputError("there is no sound to transcribe; give the path of a file, - for standard input, or --microphone")
+        raise InputError(
+            "there is no sound to transcribe; give the path of a file, - for standard input, or --microphone"
+        )
     if (options.stream or options.microphone) and options.words:
         raise InputError("--words needs sounds that have ended; leave it out, or leave out --stream and --microphone")
 
 
-def _asked(options: argparse.Namespace) -> SpeechOptions:
+def _asked(options: argparse.Namespace, model: Model) -> SpeechOptions:
     """What is asked of every sound. Raises InputError."""
+    from ..folders.tensors import INPUT_FEATURES
     from ..speech.options import SpeechOptions
 
     given = {"task": options.task, "prompt": options.prompt, "hotwords": options.hotwords}
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if options.num_beams is not None:
         asked["num_beams"] = options.num_beams
-    timestamps: bool | str = "word" if options.words else True
+    in_windows = INPUT_FEATURES in model.folder.source.inputs  # others have no times
+    timestamps = "word" if options.words else in_windows
     return SpeechOptions(language=options.language, return_timestamps=timestamps, **_CAREFULLY, **asked)
 
 
@@ -166,10 +172,14 @@ class _Job(NamedTuple):
     options: argparse.Namespace
     terminal: Terminal
 
+    def check(self) -> None:
+        """Raise InputError for an option that this model cannot follow: it is said once, and not for every sound."""
+        self.transcriber.transcribe({"array": [0.0] * 1600, "sampling_rate": 16_000}, self.asked)
+
     def transcribe(self, name: str, output: Output, doing: str) -> None:
         """Raises InputError and others for a sound that cannot be; KeyboardInterrupt once what there is is written."""
         with opened(name, self.options.raw) as sound, self.terminal.seconds(doing, sound.duration) as tell:
-            coming = Coming(name, self._running(sound, tell))
+            coming = Coming(name, self._running(sound, tell), sound.duration)
             output.take(coming)
         said = coming.transcription
         self._note(name, said)
@@ -191,7 +201,9 @@ class _Job(NamedTuple):
                 self.terminal.note(f"{shown(name)}: the language is {said.language}")
             for each in dropped:
                 text = f": {each.text.strip()}" if each.text.strip() else ""
-                self.terminal.note(f"{shown(name)}: {each.start:.1f} to {each.end:.1f} s left out, {each.dropped}{text}")
+                self.terminal.note(
+                    f"{shown(name)}: {each.start:.1f} to {each.end:.1f} s left out, {each.dropped}{text}"
+                )
         elif dropped:
             seconds = sum(each.end - each.start for each in dropped)
             reasons = ", ".join(dict.fromkeys(str(each.dropped) for each in dropped))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,8 +32,9 @@ class Running(Protocol):
 class Coming:
     """The segments of one sound as they come. After Ctrl-C no more of them come, and `interrupted` is true."""
 
-    def __init__(self, name: str, running: Running) -> None:
-        self.name, self._running = name, running
+    def __init__(self, name: str, running: Running, duration: float | None) -> None:
+        """duration: seconds that the sound says to have."""
+        self.name, self._running, self.seconds = name, running, math.inf if duration is None else duration
         self._began = perf_counter()
         self._done: list[Segment] = []
         self.interrupted = False
@@ -85,9 +87,9 @@ class Lines:
         if self._format == "json":
             pieces = [subtitles(coming.whole, "json")]
         else:
-            pieces = written_as(self._format, coming)
+            pieces = written_as(self._format, coming, coming.seconds)
         for piece in pieces:
-            self._terminal.lines(f"{before}{line}" for line in piece.splitlines())
+            self._terminal.rows(f"{before}{line}".split("\t") for line in piece.splitlines())
 
 
 class Objects:
@@ -170,7 +172,9 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         if made is not None and os.path.exists(made):
             os.unlink(made)
-        raise InputError(f"{shown(path)}: it cannot be written ({error.strerror}); give a place where it can") from error
+        raise InputError(
+            f"{shown(path)}: it cannot be written ({error.strerror}); give a place where it can"
+        ) from error
 
 
 def _umask() -> int:

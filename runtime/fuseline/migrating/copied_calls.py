@@ -24,7 +24,7 @@ from ..folders.open import AUTO
 from ..generation.options import CHECKS, UNSUPPORTED
 
 OPEN, PIPELINE, CAPTION, GENERATE = "from_pretrained", "pipeline", "a pipeline's call", "generate"
-TEXT = "a text pipeline's call"
+TEXT, SPEECH = "a text pipeline's call", "a speech pipeline's call"
 ENCODE = "encode"
 _OPENING = (OPEN, PIPELINE)
 _Passes = Callable[[Any], bool]
@@ -74,7 +74,9 @@ class Row(NamedTuple):
 _OWN_PARTS = "the files in the model's folder count; change them there, or use Model and its parts one by one"
 _GRAPHS = "variant= says which graphs of the folder are used"
 _SMALLER = 'choose a variant, as in variant="int8"'
-_OF_TEXTS, _OF_PHOTOS = (f"it is of pipelines that read {kind}; leave it out" for kind in ("texts", "photos"))
+_OF_TEXTS, _OF_PHOTOS, _OF_SPEECH = (
+    f"it is of pipelines that read {kind}; leave it out" for kind in ("texts", "photos", "speech")
+)
 _HUB = "download it with huggingface_hub.snapshot_download and give the folder's path"
 
 TABLE: tuple[Row, ...] = (
@@ -84,7 +86,7 @@ TABLE: tuple[Row, ...] = (
     Row(("use_fast", "low_cpu_mem_usage", "use_io_binding", "use_merged"), _OPENING, _any_flag, "give True or False"),
     Row(("trust_remote_code",), (*_OPENING, GENERATE), _any_flag, "a folder's code is never run; leave it out"),
     Row(("use_cache",), _OPENING, _yes, "the cache is always used, which changes no text; leave it out"),
-    Row(("num_workers",), (PIPELINE, CAPTION, TEXT), _any_count, "inputs are read one after the other; leave it out"),
+    Row(("num_workers",), (PIPELINE, CAPTION, TEXT, SPEECH), _any_count, "inputs are read one after the other; leave it out"),
     Row(("tokenizer",), (GENERATE,), lambda value: True, ""),  # for stop_strings, which know the model's own
     # Of whole models.
     Row(("config", "feature_extractor", "image_processor", "processor", "tokenizer"), _OPENING, _unset, _OWN_PARTS),
@@ -113,12 +115,17 @@ TABLE: tuple[Row, ...] = (
     Row(("session_options", "provider_options"), _OPENING, _unset, "threads= sets the number of threads"),
     Row(("max_memory", "offload_folder", "offload_state_dict"), _OPENING, _no, "a model is whole in memory"),
     # Of single calls.
-    Row(("return_tensors", "return_text", "return_type"), (PIPELINE, CAPTION), _unset, "generate gives tokens"),
-    Row(("return_full_text",), (PIPELINE, CAPTION, TEXT), _unset, "generate gives tokens, prompt included"),
-    Row(("src_lang", "tgt_lang", "truncation"), (PIPELINE, CAPTION), _unset, _OF_TEXTS),
-    Row(("clean_up_tokenization_spaces", "stop_sequence"), (PIPELINE, CAPTION), _unset, _OF_TEXTS),
-    Row(("prompt", "timeout", "images"), (PIPELINE, TEXT), _unset, _OF_PHOTOS),
-    Row(("allow_downloads",), (PIPELINE, TEXT), _no, _OF_PHOTOS),
+    Row(("return_tensors", "return_text", "return_type"), (PIPELINE, CAPTION, SPEECH), _unset, "generate gives tokens"),
+    Row(("return_full_text",), (PIPELINE, CAPTION, TEXT, SPEECH), _unset, "generate gives tokens, prompt included"),
+    Row(("src_lang", "tgt_lang", "truncation"), (PIPELINE, CAPTION, SPEECH), _unset, _OF_TEXTS),
+    Row(("clean_up_tokenization_spaces", "stop_sequence"), (PIPELINE, CAPTION, SPEECH), _unset, _OF_TEXTS),
+    Row(("prompt",), (PIPELINE, TEXT), _unset, _OF_PHOTOS),
+    Row(("timeout", "images"), (PIPELINE, TEXT, SPEECH), _unset, _OF_PHOTOS),
+    Row(("allow_downloads",), (PIPELINE, TEXT, SPEECH), _no, _OF_PHOTOS),
+    Row(("chunk_length_s", "stride_length_s"), (PIPELINE, CAPTION, TEXT), _unset, _OF_SPEECH),
+    Row(("return_timestamps", "return_language"), (PIPELINE, CAPTION, TEXT), _no, _OF_SPEECH),
+    Row(("ignore_warning",), (PIPELINE, CAPTION, TEXT), _any_flag, "give True or False"),
+    Row(("decoder", "decoder_kwargs"), (PIPELINE, SPEECH), _unset, "it is of models that are trained by CTC; leave it out"),
     Row(("text",), (CAPTION,), _unset, "Model.score says how probable a text is; prompt= begins one"),
     Row(("interpolate_pos_encoding",), (CAPTION, GENERATE), _no, "photos are made the one size that the graph has"),
     Row(("attention_mask",), (GENERATE,), _all_ones, "all of a photo is looked at; leave it out"),
@@ -317,6 +324,13 @@ _WANTED = {
         "attention_mask",
     ): "input_ids must be whole numbers [B, S], as Model.inputs makes them of texts, with "
     "their attention_mask, or what Model.encode returned; not None",
+    ("input_features",): "input_features must be float32[B, bands, frames], as Model.inputs makes it of sounds, or what "
+    "Model.encode returned; not None",
+    (
+        "input_values",
+        "attention_mask",
+    ): "input_values must be float32[B, samples], as Model.inputs makes them of sounds, with their attention_mask, or "
+    "what Model.encode returned; not None",
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import InputError, written
+from ..folders.tensors import PHOTOGRAPH, SPEECH, TEXT
 from ..generation.config import GenerationConfig, cut_off
 from ..migrating.copied_calls import no_attribute
 from ..warning import warn
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from ..outputs.streaming import Event
 
 _MOST_AT_ONCE = 1 << 20  # inputs; how many fit into memory is looked at when they are there
+# What models read, and what can use them.
+_KINDS = {
+    PHOTOGRAPH: ("photos", 'pipeline("image-to-text") or the command fuseline caption'),
+    TEXT: ("texts", 'pipeline("text2text-generation") or the command fuseline text'),
+    SPEECH: ("speech", 'pipeline("automatic-speech-recognition") or the command fuseline transcribe'),
+}
 
 
 class Pipeline:
@@ -87,17 +94,15 @@ class Pipeline:
             warn(sentence)
 
 
-def check_task(model: Model, asked: str, reads_text: bool) -> None:
-    """Raise InputError where a model is for another task. asked: what wants to use it; reads_text: what that needs."""
-    if model.folder.source.reads_text == reads_text:
+def check_task(model: Model, asked: str, reads: str) -> None:
+    """Raise InputError where a model is for another task. asked: what wants to use it; reads: what that needs, as in
+    Source.reads."""
+    found = model.folder.source.reads
+    if found == reads:
         return
-    reads, not_, instead = (
-        ("photos", "texts", 'pipeline("image-to-text") or the command fuseline caption')
-        if reads_text
-        else ("texts", "photos", 'pipeline("text2text-generation") or the command fuseline text')
-    )
+    (has, instead), (wanted, _) = _KINDS[found], _KINDS[reads]
     raise InputError(
-        f"{model.folder.path}: this model reads {reads} and no {not_}, so {asked} cannot use it; {instead} can"
+        f"{model.folder.path}: this model reads {has} and no {wanted}, so {asked} cannot use it; {instead} can"
     )
 
 

@@ -8,18 +8,26 @@ from typing import Any, Literal, TypeAlias, overload
 
 from ..errors import InputError, written
 from ..folders.open import AUTO
+from ..folders.tensors import PHOTOGRAPH, SPEECH, TEXT
 from ..generation.options import CHECKS, UNSUPPORTED
 from ..migrating.copied_calls import PIPELINE, Opening, device_named, one_of, opening, settle
 from ..model import Model
 from .common import check_task, fields_given
 from .image_to_text import TASK, ImageToText, Reading
+from .speech_reading import KEYWORDS as OF_SPEECH
+from .speech_reading import Seconds, SpeechReading
+from .speech_recognition import OPTIONS, SpeechRecognition
+from .speech_recognition import TASK as RECOGNITION
 from .text_reading import KEYWORDS, TextReading
 from .text_to_text import RESULTS, TRANSLATION, TextToText
 
 TextTask: TypeAlias = Literal["text2text-generation", "summarization", "translation"]
 
-TASKS = (TASK, *RESULTS)
+TASKS = (TASK, *RESULTS, RECOGNITION)
 _OWN = ("task", "model", "variant", "device", "threads", "batch_size", "max_new_tokens", "generate_kwargs", "stream")
+# Keywords of pipelines that read one kind of input.
+_SPECIAL = {PHOTOGRAPH: Reading._fields, TEXT: KEYWORDS, SPEECH: (*OF_SPEECH, *OPTIONS)}
+_ALL_SPECIAL = {name for names in _SPECIAL.values() for name in names}
 
 
 @overload
@@ -63,7 +71,30 @@ def pipeline(
 
 
 @overload
-def pipeline(task: str | None, model: Model | str | Path | None = None, **options: Any) -> ImageToText | TextToText: ...
+def pipeline(
+    task: Literal["automatic-speech-recognition"],
+    model: Model | str | Path,
+    *,
+    variant: str | None = AUTO,
+    device: str | int = "cpu",
+    threads: int | None = None,
+    batch_size: int = 1,
+    max_new_tokens: int | None = None,
+    generate_kwargs: Mapping[str, Any] | None = None,
+    generation_config: object = None,
+    stream: bool = False,
+    chunk_length_s: float | None = None,
+    stride_length_s: Seconds | None = None,
+    return_timestamps: bool | Literal["word"] | None = None,
+    return_language: bool | None = None,
+    **copied: Any,
+) -> SpeechRecognition: ...
+
+
+@overload
+def pipeline(
+    task: str | None, model: Model | str | Path | None = None, **options: Any
+) -> ImageToText | TextToText | SpeechRecognition: ...
 
 
 def pipeline(
@@ -79,28 +110,28 @@ def pipeline(
     generation_config: object = None,
     stream: bool = False,
     **copied: Any,
-) -> ImageToText | TextToText:
-    """A callable that does a task: it captions photos, or makes texts of texts.
+) -> ImageToText | TextToText | SpeechRecognition:
+    """A callable that does a task: it captions photos, makes texts of texts, or writes down what is said.
 
-    task: "image-to-text"; or "text2text-generation", "summarization", "translation" or "translation_XX_to_YY"; None for
-    what the model is for. model: a Model, or the path of a folder; None for the captioner that ships. variant, device,
-    threads: see Model.from_pretrained. batch_size: inputs that go through the model together. max_new_tokens,
-    generate_kwargs, generation_config: the GenerationConfig fields of every call that does not give its own; where
-    neither they nor the model set a length, texts have 256 new tokens at most, and a warning says once that one ended
-    there. stream: whether calls that do not say give the text of one input in pieces.
+    task: "image-to-text"; or "text2text-generation", "summarization", "translation" or "translation_XX_to_YY"; or
+    "automatic-speech-recognition"; None for what the model is for. model: a Model, or the path of a folder; None for
+    the captioner that ships. variant, device, threads: see Model.from_pretrained. batch_size: inputs that go through
+    the model together. max_new_tokens, generate_kwargs, generation_config: the GenerationConfig fields of every call
+    that does not give its own; where neither they nor the model set a length, texts have 256 new tokens at most, and a
+    warning says once that one ended there. stream: whether calls that do not say give the text of one input in pieces.
     Of photos: prompt, what texts begin with, of BLIP's models; allow_downloads, whether photos may be URLs, fetched
-    within timeout seconds. Of texts: src_lang, tgt_lang, truncation and the others of TextToText's call.
+    within timeout seconds. Of texts: src_lang, tgt_lang, truncation and the others of TextToText's call. Of speech:
+    chunk_length_s, stride_length_s, return_timestamps, return_language and the others of SpeechRecognition's call.
     copied: other fields of GenerationConfig, and keywords of transformers' and optimum's pipelines; see
     fuseline.migrating.copied_calls.
     Raises InputError for an unknown task, a wrong option or a model of another task, FolderError and DeviceError as
     Model.from_pretrained.
     """
-    reads_text = None if task is None else _reads_text(task)
-    of_photos = {name: copied.pop(name) for name in Reading._fields if name in copied}
-    of_texts = {name: copied.pop(name) for name in KEYWORDS if name in copied}
-    if reads_text is not None:
-        settle(PIPELINE, of_photos if reads_text else of_texts, _OWN)
-    if reads_text and model is None:
+    reads = None if task is None else _reads(task)
+    special = {name: copied.pop(name) for name in _ALL_SPECIAL if name in copied}
+    if reads is not None:
+        special = _of_kind(special, reads)
+    if reads not in (None, PHOTOGRAPH) and model is None:
         raise InputError(f"the captioner that ships reads photos; give model= the folder of a model for {task}")
     fields = {name: value for name, value in copied.items() if name in CHECKS or name in UNSUPPORTED}
     others = {name: value for name, value in copied.items() if name not in fields}
@@ -111,22 +142,34 @@ def pipeline(
     else:
         model = Model._opened(wanted, threads)
     task = task or model.task
-    if reads_text is None:
-        reads_text = model.folder.source.reads_text
-        settle(PIPELINE, of_photos if reads_text else of_texts, _OWN)
+    if reads is None:
+        reads = model.folder.source.reads
+        special = _of_kind(special, reads)
     fields |= fields_given(max_new_tokens, generate_kwargs, generation_config)
-    if reads_text:
-        return TextToText(model, task, batch_size, fields, stream, TextReading().taking(of_texts))
-    check_task(model, f"pipeline({task!r})", reads_text=False)
-    return ImageToText(model, batch_size, fields, stream, Reading(**of_photos))
+    if reads == TEXT:
+        return TextToText(model, task, batch_size, fields, stream, TextReading().taking(special))
+    if reads == SPEECH:
+        listening = SpeechReading().taking(special)
+        return SpeechRecognition(model, batch_size, special | fields, stream, listening)
+    check_task(model, f"pipeline({task!r})", PHOTOGRAPH)
+    return ImageToText(model, batch_size, fields, stream, Reading(**special))
 
 
-def _reads_text(task: object) -> bool:
-    """Whether a task reads texts. Raises InputError for one that there is not."""
+def _of_kind(special: Mapping[str, Any], reads: str) -> dict[str, Any]:
+    """Those of the keywords that pipelines of a kind have. Raises InputError for others that would change something."""
+    own = {name: value for name, value in special.items() if name in _SPECIAL[reads]}
+    settle(PIPELINE, {name: value for name, value in special.items() if name not in own}, _OWN)
+    return own
+
+
+def _reads(task: object) -> str:
+    """What a task reads. Raises InputError for one that there is not."""
     if isinstance(task, str):
         words = task.split("_")
-        if task in TASKS or (len(words) == 4 and words[0] == TRANSLATION and words[2] == "to" and all(words)):
-            return task != TASK
+        if task in RESULTS or (len(words) == 4 and words[0] == TRANSLATION and words[2] == "to" and all(words)):
+            return TEXT
+        if task in (TASK, RECOGNITION):
+            return PHOTOGRAPH if task == TASK else SPEECH
     raise InputError(f"there is no task {written(task)}; there is {', '.join(TASKS)}, {TRANSLATION}_XX_to_YY")
 
 

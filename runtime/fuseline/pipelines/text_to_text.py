@@ -10,6 +10,7 @@ import numpy as np
 
 from ..arrays import Int64
 from ..errors import FolderError, InputError, written
+from ..folders import tensors
 from ..generation.config import PIPELINE_NEW_TOKENS, GenerationConfig
 from ..generation.options import CHECKS, UNSUPPORTED
 from ..generation.result import Generation
@@ -47,7 +48,7 @@ class TextToText(Pipeline):
         """task: one of RESULTS, or translation_XX_to_YY. fields: GenerationConfig fields over the pipeline's own,
         checked here and not at the first text. Raises InputError; FolderError for options of this task in config.json
         that cannot be used."""
-        check_task(model, f"pipeline({task!r})", reads_text=True)
+        check_task(model, f"pipeline({task!r})", tensors.TEXT)
         super().__init__(model, batch_size, fields, stream)
         self._result = RESULTS[task.partition("_")[0]]
         self.task = task = _first_translation(model) if task == TRANSLATION else task

@@ -137,7 +137,9 @@ class Search:
             timings=Timings(self._encoder_ms, steps.milliseconds, self._ms - steps.milliseconds, total, count),
             num_return_sequences=self._config.num_return_sequences,
             variant=self._variant,
-            confidences=_confidences(self._found, arrays["token_logprobs"], self._strategy.shifts.of(count), self._config),
+            confidences=_confidences(
+                self._found, arrays["token_logprobs"], self._strategy.shifts.of(count), self._config
+            ),
             scores=self._strategy.scores.of(count),
             logits=steps.logits.of(count),
             cross_attentions=_attentions(self._found, attentions) if attentions else None,

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..arrays import Float32, Int64
 from ..errors import InputError
 from .alignment import PRECISION, Decode, split_into_words
+from .languages import NAMES
 
-Timestamps = bool | Literal["word"]
-Span = tuple[float, float]  # when a token begins and ends
+if TYPE_CHECKING:
+    from .vocabulary import Vocabulary
+
+Timestamps: TypeAlias = bool | Literal["word"]
+Span: TypeAlias = tuple[float, float]  # when a token begins and ends
 _POSITIONS = 1500  # of a window
 
 
@@ -72,6 +76,17 @@ class Marks:
     start: int
     """before what is said"""
 
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> Marks:
+        """Those of a model's files."""
+        return cls(
+            special=frozenset(range(vocabulary.first_special, min(vocabulary.first_timestamp, vocabulary.size))),
+            languages={token: NAMES[code] for code, token in vocabulary.languages.items() if code in NAMES},
+            timestamps=vocabulary.first_timestamp,
+            prompt=-1 if vocabulary.previous is None else vocabulary.previous,
+            start=vocabulary.start,
+        )
+
     def without_prompt(self, tokens: Sequence[int]) -> Sequence[int]:
         """The tokens after the prompt, where they begin with one."""
         if not tokens or tokens[0] != self.prompt:
@@ -104,22 +119,10 @@ def merged(
     {"text": ..., "chunks": [{"text": ..., "timestamp": (start, end), "language": ...}]}, times in seconds. An end, or
     both, is None where the model gave no timestamp; see `bounded`. In words' chunks times are rounded to 10 ms.
     """
-    merger = _Merger(marks, decode, return_timestamps, return_language, precision)
+    merger = Merger(marks, decode, return_timestamps, return_language, precision)
     for output in outputs:
         merger.take(output)
-    merger.finish()
-    text = "".join(chunk.text for chunk in merger.chunks)
-    if not return_timestamps and not return_language:
-        return {"text": text}
-    if return_timestamps == "word":
-        return {"text": text, "chunks": [word for chunk in merger.chunks for word in chunk.words]}
-    found = []
-    for chunk in merger.chunks:
-        told: dict[str, Any] = {"language": chunk.language} if return_language else {}
-        if return_timestamps:
-            told["timestamp"] = (chunk.start, chunk.end)
-        found.append(told | {"text": chunk.text})
-    return {"text": text, "chunks": found}
+    return merger.result()
 
 
 def bounded(chunks: Iterable[Mapping[str, Any]], duration: float) -> list[dict[str, Any]]:
@@ -138,7 +141,7 @@ def bounded(chunks: Iterable[Mapping[str, Any]], duration: float) -> list[dict[s
 
 
 @dataclass
-class _Chunk:
+class Chunk:
     """A stretch of text between two timestamps."""
 
     language: str | None
@@ -155,47 +158,56 @@ class _Tokens(NamedTuple):
     spans: list[Span]
 
 
-class _Merger:
-    """Text tokens are kept until a timestamp ends them outside the overlap of two chunks."""
+class Merger:
+    """See `merged`. Tokens of text are kept until a timestamp ends them outside the overlap of two outputs.
+
+    chunks: those that are whole; offset: seconds of the sound up to which outputs with strides have come.
+    """
 
     def __init__(
-        self, marks: Marks, decode: Decode, timestamps: Timestamps, return_language: bool, precision: float
+        self,
+        marks: Marks,
+        decode: Decode,
+        timestamps: Timestamps,
+        return_language: bool,
+        precision: float = PRECISION,
     ) -> None:
-        self.chunks: list[_Chunk] = []
+        self.chunks: list[Chunk] = []
+        self.offset = 0.0
         self._marks, self._decode, self._precision = marks, decode, precision
         self._timestamps, self._return_language = timestamps, return_language
         self._language: str | None = None  # the last that was named
-        self._offset = 0.0  # where the chunk begins, seconds
         self._skips = False  # whether the next timestamp is the second of a pair whose first was passed over
         self._begin()
 
     def _begin(self) -> None:
-        self._chunk = _Chunk(self._language)
+        self._chunk = Chunk(self._language)
         self._earlier: list[_Tokens] = []  # of outputs before this one, not yet ended
         self._now = _Tokens([], [])
 
     def take(self, output: Output) -> None:
+        """Go on with the next output."""
         tokens = self._marks.without_prompt(output.tokens)
         times = None if output.times is None else np.asarray(output.times, np.float32).tolist()  # as in transformers
         clock = _Clock(self._marks.timestamps, self._precision)
         first, last = self._ends(tokens, output.stride)
         if output.stride is not None:
-            self._offset -= output.stride.left
+            self.offset -= output.stride.left
         self._now = _Tokens([], [])
         for at, token in enumerate(tokens):
             if token in self._marks.special:
                 self._take_special(token)
             elif token >= self._marks.timestamps:
                 passed = clock.passed(tokens, at)
-                seconds = (token - self._marks.timestamps) * self._precision + self._offset + passed
+                seconds = (token - self._marks.timestamps) * self._precision + self.offset + passed
                 self._take_timestamp(token, round(seconds, 2), first, last)
             else:
                 self._now.ids.append(token)
                 if self._timestamps == "word" and times is not None:
                     begin = 0.0 if at == 0 else times[at - 1]
-                    self._now.spans.append((round(begin + self._offset, 2), round(times[at] + self._offset, 2)))
+                    self._now.spans.append((round(begin + self.offset, 2), round(times[at] + self.offset, 2)))
         if output.stride is not None:
-            self._offset += output.stride.length - output.stride.right
+            self.offset += output.stride.length - output.stride.right
         if self._now.ids:
             self._earlier.append(self._now)
         elif not self._earlier:
@@ -204,7 +216,23 @@ class _Merger:
     def finish(self) -> None:
         """After the last output: what no timestamp has ended."""
         if self._earlier:
-            self._end()
+            self._close()
+
+    def result(self) -> dict[str, Any]:
+        """The text and the chunks, see `merged`, once all outputs are there."""
+        self.finish()
+        text = "".join(chunk.text for chunk in self.chunks)
+        if not self._timestamps and not self._return_language:
+            return {"text": text}
+        if self._timestamps == "word":
+            return {"text": text, "chunks": [word for chunk in self.chunks for word in chunk.words]}
+        found = []
+        for chunk in self.chunks:
+            told: dict[str, Any] = {"language": chunk.language} if self._return_language else {}
+            if self._timestamps:
+                told["timestamp"] = (chunk.start, chunk.end)
+            found.append(told | {"text": chunk.text})
+        return {"text": text, "chunks": found}
 
     def _ends(self, tokens: Sequence[int], stride: Stride | None) -> tuple[float, int | None]:
         """The first timestamp after the overlap on the left, and the first of those in the overlap on the right.
@@ -230,7 +258,7 @@ class _Merger:
             return
         if self._language and language != self._language and not self._timestamps:
             self._earlier.append(self._now)
-            self._end()
+            self._close()
         self._chunk.language = self._language = language
 
     def _take_timestamp(self, token: int, time: float, first: float, last: int | None) -> None:
@@ -243,9 +271,9 @@ class _Merger:
         elif time != self._chunk.start:  # of two that are the same, the second begins as well
             self._chunk.end = time
             self._earlier.append(self._now)
-            self._end()
+            self._close()
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         """The chunk is whole; another one begins."""
         tokens = _joined(self._earlier)
         self._chunk.text = self._decode(tokens.ids)

@@ -27,7 +27,7 @@ _RATE = 16_000
 _TOKENS_A_SECOND, _TOKENS_MORE = 8, 12  # nobody speaks faster: what goes on beyond is no text of the sound
 _SILENCE = 0.6  # the probability above which nobody speaks, where nobody says which
 _SURE = 3 * _RATE  # samples from which a language that was heard is kept
-_REFUSED = ("prompt_ids", "max_time", "condition_on_prev_tokens")
+_MOST = 30 * _RATE  # samples of a clip, where the model does not say
 
 
 class WhisperListener:
@@ -38,6 +38,7 @@ class WhisperListener:
         self._model, self._options, self._vocabulary = model, options, Vocabulary.of(model)
         self._vocabulary.check(options.language, options.task)
         self._config = _plain(model, options)
+        self.longest = model.inputs.features.samples  # type: ignore[union-attr]  # so it is, of Whisper
         self._context: Context | None = None
         self._settled = not self._vocabulary.listens(options.language, options.task)
         self.language: str | None = None
@@ -56,7 +57,9 @@ class WhisperListener:
         assert context is not None  # since _know
         if not begun and self._silent(encoded, context, budget):
             return []
-        return _continued(self._model, self._config, encoded, (*context.prompt, *begun), len(begun), len(samples), cancel)
+        return _continued(
+            self._model, self._config, encoded, (*context.prompt, *begun), len(begun), len(samples), cancel
+        )
 
     def text(self, tokens: Sequence[int]) -> str:
         """See live.Listener."""
@@ -90,6 +93,8 @@ class PlainListener:
 
     def __init__(self, model: Model, options: SpeechOptions) -> None:
         self._model, self._config = model, _plain(model, options)
+        source = model.folder.source
+        self.longest = _MOST if source.longest is None else source.longest * (source.samples_a_position or 1)
         self._begin = tuple(int(token) for token in model.generation_config.prompt(1)[0])
 
     def hear(self, samples: Float32, begun: Sequence[int], cancel: CancelToken | None) -> list[int]:
@@ -107,7 +112,9 @@ def listener_of(model: Model, options: SpeechOptions) -> WhisperListener | Plain
     """What hears with this model. Raises InputError for one that reads no speech, and for an option that it or a stream
     does not know."""
     if model.folder.source.reads != SPEECH:
-        raise InputError(f"{model.folder.path}: this model reads no speech; give one that does, as fuseline get makes it")
+        raise InputError(
+            f"{model.folder.path}: this model reads no speech; give one that does, as fuseline get makes it"
+        )
     if options.words:
         raise InputError("words have no times while speech is going on; leave return_timestamps out")
     return (WhisperListener if INPUT_FEATURES in model.folder.source.inputs else PlainListener)(model, options)

@@ -21,7 +21,7 @@ from ..errors import Cancelled, InputError, written
 from ..inputs.sounds.arrays import check_rate
 from ..inputs.sounds.recording import check_format
 from ..inputs.sounds.streamed import Streamed
-from .voice import stretches
+from .voice import Ear, quietest
 
 if TYPE_CHECKING:
     from ..graphs.running import CancelToken
@@ -37,10 +37,8 @@ _FAR_BEHIND = 4 * RATE  # the most that are taken at once where more have come
 _PAUSE = RATE * 6 // 10  # without a voice: what was being said has ended
 _SILENCE = 2 * RATE  # without a voice: what was said before is no context any more
 _BEFORE = RATE * 3 // 4  # kept of a silence, since a voice is noticed some time after it began
-_KEPT = 8 * RATE  # a window as long as this is forgotten at a pause
-_LONGEST = 26 * RATE  # of a window
-_NEAR_END = 2 * RATE  # in which a window without a pause is cut
-_LOOKED_AT = 10 * RATE  # in which voices are looked for
+_KEPT = 8 * RATE  # a window as long as this, or as a third of the longest, is forgotten at a pause
+_LONGEST = 26 * RATE  # of a window, where the listener can hear so much
 
 _NOTHING = np.zeros(0, np.float32)
 
@@ -62,6 +60,9 @@ class Heard:
 class Listener(Protocol):
     """What recognises a stretch of sound."""
 
+    longest: int
+    """samples that it hears at once"""
+
     def hear(self, samples: Float32, begun: Sequence[int], cancel: CancelToken | None) -> Sequence[int]:
         """float32[N] at 16 kHz, of whose text the tokens `begun` are known -> the tokens after them, without an end
         token. Raises Cancelled."""
@@ -81,7 +82,7 @@ class Resampler(Protocol):
 
 
 class _Pause(NamedTuple):
-    """A sample of the stream up to which all that was said is committed, and how many of the window's tokens that is."""
+    """A sample of the stream up to which all that was said is committed; how many of the window's tokens that is."""
 
     at: int
     tokens: int
@@ -118,8 +119,9 @@ class Live:
         """resampler: from the stream's rate, None for one of 16 kHz. cancel: looked at before every hypothesis and
         every step of it."""
         self._listener, self._resampler, self._cancel = listener, resampler, cancel
+        self._longest = min(_LONGEST, listener.longest - _TICK)
         self._waiting = _NOTHING  # samples that are not looked at yet
-        self._ear = _Ear()
+        self._ear = Ear()
         self._window = _NOTHING  # what is recognised: the last samples that were looked at
         self._said = _Said(listener)
         self._guessed: list[int] = []  # the last hypothesis, after what is committed
@@ -164,7 +166,7 @@ class Live:
         self._waiting = np.concatenate([self._waiting, samples])
         told: list[Heard] = []
         while len(self._waiting) >= _TICK:
-            behind = min(len(self._waiting), _FAR_BEHIND, max(_TICK, _LONGEST - len(self._window)))
+            behind = min(len(self._waiting), _FAR_BEHIND, max(_TICK, self._longest - len(self._window)))
             self._grow(behind // _TICK * _TICK if len(self._waiting) > _STEP else _TICK)
             told += self._look()
         return told
@@ -184,11 +186,11 @@ class Live:
         self._speaking = True
         if at - voice >= _PAUSE:
             return self._close(min(at, voice + _PAUSE // 2))
-        if len(self._window) >= _LONGEST:
+        if len(self._window) >= self._longest:
             if self._pause.at > at - len(self._window):
                 self._let_go(self._pause.at, self._pause.tokens)
             else:
-                return self._close(at - len(self._window) + _quietest(self._window))
+                return self._close(at - len(self._window) + quietest(self._window))
         return self._guess() if at - self._heard >= _STEP else []
 
     def _guess(self) -> list[Heard]:
@@ -205,7 +207,7 @@ class Live:
         text = self._said.commit(found)
         self._guessed, self._heard, self._speaking = [], self._ear.at, False
         self._pause = _Pause(at, len(self._said.tokens))
-        if len(self._window) >= _KEPT:
+        if len(self._window) >= min(_KEPT, self._longest // 3):
             self._let_go(at, self._pause.tokens)
         return [Heard(text, "", self.seconds, pause=True)]
 
@@ -220,7 +222,7 @@ class Live:
         keep = min(len(self._window), self._ear.at - at)
         self._window = self._window[len(self._window) - keep :]
         self._said.let_go(tokens)
-        self._pause = _Pause(max(at, self._pause.at), len(self._said.tokens))
+        self._pause = _Pause(max(at, self._pause.at), 0)
 
 
 class _Said:
@@ -275,32 +277,10 @@ def _stands_alone(letter: str) -> bool:
 
 def _same(before: Sequence[int], after: Sequence[int]) -> int:
     """How many tokens both begin with."""
-    return next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), min(len(before), len(after)))
-
-
-class _Ear:
-    """Tells when a voice was heard last. at: how many samples it was told of."""
-
-    def __init__(self) -> None:
-        self.at = 0
-        self._last = _NOTHING
-
-    def listen(self, samples: Float32) -> None:
-        self.at += len(samples)
-        self._last = np.concatenate([self._last, samples])[-_LOOKED_AT:]
-
-    def voice_since(self, since: int) -> int | None:
-        """The sample after the last one with a voice, if there is a voice after the sample `since`."""
-        found = stretches(self._last, padding=0.0)
-        end = self.at - len(self._last) + round(found[-1][1] * RATE) if found else 0
-        return end if end > since else None
-
-
-def _quietest(window: Float32) -> int:
-    """Where a window without a pause is cut: in the quietest tenth of a second near its end."""
-    size = RATE // 10
-    power = np.add.reduceat(window[-_NEAR_END:] ** 2, np.arange(0, _NEAR_END, size))
-    return len(window) - _NEAR_END + int(np.argmin(power)) * size + size // 2
+    return next(
+        (at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]),
+        min(len(before), len(after)),
+    )
 
 
 def samples_of(pcm: Any) -> Float32:

@@ -6,9 +6,10 @@ https://arxiv.org/abs/2212.04356, section 3.8, in its own words. Frames are of 1
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -65,8 +66,8 @@ class Framed:
 
     @property
     def end(self) -> int:
-        """The frame at which it ends."""
-        return min(self.windows.frames, round(self.duration / FRAME))
+        """The frame at which it ends; one that is begun counts, as in transformers' masks."""
+        return min(self.windows.frames, math.ceil(round(self.duration / FRAME, 3)))
 
 
 class LongForm:
@@ -84,8 +85,12 @@ class LongForm:
         self._decoder = WindowDecoder(model, options, rules)
         if options.words:
             check_heads(vocabulary)
-        listens = vocabulary.listens(options.language, options.task)
-        self._context = None if listens else self._begun(None)
+        self._context: Context | None = None
+        if vocabulary.listens(options.language, options.task):
+            self._begun(next(iter(vocabulary.languages.values())))  # as long as any, to see whether there is room
+            self.language = None
+        else:
+            self._context = self._begun(None)
 
     def segments(self, sound: Framed, progress: Callable[[float], None] | None = None) -> Iterator[Segment]:
         """The segments as they are done, until the time is over. progress: called with seconds of the sound.
@@ -114,12 +119,10 @@ class LongForm:
         """
         frames = min(sound.windows.frames - seek, sound.window)
         encoded = self._encoded(sound.windows.at(seek, sound.window))
-        if self._context is None:
-            self._context = self._begun(self._heard(encoded))
-        context = self._context
-        silence = self._silence(encoded, context)
-        whole = Segment(seconds(seek), seconds(seek + frames), "", (), 0.0, silence, 0.0, 0.0)
-        if self._options.drop_silence and silence > self._threshold:
+        whole = Segment(seconds(seek), seconds(seek + frames), "", (), 0.0, 0.0, 0.0, 0.0)
+        silence, context = self._listened(encoded)
+        whole = replace(whole, no_speech_prob=silence)
+        if context is None:
             return [replace(whole, dropped=NO_SPEECH)], frames
         prompt = context.prompt
         found = self._decoder.decode(encoded, prompt, silence, self._budget)
@@ -136,7 +139,9 @@ class LongForm:
         if self._options.words:
             finder = WordFinder(self._model, self._vocabulary, self.language)
             words = finder.words(encoded, prompt, found, cuts, seconds(seek), sound.end - seek, self._budget)
-            segments = [replace(each, words=own) for each, own in zip(segments, words, strict=True)]
+            segments = [
+                replace(each, words=own, times=times) for each, (own, times) in zip(segments, words, strict=True)
+            ]
         for each in segments:
             if each.dropped is None:
                 context.add(each.tokens)
@@ -147,25 +152,29 @@ class LongForm:
         with self._budget.limit():
             return self._model.encode({INPUT_FEATURES: np.ascontiguousarray(features[None])})
 
+    def _listened(self, encoded: Encoded) -> tuple[float, Context | None]:
+        """How probable it is that nobody speaks (WhisperNoSpeechDetection), and the context, with the language that is
+        heard (`detect_language`); no context for a window that is left out, whose language is not that of what follows."""
+        vocabulary, context, silence = self._vocabulary, self._context, 0.0
+        for _ in range(2):  # again once the language is known and with it what stands before the window
+            prompt = (vocabulary.start,) if context is None else context.until_start
+            logprobs = next_tokens(self._model, encoded, prompt, self._budget)
+            silence = 0.0 if vocabulary.no_speech is None else float(np.exp(logprobs[vocabulary.no_speech]))
+            if self._options.drop_silence and silence > self._threshold:
+                return silence, None
+            if context is None:
+                tokens = sorted(vocabulary.languages.values())
+                context = self._context = self._begun(tokens[int(logprobs[tokens].argmax())])
+            if context.until_start == prompt:
+                break
+        return silence, context
+
     def _begun(self, heard: int | None) -> Context:
         """What every text begins with, now that the language is known. heard: the token of the one that was heard."""
         options, vocabulary = self._options, self._vocabulary
         begin = vocabulary.begin(options.language, options.task, heard, self._timestamps)
         self.language = vocabulary.language_of(begin)
         return Context(self._model, vocabulary, begin, options)
-
-    def _heard(self, encoded: Encoded) -> int:
-        """The token of the likeliest language (`detect_language`)."""
-        logprobs = next_tokens(self._model, encoded, (self._vocabulary.start,), self._budget)
-        tokens = sorted(self._vocabulary.languages.values())
-        return tokens[int(logprobs[tokens].argmax())]
-
-    def _silence(self, encoded: Encoded, context: Context) -> float:
-        """How probable it is that nobody speaks (WhisperNoSpeechDetection)."""
-        token = self._vocabulary.no_speech
-        if token is None:
-            return 0.0
-        return float(np.exp(next_tokens(self._model, encoded, context.until_start, self._budget)[token]))
 
     @property
     def _threshold(self) -> float:
@@ -183,7 +192,7 @@ class LongForm:
             dropped=LOOP if self._options.drop_loops and found.loops else None,
         )
 
-    def _said(self, found: Decoded, begin: int, end: int) -> dict[str, object]:
+    def _said(self, found: Decoded, begin: int, end: int) -> dict[str, Any]:
         """The tokens of a segment and their text."""
         tokens = found.tokens[begin:end]
         text = [token for token in tokens if token < self._vocabulary.first_special]

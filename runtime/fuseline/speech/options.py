@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -127,7 +127,7 @@ class SpeechOptions:
     """of what is drawn; None for other draws at every call"""
     max_time: float | None = option(None, checks.seconds)
     """seconds after which the transcription ends with what was said until then"""
-    generation: Mapping[str, Any] = MappingProxyType({})
+    generation: Mapping[str, Any] = field(default_factory=dict)
     """all other options by name: num_beams, length_penalty, repetition_penalty ..., see GenerationConfig"""
 
     def __init__(self, **options: Any) -> None:

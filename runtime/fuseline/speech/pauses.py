@@ -8,16 +8,19 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..arrays import Float32
-from ..inputs.audio import SAMPLING_RATE, Sound
+from ..inputs.audio import SAMPLING_RATE, LogMel, Sound
 from .segments import NO_VOICE, Segment, Word
-from .voice import heard_in
+from .voice import heard_in, quietest
 
 if TYPE_CHECKING:
     from ..graphs.running import CancelToken
     from .options import SpeechOptions
     from .transcriber import Transcriber
 
+_CLIP = 20 * SAMPLING_RATE  # samples that a model which reads clips whole is given at once
 _LONG = 2 * SAMPLING_RATE  # samples: shorter pauses stay, since they tell a model where sentences end
 
 
@@ -90,15 +93,19 @@ class OfVoices:
         """Raises Cancelled, and InputError for a sound that cannot be read."""
         voices, samples = heard_in(self._sound)
         self.duration = samples / SAMPLING_RATE
-        kept = _with_short_pauses(voices, samples)
+        in_windows = isinstance(self._transcriber.model.inputs.features, LogMel)  # type: ignore[union-attr]
+        kept = _with_short_pauses(voices, samples) if in_windows else _clips(voices, self._most)
         left_out = _left_out(kept, samples)
-        for segment in self._segments(kept) if kept else ():
+        for segment in self._of_windows(kept) if in_windows else self._of_clips(kept):
             while left_out and left_out[0].start < segment.start:
                 yield left_out.pop(0)
             yield segment
         yield from left_out
 
-    def _segments(self, kept: Sequence[tuple[int, int]]) -> Iterator[Segment]:
+    def _of_windows(self, kept: Sequence[tuple[int, int]]) -> Iterator[Segment]:
+        """All stretches as one sound, for a model that knows times."""
+        if not kept:
+            return
         stretches, tell = Stretches(self._sound, kept), self._progress
         running = self._transcriber.transcribe(
             Sound(stretches),
@@ -110,9 +117,44 @@ class OfVoices:
             self.language = running.language
             yield _moved(segment, stretches)
 
+    def _of_clips(self, kept: Sequence[tuple[int, int]]) -> Iterator[Segment]:
+        """One stretch after the other, for a model that reads clips whole; one that is too long in parts."""
+        blocks, waiting = Sound(Stretches(self._sound, kept)).blocks() if kept else iter(()), np.zeros(0, np.float32)
+        for start, end in kept:
+            at = start
+            while at < end:
+                while len(waiting) < min(self._most, end - at) and (block := next(blocks, None)) is not None:
+                    waiting = np.concatenate([waiting, block])
+                most = min(self._most, end - at, len(waiting))
+                count = quietest(waiting[:most]) if at + most < end else most
+                if not count:  # the sound is shorter than it was
+                    return
+                for segment in self._transcriber.transcribe(waiting[:count], self._options, cancel=self._cancel):
+                    yield _later(segment, at / SAMPLING_RATE)
+                waiting, at = waiting[count:], at + count
+                if self._progress is not None:
+                    self._progress(at / SAMPLING_RATE)
+
+    @property
+    def _most(self) -> int:
+        """Samples of a clip."""
+        source = self._transcriber.model.folder.source
+        return _CLIP if source.longest is None else min(_CLIP, source.longest * (source.samples_a_position or 1))
+
+
+def _clips(voices: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Stretches that are as long as they may be and end where nobody speaks; a voice that is longer is one alone."""
+    found: list[tuple[int, int]] = []
+    for start, end in voices:
+        if found and end - found[-1][0] <= most and start - found[-1][1] < _LONG:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
+
 
 def _with_short_pauses(voices: Sequence[tuple[int, int]], samples: int) -> list[tuple[int, int]]:
-    """The stretches that reach the model: voices and the pauses between, before and after them that are no long ones."""
+    """The stretches that reach the model: voices, and pauses between, before and after them that are no long ones."""
     kept: list[tuple[int, int]] = []
     for start, end in voices:
         before = kept[-1][1] if kept else 0
@@ -140,7 +182,13 @@ def _moved(segment: Segment, stretches: Stretches) -> Segment:
     """The segment at its times in the whole sound."""
 
     def time(each: Segment | Word) -> dict[str, float]:
-        return {"start": stretches.time(each.start), "end": stretches.time(each.end, end=True)}
+        start = stretches.time(each.start)
+        return {"start": start, "end": max(start, stretches.time(each.end, end=True))}
 
     words = tuple(replace(word, **time(word)) for word in segment.words)
     return replace(segment, **time(segment), words=words)
+
+
+def _later(segment: Segment, seconds: float) -> Segment:
+    """The segment so many seconds later."""
+    return replace(segment, start=segment.start + seconds, end=segment.end + seconds)

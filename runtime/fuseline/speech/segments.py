@@ -48,6 +48,8 @@ class Segment:
     """why it is not in the text, None where it is: "no speech", "loop", "no voice", and "after the end" of the sound"""
     words: tuple[Word, ...] = ()
     """where words were asked for"""
+    times: tuple[float, ...] = ()
+    """by when each of the tokens was said, where words were asked for"""
 
 
 @dataclass(frozen=True)

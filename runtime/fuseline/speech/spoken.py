@@ -44,8 +44,8 @@ class WordFinder:
         offset: float,
         frames: int,
         budget: Budget,
-    ) -> list[tuple[Word, ...]]:
-        """The words of each segment, in seconds of the sound.
+    ) -> list[tuple[tuple[Word, ...], tuple[float, ...]]]:
+        """The words of each segment, and by when each of its tokens was said, in seconds of the sound.
 
         offset: where the window begins; frames: of 10 ms that the sound has from there on. Raises Cancelled, RunEnded.
         """
@@ -56,7 +56,7 @@ class WordFinder:
         weights = looked_at(self._model, encoded, prompt, said, heads, budget)
         chosen = [(0, place) for place in range(len(heads))]
         times = (token_times(said, weights, chosen, frames) + offset).tolist()
-        return [
+        spoken = [
             words(
                 found.tokens[each.begin : each.end],
                 times[each.begin : each.end],
@@ -68,6 +68,7 @@ class WordFinder:
             )
             for each in cuts
         ]
+        return [(own, tuple(times[each.begin : each.end])) for own, each in zip(spoken, cuts, strict=True)]
 
     def _text(self, tokens: Sequence[int]) -> str:
         return self._model.decode([list(tokens)], skip_special_tokens=False)[0] if tokens else ""

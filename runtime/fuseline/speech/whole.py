@@ -21,7 +21,7 @@ from .window import WindowDecoder
 if TYPE_CHECKING:
     from ..model import Model
 
-# Options that need tokens which these models do not have.
+# Options that need tokens which these models do not have. That the times of the one segment are asked for is no harm.
 _OF_WHISPER = (
     "language",
     "task",
@@ -51,7 +51,7 @@ class WholeClip:
         """Raises InputError for an option of Whisper's, and for a sound that is longer than the model reads at once."""
         for name in _OF_WHISPER:
             value = getattr(options, name)
-            if value not in (None, False, AUTO):
+            if value not in (None, False, AUTO) and not (name == "return_timestamps" and value is True):
                 raise InputError(
                     f"{name}={written(value)} needs tokens that this model does not have: it knows one language and no "
                     f"times; leave {name} out, or use a model of Whisper"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import Float32, log_softmax
+from ..arrays import Float32, Int64, log_softmax
 from ..generation.config import GenerationConfig
 from ..generation.options import SAMPLING
 from .budget import Budget
@@ -76,6 +76,13 @@ class WindowDecoder:
             if not found.wrong or self.silent(found, silence) or budget.spent:
                 break
         return found
+
+    def decode_together(self, encoded: Encoded, prompts: Int64) -> list[list[int]]:
+        """The tokens of B windows at once, without prompt and end token, at temperature 0. prompts: int64[B, P]."""
+        made = self._model.generate(encoded, prompts, generation_config=self._plain)
+        rows: list[list[int]] = made.sequences[:, prompts.shape[1] :].tolist()
+        ends = [next((at for at, token in enumerate(row) if token in self._plain.ends), len(row)) for row in rows]
+        return [row[:end] for row, end in zip(rows, ends, strict=True)]
 
     def silent(self, found: Decoded, silence: float) -> bool:
         """Whether nobody speaks in the window: what was found is improbable, and that nobody does is not."""

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..folders.own import Folder
+from ..folders.tensors import PHOTOGRAPH, SPEECH, TEXT
 from ..graphs.contract import Encoded
 from ..graphs.cores import thread_count
 from ..graphs.devices import CPU, provider_of
@@ -38,13 +39,14 @@ MARGIN = 0.25
 SECONDS = 4.0  # for all that is measured; what does not fit in any more is not chosen
 CAPTION_STEPS = 12  # of the caption whose time is compared
 # By which variants are judged where both were measured on the same: captions by CIDEr, other texts by chrF, which needs
-# no tokenizer and says something of single words too.
+# no tokenizer and says something of single words too. Speech is judged by its word error rate, see loss.
 JUDGED_BY = ("CIDEr", "chrF")
 _CONDITIONS = (
     "dataset",
     "dataset_sha256",
     "photos",
     "texts",
+    "clips",
     "num_beams",
     "tokenizer",
     "from",
@@ -53,6 +55,7 @@ _CONDITIONS = (
     "truncated",
 )
 _ROUNDS, _SECONDS_EACH, _STEPS = 9, 0.6, 4
+_GENERATED = {PHOTOGRAPH: "photos", TEXT: "texts", SPEECH: "clips"}
 _ABOUT = "auto"
 
 Times = Mapping[str, float]
@@ -79,7 +82,7 @@ class Choice:
         others = [name for name in folder.variants if name not in self.left_out and name != self.variant]
         if others:
             said = ", ".join(f"{name} {self._time(name)}" for name in others)
-            what = "text" if folder.source.reads_text else "caption"
+            what = "caption" if folder.source.reads == PHOTOGRAPH else "text"
             first = f"{self._time(self.variant)} for a {what} on one thread ({said})"
         else:
             first = "the only one to choose"
@@ -125,7 +128,7 @@ def loss(folder: Folder, name: str) -> tuple[float, str] | None:
     for key, what in (("tokens", "of the next tokens"), ("beam", "of the texts")):
         share = _number(folder.agreement.get(name, {}).get(key))
         if share is not None:
-            return 1 - share, f"{what} on generated {'texts' if folder.source.reads_text else 'photos'}"
+            return 1 - share, f"{what} on generated {_GENERATED[folder.source.reads]}"
     return None
 
 

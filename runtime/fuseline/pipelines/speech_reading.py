@@ -1,0 +1,82 @@
+"""How the pipeline of speech cuts sounds and shows what was said: transformers' keywords, checked."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from ..errors import InputError, written
+from ..speech.chunks import Timestamps
+
+Seconds: TypeAlias = "float | tuple[float, float] | list[float]"
+KEYWORDS = ("chunk_length_s", "stride_length_s", "return_timestamps", "return_language", "ignore_warning")
+_WORD: Literal["word"] = "word"
+_STRIDES_OF_A_CHUNK = 6  # how often a stride goes into a chunk where a call does not say
+
+
+class SpeechReading(NamedTuple):
+    """What a call says of sounds and results; None where it does not.
+
+    chunk: seconds of the chunks that long sounds are cut into, 0 for none; strides: seconds that a chunk shares with
+    those beside it; timestamps: whether results say when something is said; language: whether they say in which.
+    """
+
+    chunk: float | None = None
+    strides: tuple[float, float] | None = None
+    timestamps: Timestamps | None = None
+    language: bool | None = None
+
+    def taking(self, options: dict[str, Any]) -> SpeechReading:
+        """The same with what a call's keywords say, which are taken out of options. Raises InputError."""
+        given = {name: options.pop(name) for name in KEYWORDS if name in options}
+        _flag("ignore_warning", given)  # there is none to ignore
+        found: dict[str, Any] = {
+            "chunk": _seconds("chunk_length_s", given.get("chunk_length_s")),
+            "strides": _strides(given.get("stride_length_s")),
+            "timestamps": _timestamps(given.get("return_timestamps")),
+            "language": _flag("return_language", given),
+        }
+        return self._replace(**{name: value for name, value in found.items() if value is not None})
+
+    def samples(self, sampling_rate: int) -> tuple[int, int, int] | None:
+        """How long a chunk and its two strides are, in samples; None where sounds are not cut."""
+        if not self.chunk:
+            return None
+        strides = self.strides or (self.chunk / _STRIDES_OF_A_CHUNK,) * 2
+        length, left, right = (round(each * sampling_rate) for each in (self.chunk, *strides))
+        return length, left, right
+
+
+def _seconds(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InputError(f"{name} must be a number of seconds of at least 0, not {written(value)}")
+    return float(value)
+
+
+def _strides(value: Any) -> tuple[float, float] | None:
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            raise InputError(
+                f"stride_length_s must be seconds, or those on the left and the right, not {written(value)}"
+            )
+        left, right = (_seconds("stride_length_s", each) or 0.0 for each in value)
+        return left, right
+    seconds = _seconds("stride_length_s", value)
+    return None if seconds is None else (seconds, seconds)
+
+
+def _timestamps(value: Any) -> Timestamps | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value == _WORD:
+        return _WORD
+    raise InputError(f"return_timestamps must be True, False or {_WORD!r}, not {written(value)}")
+
+
+def _flag(name: str, given: dict[str, Any]) -> bool | None:
+    value = given.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, not {written(value)}")
+    return value
