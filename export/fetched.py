@@ -16,6 +16,12 @@ from .writing.place import check_out, claimed
 WRITERS = {"ctranslate2": write_ctranslate2, "moonshine": write_moonshine}
 
 
+def check_folder(out: Path, variants: Sequence[str]) -> None:
+    """Raises ExportError where make_folder cannot write to `out`, or knows no such variants."""
+    check_schemes(variants, SCHEMES)
+    check_out(out)
+
+
 @in_one_sentence("made a folder")
 def make_folder(
     source: Path, out: Path, form: str, variants: Sequence[str], terms: Terms, progress: Progress | None = None

@@ -17,7 +17,7 @@ _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 
 
 def speech_like(samples: int, rate: int = 16_000, seed: int = 0) -> npt.NDArray[np.float32]:
-    """float32[N]: a gliding voice of twenty harmonics in syllables, with breath, from full to a fortieth of the scale."""
+    """float32[N]: a gliding voice of twenty harmonics, in syllables, with breath."""
     generator = np.random.default_rng(seed)
     seconds = np.arange(samples) / rate
     phase = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * 0.7 * seconds)) / rate

@@ -81,14 +81,23 @@ MODELS: dict[str, tuple[Any, Callable[[], PretrainedConfig]]] = {
 }
 
 
+# As the real ones have it: the end token, and all above it, is no text.
+END_LAST: dict[str, tuple[Any, Callable[[], PretrainedConfig]]] = {
+    "whisper, its end last": (
+        WhisperForConditionalGeneration,
+        lambda: _whisper(eos_token_id=VOCAB_SIZE - 1, pad_token_id=VOCAB_SIZE - 1),
+    )
+}
+
+
 @cache
 def speech_model(name: str, seed: int) -> Any:
-    """The model of that name in MODELS, float32, in eval mode, with the attention that the reference has.
+    """The model of that name in MODELS or END_LAST, float32, in eval mode, with the attention that the reference has.
 
     It is shared, so not to be changed.
     """
     torch.manual_seed(seed)
-    kind, config = MODELS[name]
+    kind, config = (MODELS | END_LAST)[name]
     made = config()
     made._attn_implementation = "eager"
     model = kind(made).eval()

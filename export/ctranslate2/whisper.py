@@ -113,11 +113,15 @@ def _positions(file: Variables, name: str) -> Array:
 
 
 def _sinusoids(positions: int, width: int) -> Array:
-    """float32[P, E]: sines and then cosines, as sinusoids in transformers' modeling_whisper.py has them."""
+    """float32[P, E]: sines and then cosines, as sinusoids in transformers' modeling_whisper.py has them.
+
+    Rounded where torch rounds, and exact between: 1.6e-5 from torch's, and 1.3e-4 with numpy's own float32.
+    """
     step = np.float32(np.log(10000) / (width // 2 - 1))
-    rates = np.exp(-step * np.arange(width // 2, dtype=np.float32))
-    angles = np.arange(positions, dtype=np.float32)[:, None] * rates
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    powers = -step * np.arange(width // 2, dtype=np.float32)
+    rates = np.exp(powers.astype(np.float64)).astype(np.float32)
+    angles = (np.arange(positions, dtype=np.float32)[:, None] * rates).astype(np.float64)
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
 def _check_kind(file: Variables) -> None:

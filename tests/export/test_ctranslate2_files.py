@@ -93,8 +93,8 @@ def test_what_is_refused_is_named(what: str, tmp_path: Path) -> None:
 
 FILES: Mapping[str, tuple[Callable[[Path], Any], str]] = {
     "another specification": (
-        lambda folder: (folder / "model.bin").write_bytes(binary({}, specification="WhisperSpec")),
-        "is of WhisperSpec, Whisper, which reads speech",
+        lambda folder: (folder / "model.bin").write_bytes(binary({}, specification="Wav2Vec2Spec")),
+        "is of Wav2Vec2Spec, Wav2Vec2, which reads speech; what can be exported is TransformerSpec, an encoder and a ",
     ),
     "a decoder alone": (
         lambda folder: (folder / "model.bin").write_bytes(binary({}, specification="TransformerDecoderSpec")),

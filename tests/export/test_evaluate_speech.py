@@ -33,7 +33,7 @@ from tests import sounds, speech_models, tiny, whisper_models
 
 COUNT = 5
 RATES = ["word error rate", "character error rate"]
-NAMES = ["whisper", "moonshine"]
+NAMES = ["whisper, its end last", "moonshine"]
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -255,14 +255,13 @@ def test_smaller_variants_and_what_they_cost(folder: Path, clips: Path, tmp_path
     assert report.variants["fp16"].agreement.divergence < report.variants["int4"].agreement.divergence
     here = data(tmp_path, clips, said(folder, clips))
     wrong = evaluate(folder, here, ["int4"], write=False, threads=1).variants["int4"].scores[RATES[0]]
-    made = quantize(folder, ["int4"], data=here, threads=1).variants["int4"]
-    assert made.loss == pytest.approx(wrong)
-    assert made.measured == f"the words ({wrong:.4f} of them wrong, where fp32 has 0.0000)"
     assert wrong > 0.01
-    with pytest.raises(ExportError, match=r"int4 loses .* of the words \(.* and may lose 1\.00%, so it was not"):
+    of = rf"int4 loses {wrong:.2%} of the words \({wrong:.4f} of them wrong, where fp32 has 0.0000\) and may lose 1.00%"
+    with pytest.raises(ExportError, match=of):
         quantize(folder, ["int4"], data=here, max_loss=0.01, threads=1)
 
 
+@pytest.mark.parametrize("made", NAMES[:1], indirect=True)
 def test_clips_are_calibrated_with(folder: Path, tmp_path: Path) -> None:
     """Rounding by what layers see brings what the variant says of such clips nearer to the floats."""
     heard = tmp_path / "heard" / "deeper"

@@ -16,7 +16,7 @@ from fuseline.export.moonshine.ort_format import read_ort
 from fuseline.export.moonshine.tokens import read_tokens, tokenizer_json
 from fuseline.export.moonshine.weights import read_weights
 
-PIECES = ["er", "▁t", "▁the", "en", "▁then", "e", "r", "▁", "t", "h", "n", "<<ST_0>>"]
+PIECES = ["er", "▁t", "he", "▁the", "en", "▁then", "e", "r", "▁", "t", "h", "n", "<<ST_0>>"]
 
 
 def list_of(path: Path, pieces: list[str]) -> Path:
@@ -91,11 +91,13 @@ def product(place: str, matrix: str) -> onnx.NodeProto:
 
 def part(path: Path, weights: dict[str, np.ndarray], more: list[onnx.TensorProto], products: dict[str, str]) -> Path:
     """A graph that multiplies by matrices of 8 bits, in a branch of an If, with weights that have kept their names."""
-    used = [helper.make_node("Identity", [name], [f"{name}/used"]) for name in weights]
+    kept = [*weights, *(each.name for each in more)]  # onnxruntime leaves out what no node reads
+    used = [helper.make_node("Identity", [name], [f"{name}/used"]) for name in kept]
     inner = [product(place, matrix) for place, matrix in products.items()]
     branch_outputs = [helper.make_tensor_value_info(node.output[0], TensorProto.INT32, None) for node in inner[:1]]
     branches = {f"{name}_branch": helper.make_graph(inner, name, [], branch_outputs) for name in ("then", "else")}
-    outputs = [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None) for node in used]
+    kinds = {each.name: each.data_type for each in more}
+    outputs = [helper.make_tensor_value_info(f"{name}/used", kinds.get(name, TensorProto.FLOAT), None) for name in kept]
     graph = helper.make_graph(
         [helper.make_node("If", ["which"], ["chosen"], **branches), *used],
         "part",

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import pytest
 import torch
 from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
+from transformers.models.whisper import feature_extraction_whisper
 
 from fuseline.errors import FolderError, InputError
 from fuseline.inputs import audio
@@ -25,7 +27,7 @@ from tests import sounds
 Float32 = npt.NDArray[np.float32]
 
 EXACT = 2e-5
-LENGTHS = [1, 2, 79, 159, 160, 161, 201, 1_600, 16_001, 33_333, 175_000, 479_759, 479_999, 480_000, 480_001, 700_000]
+LENGTHS = [1, 2, 159, 160, 201, 1_600, 33_333, 479_759, 479_999, 480_000, 480_001, 700_000]
 
 
 class Recorded:
@@ -50,15 +52,27 @@ def reference(bands: int = 80) -> WhisperFeatureExtractor:
     return WhisperFeatureExtractor(feature_size=bands)
 
 
-def features_of(clips: list[Float32], bands: int = 80) -> Float32:
-    made: Float32 = reference(bands)(clips, sampling_rate=SAMPLING_RATE, return_tensors="np")["input_features"]
+def features_of(clips: list[Float32], bands: int = 80, torch: bool = False) -> Float32:
+    """torch: by torch in float32, which is what transformers does if it can; else by numpy in float64."""
+    with mock.patch.object(feature_extraction_whisper, "is_torch_available", lambda: torch):
+        made: Float32 = reference(bands)(clips, sampling_rate=SAMPLING_RATE, return_tensors="np")["input_features"]
     return made
 
 
-def whole_features(clip: Float32, bands: int = 80) -> Float32:
+def whole_features(clip: Float32, bands: int = 80, torch: bool = False) -> Float32:
     options: dict[str, Any] = {"truncation": False, "padding": "longest", "return_tensors": "np"}
-    made: Float32 = reference(bands)(clip, sampling_rate=SAMPLING_RATE, **options)["input_features"][0]
+    with mock.patch.object(feature_extraction_whisper, "is_torch_available", lambda: torch):
+        made: Float32 = reference(bands)(clip, sampling_rate=SAMPLING_RATE, **options)["input_features"][0]
     return made
+
+
+def check(clips: list[Float32], bands: int = 80) -> None:
+    """Beside both of transformers' ways, which are up to 5e-5 apart: of bands far below a loud tone, what is left in
+    float32 is its rounding."""
+    ours = LogMel(bands)(clips)["input_features"]
+    assert ours.shape == (len(clips), bands, 3000) and ours.dtype == np.float32
+    np.testing.assert_allclose(ours, features_of(clips, bands), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(ours, features_of(clips, bands, torch=True), atol=6e-5, rtol=0)
 
 
 @pytest.mark.parametrize("bands", [80, 128, 1, 40])
@@ -67,43 +81,37 @@ def test_mel_filters_are_those_of_transformers(bands: int) -> None:
     np.testing.assert_allclose(mel_filters(201, bands, SAMPLING_RATE), theirs, atol=1e-15)
 
 
-@pytest.mark.parametrize("bands", [80, 128])
-@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize(("length", "bands"), [*((length, 80) for length in LENGTHS), (16_001, 128), (500_000, 128)])
 def test_log_mel_is_that_of_transformers(length: int, bands: int) -> None:
-    clip = sounds.speech_like(length, seed=length)
-    ours = LogMel(bands)([clip])["input_features"]
-    assert ours.shape == (1, bands, 3000) and ours.dtype == np.float32
-    np.testing.assert_allclose(ours, features_of([clip], bands), atol=EXACT, rtol=0)
+    check([sounds.speech_like(length, seed=length)], bands)
 
 
 def test_log_mel_of_a_batch_is_that_of_its_members() -> None:
     clips = [sounds.speech_like(length, seed=1) for length in (5_000, 480_000, 16_000, 600_000)]
     clips[2] *= np.float32(1e-3)
+    check(clips)
     batch = LogMel()(clips)["input_features"]
-    np.testing.assert_allclose(batch, features_of(clips), atol=EXACT, rtol=0)
     for clip, features in zip(clips, batch, strict=True):
         np.testing.assert_array_equal(features, LogMel()([clip])["input_features"][0])
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-9, 1e-6, 1e-4, 1.0, 1e3])
+@pytest.mark.parametrize("scale", [0.0, 1e-9, 1e-4, 1e3])
 def test_log_mel_of_silence_and_of_any_loudness(scale: float) -> None:
     clip = sounds.speech_like(50_000) * np.float32(scale)
-    np.testing.assert_allclose(LogMel()([clip])["input_features"], features_of([clip]), atol=EXACT, rtol=0)
+    check([clip])
 
 
 @pytest.mark.parametrize("hertz", [50.0, 440.0, 1_000.0, 7_900.0])
 def test_log_mel_of_a_tone(hertz: float) -> None:
-    """The hardest case: of bands far below a loud one, what is left is what float32 rounds."""
     clip = sounds.sine(hertz, 100_000, SAMPLING_RATE)
-    np.testing.assert_allclose(LogMel()([clip])["input_features"], features_of([clip]), atol=EXACT, rtol=0)
+    check([clip])
 
 
 def test_log_mel_of_a_click_and_of_noise() -> None:
     click = np.zeros(20_000, np.float32)
     click[19_990] = 1
     noise = np.random.default_rng(0).standard_normal(480_000).astype(np.float32) * np.float32(0.01)
-    clips = [click, noise]
-    np.testing.assert_allclose(LogMel()(clips)["input_features"], features_of(clips), atol=EXACT, rtol=0)
+    check([click, noise])
 
 
 def test_log_mel_of_other_windows() -> None:
@@ -118,16 +126,15 @@ def test_log_mel_of_other_windows() -> None:
     np.testing.assert_allclose(windows.at(0, windows.frames), whole["input_features"][0], atol=EXACT, rtol=0)
 
 
-@pytest.mark.parametrize("bands", [80, 128])
-@pytest.mark.parametrize("length", [201, 240, 16_000, 479_999, 700_123])
-@pytest.mark.parametrize("sizes", [(1_000_000,), (4_000,), (1, 7, 333, 160)])
+@pytest.mark.parametrize(("length", "bands"), [(201, 80), (240, 80), (16_000, 128), (479_999, 80), (700_123, 80)])
+@pytest.mark.parametrize("sizes", [(1_000_000,), (1, 7, 3_333, 160)])
 def test_windows_are_slices_of_the_whole(length: int, bands: int, sizes: tuple[int, ...]) -> None:
     clip = sounds.speech_like(length, seed=length)
     clip[length // 2 :] *= np.float32(0.01)
     whole = whole_features(clip, bands)
     windows = LogMel(bands).windows(Sound(Recorded(clip, sizes)))
     assert windows.frames == whole.shape[1] == length // 160
-    padded = np.pad(whole, ((0, 0), (0, 6_000)))
+    padded = np.pad(whole, ((0, 0), (0, 8_000)))
     for frame in (0, 1, 2, 99, windows.frames - 1, windows.frames, 5_000):
         window = windows.at(frame)
         assert window.shape == (bands, 3000) and window.dtype == np.float32
@@ -172,7 +179,14 @@ def test_windows_of_less_than_a_frame() -> None:
     windows = LogMel().windows(open_sound(np.ones(159, np.float32)))
     assert windows.frames == 0
     np.testing.assert_array_equal(windows.at(0), 0)
-    assert LogMel().windows(open_sound(np.ones(160, np.float32))).frames == 1
+
+
+@pytest.mark.parametrize("length", [160, 199, 200])
+def test_windows_of_a_single_frame(length: int) -> None:
+    """Shorter than what is mirrored, which torch refuses."""
+    clip = sounds.speech_like(length)
+    windows = LogMel().windows(open_sound(clip))
+    np.testing.assert_allclose(windows.at(0, 1), whole_features(clip), atol=EXACT, rtol=0)
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -221,7 +235,8 @@ def test_whispers_own_configurations_are_read() -> None:
 
 def test_arrays_at_the_models_rate_are_their_own_samples() -> None:
     clip = sounds.speech_like(10_000)
-    for given in (clip, clip.astype(np.float64), clip.tolist(), torch.from_numpy(clip), {"raw": clip, "sampling_rate": 16_000}):
+    mapping = {"raw": clip, "sampling_rate": 16_000}
+    for given in (clip, clip.astype(np.float64), clip.tolist(), torch.from_numpy(clip), mapping):
         np.testing.assert_array_equal(load_audio(given), clip)  # type: ignore[arg-type]
     sound = open_sound({"path": "x.wav", "array": clip, "sampling_rate": 16_000.0})
     assert open_sound(sound) is sound
@@ -284,7 +299,7 @@ def refusal(given: Any, *arguments: Any) -> str:
         ({"array": np.zeros(9)}, "a mapping with ['array'] is no sound; give \"array\""),
         ({"sampling_rate": 16_000}, "is no sound"),
         ({}, "is no sound"),
-        ({"array": np.zeros(9), "sampling_rate": "fast"}, "sampling_rate must be a whole number of samples a second, not 'fast'"),
+        ({"array": np.zeros(9), "sampling_rate": "fast"}, "sampling_rate must be a whole number of samples a"),
     ],
 )
 def test_what_is_no_sound(given: Any, said: str) -> None:
@@ -323,11 +338,12 @@ def test_floats_on_the_scale_of_integers() -> None:
 def test_a_rate_is_not_taken_for_what_says_its_own(tmp_path: Path) -> None:
     data = sounds.wav(sounds.speech_like(100))
     (tmp_path / "a.wav").write_bytes(data)
-    for given in (data, io.BytesIO(data), tmp_path / "a.wav", open_sound(data), {"array": [0.0], "sampling_rate": 16_000}):
+    mapping = {"array": [0.0], "sampling_rate": 16_000}
+    for given in (data, io.BytesIO(data), tmp_path / "a.wav", open_sound(data), mapping):
         assert "sampling_rate=8000 is for an array of samples" in refusal(given, 8_000)
 
 
 def test_a_tenth_of_a_second_works() -> None:
     clip = sounds.speech_like(1_600)
     assert load_audio(sounds.wav(clip)).shape == (1_600,)
-    np.testing.assert_allclose(LogMel()([clip])["input_features"], features_of([clip]), atol=EXACT, rtol=0)
+    check([clip])

@@ -159,19 +159,16 @@ def adversarial(both: Both, random: np.random.Generator) -> list[Output]:
     return outputs
 
 
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.parametrize("seed", range(100))
 def test_whatever_is_said(both: Both, seed: int) -> None:
     outputs = adversarial(both, np.random.default_rng(seed))
     for timestamps, language in MODES:
-        try:
-            both.check(outputs, timestamps, language)
-        except IndexError:  # of transformers, for bytes that are no character; see below
-            raise AssertionError("adversarial outputs are of whole characters") from None
+        both.check(outputs, timestamps, language)
 
 
 def test_what_is_compared_is_of_every_kind(both: Both) -> None:
     found = [
-        merged(adversarial(both, np.random.default_rng(seed)), both.marks, both.decode, True) for seed in range(300)
+        merged(adversarial(both, np.random.default_rng(seed)), both.marks, both.decode, True) for seed in range(100)
     ]
     ends = [chunk["timestamp"][1] for each in found for chunk in each["chunks"]]
     assert None in ends and len({len(each["chunks"]) for each in found}) > 4
@@ -179,10 +176,10 @@ def test_what_is_compared_is_of_every_kind(both: Both) -> None:
 
 def test_words_are_later_than_those_before(both: Both) -> None:
     """Times decide where tokens agree in several places."""
-    same = both.tokens(" we we we we")
-    early = Output(same, Stride(10.0, 0.0, 5.0), [6.0, 7.0, 8.0, 9.0])
+    same = both.tokens(" he") * 4
+    early = Output(same, Stride(10.0, 0.0, 5.0), np.linspace(6, 9, len(same)).tolist())
     for begin in (0.0, 1.0, 2.0, 4.0):
-        late = Output(same, Stride(10.0, 5.0, 0.0), [begin, begin + 1, begin + 2, begin + 3])
+        late = Output(same, Stride(10.0, 5.0, 0.0), np.linspace(begin, begin + 3, len(same)).tolist())
         both.check([early, late], "word")
 
 

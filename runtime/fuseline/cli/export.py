@@ -49,20 +49,10 @@ def add_to(commands: Any) -> None:
 
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Export with a progress bar on standard error, then show files, sizes and agreement."""
-    from fuseline.export import export
-
-    variants = [name.strip() for name in options.variants.split(",")]
-    with terminal.steps() as progress:
-        report = export(
-            options.model,
-            options.out,
-            variants,
-            options.max_length,
-            force=options.force,
-            interpolate_pos_encoding=options.interpolate_pos_encoding,
-            via=options.via,
-            progress=progress,
-        )
+    try:
+        report = _exported(options, terminal)
+    finally:
+        gc.freeze()  # so that Python, when it ends, does not look through all that torch has made, which takes a second
     if options.json:
         agreement = {variant: found.record() for variant, found in report.agreement.items()}
         remark = {"remark": report.remark} if report.remark else {}
@@ -70,8 +60,23 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
         terminal.record(record, indent=2)
     else:
         terminal.lines(_rows(report))
-    gc.freeze()  # so that Python, when it ends, does not look through all that torch has made, which takes a second
     return 0
+
+
+def _exported(options: argparse.Namespace, terminal: Terminal) -> ExportReport:
+    from fuseline.export import export
+
+    with terminal.steps() as progress:
+        return export(
+            options.model,
+            options.out,
+            [name.strip() for name in options.variants.split(",")],
+            options.max_length,
+            force=options.force,
+            interpolate_pos_encoding=options.interpolate_pos_encoding,
+            via=options.via,
+            progress=progress,
+        )
 
 
 def _rows(report: ExportReport) -> Iterator[str]:

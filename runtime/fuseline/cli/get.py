@@ -63,25 +63,25 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     home = Path(options.dir).absolute() if options.dir else models_folder()
     out = home / offer.name
     there = is_model(out) and not options.force
-    remark = "" if there else _make(offer, home, out, options, terminal)
+    if not there:
+        _make(offer, home, out, options, terminal)
     if options.json:
         terminal.record({**_record(offer, out), "made": not there}, indent=2)
     else:
         terminal.lines(_rows(offer, out, there))
-        if remark:
-            terminal.note(remark)
     return 0
 
 
-def _make(offer: Offer, home: Path, out: Path, options: argparse.Namespace, terminal: Terminal) -> str:
-    """What is to be known of it beside."""
-    from fuseline.export.fetched import Terms, make_folder  # before anything is fetched: it says what is missing
+def _make(offer: Offer, home: Path, out: Path, options: argparse.Namespace, terminal: Terminal) -> None:
+    """Fetch, unpack and make the folder. What can be refused is refused before anything is fetched."""
+    from fuseline.export.fetched import Terms, check_folder, make_folder
 
     from ..getting.fetching import copied, fetched
     from ..getting.scratch import scratch
     from ..getting.unpacking import unpack
 
     variants = [name.strip() for name in options.variants.split(",")]
+    check_folder(out, variants)
     with scratch(home, _ROOM * offer.bytes) as folder:
         wheels, files = folder / "wheels", folder / "files"
         wheels.mkdir()
@@ -96,8 +96,7 @@ def _make(offer: Offer, home: Path, out: Path, options: argparse.Namespace, term
         unpack(offer, wheels, files)
         terms = Terms(offer.license, offer.card)
         with terminal.steps() as progress:
-            report = make_folder(files, out, offer.form, variants, terms, progress)
-    return report.remark
+            make_folder(files, out, offer.form, variants, terms, progress)
 
 
 def _megabytes(bytes_come: Iterator[int]) -> Iterator[None]:

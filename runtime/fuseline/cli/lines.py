@@ -6,6 +6,7 @@ import os
 import select
 import stat
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from time import monotonic
@@ -46,6 +47,16 @@ def check_files(names: Sequence[str]) -> None:
             raise InputError(f"{shown(name)} is a folder; {right}")
         elif not os.access(name, os.R_OK):
             raise InputError(f"{shown(name)} cannot be read; {right}")
+        elif _begins_as_utf_16(name):
+            raise InputError(f"{shown(name)} is a text in UTF-16; save it as UTF-8")
+
+
+def _begins_as_utf_16(name: str) -> bool:
+    """Whether a file begins with the mark of UTF-16, whose every line would be wrong; a pipe is not looked into."""
+    if not os.path.isfile(name):
+        return False
+    with open(name, "rb", buffering=0) as file:
+        return file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE)
 
 
 def count(names: Sequence[str]) -> int | None:

@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, Protocol, TextIO, TypeVar
 
@@ -58,6 +58,10 @@ class Terminal:
     def lines(self, texts: Iterable[str]) -> None:
         """Results, each on a line of its own whatever it holds. Raises Unwritable."""
         self._put(self.out, "".join(f"{printable(text)}\n" for text in texts))
+
+    def rows(self, rows: Iterable[Sequence[str]]) -> None:
+        """Results as a table: a line each, its fields apart by tabs. Raises Unwritable."""
+        self._put(self.out, "".join("\t".join(map(printable, row)) + "\n" for row in rows))
 
     def record(self, content: Mapping[str, Any], indent: int | None = None) -> None:
         """A result as JSON; infinity and NaN, which JSON has not, become null. Raises Unwritable."""

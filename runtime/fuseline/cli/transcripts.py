@@ -89,7 +89,7 @@ class Lines:
         else:
             pieces = written_as(self._format, coming, coming.seconds)
         for piece in pieces:
-            self._terminal.lines(f"{before}{line}" for line in piece.splitlines())
+            self._terminal.rows(f"{before}{line}".split("\t") for line in piece.splitlines())
 
 
 class Objects:

@@ -98,7 +98,7 @@ def _find(web: _Web, wheel: Wheel, page: str) -> str:
         raise InputError(f"{_plain(page)} has more than {_LARGEST_PAGE:,} bytes, so it is no page of an index")
     for name, target in _of_json(content) if kind.endswith("json") else _of_html(content):
         if name == wheel.name:
-            return urllib.parse.urljoin(base, target)
+            return str(urllib.parse.urljoin(base, target))
     raise InputError(f"{_plain(page)} has no {wheel.name}; {by_hand(wheel)}")
 
 

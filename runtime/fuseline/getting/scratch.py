@@ -21,25 +21,41 @@ def scratch(home: Path, room: int) -> Iterator[Path]:
 
     Raises InputError where nothing can be written there, or there is too little room.
     """
+    with _there(home):
+        try:
+            _remove_remains(home)
+            free = shutil.disk_usage(home).free
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=home))
+            lock = _lock(folder)
+        except OSError as error:
+            raise _unwritable(home, error) from error
+        try:
+            if free < room:
+                raise InputError(f"{shown(home)} has room for {free / 1e6:,.0f} MB and {room / 1e6:,.0f} MB are needed")
+            yield folder
+        finally:
+            os.close(lock)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _there(home: Path) -> Iterator[None]:
+    """The folder is made where it is missing, and goes again, as those above it, where nothing was left in it."""
     made = [folder for folder in (home, *home.parents) if not os.path.lexists(folder)]
     try:
         home.mkdir(parents=True, exist_ok=True)
-        _remove_remains(home)
-        free = shutil.disk_usage(home).free
-        if free < room:
-            raise InputError(f"{shown(home)} has room for {free / 1e6:,.0f} MB and {room / 1e6:,.0f} MB are needed")
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=home))
-        lock = _lock(folder)
     except OSError as error:
-        raise InputError(f"nothing can be written into {shown(home)}: {error.strerror or error}") from error
+        raise _unwritable(home, error) from error
     try:
-        yield folder
+        yield
     finally:
-        os.close(lock)
-        shutil.rmtree(folder, ignore_errors=True)
-        for each in made:  # those in which nothing was left
+        for each in made:
             with suppress(OSError):
                 each.rmdir()
+
+
+def _unwritable(home: Path, error: OSError) -> InputError:
+    return InputError(f"nothing can be written into {shown(home)}: {error.strerror or error}")
 
 
 def _lock(folder: Path) -> int:

@@ -38,14 +38,15 @@ _MOST_BANDS, _MOST_SECONDS = 512, 3_600
 def open_sound(given: SoundSource, sampling_rate: int | None = None) -> Sound:
     """A sound, of which no more is read than says what it is.
 
-    `given` is a path (`~` is the home folder), the bytes of a sound file or a binary file object (read into memory: give
-    the path of what is long); an array of samples, [N] or [N, channels] ([channels, N] too: the longer axis is time), of
-    floats from -1 to 1 or of int16, int32, int8 or uint8, with its `sampling_rate`; a mapping of transformers'
-    pipeline, {"array" or "raw": samples, "sampling_rate": samples a second}; or a Sound, which is returned itself.
+    `given` is a path (`~` is the home folder), the bytes of a sound file or a binary file object (read into memory:
+    give the path of what is long); an array of samples, [N] or [N, channels] ([channels, N] too: the longer axis is
+    time), of floats from -1 to 1 or of int16, int32, int8 or uint8, with its `sampling_rate`; a mapping of
+    transformers' pipeline, {"array" or "raw": samples, "sampling_rate": samples a second}; or a Sound, which is
+    returned itself.
 
     WAV files of integers (8, 16, 24, 32 bits) or floats are read without any package, all others by the package
-    soundfile (`pip install "fuseline[audio]"`) or by ffmpeg, if it is on the PATH. A file of another rate than 16,000 is
-    resampled, several channels are averaged. Of a video the first sound track is taken.
+    soundfile (`pip install "fuseline[audio]"`) or by ffmpeg, if it is on the PATH. A file of another rate than 16,000
+    is resampled, several channels are averaged. Of a video the first sound track is taken.
 
     sampling_rate: of an array or a list alone, since files say theirs. Without it samples are taken to be at 16,000 a
     second, as transformers' pipeline does.

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple, Protocol
 
 COLUMNS = 42  # of a line
@@ -149,7 +149,7 @@ def _folded(found: Sequence[_Piece]) -> tuple[str, ...] | None:
     for at, left in enumerate(accumulate(widths[:-1]), 1):
         first, second = left - found[0].spaced, whole - left - found[at].spaced
         if first <= COLUMNS and second <= COLUMNS:
-            cost = abs(first - second) + 10 * _weight_of_end(found[at - 1].text)
+            cost = abs(first - second) + 20 * _weight_of_end(found[at - 1].text)
             best, least = (at, cost) if cost < least else (best, least)
     return (_joined(found[:best]), _joined(found[best:])) if best else None
 
@@ -219,9 +219,9 @@ def _cost(lines: tuple[str, ...], times: Sequence[tuple[int, int]], last: bool) 
     """How bad a portion is. last: it ends where its segment does."""
     lasts = times[-1][1] - times[0][0]
     full = sum(map(width, lines)) / (2 * COLUMNS)
-    pauses = sum(after[0] - before[1] >= _PAUSE for before, after in zip(times, times[1:], strict=False))
+    pauses = sum(after[0] - before[1] >= _PAUSE for before, after in pairwise(times))
     too_long, too_short = max(0, lasts - LONGEST) / 2000, lasts < SHORTEST
-    return 1 + full**2 + (0 if last else _weight_of_end(lines[-1])) + 2 * pauses + too_long + too_short
+    return 1 + full**2 + (0 if last else 1.5 * _weight_of_end(lines[-1])) + 2 * pauses + too_long + too_short
 
 
 def _apart(portions: Iterable[_Portion], duration: float) -> Iterator[_Portion]:

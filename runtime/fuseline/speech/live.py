@@ -21,7 +21,7 @@ from ..errors import Cancelled, InputError, written
 from ..inputs.sounds.arrays import check_rate
 from ..inputs.sounds.recording import check_format
 from ..inputs.sounds.streamed import Streamed
-from .voice import quietest, stretches
+from .voice import Ear, quietest
 
 if TYPE_CHECKING:
     from ..graphs.running import CancelToken
@@ -39,7 +39,6 @@ _SILENCE = 2 * RATE  # without a voice: what was said before is no context any m
 _BEFORE = RATE * 3 // 4  # kept of a silence, since a voice is noticed some time after it began
 _KEPT = 8 * RATE  # a window as long as this, or as a third of the longest, is forgotten at a pause
 _LONGEST = 26 * RATE  # of a window, where the listener can hear so much
-_LOOKED_AT = 10 * RATE  # in which voices are looked for
 
 _NOTHING = np.zeros(0, np.float32)
 
@@ -83,7 +82,7 @@ class Resampler(Protocol):
 
 
 class _Pause(NamedTuple):
-    """A sample of the stream up to which all that was said is committed, and how many of the window's tokens that is."""
+    """A sample of the stream up to which all that was said is committed; how many of the window's tokens that is."""
 
     at: int
     tokens: int
@@ -122,7 +121,7 @@ class Live:
         self._listener, self._resampler, self._cancel = listener, resampler, cancel
         self._longest = min(_LONGEST, listener.longest - _TICK)
         self._waiting = _NOTHING  # samples that are not looked at yet
-        self._ear = _Ear()
+        self._ear = Ear()
         self._window = _NOTHING  # what is recognised: the last samples that were looked at
         self._said = _Said(listener)
         self._guessed: list[int] = []  # the last hypothesis, after what is committed
@@ -282,24 +281,6 @@ def _same(before: Sequence[int], after: Sequence[int]) -> int:
         (at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]),
         min(len(before), len(after)),
     )
-
-
-class _Ear:
-    """Tells when a voice was heard last. at: how many samples it was told of."""
-
-    def __init__(self) -> None:
-        self.at = 0
-        self._last = _NOTHING
-
-    def listen(self, samples: Float32) -> None:
-        self.at += len(samples)
-        self._last = np.concatenate([self._last, samples])[-_LOOKED_AT:]
-
-    def voice_since(self, since: int) -> int | None:
-        """The sample after the last one with a voice, if there is a voice after the sample `since`."""
-        found = stretches(self._last, padding=0.0)
-        end = self.at - len(self._last) + round(found[-1][1] * RATE) if found else 0
-        return end if end > since else None
 
 
 def samples_of(pcm: Any) -> Float32:

@@ -154,7 +154,7 @@ def _clips(voices: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]
 
 
 def _with_short_pauses(voices: Sequence[tuple[int, int]], samples: int) -> list[tuple[int, int]]:
-    """The stretches that reach the model: voices and the pauses between, before and after them that are no long ones."""
+    """The stretches that reach the model: voices, and pauses between, before and after them that are no long ones."""
     kept: list[tuple[int, int]] = []
     for start, end in voices:
         before = kept[-1][1] if kept else 0

@@ -52,7 +52,8 @@ def check_rate(sampling_rate: object, name: str) -> int:
     if isinstance(sampling_rate, (float, np.floating)) and float(sampling_rate).is_integer():
         return int(sampling_rate)
     if isinstance(sampling_rate, bool) or not isinstance(sampling_rate, (int, np.integer)):
-        raise InputError(f"{name}: sampling_rate must be a whole number of samples a second, not {written(sampling_rate)}")
+        right = "a whole number of samples a second"
+        raise InputError(f"{name}: sampling_rate must be {right}, not {written(sampling_rate)}")
     return int(sampling_rate)
 
 

@@ -16,7 +16,7 @@ from threading import Thread
 from typing import IO
 
 from fuseline.arrays import Float32
-from fuseline.errors import InputError, shown
+from fuseline.errors import shown
 from fuseline.warning import warn
 
 from . import wav
@@ -51,7 +51,7 @@ class FfmpegFile:
         self.frames = None if seconds is None else round(seconds * self.sampling_rate)
 
     def blocks(self, start: int) -> Iterator[Float32]:
-        """float32[n, channels] from frame `start` on; what comes before is read too. Warns where the file is damaged."""
+        """float32[n, channels] from frame `start` on; what is before is read too. Warns where the file is damaged."""
         with _Run(self._program, self._encoded) as run:
             at = 0
             for block in wav.samples(run.output, run.header):
@@ -67,7 +67,8 @@ class FfmpegFile:
         if (failed or cut) and not self._warned:
             self._warned = True
             why = run.reason() if failed else f"its header says {(at + missing) / self.sampling_rate:.1f} s"
-            warn(f"{self.name}: the file is damaged or cut off ({why}); {at / self.sampling_rate:.1f} s are there and used")
+            has = f"{at / self.sampling_rate:.1f} s"
+            warn(f"{self.name}: the file is damaged or cut off ({why}); {has} are there and used")
 
 
 def program() -> str | None:

@@ -12,7 +12,6 @@ product of a matrix with the samples they come from, for many groups at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Protocol
 
@@ -33,40 +32,15 @@ _BETA = 0.1102 * (_STOP_DB - 8.7)
 _LARGEST_MATRIX = 2**22  # numbers in the matrix of a group; rates with more phases are computed as they come
 _GRID = 1024  # places between two samples at which the filter is known, where it is not computed for each phase
 _AT_ONCE = 2**19  # coefficients that are computed at a time
+_MOST_KEPT = 2**23  # coefficients that are kept for the groups to come
 
 
-def resampled(blocks: Callable[[int], Iterator[Float32]], rate: int, start: int) -> Iterator[Float32]:
-    """float32[n] at 16,000 samples a second, from output `start` on. blocks(k): float32[n] at `rate` from sample k on.
-
-    However the samples are cut into blocks, the result is the same but for the rounding of sums.
-    """
-    groups = _groups(rate)
-    group = start // groups.outputs
-    at = group * groups.outputs  # the output that comes next
-    origin = group * groups.step - groups.before  # the sample at which `waiting` begins
-    waiting = np.zeros(max(0, -origin), np.float32)
-    for block in blocks(max(0, origin)):
-        waiting = np.concatenate([waiting, block])
-        whole = max(0, (len(waiting) - groups.width) // groups.step + 1)
-        if whole:
-            outputs = groups(_frames(waiting, groups.width, groups.step, whole))
-            waiting, origin = waiting[whole * groups.step :], origin + whole * groups.step
-            yield outputs[max(0, start - at) :]
-            at += whole * groups.outputs
-    left = -(-(origin + len(waiting)) * SAMPLING_RATE // rate) - at
-    if left > max(0, start - at):
-        whole = -(-left // groups.outputs)
-        zeros = np.zeros((whole - 1) * groups.step + groups.width - len(waiting), np.float32)
-        outputs = groups(_frames(np.concatenate([waiting, zeros]), groups.width, groups.step, whole))
-        yield outputs[max(0, start - at) : left]
-
-
-def _frames(samples: Float32, width: int, step: int, count: int) -> Float32:
+def frames_of(samples: Float32, width: int, step: int, count: int) -> Float32:
     """float32[count, width], each `step` samples after the one before."""
     return sliding_window_view(samples, width)[: (count - 1) * step + 1 : step]
 
 
-class _Groups(Protocol):
+class Groups(Protocol):
     """Groups of outputs: each comes from `width` samples, of which `before` lie before the group's first output."""
 
     outputs: int
@@ -81,7 +55,8 @@ class _Groups(Protocol):
 
 
 @lru_cache(maxsize=4)
-def _groups(rate: int) -> _Groups:
+def groups_of(rate: int) -> Groups:
+    """For a rate in samples a second."""
     common = math.gcd(rate, SAMPLING_RATE)
     up, down = SAMPLING_RATE // common, rate // common
     sinc = _Sinc(rate)
@@ -113,10 +88,13 @@ class _Matrix:
         while turns > 1 and (turns * down + 2 * sinc.reach) * turns * up > _LARGEST_MATRIX:
             turns //= 2
         self.outputs, self.step, self.before = turns * up, turns * down, sinc.reach - 1
-        places = np.arange(self.outputs) * down / up
-        self.width = int(places[-1]) + 2 * sinc.reach
-        weights = sinc(np.arange(self.width)[:, None] - self.before - places)
-        self._weights = (weights / weights.sum(axis=0)).astype(np.float32)
+        columns = np.arange(self.outputs)
+        whole, rest = np.divmod(columns * down, up)  # the sample before each output, and how far behind it that lies
+        near = np.arange(2 * sinc.reach)[:, None]
+        weights = sinc(near - self.before - rest / up)
+        self.width = int(whole[-1]) + 2 * sinc.reach
+        self._weights = np.zeros((self.width, self.outputs), np.float32)
+        self._weights[near + whole, columns] = weights / weights.sum(axis=0)
 
     def __call__(self, frames: Float32) -> Float32:
         product: Float32 = np.ascontiguousarray(frames) @ self._weights
@@ -131,6 +109,8 @@ class _Rows:
         self.width = (up - 1) * down // up + 2 * sinc.reach
         self._up, self._down, self._reach = up, down, sinc.reach
         self._filter = sinc(np.arange(sinc.reach * _GRID + 2) / _GRID)
+        self._keeps = up * 2 * sinc.reach <= _MOST_KEPT
+        self._kept: dict[int, Float32] = {}
 
     def __call__(self, frames: Float32) -> Float32:
         pieces = []
@@ -139,7 +119,11 @@ class _Rows:
             parts = sliding_window_view(frame, 2 * self._reach)
             for first in range(0, self.outputs, rows):
                 before, between = np.divmod(np.arange(first, min(first + rows, self.outputs)) * self._down, self._up)
-                weights = self._weights(between / self._up)
+                weights = self._kept.get(first)
+                if weights is None:
+                    weights = self._weights(between / self._up)
+                    if self._keeps:
+                        self._kept[first] = weights
                 pieces.append(np.einsum("rk,rk->r", parts[before], weights))
         return np.concatenate(pieces)
 

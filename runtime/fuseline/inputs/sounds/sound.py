@@ -11,7 +11,8 @@ from fuseline.errors import InputError
 from fuseline.warning import warn
 
 from .recording import Recording
-from .resampling import SAMPLING_RATE, resampled
+from .resampling import SAMPLING_RATE
+from .streamed import resampled
 
 _LARGEST = 1e6  # beyond it no scale of samples lies, and squares come near the end of float32
 _LOUD = 16.0  # of what is meant to lie in [-1, 1]: more is the scale of integers

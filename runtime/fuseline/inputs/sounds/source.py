@@ -107,7 +107,8 @@ def of_file(file: Any) -> Encoded:
     except InputError:
         raise
     except Exception as error:  # a file object is anybody's code
-        raise InputError(f"{name}: the file cannot be read ({_reason(error)}); give one that is whole and open") from error
+        reason = _reason(error)
+        raise InputError(f"{name}: the file cannot be read ({reason}); give one that is whole and open") from error
     return of_bytes(data, name)
 
 
@@ -116,7 +117,7 @@ def _opened(path: str, name: str) -> BinaryIO:
         _check_regular(os.stat(path).st_mode, name)
         # A pipe may have come in the file's place meanwhile: O_NONBLOCK, or opening one waits for its writer.
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        file = open(number, "rb")
+        file = os.fdopen(number, "rb")
     except FileNotFoundError:
         raise InputError(f"{name}: there is no such file; give the path of a sound file") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte

@@ -67,11 +67,10 @@ class WavFile:
         self.sampling_rate = header.sampling_rate
         self.frames: int = size // header.frame
         self._encoded, self._header = encoded, header
-        if header.size is not None:
-            said = header.size // header.frame
-            if said - self.frames > _SLACK * self.sampling_rate:
-                has, should = self.frames / self.sampling_rate, said / self.sampling_rate
-                warn(f"{self.name}: the file is cut off: {has:.1f} s are there and used, its header says {should:.1f} s")
+        said = 0 if header.size is None else header.size // header.frame
+        if self.frames and said - self.frames > _SLACK * self.sampling_rate:
+            has, should = f"{self.frames / self.sampling_rate:.1f} s", f"{said / self.sampling_rate:.1f} s"
+            warn(f"{self.name}: the file is cut off: {has} are there and used, its header says {should}")
 
     def blocks(self, start: int) -> Iterator[Float32]:
         """float32[n, channels] from frame `start` on."""
