@@ -155,7 +155,7 @@ class LongForm:
 
     def _listened(self, encoded: Encoded) -> tuple[float, Context | None]:
         """How probable it is that nobody speaks (WhisperNoSpeechDetection), and the context, with the language that is
-        heard (`detect_language`); no context for a window that is left out: its language is not that of what follows."""
+        heard (`detect_language`); no context for a window that is left out, whose language says nothing of others."""
         vocabulary, context, silence = self._vocabulary, self._context, 0.0
         for _ in range(2):  # again once the language is known and with it what stands before the window
             prompt = (vocabulary.start,) if context is None else context.until_start
