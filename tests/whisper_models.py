@@ -19,7 +19,7 @@ from fuseline.export import export
 from fuseline.speech.languages import CODES
 
 SECONDS = 6  # of a window
-POSITIONS = 64  # of the decoder
+POSITIONS = 40  # of the decoder
 LANGUAGES = list(dict.fromkeys(CODES.values()))[:99]  # of the first models, without Cantonese
 TEXT = 50_257  # tokens of several languages; of English alone one less
 SUPPRESSED = [1, 2, 7, 8, 9, 10, 14, 25, 26, 27, 28, 29, 31, 58, 59, 60, 61, 62, 63, 90, 91, 92, 93]
@@ -154,8 +154,8 @@ def _enliven(model: Any, at: Layout) -> None:
                 tensor.add_(torch.randn_like(tensor) * 0.1)
             else:
                 tensor.mul_(20 if tensor.dim() == 3 else 25 if "encoder_attn" in name else 9)
-        table.mul_(15)
-        for rows, factor in ((at.end, 3), (slice(first, beyond), 1.3), (slice(beyond, None), 0.2), (at.no_speech, 4)):
+        table.mul_(13)
+        for rows, factor in ((at.end, 3), (slice(first, beyond), 1.1), (slice(beyond, None), 0.2), (at.no_speech, 4)):
             table[rows] *= factor
 
 

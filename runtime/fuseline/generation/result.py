@@ -44,9 +44,9 @@ class Generation:
     """int64[B x num_return_sequences, T - prompt]: the row, of B x num_beams, that each generated token continued, -1
     after the end; None without beams"""
     confidences: npt.NDArray[np.float32] | None = None
-    """with output_confidences, float32[B x num_return_sequences, T - prompt]: the log-probability of every generated token
-    by the softmax of what it was chosen from, at temperature 1: with beams too, where token_logprobs are not made to sum
-    to 1 again after something was excluded; 0 after the end"""
+    """with output_confidences, float32[B x num_return_sequences, T - prompt]: the log-probability of every generated
+    token by the softmax of what it was chosen from, at temperature 1: with beams too, where token_logprobs are not
+    normalized again after something was excluded; 0 after the end"""
     scores: tuple[npt.NDArray[np.float32], ...] | None = None
     """with output_scores, of every step: what the tokens were chosen by, float32[R, V]: logits, with beams
     log-probabilities, after all that changed them"""

@@ -49,7 +49,7 @@ class TimestampRules:
         return scores
 
     def _in_order(self, said: Int64, scores: Float32) -> None:
-        """Exclude what would break a pair or go back. said: int64[T], the tokens of a row; scores: float32[V], its own."""
+        """Exclude what would break a pair or go back. said: int64[T], the tokens of a row; scores: float32[V]."""
         first = self.asked.first
         times = said[said >= first]
         if not len(times):

@@ -163,8 +163,8 @@ def needed_bytes(rows: int, longest: int, sizes: DecoderSizes | None, kept: int 
 def shifts(scores: Float32, config: GenerationConfig, normalized: bool) -> Float32:
     """What makes confidences of log-probabilities: added to each after it is multiplied by the temperature. float32[R].
 
-    scores: float32[R, V], what tokens are chosen from; normalized: whether the log-probability is that of their softmax,
-    or the score itself. A confidence is the logarithm of the softmax of the scores times the temperature.
+    scores: float32[R, V], what tokens are chosen from; normalized: whether the log-probability is that of their
+    softmax, or the score itself. A confidence is the logarithm of the softmax of the scores times the temperature.
     """
     temperature = np.float32(config.temperature if config.do_sample else 1)
     if normalized and temperature == 1:

@@ -34,8 +34,8 @@ def seconds(frame: int) -> float:
 def cut(tokens: Sequence[int], first: int, seek: int, frames: int) -> tuple[list[Cut], int]:
     """The segments of a window and how many frames of 10 ms the next window begins after it.
 
-    tokens: without prompt and end token; first: the token of 0.00 s; seek: the window's first frame; frames: how many it
-    has of the sound. A pair of timestamps ends one segment and begins the next; what comes after the last pair is
+    tokens: without prompt and end token; first: the token of 0.00 s; seek: the window's first frame; frames: how many
+    it has of the sound. A pair of timestamps ends one segment and begins the next; what comes after the last pair is
     said again in the next window, which begins there. A single timestamp at the end says that nothing follows.
     """
     offset = seconds(seek)

@@ -1,7 +1,8 @@
 """A sound of any length, window after window: each begins where the last whole segment of the one before ended.
 
 As `WhisperGenerationMixin.generate` of transformers 4.57 does it (models/whisper/generation_whisper.py), which is
-https://arxiv.org/abs/2212.04356, section 3.8, in its own words. Frames are of 10 ms; a window has as many of them as the encoder reads, 3,000.
+https://arxiv.org/abs/2212.04356, section 3.8, in its own words. Frames are of 10 ms; a window has as many of
+them as the encoder reads, 3,000.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Padded:
 
 @dataclass(frozen=True)
 class Framed:
-    """A sound that is to be transcribed. windows: its features; window: frames that the encoder reads at once; duration:
-    seconds of it, without padding."""
+    """A sound that is to be transcribed. windows: its features; window: frames that the encoder reads at once;
+    duration: seconds of it, without padding."""
 
     windows: Windows
     window: int
@@ -154,7 +155,7 @@ class LongForm:
 
     def _listened(self, encoded: Encoded) -> tuple[float, Context | None]:
         """How probable it is that nobody speaks (WhisperNoSpeechDetection), and the context, with the language that is
-        heard (`detect_language`); no context for a window that is left out, whose language is not that of what follows."""
+        heard (`detect_language`); no context for a window that is left out, whose language says nothing of others."""
         vocabulary, context, silence = self._vocabulary, self._context, 0.0
         for _ in range(2):  # again once the language is known and with it what stands before the window
             prompt = (vocabulary.start,) if context is None else context.until_start

@@ -192,6 +192,6 @@ def _check_together(values: Mapping[str, Any], do_sample: bool | None) -> None:
     alone = values["logprob_threshold"] is None and not values["drop_silence"]
     if values["no_speech_threshold"] is not None and alone:
         raise InputError(
-            "no_speech_threshold counts together with logprob_threshold; give both, or drop_silence=True, with which it "
-            "counts alone"
+            "no_speech_threshold counts together with logprob_threshold; give both, or drop_silence=True, with which "
+            "it counts alone"
         )

@@ -24,8 +24,8 @@ def check_heads(vocabulary: Vocabulary) -> None:
     """Raise InputError for a model whose files name no alignment heads."""
     if not vocabulary.alignment_heads:
         raise InputError(
-            'return_timestamps="word" needs alignment_heads in generation_config.json, and this model has none; ask for '
-            "segments, return_timestamps=True, or take the file of the checkpoint that the model was made of"
+            'return_timestamps="word" needs alignment_heads in generation_config.json, and this model has none; ask '
+            "for segments, return_timestamps=True, or take the file of the checkpoint that the model was made of"
         )
 
 

@@ -140,8 +140,8 @@ class _Windowed:
         asked = options.return_timestamps
         if self._is_long and asked is False:
             raise InputError(
-                f"{sound.name} lasts longer than a window of {log_mel.frames * FRAME:.0f} s, and without timestamps nothing "
-                "says where the next one begins; give return_timestamps=True, or leave it out"
+                f"{sound.name} lasts longer than a window of {log_mel.frames * FRAME:.0f} s, and without timestamps "
+                "nothing says where the next one begins; give return_timestamps=True, or leave it out"
             )
         default = self._is_long or model.folder.generation_config.get("return_timestamps") is True
         self._form = LongForm(model, vocabulary, options, default if asked is None else bool(asked), budget)

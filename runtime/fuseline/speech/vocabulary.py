@@ -94,8 +94,8 @@ class Vocabulary:
         """
         if self.no_timestamps is None:
             raise InputError(
-                "this model has no timestamps: neither generation_config.json (no_timestamps_token_id) nor tokenizer.json "
-                "(<|notimestamps|>) names their tokens; leave return_timestamps out, and give at most 30 s"
+                "this model has no timestamps: neither generation_config.json (no_timestamps_token_id) nor tokenizer."
+                "json (<|notimestamps|>) names their tokens; leave return_timestamps out, and give at most 30 s"
             )
         return Timestamps(self.first_timestamp, self.latest_first if latest is None else round(latest / TIMESTAMP))
 
@@ -143,8 +143,8 @@ class Vocabulary:
             for name, value in (("language", language), ("task", task)):
                 if value not in (None, AUTO):
                     raise InputError(
-                        f"{name}={written(value)} was given to a model that knows English only and transcribes it; leave "
-                        f"{name} out, or use a multilingual model"
+                        f"{name}={written(value)} was given to a model that knows English only and transcribes it; "
+                        f"leave {name} out, or use a multilingual model"
                     )
             return
         if language not in (None, AUTO):

@@ -62,8 +62,8 @@ class WholeClip:
         self.duration = len(self._samples) / SAMPLING_RATE
         if most is not None and len(self._samples) > most:
             raise InputError(
-                f"{sound.name} lasts longer than the {most / SAMPLING_RATE:.1f} s that this model reads at once; cut it at "
-                "pauses, or use a model of Whisper, which reads sounds of any length"
+                f"{sound.name} lasts longer than the {most / SAMPLING_RATE:.1f} s that this model reads at once; cut "
+                "it at pauses, or use a model of Whisper, which reads sounds of any length"
             )
         self._model, self._inputs, self._options = model, samples_as_inputs, options
         self._budget, self._progress = budget, progress
