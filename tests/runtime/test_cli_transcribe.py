@@ -1,4 +1,4 @@
-"""The command `fuseline transcribe`: what it prints and writes is what the transcriber says of the voices in a sound."""
+"""The command `fuseline transcribe`: it prints and writes what the transcriber says of the voices in a sound."""
 
 from __future__ import annotations
 

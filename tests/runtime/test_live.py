@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fuseline import Cancelled, InputError, Model
+from fuseline import Cancelled, InputError
 from fuseline.arrays import Float32
 from fuseline.inputs.audio import open_sound
 from fuseline.inputs.sounds.streamed import Streamed
-from fuseline.speech.live import Heard, Live, live, samples_of
-from fuseline.speech.options import SpeechOptions
+from fuseline.speech.live import Heard, Live, samples_of
 from tests.voices import RATE, speech, white
 
 Run = Sequence[tuple[float, float]]  # words: start and end in seconds

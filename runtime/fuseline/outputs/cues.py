@@ -11,7 +11,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 COLUMNS = 42  # of a line
 SHORTEST, LONGEST = 700, 7000  # milliseconds that a cue is seen
@@ -35,7 +35,9 @@ class SpokenWord(Protocol):
 
 
 class Spoken(Protocol):
-    """A stretch of speech, its times in seconds: what fuseline.speech.segments.Segment is."""
+    """A stretch of speech, its times in seconds, as a dataclass: what fuseline.speech.segments.Segment is."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def text(self) -> str: ...
