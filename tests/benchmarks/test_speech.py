@@ -42,7 +42,7 @@ def test_clips_are_files_of_their_length(tmp_path: Path) -> None:
 def test_a_run_and_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a small model, whose window is of two seconds, by the systems that need no environment of their own."""
     monkeypatch.setattr(speech, "STARTS", 1)
-    source = speech_models.write_checkpoint(speech_models.speech_model("whisper", 0), tmp_path / "source")
+    source = speech_models.write_checkpoint(speech_models.speech_model("whisper, its end last", 0), tmp_path / "source")
     export(source, tmp_path / "folder", ["int8", "fp32"])
     (tmp_path / "a.wav").write_bytes(sounds.wav(speech_models.clips(1)[0]))
     clips = write_clips([tmp_path / "a.wav"], [1, 2], tmp_path / "clips")
