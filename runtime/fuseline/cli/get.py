@@ -74,7 +74,8 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 def _make(offer: Offer, home: Path, out: Path, options: argparse.Namespace, terminal: Terminal) -> None:
     """Fetch, unpack and make the folder. What can be refused is refused before anything is fetched."""
-    from fuseline.export.fetched import Terms, check_folder, make_folder
+    from fuseline.export.fetched import check_folder, make_folder
+    from fuseline.export.writing.card import Terms
 
     from ..getting.fetching import copied, fetched
     from ..getting.scratch import scratch
