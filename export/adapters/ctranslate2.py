@@ -56,7 +56,7 @@ class Part(Architecture):
     def cross_width(self) -> int:
         return int(self.of["cross_width"])
 
-    def begin(self, pen: Pen, ids: str, rows: str, tokens: Table, positions: int) -> str:
+    def embedded(self, pen: Pen, ids: str, rows: str, tokens: Table, positions: int) -> str:
         """Tokens embedded, scaled and placed. rows: int64[T], the position of each."""
         embedded, g, scale = embedding(pen.g, ids, tokens), pen.g, float(self.of["embedding_scale"])
         if self.of.get("start_from_zero_embedding"):  # one table says where the scale is 0
@@ -113,7 +113,7 @@ class CTranslate2Encoder(Part, TextEncoder):
     attentions: ClassVar = {"self_attention": 2}
 
     def embed(self, pen: Pen, texts: SourceTexts, tokens: Table) -> str:
-        return self.begin(pen, texts.ids_BS, texts.positions_S, tokens, self.sizes.positions)
+        return self.embedded(pen, texts.ids_BS, texts.positions_S, tokens, self.sizes.positions)
 
     def layer(self, pen: EncoderLayer, hidden_BSE: str) -> str:
         return self.fed(pen, self.attended(pen, hidden_BSE))
@@ -126,7 +126,7 @@ class CTranslate2Decoder(Part, TextDecoder):
     attentions: ClassVar = {"self_attention": 2, "attention": 3}
 
     def embed(self, pen: Pen, inputs: Inputs, tokens: Table, positions: int) -> str:
-        return self.begin(pen, inputs.ids_RT, inputs.step.positions_T, tokens, positions)
+        return self.embedded(pen, inputs.ids_RT, inputs.step.positions_T, tokens, positions)
 
     def layer(self, pen: LayerPen, hidden_NE: str) -> str:
         hidden_NE, at = self.attended(pen, hidden_NE), f"{self._at(pen.index)}.attention"

@@ -61,7 +61,7 @@ class T5Stack(Architecture):
         wanted.others.update(dict.fromkeys(norms, (width,)))
         return wanted
 
-    def begin(self, pen: Pen, ids: str, tokens: Table) -> str:
+    def embedded(self, pen: Pen, ids: str, tokens: Table) -> str:
         """Tokens embedded, and the table of distances stored: float32[H, M], of an encoder float32[H, 2 M - 1]."""
         import torch
         from transformers.models.t5.modeling_t5 import T5Attention
@@ -102,7 +102,7 @@ class T5Encoder(T5Stack, TextEncoder):
     tokens, attentions = "encoder.embed_tokens", ("SelfAttention",)
 
     def embed(self, pen: Pen, texts: SourceTexts, tokens: Table) -> str:
-        return self.begin(pen, texts.ids_BS, tokens)
+        return self.embedded(pen, texts.ids_BS, tokens)
 
     def layer(self, pen: EncoderLayer, hidden_BSE: str) -> str:
         return self.fed(pen, self.attended(pen, hidden_BSE))
@@ -118,7 +118,7 @@ class T5Decoder(T5Stack, TextDecoder):
     tokens, head, attentions = "decoder.embed_tokens", "lm_head", ("SelfAttention", "EncDecAttention")
 
     def embed(self, pen: Pen, inputs: Inputs, tokens: Table, positions: int) -> str:
-        return self.begin(pen, inputs.ids_RT, tokens)
+        return self.embedded(pen, inputs.ids_RT, tokens)
 
     def layer(self, pen: LayerPen, hidden_NE: str) -> str:
         hidden_NE, at = self.attended(pen, hidden_NE), f"{self._at(pen.index, 1)}.EncDecAttention"

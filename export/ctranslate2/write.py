@@ -22,7 +22,9 @@ from .compare import is_installed
 from .opened import Opened, opened
 
 NOT_INSTALLED = "not compared with CTranslate2, which is not installed; pip install ctranslate2"
-NOT_COMPARED = "not compared with CTranslate2, whose Whisper gives no logits; evaluate says how good the texts are"
+NOT_COMPARED = (
+    "not compared with CTranslate2, as only models of texts are; `fuseline evaluate` says how good its texts are"
+)
 
 
 def write_ctranslate2(

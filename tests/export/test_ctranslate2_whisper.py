@@ -71,7 +71,7 @@ def test_the_folder_says_what_ctranslate2_says(quantization: str | None, tmp_pat
     folder = whisper_folder(tmp_path / "model", quantization)
     report = export(folder, tmp_path / "out")
     assert not report.agreement
-    assert "whose Whisper gives no logits" in report.remark
+    assert report.remark.startswith("not compared with CTranslate2, as only models of texts are")
     if quantization in (None, "float16"):
         check_same(folder, tmp_path / "out")
     else:  # CTranslate2 computes with other roundings where weights are codes

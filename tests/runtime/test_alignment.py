@@ -153,9 +153,13 @@ def test_nothing_to_align() -> None:
 
 def test_what_does_not_belong_together_is_refused() -> None:
     attention = np.full((3, 2, 4, 10), 0.1, np.float32)
-    with pytest.raises(InputError, match=r"of 4 tokens must have the shape \[4, layers, heads, positions\], not \[3, 2"):
+    with pytest.raises(
+        InputError, match=r"of 4 tokens must have the shape \[4, layers, heads, positions\], not \[3, 2"
+    ):
         token_times([7, 7, 7, 7], attention, HEADS, 8)
-    with pytest.raises(InputError, match=r"head \[2, 0\] is not one of the decoder's 2 layers of 4 heads; correct align"):
+    with pytest.raises(
+        InputError, match=r"head \[2, 0\] is not one of the decoder's 2 layers of 4 heads; correct align"
+    ):
         token_times([7, 7], attention, [(0, 0), (2, 0)], 8)
     with pytest.raises(InputError, match="words need alignment heads, and there are none; ask for segments"):
         token_times([7, 7], attention, [], 8)
@@ -197,7 +201,29 @@ def test_words_are_those_of_transformers(compare: Split, theirs: Any, language: 
         assert compare(theirs(text, add_special_tokens=False).input_ids, language)
 
 
-MARKS = [" “", "“", "”", " (", "(", ")", ".", " .", ",", " -", "-", "...", "?!", " ", "  ", "\n", "'", " '", "¿", "、", "。"]
+MARKS = [
+    " “",
+    "“",
+    "”",
+    " (",
+    "(",
+    ")",
+    ".",
+    " .",
+    ",",
+    " -",
+    "-",
+    "...",
+    "?!",
+    " ",
+    "  ",
+    "\n",
+    "'",
+    " '",
+    "¿",
+    "、",
+    "。",
+]
 
 
 @pytest.mark.parametrize("language", ["english", "chinese"])
@@ -240,4 +266,3 @@ def test_words_of_a_window() -> None:
     found = word_times([5, 6, 7, 8, END + 50], attention, HEADS, 120, spoken, "en", 50)
     assert [(word.text, word.start) for word in found] == [(" it's", 0.0), (" so!", pytest.approx(0.3, abs=0.07))]
     assert found[-1].end == pytest.approx(0.9, abs=0.07)
-

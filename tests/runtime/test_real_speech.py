@@ -50,7 +50,11 @@ def say() -> Say:
 
 
 def options(name: str, **more: Any) -> dict[str, Any]:
-    return more if name.endswith(".en") else {**more, "generate_kwargs": {"language": "en"} | more.get("generate_kwargs", {})}
+    return (
+        more
+        if name.endswith(".en")
+        else {**more, "generate_kwargs": {"language": "en"} | more.get("generate_kwargs", {})}
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

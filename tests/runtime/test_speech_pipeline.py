@@ -25,11 +25,11 @@ from tests import sounds
 torch = pytest.importorskip("torch")
 transformers: Any = pytest.importorskip("transformers")
 
-from tests import speech_models, whisper_models  # noqa: E402
+from tests import small_whisper, speech_models, whisper_models  # noqa: E402
 
 TASK = "automatic-speech-recognition"
 RATE = 16_000
-SHORT, LONG = 3.3, 17.3  # seconds; a window has 6
+SHORT, LONG = 1.1, 5.7  # seconds; a window has 2
 
 
 class Both:
@@ -50,29 +50,11 @@ class Both:
 
 
 @pytest.fixture(scope="module")
-def whisper_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return whisper_models.exported(True, tmp_path_factory.mktemp("whisper"))
-
-
-@pytest.fixture(scope="module")
-def whisper(whisper_folder: Path) -> Both:
-    source = whisper_folder.parent / "source"
-    at = whisper_models.layout(True)
-    names = {number: name for name, number in at.languages.items()}
-    file = transformers.PreTrainedTokenizerFast(tokenizer_file=str(source / "tokenizer.json"))
-    special = [file.convert_ids_to_tokens(token) for token in range(at.start, at.no_timestamps + 1)]
-    assert set(names.values()) < set(special)
-    tokenizer = transformers.WhisperTokenizerFast(
-        tokenizer_file=str(source / "tokenizer.json"), additional_special_tokens=special, pad_token="<|endoftext|>"
-    )
-    theirs = transformers.pipeline(
-        TASK,
-        model=whisper_models.reference(True),
-        tokenizer=tokenizer,
-        feature_extractor=transformers.WhisperFeatureExtractor.from_pretrained(source),
-        device="cpu",
-    )
-    return Both(whisper_folder, theirs)
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    folder, model, tokenizer = small_whisper.exported(tmp_path_factory.mktemp("whisper"))
+    extractor = transformers.WhisperFeatureExtractor.from_pretrained(folder)
+    theirs = transformers.pipeline(TASK, model=model, tokenizer=tokenizer, feature_extractor=extractor, device="cpu")
+    return Both(folder, theirs)
 
 
 @pytest.fixture(scope="module")
@@ -87,54 +69,63 @@ def moonshine(tmp_path_factory: pytest.TempPathFactory) -> Both:
 
 
 ENGLISH = {"generate_kwargs": {"language": "en"}}
+OPTIONS = transformers.GenerationConfig(num_beams=2, max_new_tokens=20)
 CALLS: list[dict[str, Any]] = [
     {},
     {"return_timestamps": True},
     {"return_timestamps": "word", **ENGLISH},
     {"generate_kwargs": {"language": "german", "task": "translate", "num_beams": 1}},
     {"generate_kwargs": {"num_beams": 2, "length_penalty": 0.5, "max_new_tokens": 9}, "return_timestamps": True},
-    {"num_beams": 3, "language": "fr", "return_timestamps": True},
-    {"generate_kwargs": {"prompt_ids": torch.tensor([50361, 300, 301])}, **{"return_timestamps": True}},
-    {"generate_kwargs": {"return_timestamps": True, "num_beams": 1}},
-    {"generation_config": {"num_beams": 2, "max_new_tokens": 20}},
+    {"num_beams": 3, "language": "ja", "return_timestamps": True},
+    {"generate_kwargs": {"prompt_ids": torch.tensor([415, 220, 71, 68])}, "return_timestamps": True},
+    {"generation_config": OPTIONS},
 ]
 CHUNKED: list[dict[str, Any]] = [
-    {"chunk_length_s": 6},
-    {"chunk_length_s": 5, "stride_length_s": 0.7, "batch_size": 3},
-    {"chunk_length_s": 4.5, "stride_length_s": (1.25, 0), "return_timestamps": True, "batch_size": 2},
-    {"chunk_length_s": 6, "stride_length_s": [0.5, 2], "return_timestamps": True, **ENGLISH},
-    {"chunk_length_s": 5, "return_timestamps": "word", "batch_size": 2, **ENGLISH},
-    {"chunk_length_s": 6, "ignore_warning": True, "generate_kwargs": {"num_beams": 1}},
+    {"chunk_length_s": 2},
+    {"chunk_length_s": 1.8, "stride_length_s": 0.25, "batch_size": 3},
+    {"chunk_length_s": 1.6, "stride_length_s": (0.4, 0), "return_timestamps": True, "batch_size": 2},
+    {"chunk_length_s": 2, "stride_length_s": [0.25, 0.5], "return_timestamps": True, **ENGLISH},
+    {"chunk_length_s": 1.5, "return_timestamps": "word", "batch_size": 2, **ENGLISH},
+    {"chunk_length_s": 2, "ignore_warning": True, "generate_kwargs": {"num_beams": 1}},
 ]
 
 
 @pytest.mark.parametrize("keywords", CALLS, ids=str)
 def test_results_of_short_sounds_equal_transformers(whisper: Both, keywords: dict[str, Any]) -> None:
-    said = set()
-    for seed in range(3):
-        ours, theirs = whisper.say(whisper_models.sound(SHORT, seed), **keywords)
-        assert ours == theirs
-        said.add(ours["text"])
-    assert len(said) == 3, "or the comparison shows nothing"
+    ours, theirs = whisper.say(whisper_models.sound(SHORT, 1), **keywords)
+    assert ours == theirs
+
+
+def test_texts_vary(whisper: Both) -> None:
+    """Or the comparisons show nothing."""
+    for options in ({"return_timestamps": True}, {}, {"generate_kwargs": {"num_beams": 1}}):
+        texts = {whisper.ours(whisper_models.sound(SHORT, seed), **options)["text"] for seed in range(4)}
+        assert len(texts) > 1 and max(map(len, texts)) > 10
+
+
+def test_timestamps_asked_of_generation_are_in_no_result(whisper: Both) -> None:
+    """transformers leaves them out where generation_config.json has return_timestamps."""
+    samples = whisper_models.sound(LONG, 3)
+    found = whisper.ours(samples, generate_kwargs={"return_timestamps": True})
+    assert found == {"text": whisper.ours(samples, return_timestamps=True)["text"]}
 
 
 @pytest.mark.parametrize("keywords", [each for each in CALLS if "return_timestamps" in each], ids=str)
 def test_results_of_long_sounds_equal_transformers(whisper: Both, keywords: dict[str, Any]) -> None:
     ours, theirs = whisper.say(whisper_models.sound(LONG, 3), **keywords)
     assert ours == theirs
-    assert len(ours["chunks"]) > 2
+    assert ours["chunks"]
 
 
 @pytest.mark.parametrize("keywords", CHUNKED, ids=str)
-@pytest.mark.parametrize("seconds", [SHORT, LONG])
-def test_results_of_chunks_equal_transformers(whisper: Both, keywords: dict[str, Any], seconds: float) -> None:
-    ours, theirs = whisper.say(whisper_models.sound(seconds, 4), **keywords)
-    assert ours == theirs
+def test_results_of_chunks_equal_transformers(whisper: Both, keywords: dict[str, Any]) -> None:
+    ours, theirs = whisper.say(whisper_models.sound(LONG, 4), **keywords)
+    assert ours == theirs and ours["text"]
 
 
 def test_batches_change_nothing(whisper: Both) -> None:
-    given = [whisper_models.sound(seconds, seed) for seed, seconds in enumerate((SHORT, 1.0, LONG, 5.9, SHORT))]
-    for keywords in ({}, {"return_timestamps": True}, {"chunk_length_s": 4}, {"return_timestamps": "word"}):
+    given = [whisper_models.sound(seconds, seed) for seed, seconds in enumerate((SHORT, 0.5, LONG, 2.0, SHORT))]
+    for keywords in ({}, {"return_timestamps": True}, {"chunk_length_s": 1.5}, {"return_timestamps": "word"}):
         alone = [whisper.ours(samples, **keywords) for samples in given]
         for size in (1, 2, 5):
             assert whisper.ours(given, batch_size=size, **keywords) == alone
@@ -157,7 +148,7 @@ def test_iterators_are_read_as_they_go(whisper: Both) -> None:
 
 def test_a_language_is_named(whisper: Both) -> None:
     samples = whisper_models.sound(SHORT, 1)
-    for keywords in ({"chunk_length_s": 5}, {}, {"return_timestamps": True}, {"return_timestamps": "word"}):
+    for keywords in ({"chunk_length_s": 1.5}, {}, {"return_timestamps": True}, {"return_timestamps": "word"}):
         found = whisper.ours(samples, return_language=True, generate_kwargs={"language": "de"}, **keywords)
         assert {each["language"] for each in found["chunks"]} == {"german"}
         assert ("timestamp" in found["chunks"][0]) == ("return_timestamps" in keywords)
@@ -200,7 +191,12 @@ def test_every_form_of_a_sound_gives_the_same(whisper: Both, tmp_path: Path) -> 
 
 def test_pieces_joined_are_the_text(whisper: Both, moonshine: Both) -> None:
     for samples in (whisper_models.sound(SHORT, 2), whisper_models.sound(LONG, 2)):
-        for keywords in ({}, {"return_timestamps": True}, {"chunk_length_s": 5}, {"chunk_length_s": 5, "return_timestamps": True}):
+        for keywords in (
+            {},
+            {"return_timestamps": True},
+            {"chunk_length_s": 1.5},
+            {"chunk_length_s": 1.5, "return_timestamps": True},
+        ):
             pieces = list(whisper.ours(samples, stream=True, **keywords))
             assert "".join(pieces) == whisper.ours(samples, **keywords)["text"]
     assert len(list(whisper.ours(whisper_models.sound(LONG, 2), stream=True))) > 2
@@ -275,14 +271,16 @@ def test_marks_are_those_of_transformers(whisper: Both) -> None:
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
     found = {tokenizer.decode([token])[2:-2]: name for token, name in marks.languages.items()}
-    assert found == {code: LANGUAGES[code] for code in found} and len(found) == 99
+    assert found == {code: LANGUAGES[code] for code in found} and len(found) == 4
 
 
 def test_options_of_the_pipeline_hold_for_its_calls(whisper: Both) -> None:
     samples, model = whisper_models.sound(LONG, 3), whisper.ours.model
-    made = pipeline(TASK, model, chunk_length_s=5, return_timestamps=True, generate_kwargs={"language": "de"}, num_beams=2)
+    made = pipeline(
+        TASK, model, chunk_length_s=1.5, return_timestamps=True, generate_kwargs={"language": "de"}, num_beams=2
+    )
     expected = whisper.ours(
-        samples, chunk_length_s=5, return_timestamps=True, generate_kwargs={"language": "de", "num_beams": 2}
+        samples, chunk_length_s=1.5, return_timestamps=True, generate_kwargs={"language": "de", "num_beams": 2}
     )
     assert made(samples) == expected
     assert made(samples, chunk_length_s=0) == whisper.ours(
@@ -299,12 +297,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"return_language": 1}, "return_language must be True or False, not 1"),
     ({"chunk_length_s": -1}, "chunk_length_s must be a number of seconds of at least 0, not -1"),
     ({"chunk_length_s": "30"}, "chunk_length_s must be a number of seconds of at least 0, not '30'"),
-    ({"chunk_length_s": 7}, "chunk_length_s=7 is more than the 6 s that this model reads at once"),
-    ({"chunk_length_s": 4, "stride_length_s": 2}, "stride_length_s must be at least 0, and together less than chunk"),
-    ({"stride_length_s": (1, 2, 3)}, r"stride_length_s must be seconds, or those on the left and the right, not \(1, 2"),
+    ({"chunk_length_s": 7}, "chunk_length_s=7 is more than the 2 s that this model reads at once"),
+    ({"chunk_length_s": 1, "stride_length_s": 0.5}, "stride_length_s must be at least 0, and together less than chunk"),
+    (
+        {"stride_length_s": (1, 2, 3)},
+        r"stride_length_s must be seconds, or those on the left and the right, not \(1, 2",
+    ),
     ({"generate_kwargs": {"language": "klingon"}}, "language='klingon' is none that this model knows"),
     ({"generate_kwargs": {"num_beam": 2}}, "num_beam is no option of speech; did you mean num_beams"),
-    ({"decoder_kwargs": {"beam_width": 3}}, "decoder_kwargs=.* is not taken .*: it is of models that are trained by CTC"),
+    (
+        {"decoder_kwargs": {"beam_width": 3}},
+        "decoder_kwargs=.* is not taken .*: it is of models that are trained by CTC",
+    ),
     ({"src_lang": "de"}, "src_lang='de' is not taken by a speech pipeline's call: it is of pipelines that read texts"),
     ({"batch_size": 0}, "batch_size must be a whole number from 1"),
     ({"chunk_lenght_s": 3}, "chunk_lenght_s is no argument of a speech pipeline's call; did you mean chunk_length_s"),
@@ -345,7 +349,11 @@ def test_models_of_other_tasks_are_refused(whisper: Both, moonshine: Both, tiny_
         pipeline(TASK, None)  # type: ignore[call-overload]
     with pytest.raises(InputError, match="it is of pipelines that read speech; leave it out"):
         pipeline("image-to-text", captioner, chunk_length_s=30)
-    for keyword in ({"return_timestamps": True}, {"return_language": True}, {"generate_kwargs": {"return_timestamps": True}}):
+    for keyword in (
+        {"return_timestamps": True},
+        {"return_language": True},
+        {"generate_kwargs": {"return_timestamps": True}},
+    ):
         with pytest.raises(InputError, match="needs a model of Whisper; this one says neither times nor languages"):
             moonshine.ours(speech_models.clips(1)[0], **keyword)
     with pytest.raises(InputError, match="language"):
@@ -363,8 +371,6 @@ def test_keywords_of_speech_are_known(whisper: Both) -> None:
                     whisper.ours(samples, **{name: object()})
         if PIPELINE in row.calls and SPEECH not in row.calls and row.instead.startswith("it is of pipelines that read"):
             assert "speech" in row.instead or "photos" in row.instead
-
-
 
 
 def test_a_call_without_inputs_says_what_they_are(whisper: Both, moonshine: Both) -> None:

@@ -173,7 +173,6 @@ def _reads(task: object) -> str:
     raise InputError(f"there is no task {written(task)}; there is {', '.join(TASKS)}, {TRANSLATION}_XX_to_YY")
 
 
-
 def _check_open(model: Model, wanted: Opening, threads: int | None) -> None:
     """Refuse to open a model that is open already in another way."""
     asked = {"variant": (wanted.variant, AUTO, model.variant), "threads": (threads, None, model.threads)}

@@ -277,4 +277,3 @@ def _with_defaults(model: Model, options: dict[str, Any]) -> dict[str, Any]:
     if own.length_is_default and not {"max_length", "max_new_tokens"} & options.keys():
         defaults["max_new_tokens"] = min(PIPELINE_NEW_TOKENS, model.folder.decoder.max_positions - _BEGINNING)
     return defaults | options
-

@@ -58,7 +58,9 @@ def _seconds(name: str, value: Any) -> float | None:
 def _strides(value: Any) -> tuple[float, float] | None:
     if isinstance(value, list | tuple):
         if len(value) != 2:
-            raise InputError(f"stride_length_s must be seconds, or those on the left and the right, not {written(value)}")
+            raise InputError(
+                f"stride_length_s must be seconds, or those on the left and the right, not {written(value)}"
+            )
         left, right = (_seconds("stride_length_s", each) or 0.0 for each in value)
         return left, right
     seconds = _seconds("stride_length_s", value)

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 TASK = "automatic-speech-recognition"
 # The options of speech that generation does not have.
-OPTIONS = tuple(
-    each.name for each in fields_of(SpeechOptions) if each.name not in (*CHECKS, *KEYWORDS, "generation")
-)
+OPTIONS = tuple(each.name for each in fields_of(SpeechOptions) if each.name not in (*CHECKS, *KEYWORDS, "generation"))
 _OF_A_CALL = ("inputs", "max_new_tokens", "generate_kwargs", "generation_config", "batch_size", *KEYWORDS, *OPTIONS)
 _NOT_PASSED_ON = {"array", "raw", "path", "sampling_rate"}  # of a mapping; the rest comes back in the result
 

@@ -70,7 +70,9 @@ class Together:
         left = list(range(len(clips)))
         while left:
             starts = [found[at].seek if found else 0 for at in left]
-            features = np.stack([windows[at].at(seek, self._log_mel.frames) for at, seek in zip(left, starts, strict=True)])
+            features = np.stack(
+                [windows[at].at(seek, self._log_mel.frames) for at, seek in zip(left, starts, strict=True)]
+            )
             encoded = self._model.encode({INPUT_FEATURES: features})
             found = found or list(self._begun(encoded, len(clips)))
             self._go_on(encoded, [found[at] for at in left])

@@ -32,6 +32,7 @@ _BETA = 0.1102 * (_STOP_DB - 8.7)
 _LARGEST_MATRIX = 2**22  # numbers in the matrix of a group; rates with more phases are computed as they come
 _GRID = 1024  # places between two samples at which the filter is known, where it is not computed for each phase
 _AT_ONCE = 2**19  # coefficients that are computed at a time
+_MOST_KEPT = 2**23  # coefficients that are kept for the groups to come
 
 
 def frames_of(samples: Float32, width: int, step: int, count: int) -> Float32:
@@ -108,6 +109,8 @@ class _Rows:
         self.width = (up - 1) * down // up + 2 * sinc.reach
         self._up, self._down, self._reach = up, down, sinc.reach
         self._filter = sinc(np.arange(sinc.reach * _GRID + 2) / _GRID)
+        self._keeps = up * 2 * sinc.reach <= _MOST_KEPT
+        self._kept: dict[int, Float32] = {}
 
     def __call__(self, frames: Float32) -> Float32:
         pieces = []
@@ -116,7 +119,11 @@ class _Rows:
             parts = sliding_window_view(frame, 2 * self._reach)
             for first in range(0, self.outputs, rows):
                 before, between = np.divmod(np.arange(first, min(first + rows, self.outputs)) * self._down, self._up)
-                weights = self._weights(between / self._up)
+                weights = self._kept.get(first)
+                if weights is None:
+                    weights = self._weights(between / self._up)
+                    if self._keeps:
+                        self._kept[first] = weights
                 pieces.append(np.einsum("rk,rk->r", parts[before], weights))
         return np.concatenate(pieces)
 
