@@ -56,11 +56,11 @@ def section(folder: Path, found: Evaluation) -> str:
     """One model on one data set, as Markdown."""
     about, recorded = found.conditions, found.recorded()
     scores = [name for name in next(iter(recorded.values())) if is_score(recorded["fp32"], name)]
-    rows = [["variant", "MB", "ms a clip", "same text as fp32", *scores], ["---"] * (4 + len(scores))]
+    rows = [["variant", "MB", "same text as fp32", *scores], ["---"] * (3 + len(scores))]
     for name, scored in found.variants.items():
         same = "" if scored.same is None else f"{scored.same:.0%}"
         cells = [cell(recorded[name], score) for score in scores]
-        rows.append([name, f"{scored.bytes / 1e6:.1f}", f"{scored.milliseconds:.0f}", same, *cells])
+        rows.append([name, f"{scored.bytes / 1e6:.1f}", same, *cells])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     count = f"{about['clips']} clips, {about['words']} words, beam {about['num_beams']}"
     return f"### {folder.name}, {about['dataset']}\n\n{count}.\n\n{table}"

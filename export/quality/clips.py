@@ -88,9 +88,12 @@ def _filled(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 def _of_table(lines: Sequence[str], file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    quoting = csv.QUOTE_NONE if file.suffix == ".tsv" else csv.QUOTE_MINIMAL
-    comma = "\t" if file.suffix == ".tsv" else ","
-    rows = csv.reader((f"{line}\n" for line in lines), delimiter=comma, quoting=quoting)
+    tabs = file.suffix == ".tsv"
+    rows = csv.reader(
+        (f"{line}\n" for line in lines),
+        delimiter="\t" if tabs else ",",
+        quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
+    )
     try:
         names = next(rows, [])
         for row in rows:
@@ -107,7 +110,7 @@ def _of_entries(entries: Iterator[tuple[int, Mapping[str, Any]]], file: Path) ->
         split = entry.get(_SPLIT)
         if not isinstance(name, str) or not name:
             raise InputError(f'{where}: "file" must be the path of a clip, not {shown(name)}')
-        texts = text if isinstance(text, list) else [text]
+        texts: list[Any] = text if isinstance(text, list) else [text]
         if not texts or not all(is_text(each) for each in texts):
             raise InputError(f'{where}: "text" must be what is said in {shown(name)}, or a list of such texts')
         if split is not None and not isinstance(split, str):

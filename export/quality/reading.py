@@ -65,13 +65,14 @@ class Reading:
 
     def inputs(self, model: Model, given: Sequence[Any]) -> Inputs:
         """Of photos by their paths, of texts, or of clips by their paths or samples. Raises InputError."""
-        if isinstance(model.inputs, SpeechInputs):
-            return model.inputs([hearing.samples_of(model, each) for each in given])
-        if isinstance(model.inputs, PhotoInputs):
-            return model.inputs([load_image(each) for each in given])
+        make = model.inputs
+        if isinstance(make, SpeechInputs):
+            return make([hearing.samples_of(model, each) for each in given])
+        if isinstance(make, PhotoInputs):
+            return make([load_image(each) for each in given])
         prefix = self._task(model).get("prefix") or "" if self.prefix is None else self.prefix
-        source = self.src_lang if model.inputs.tokenizer.languages else None
-        return model.inputs([f"{prefix}{text}" for text in given], src_lang=source, truncation=self.truncation)
+        source = self.src_lang if make.tokenizer.languages else None
+        return make([f"{prefix}{text}" for text in given], src_lang=source, truncation=self.truncation)
 
     def opened(self, model: Model, given: Path | str) -> Inputs | Sound:
         """One photo, text or clip, of which `said` may be asked of several models. Raises InputError."""

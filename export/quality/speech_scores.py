@@ -70,7 +70,7 @@ def normalized(name: str) -> Callable[[str], str]:
         return basic
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
-    english: Callable[[str], str] = EnglishTextNormalizer({})
+    english: Callable[[str], str] = EnglishTextNormalizer({})  # type: ignore[no-untyped-call]
     return lambda text: english(text).strip()
 
 
