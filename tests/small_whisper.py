@@ -51,8 +51,11 @@ def _model(size: int, end: int, start: int, seed: int) -> Any:
     config._attn_implementation = "eager"
     model: Any = WhisperForConditionalGeneration(config).eval()
     whisper_models._enliven(model, whisper_models.layout(True))
-    with torch.no_grad():
-        model.model.decoder.embed_tokens.weight[:end].mul_(2)  # or of so many timestamps few texts have a word
+    with torch.no_grad():  # or of so many timestamps few texts have a word, and all sounds have the same
+        model.model.decoder.embed_tokens.weight[:end].mul_(1.4)
+        for name, tensor in model.named_parameters():
+            if "encoder_attn" in name and tensor.dim() > 1:
+                tensor.mul_(3)
     return model
 
 

@@ -1,5 +1,7 @@
 """A small tokenizer of Whisper's kind: bytes, a few merges, all its special tokens, as transformers writes it."""
 
+# ruff: noqa: RUF001 - marks of other scripts are what is tested
+
 from __future__ import annotations
 
 from functools import cache
@@ -14,8 +16,8 @@ from fuseline.tokens.tokenizer import TextTokens, open_tokenizer, read_tokenizer
 
 LANGUAGES = {"en": "english", "de": "german", "zh": "chinese", "ja": "japanese"}
 TEXTS = {
-    "english": " He said: \"we've been 12 times to St. John's (in 2024), and it isn't far-away...\" Well — that's 3.5% more!",
-    "german": " Der Bürgermeister sagte: „Wir fahren übermorgen nach Köln“, und 'später' kam die Straßenbahn; schön, nicht?",
+    "english": " He said: \"we've been 12 times to St. John's (in 2024), it isn't far-away...\" Well — that's 3.5% more!",
+    "german": " Der Bürgermeister sagte: „Wir fahren übermorgen nach Köln“, und 'später' kam die Straßenbahn; nicht?",
     "chinese": "今天天气很好，我们去公园散步吧。“你好吗？”她问：「明天见」！",
     "japanese": "おはようございます。今日は東京へ行きます、そして「コーヒー」を飲みましょう！",
 }

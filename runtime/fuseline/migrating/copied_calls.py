@@ -86,7 +86,7 @@ TABLE: tuple[Row, ...] = (
     Row(("use_fast", "low_cpu_mem_usage", "use_io_binding", "use_merged"), _OPENING, _any_flag, "give True or False"),
     Row(("trust_remote_code",), (*_OPENING, GENERATE), _any_flag, "a folder's code is never run; leave it out"),
     Row(("use_cache",), _OPENING, _yes, "the cache is always used, which changes no text; leave it out"),
-    Row(("num_workers",), (PIPELINE, CAPTION, TEXT, SPEECH), _any_count, "inputs are read one after the other; leave it out"),
+    Row(("num_workers",), (PIPELINE, CAPTION, TEXT, SPEECH), _any_count, "inputs are read one by one; leave it out"),
     Row(("tokenizer",), (GENERATE,), lambda value: True, ""),  # for stop_strings, which know the model's own
     # Of whole models.
     Row(("config", "feature_extractor", "image_processor", "processor", "tokenizer"), _OPENING, _unset, _OWN_PARTS),
@@ -125,7 +125,7 @@ TABLE: tuple[Row, ...] = (
     Row(("chunk_length_s", "stride_length_s"), (PIPELINE, CAPTION, TEXT), _unset, _OF_SPEECH),
     Row(("return_timestamps", "return_language"), (PIPELINE, CAPTION, TEXT), _no, _OF_SPEECH),
     Row(("ignore_warning",), (PIPELINE, CAPTION, TEXT), _any_flag, "give True or False"),
-    Row(("decoder", "decoder_kwargs"), (PIPELINE, SPEECH), _unset, "it is of models that are trained by CTC; leave it out"),
+    Row(("decoder", "decoder_kwargs"), (PIPELINE, SPEECH), _unset, "it is of models trained by CTC; leave it out"),
     Row(("text",), (CAPTION,), _unset, "Model.score says how probable a text is; prompt= begins one"),
     Row(("interpolate_pos_encoding",), (CAPTION, GENERATE), _no, "photos are made the one size that the graph has"),
     Row(("attention_mask",), (GENERATE,), _all_ones, "all of a photo is looked at; leave it out"),
@@ -324,8 +324,8 @@ _WANTED = {
         "attention_mask",
     ): "input_ids must be whole numbers [B, S], as Model.inputs makes them of texts, with "
     "their attention_mask, or what Model.encode returned; not None",
-    ("input_features",): "input_features must be float32[B, bands, frames], as Model.inputs makes it of sounds, or what "
-    "Model.encode returned; not None",
+    ("input_features",): "input_features must be float32[B, bands, frames], as Model.inputs makes it of sounds, or "
+    "what Model.encode returned; not None",
     (
         "input_values",
         "attention_mask",

@@ -56,8 +56,9 @@ def chunks(sounds: Sequence[Sound], reading: SpeechReading, most: int | None) ->
     """The chunks of sounds, one sound after the other. most: samples of a chunk that the model can read."""
     length, left, right = reading.samples(SAMPLING_RATE) or (0, 0, 0)
     if most is not None and length > most:
+        seconds = most / SAMPLING_RATE
         raise InputError(
-            f"chunk_length_s={reading.chunk:g} is more than the {most / SAMPLING_RATE:g} s that this model reads at once"
+            f"chunk_length_s={reading.chunk:g} is more than the {seconds:g} s that this model reads at once"
         )
     for at, sound in enumerate(sounds):
         for samples, stride in chunks_of(sound.blocks(), length, left, right):
@@ -236,7 +237,15 @@ class PlainJob:
         return (Piece(at, beginning(sound, most), None) for at, sound in enumerate(sounds))
 
     def _one(self, sequences: Sequence[Sequence[int]]) -> list[int]:
-        return joined(sequences, self._special) if self._reading.chunk else list(sequences[0])
+        """The sequences of a sound's chunks as one.
+
+        transformers 4.57 has a function that joins those that overlap, and never comes to it: what is said in an
+        overlap stands there twice.
+        """
+        _, left, right = self._reading.samples(SAMPLING_RATE) or (0, 0, 0)
+        if left or right:
+            return joined(sequences, self._special)
+        return [token for sequence in sequences for token in sequence]
 
 
 def job_of(model: Model, fields: Mapping[str, Any], reading: SpeechReading) -> Job:

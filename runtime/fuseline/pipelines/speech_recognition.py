@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, c
 
 import numpy as np
 
-from ..errors import InputError, written
+from ..errors import InputError
 from ..folders.tensors import SPEECH
 from ..generation.config import GenerationConfig
 from ..generation.options import CHECKS, UNSUPPORTED
@@ -109,15 +109,15 @@ class SpeechRecognition(Pipeline):
         """What is said in one sound, a list of them, or a stream.
 
         One sound gives {"text": ...}, and where return_timestamps or return_language ask for them "chunks":
-        [{"text": ..., "timestamp": (start, end), "language": ...}], in seconds; a list or another sequence gives a list of
-        these; an iterator gives an iterator, which reads batch_size sounds ahead and yields as it goes. With stream one
-        sound gives an iterator over pieces of its text, which joined are the text: a segment comes when it is done, of
-        models without timestamps a word when it is certain. Keys of a mapping that say something else come back.
+        [{"text": ..., "timestamp": (start, end), "language": ...}], in seconds; a list or another sequence gives a list
+        of these; an iterator gives an iterator, which reads batch_size sounds ahead and yields as it goes. With stream
+        one sound gives an iterator over pieces of its text, which joined are the text: a segment comes when it is done,
+        of models without timestamps a word when it is certain. Keys of a mapping that say something else come back.
         options: any of SpeechOptions and GenerationConfig, also in generate_kwargs (where task may be, too), and in
         transformers' words return_timestamps (True for segments, "word" for words), return_language, chunk_length_s
-        (a sound is cut into chunks of so many seconds, batch_size of which are decoded together; without it a long sound
-        is decoded window after window) and stride_length_s (how many seconds a chunk shares with those beside it, or
-        those on its left and on its right; a sixth of the chunk where a call does not say).
+        (a sound is cut into chunks of so many seconds, batch_size of which are decoded together; without it a long
+        sound is decoded window after window) and stride_length_s (how many seconds a chunk shares with those beside it,
+        or those on its left and on its right; a sixth of the chunk where a call does not say).
         Differs from transformers 4.57 where that ends a chunk at None, or after the sound: it ends with the sound; and
         where that has no language, since it does not look at the one that was heard.
         Raises InputError, for a list or a stream with the place of the sound in it.
@@ -213,10 +213,9 @@ class SpeechRecognition(Pipeline):
     def _results(self, sounds: Iterable[SoundSource], job: Job, size: int) -> Iterator[Result]:
         numbered = enumerate(sounds, start=1)
         while batch := list(islice(numbered, size)):
-            given = [_named(number, lambda sound=sound: _Given.of(sound)) for number, sound in batch]
+            given = [_named(number, _Given.of, sound) for number, sound in batch]
             if len(given) == 1:
-                ((number, _),) = batch
-                made = _named(number, lambda: job.recognize([given[0].sound], size))
+                made = _named(batch[0][0], job.recognize, [given[0].sound], size)
             else:
                 made = job.recognize([each.sound for each in given], size)
             for each, result in zip(given, made, strict=True):
@@ -244,10 +243,10 @@ class _Given(NamedTuple):
         return result | {str(name): [value] for name, value in self.more.items()}
 
 
-def _named(number: int, do: Callable[[], Any]) -> Any:
+def _named(number: int, do: Callable[..., Any], *arguments: Any) -> Any:
     """What it returns. Raises its InputError with the place of the sound."""
     try:
-        return do()
+        return do(*arguments)
     except InputError as error:
         raise InputError(f"sound {number}: {error}") from error
 

@@ -123,7 +123,9 @@ def _steps(cost: Float32) -> bytes:
         sums += skewed[diagonal, low:high]
         before, last, now = last, now, before
         now[0] = np.inf
-    return (np.uint8(_STAYS) - 2 * both.astype(np.uint8) - same_time.astype(np.uint8)).tobytes()
+    steps: npt.NDArray[np.uint8] = np.full(both.shape, _STAYS, np.uint8)
+    steps[same_time], steps[both] = _SAME_TIME, _BOTH
+    return steps.tobytes()
 
 
 def _check(tokens: Sequence[int], cross_attentions: Float32, heads: Heads) -> None:
