@@ -132,7 +132,8 @@ def _generate(reference: Any) -> Callable[..., Any]:
     if not isinstance(reference, WhisperForConditionalGeneration):
         own: Callable[..., Any] = reference.generate
         return own
-    reference.generation_config.forced_decoder_ids = None  # of older versions; refused by this one
+    settings: Any = reference.generation_config
+    settings.forced_decoder_ids = None  # of older versions; refused by this one
     plain: Callable[..., Any] = partial(GenerationMixin.generate, reference)
     return plain
 

@@ -57,7 +57,7 @@ class SpeechInputs(Inputs):
         rate = options.pop("sampling_rate", None)
         if options:
             raise InputError(f"{next(iter(options))} is no option of inputs made of speech; there is sampling_rate")
-        clips = given if isinstance(given, list | tuple) else [given]
+        clips: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
         return self.features([load_audio(clip, rate) for clip in clips])
 
 
