@@ -122,7 +122,7 @@ def listener_of(model: Model, options: SpeechOptions) -> WhisperListener | Plain
 
 def _plain(model: Model, options: SpeechOptions) -> GenerationConfig:
     """The options of every hypothesis: nothing is drawn, since two in a row are compared."""
-    asked: Mapping[str, Any] = {"num_return_sequences": 1} | dict(options.generation)
+    asked: dict[str, Any] = {"num_return_sequences": 1} | dict(options.generation)
     plain = {name: getattr(GenerationConfig, name) for name in SAMPLING}
     return model.generation_config.override(**asked | plain, do_sample=False)
 

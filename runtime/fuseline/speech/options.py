@@ -150,7 +150,9 @@ class SpeechOptions:
         """What differs from the defaults."""
         found = {name: getattr(self, name) for name in _CHECKS}
         differing = {name: value for name, value in found.items() if value != getattr(SpeechOptions, name)}
-        return f"SpeechOptions({', '.join(f'{n}={written(v)}' for n, v in (differing | self.generation).items())})"
+        return (
+            f"SpeechOptions({', '.join(f'{n}={written(v)}' for n, v in (differing | dict(self.generation)).items())})"
+        )
 
     @property
     def words(self) -> bool:

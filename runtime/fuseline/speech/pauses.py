@@ -181,12 +181,13 @@ def _left_out(kept: Sequence[tuple[int, int]], samples: int) -> list[Segment]:
 def _moved(segment: Segment, stretches: Stretches) -> Segment:
     """The segment at its times in the whole sound."""
 
-    def time(each: Segment | Word) -> dict[str, float]:
+    def times(each: Segment | Word) -> tuple[float, float]:
         start = stretches.time(each.start)
-        return {"start": start, "end": max(start, stretches.time(each.end, end=True))}
+        return start, max(start, stretches.time(each.end, end=True))
 
-    words = tuple(replace(word, **time(word)) for word in segment.words)
-    return replace(segment, **time(segment), words=words)
+    words = tuple(replace(word, start=start, end=end) for word in segment.words for start, end in [times(word)])
+    start, end = times(segment)
+    return replace(segment, start=start, end=end, words=words)
 
 
 def _later(segment: Segment, seconds: float) -> Segment:

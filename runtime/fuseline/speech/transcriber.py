@@ -83,7 +83,9 @@ class _Run(Protocol):
     """One transcription in progress, whatever the model does."""
 
     duration: float
-    out_of_time: bool
+
+    @property
+    def out_of_time(self) -> bool: ...
 
     @property
     def language(self) -> str | None: ...

@@ -185,7 +185,8 @@ def _smooth(bands: Float32) -> Float32:
     """The mean over _SMOOTH frames."""
     half = _SMOOTH // 2
     padded = np.pad(bands, ((half, half), (0, 0)), mode="edge")
-    return np.mean(sliding_window_view(padded, _SMOOTH, axis=0), axis=-1, dtype=np.float32)
+    smooth: Float32 = np.mean(sliding_window_view(padded, _SMOOTH, axis=0), axis=-1, dtype=np.float32)
+    return smooth
 
 
 def _floor(bands: Float32) -> Float32:
