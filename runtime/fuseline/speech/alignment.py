@@ -32,7 +32,7 @@ _MEDIAN_WIDTH = 7
 _UNSPACED = {"zh", "ja", "th", "lo", "my", "yue", "chinese", "japanese", "thai", "lao", "myanmar", "cantonese"}
 _MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _OPENING = "\"'“¡¿([{-"  # of these, one with a space before it belongs to the word that follows
-_CLOSING = "\"'.。,，!！?？:：”)]}、"  # of these, one without a space before it belongs to the word that it follows
+_CLOSING = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - of these, one without a space before it belongs to the word before
 _UNFINISHED = "\ufffd"  # what the bytes of a character decode to before the last of them is there
 
 

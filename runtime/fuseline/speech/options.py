@@ -35,7 +35,9 @@ _OWN_WAY: Mapping[str, str] = {
 
 
 def _text(name: str, value: Any) -> str | None:
-    if value is not None and (not isinstance(value, str) or not value.strip()):
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
         raise InputError(f"{name} must be a text that is not empty, or None, not {written(value)}")
     return value
 
@@ -58,7 +60,7 @@ def _tokens(name: str, value: Any) -> tuple[int, ...] | None:
 def _condition(name: str, value: Any) -> str:
     if value not in (None, FIRST, ALL):
         raise InputError(f"{name} must be {FIRST!r} or {ALL!r}, not {written(value)}")
-    return value or FIRST
+    return ALL if value == ALL else FIRST
 
 
 def _temperatures(name: str, value: Any) -> tuple[float, ...]:

@@ -82,13 +82,14 @@ class Transcriber:
 class _Run(Protocol):
     """One transcription in progress, whatever the model does."""
 
-    duration: float
+    @property
+    def language(self) -> str | None: ...
+
+    @property
+    def duration(self) -> float: ...
 
     @property
     def out_of_time(self) -> bool: ...
-
-    @property
-    def language(self) -> str | None: ...
 
     def segments(self) -> Iterator[Segment]: ...
 
