@@ -216,7 +216,8 @@ def test_silence_gives_nothing(run: Run, tmp_path: Path) -> None:
 )
 def test_what_does_not_go_together(run: Run, arguments: Sequence[str], sentence: str) -> None:
     status, out, err = run(*arguments)
-    assert (status, out) == (2, "")
+    assert status == 2
+    assert not out or list(said(out)) == ["error"]
     assert sentence in err
     assert err.count("\n") == 1
 
@@ -259,8 +260,8 @@ def test_words_are_refused_while_speech_goes_on(folder: Path) -> None:
 
 def test_stretches_are_read_as_one_sound_and_times_go_back(talk: Float32) -> None:
     sound = open_sound(talk)
-    parts = Stretches(sound, [(100, 5000), (70_000, 140_000), (200_000, 200_001)])
-    expected = np.concatenate([talk[100:5000], talk[70_000:140_000], talk[200_000:200_001]])
+    parts = Stretches(sound, [(100, 5000), (70_000, 140_000), (170_000, 170_001)])
+    expected = np.concatenate([talk[100:5000], talk[70_000:140_000], talk[170_000:170_001]])
     for start in (0, 1, 4899, 4900, 4901, 74_899, 74_900):
         found = np.concatenate([np.zeros((0, 1), np.float32), *parts.blocks(start)])[:, 0]
         assert np.array_equal(found, expected[start:])
@@ -268,7 +269,7 @@ def test_stretches_are_read_as_one_sound_and_times_go_back(talk: Float32) -> Non
     assert parts.time(4900 / RATE) == 70_000 / RATE
     assert parts.time(4900 / RATE, end=True) == 5000 / RATE
     assert parts.time(0) == 100 / RATE
-    assert parts.time(99, end=True) == 200_001 / RATE
+    assert parts.time(99, end=True) == 170_001 / RATE
 
 
 def test_ctrl_c_prints_what_there_is(folder: Path, tmp_path: Path) -> None:
