@@ -16,7 +16,7 @@ from fuseline.tokens.tokenizer import TextTokens, open_tokenizer, read_tokenizer
 
 LANGUAGES = {"en": "english", "de": "german", "zh": "chinese", "ja": "japanese"}
 TEXTS = {
-    "english": " He said: \"we've been 12 times to St. John's (in 2024), it isn't far-away...\" Well — that's 3.5% more!",
+    "english": " He said: \"we've been 12 times to St. John's (in 2024), it isn't far-away...\" Well — 3.5% more!",
     "german": " Der Bürgermeister sagte: „Wir fahren übermorgen nach Köln“, und 'später' kam die Straßenbahn; nicht?",
     "chinese": "今天天气很好，我们去公园散步吧。“你好吗？”她问：「明天见」！",
     "japanese": "おはようございます。今日は東京へ行きます、そして「コーヒー」を飲みましょう！",
