@@ -32,7 +32,7 @@ _MEDIAN_WIDTH = 7
 _UNSPACED = {"zh", "ja", "th", "lo", "my", "yue", "chinese", "japanese", "thai", "lao", "myanmar", "cantonese"}
 _MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _OPENING = "\"'“¡¿([{-"  # of these, one with a space before it belongs to the word that follows
-_CLOSING = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - of these, one without a space before it belongs to the word before
+_CLOSING = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - of these, one without a space before it belongs to the word that it follows
 _UNFINISHED = "\ufffd"  # what the bytes of a character decode to before the last of them is there
 
 
@@ -110,12 +110,15 @@ def _steps(cost: Float32) -> bytes:
     # Sums on the diagonals before the last, the last and this one: entry n is of token n - 1, entry 0 of no token.
     before, last, now = np.full((3, tokens + 1), np.inf, np.float32)
     before[0] = 0
+    least = np.empty(tokens, np.float32)
     for diagonal in range(diagonals):
         low, high = max(0, diagonal - positions + 1), min(tokens, diagonal + 1)
         from_both, from_token, from_position = before[low:high], last[low:high], last[low + 1 : high + 1]
         is_both, is_same = both[diagonal, low:high], same_time[diagonal, low:high]
-        np.less(from_both, np.minimum(from_token, from_position), out=is_both)
-        np.less(from_token, np.minimum(from_both, from_position), out=is_same)
+        other = np.minimum(from_token, from_position, out=least[low:high])
+        np.less(from_both, other, out=is_both)
+        other = np.minimum(from_both, from_position, out=other)
+        np.less(from_token, other, out=is_same)
         sums = now[low + 1 : high + 1]
         sums[...] = from_position  # of equal sums too
         np.copyto(sums, from_token, where=is_same)
