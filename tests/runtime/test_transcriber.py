@@ -171,6 +171,8 @@ def measured(transcriber: Transcriber, multilingual: bool, samples: Any, **optio
         "output_scores": True,
         "return_segments": True,
         "logprob_threshold": -99.0,
+        "return_timestamps": True,
+        "temperature": 0.0,
     }
     found = reference.generate(features(transcriber, samples), **asked, **options)
     averages = []
