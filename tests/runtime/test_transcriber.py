@@ -16,6 +16,7 @@ import pytest
 
 from fuseline import Model
 from fuseline.errors import Cancelled, InputError
+from fuseline.speech import window
 from fuseline.speech.options import SpeechOptions
 from fuseline.speech.segments import Segment
 from fuseline.speech.transcriber import Transcriber
@@ -286,7 +287,10 @@ def test_windows_in_which_nobody_speaks_are_left_out_by_themselves(opened: Opene
     assert all(segment.no_speech_prob <= between for segment in found if segment.dropped is None)
 
 
-def test_windows_that_repeat_themselves_are_marked_where_that_is_asked_for(opened: Opened) -> None:
+def test_windows_that_repeat_themselves_are_marked_where_that_is_asked_for(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "LOOP", 0.0)
     transcriber = opened(True)
     samples = whisper_models.sound(LONG, 8)
     plain = ours(transcriber, samples)
@@ -301,8 +305,9 @@ def test_windows_that_repeat_themselves_are_marked_where_that_is_asked_for(opene
     ]
 
 
-def test_what_is_left_out_is_not_gone_on_from(opened: Opened) -> None:
+def test_what_is_left_out_is_not_gone_on_from(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two windows the first is dropped, so the second says what it says without anything before it."""
+    monkeypatch.setattr(window, "LOOP", 0.0)
     transcriber = opened(True)
     samples = whisper_models.sound(LONG, 8)
     plain = ours(transcriber, samples, language="en")

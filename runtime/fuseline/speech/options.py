@@ -121,7 +121,7 @@ class SpeechOptions:
     """seconds after which no window's first timestamp may be; None for what the model's files say"""
     drop_loops: bool = option(False, checks.flag)
     """whether a window that repeats itself at the last temperature too is left out of the text: one above
-    compression_ratio_threshold, or 2.4 where there is none"""
+    2.4, and above compression_ratio_threshold"""
     drop_silence: bool = option(False, checks.flag)
     """whether windows in which probably nobody speaks are left out of the text without being decoded, above
     no_speech_threshold, or 0.6 where there is none; and what is said after the end of the sound"""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..graphs.contract import Encoded
     from ..model import Model
 
-LOOP = 2.4  # how far tokens are packed that say the same again and again, where nobody says how far
+LOOP = 2.4  # how far at least tokens are packed that are a loop; a refrain stays below, and a retry begins earlier
 # Without beams.
 _ONE_BEAM = {"num_beams": 1, "num_beam_groups": 1, "diversity_penalty": 0.0}
 
@@ -118,7 +118,7 @@ class WindowDecoder:
             compression_ratio=ratio,
             temperature=temperature,
             wrong=(most is not None and ratio > most) or (least is not None and average < least),
-            loops=ratio > (LOOP if most is None else most),
+            loops=ratio > max(LOOP, most or 0.0),
             finish_reason=made.finish_reasons[0],
         )
 
