@@ -12,7 +12,7 @@ import torch
 from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from fuseline.export import export
-from tests import whisper_models, whisper_tokens
+from tests import whisper_tokens
 
 SECONDS = 2  # of a window
 POSITIONS = 40  # of the decoder
@@ -50,13 +50,25 @@ def _model(size: int, end: int, start: int, seed: int) -> Any:
     )  # fmt: skip
     config._attn_implementation = "eager"
     model: Any = WhisperForConditionalGeneration(config).eval()
-    whisper_models._enliven(model, whisper_models.layout(True))
-    with torch.no_grad():  # or of so many timestamps few texts have a word, and all sounds have the same
-        model.model.decoder.embed_tokens.weight[:end].mul_(1.4)
-        for name, tensor in model.named_parameters():
-            if "encoder_attn" in name and tensor.dim() > 1:
-                tensor.mul_(3)
+    _enliven(model, end)
     return model
+
+
+def _enliven(model: Any, end: int) -> None:
+    """Weights with which texts vary and have words as well as timestamps, in place. end: the first special token."""
+    table = model.model.decoder.embed_tokens.weight
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if tensor is table:
+                continue
+            if "position" in name:
+                tensor.mul_(15)
+            elif tensor.dim() == 1:
+                tensor.add_(torch.randn_like(tensor) * 0.1)
+            else:
+                tensor.mul_(5 if tensor.dim() == 3 else 27 if "encoder_attn" in name else 9)
+        table.mul_(25)
+        table[:end].mul_(1.4)
 
 
 def _generation_config(tokenizer: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ START, PAD, END = 0, 1, 2
 SECONDS = 2  # of Whisper's clips
 TOKENS = {"bos_token_id": START, "pad_token_id": PAD, "eos_token_id": END, "decoder_start_token_id": START}
 # By how much matrices, tables of tokens, positions and convolutions are multiplied.
-SCALES = {"whisper": (30.0, 5.0, 30.0, 10.0), "moonshine": (30.0, 10.0, 1.0, 6.0)}
+SCALES = {"whisper": (20.0, 5.0, 60.0, 20.0), "moonshine": (15.0, 10.0, 1.0, 4.0)}
 
 
 def _whisper(**fields: Any) -> PretrainedConfig:

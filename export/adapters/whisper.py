@@ -87,6 +87,9 @@ class WhisperDecoder(BartLike):
     fields: ClassVar = {**BartLike.fields, "positions": "max_target_positions"}
     head = "proj_out"
 
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__({**config, "scale_embedding": False})  # transformers reads it, and scales nothing
+
     def tensors(self) -> Tensors:
         wanted = super().tensors()
         for name in [name for name in wanted.linears if name.endswith(_WITHOUT_BIAS)]:

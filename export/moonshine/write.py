@@ -13,8 +13,9 @@ import onnx
 from fuseline.errors import ExportError
 
 from ..adapters import Parts
-from ..adapters.moonshine import MoonshineDecoder, MoonshineEncoder
+from ..adapters.moonshine import MoonshineDecoder
 from ..check import Agreement
+from ..encoders.moonshine import MoonshineEncoder
 from ..graphs.weights import Array, Scheme
 from ..graphs.weights_file import WeightsFile
 from ..sources import Speech

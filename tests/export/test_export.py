@@ -412,7 +412,7 @@ def test_adapters_are_found_by_class_name_or_model_type() -> None:
     others = ["BertGenerationDecoder", "BertLMHeadModel", "BlipTextLMHeadModel", "GPT2LMHeadModel"]
     names = sorted([*(f"{name}ForCausalLM" for name in causal), *others])
     assert [name for name in known_decoders() if name[0].isupper()] == names
-    seq2seq = ["Bart", "Blip", "M2M100", "MBart", "MT5", "Pegasus", "T5"]
+    seq2seq = ["Bart", "Blip", "M2M100", "MBart", "MT5", "Moonshine", "Pegasus", "T5", "Whisper"]
     others = ["BartModel", "EncoderDecoderModel", "MarianMTModel", "T5WithLMHeadModel", "VisionEncoderDecoderModel"]
     names = sorted([*(f"{name}ForConditionalGeneration" for name in seq2seq), *others])
     assert [name for name in known_models() if name[0].isupper()] == names

@@ -190,7 +190,9 @@ def test_options_that_are_defaults_of_a_class_do_not_count(tmp_path: Path) -> No
 
 def test_photos_are_no_texts(tmp_path: Path) -> None:
     source = text_models.write_checkpoint(text_models.text_model("t5", 0), tmp_path / "source")
-    with pytest.raises(ExportError, match="T5ForConditionalGeneration reads texts, so it interpolates no positions"):
+    with pytest.raises(
+        ExportError, match="T5ForConditionalGeneration reads no photos, so it interpolates no positions"
+    ):
         export(source, tmp_path / "out", interpolate_pos_encoding=True)
 
 

@@ -114,7 +114,7 @@ def test_times_of_tokens_are_those_of_transformers(model: Any, frames: int | Non
             assert ours.dtype == np.float64
             np.testing.assert_allclose(ours, theirs[row, prompt:].numpy(), rtol=0, atol=1e-5)
             seen.update(ours.tolist())
-    assert len(seen) > 2 or (frames or 300) < 10, "or the comparison shows nothing"
+    assert len(seen) > 1 or (frames or 300) < 10, "or the comparison shows nothing"
 
 
 @pytest.mark.parametrize("seed", range(4))

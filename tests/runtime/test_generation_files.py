@@ -211,13 +211,13 @@ RETURNED = {
 
 
 def test_unknown_keys_are_named_once_in_one_warning() -> None:
-    content = TOKENS | {"num_beam": 4, "is_multilingual": True, "lang_to_id": {"a": 1}, "unset": None}
+    content = TOKENS | {"num_beam": 4, "is_multilingual": True, "lang_id": {"a": 1}, "unset": None}
     with pytest.warns(UserWarning) as told:
         config = GenerationConfig.from_folder(content, {}, "here")
     assert config == GenerationConfig(**TOKENS)
     assert [str(each.message) for each in told] == [
-        "here/generation_config.json: num_beam (did you mean num_beams?), is_multilingual, lang_to_id are no "
-        "generation options and are left alone"
+        "here/generation_config.json: num_beam (did you mean num_beams?), lang_id are no generation options and are "
+        "left alone"
     ]
     with pytest.warns(UserWarning, match="a, a1, a2, a3, a4 and 2 more are no"):
         GenerationConfig.from_folder({"a": 1} | {f"a{n}": n for n in range(1, 7)}, {}, "here")
