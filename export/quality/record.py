@@ -15,6 +15,7 @@ from typing import Any
 
 from fuseline.errors import ExportError, shown
 from fuseline.folders.description import DESCRIPTION
+from fuseline.trials.auto import CONDITIONS
 
 from ..writing.card import CARD
 from ..writing.folder import EVALUATIONS, update_description
@@ -23,18 +24,7 @@ from .bootstrap import signed
 
 BEGIN, END = "<!-- fuseline evaluate: begin -->", "<!-- fuseline evaluate: end -->"
 # What has to be equal for one result to take the place of another. A name is the user's to choose and does not count.
-_CONDITIONS = (
-    "dataset_sha256",
-    "photos",
-    "texts",
-    "clips",
-    "num_beams",
-    "tokenizer",
-    "from",
-    "to",
-    "prefix",
-    "truncated",
-)
+_CONDITIONS = tuple(name for name in CONDITIONS if name != "dataset")
 Quality = Mapping[str, Mapping[str, Any]]
 
 

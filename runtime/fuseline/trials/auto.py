@@ -41,7 +41,7 @@ CAPTION_STEPS = 12  # of the caption whose time is compared
 # By which variants are judged where both were measured on the same: captions by CIDEr, other texts by chrF, which needs
 # no tokenizer and says something of single words too. Speech is judged by its word error rate, see loss.
 JUDGED_BY = ("CIDEr", "chrF")
-_CONDITIONS = (
+CONDITIONS = (
     "dataset",
     "dataset_sha256",
     "photos",
@@ -117,7 +117,7 @@ def loss(folder: Folder, name: str) -> tuple[float, str] | None:
     JUDGED_BY and error rates count where both variants were measured on the same; else what the exporter compared.
     """
     found, exact = folder.quality.get(name, {}), folder.quality.get(EXACT, {})
-    if found and all(found.get(key) == exact.get(key) for key in _CONDITIONS):
+    if found and all(found.get(key) == exact.get(key) for key in CONDITIONS):
         for judge in JUDGED_BY:
             mine, base = _number(found.get(judge)), _number(exact.get(judge))
             if mine is not None and base:
