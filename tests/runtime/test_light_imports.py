@@ -51,7 +51,15 @@ def test_a_caption_needs_the_runtime_only(folder: Path, tmp_path: Path) -> None:
     assert text.startswith("word")
     for name in FORBIDDEN:
         assert name not in modules
-    for name in ("tqdm", "PIL.PngImagePlugin", "PIL.TiffImagePlugin", "asyncio", "urllib.request"):
+    for name in (
+        "tqdm",
+        "PIL.PngImagePlugin",
+        "PIL.TiffImagePlugin",
+        "asyncio",
+        "urllib.request",
+        "fuseline.speech.transcriber",
+        "fuseline.inputs.audio",
+    ):
         assert name not in modules, f"{name} takes time and a JPEG photo does not need it"
 
 

@@ -59,10 +59,9 @@ class Encoder:
 
         clips = zip(given[INPUT_VALUES], _lengths(given[ATTENTION_MASK])[:, 0], strict=True)
         found = [self._run({INPUT_VALUES: samples[None, :length]}) for samples, length in clips]
-        if len(found) == 1:
-            lengths = np.array([[found[0][self.outputs[0]].shape()[1]]])
-            return Encoded(1, found[0], lengths)
         lengths = np.array([[each[self.outputs[0]].shape()[1]] for each in found])
+        if len(found) == 1:
+            return Encoded(1, found[0], lengths)
         joined = {}
         for name in self.outputs:
             arrays = [each.pop(name).numpy() for each in found]
@@ -86,7 +85,7 @@ class Encoder:
         if INPUT_VALUES in self.source.inputs:
             return _samples(arrays, self.source)
         (name,) = self.source.inputs
-        return {name: self._floats(name, arrays)}
+        return {name: _floats(name, arrays[name], self.inputs[name].shape)}
 
     def _named(self, given: object) -> Mapping[str, Any]:
         """By the names of the inputs; of the source it may be named, too."""
@@ -102,10 +101,6 @@ class Encoder:
             found = ", ".join(shown(name, 40) for name in list(given)[:8]) or "nothing"
             raise InputError(f"the inputs of this model must have {right}; these have {found}")
         return {str(name): value for name, value in given.items() if value is not None or name == first}
-
-    def _floats(self, name: str, given: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-        """pixel_values or input_features."""
-        return _floats(name, given[name], self.inputs[name].shape)
 
 
 def with_mask(given: object, source: Source, pad: int | None) -> object:

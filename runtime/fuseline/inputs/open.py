@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -12,10 +12,12 @@ from ..errors import InputError, written
 from ..folders.own import Folder
 from ..folders.tensors import INPUT_FEATURES, SPEECH
 from ..tokens.tokenizer import TextTokens
-from .audio import LogMel, RawSamples, load_audio
 from .contract import Inputs
 from .images import ImageProcessor
 from .texts import SourceTokenizer
+
+if TYPE_CHECKING:
+    from .audio import LogMel, RawSamples
 
 _OPTIONS = {"src_lang", "truncation", "max_length", "names"}
 
@@ -27,6 +29,8 @@ def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs 
         return TextInputs(tokenizer, folder.source.longest)
     where = str(folder.path / folder.preprocessor_file)
     if folder.source.reads == SPEECH:
+        from .audio import LogMel, RawSamples  # which takes time to be imported, and captions need it not
+
         kind = LogMel if INPUT_FEATURES in folder.source.inputs else RawSamples
         return SpeechInputs(kind.from_config(folder.preprocessor_config, where))
     return PhotoInputs(ImageProcessor.from_config(folder.preprocessor_config, where))
@@ -54,6 +58,8 @@ class SpeechInputs(Inputs):
 
         given: clips, each as load_audio takes it; options: sampling_rate, of arrays that say none. Raises InputError.
         """
+        from .audio import load_audio
+
         rate = options.pop("sampling_rate", None)
         if options:
             raise InputError(f"{next(iter(options))} is no option of inputs made of speech; there is sampling_rate")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..outputs.streaming import Event
 
 _MOST_AT_ONCE = 1 << 20  # inputs; how many fit into memory is looked at when they are there
+RECOGNITION = "automatic-speech-recognition"  # the task of speech_recognition.py
 # What models read, and what can use them.
 _KINDS = {
     PHOTOGRAPH: ("photos", 'pipeline("image-to-text") or the command fuseline caption'),

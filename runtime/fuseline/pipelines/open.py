@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from ..errors import InputError, written
 from ..folders.open import AUTO
@@ -12,22 +13,19 @@ from ..folders.tensors import PHOTOGRAPH, SPEECH, TEXT
 from ..generation.options import CHECKS, UNSUPPORTED
 from ..migrating.copied_calls import PIPELINE, Opening, device_named, one_of, opening, settle
 from ..model import Model
-from .common import check_task, fields_given
+from .common import RECOGNITION, check_task, fields_given
 from .image_to_text import TASK, ImageToText, Reading
-from .speech_reading import KEYWORDS as OF_SPEECH
-from .speech_reading import Seconds, SpeechReading
-from .speech_recognition import OPTIONS, SpeechRecognition
-from .speech_recognition import TASK as RECOGNITION
 from .text_reading import KEYWORDS, TextReading
 from .text_to_text import RESULTS, TRANSLATION, TextToText
+
+if TYPE_CHECKING:
+    from .speech_reading import Seconds
+    from .speech_recognition import SpeechRecognition
 
 TextTask: TypeAlias = Literal["text2text-generation", "summarization", "translation"]
 
 TASKS = (TASK, *RESULTS, RECOGNITION)
 _OWN = ("task", "model", "variant", "device", "threads", "batch_size", "max_new_tokens", "generate_kwargs", "stream")
-# Keywords of pipelines that read one kind of input.
-_SPECIAL = {PHOTOGRAPH: Reading._fields, TEXT: KEYWORDS, SPEECH: (*OF_SPEECH, *OPTIONS)}
-_ALL_SPECIAL = {name for names in _SPECIAL.values() for name in names}
 
 
 @overload
@@ -128,7 +126,7 @@ def pipeline(
     Model.from_pretrained.
     """
     reads = None if task is None else _reads(task)
-    special = {name: copied.pop(name) for name in _ALL_SPECIAL if name in copied}
+    special = {name: copied.pop(name) for name in _special_among(copied)}
     if reads is not None:
         special = _of_kind(special, reads)
     if reads not in (None, PHOTOGRAPH) and model is None:
@@ -149,15 +147,33 @@ def pipeline(
     if reads == TEXT:
         return TextToText(model, task, batch_size, fields, stream, TextReading().taking(special))
     if reads == SPEECH:
+        from .speech_reading import SpeechReading
+        from .speech_recognition import SpeechRecognition
+
         listening = SpeechReading().taking(special)
         return SpeechRecognition(model, batch_size, special | fields, stream, listening)
     check_task(model, f"pipeline({task!r})", PHOTOGRAPH)
     return ImageToText(model, batch_size, fields, stream, Reading(**special))
 
 
+@cache
+def _special() -> Mapping[str, Iterable[str]]:
+    """Keywords of pipelines that read one kind of input. The files about speech take time to be imported, which a
+    caption has not."""
+    from .speech_reading import KEYWORDS as OF_SPEECH
+    from .speech_recognition import OPTIONS
+
+    return {PHOTOGRAPH: Reading._fields, TEXT: KEYWORDS, SPEECH: (*OF_SPEECH, *OPTIONS)}
+
+
+def _special_among(given: Iterable[str]) -> list[str]:
+    """Those of the keywords that are of one kind."""
+    return [name for name in given if any(name in names for names in _special().values())]
+
+
 def _of_kind(special: Mapping[str, Any], reads: str) -> dict[str, Any]:
     """Those of the keywords that pipelines of a kind have. Raises InputError for others that would change something."""
-    own = {name: value for name, value in special.items() if name in _SPECIAL[reads]}
+    own = {name: value for name, value in special.items() if name in _special()[reads]}
     settle(PIPELINE, {name: value for name, value in special.items() if name not in own}, _OWN)
     return own
 

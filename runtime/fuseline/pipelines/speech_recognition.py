@@ -19,7 +19,7 @@ from ..model import Model
 from ..speech.options import SpeechOptions
 from ..speech.segments import Transcription
 from ..speech.transcriber import Progress, Transcriber, Transcribing
-from .common import Pipeline, check_task, checked_batch_size, fields_given
+from .common import RECOGNITION, Pipeline, check_task, checked_batch_size, fields_given
 from .speech_jobs import Job, Result, job_of, plain_config, speech_options
 from .speech_reading import KEYWORDS, Seconds, SpeechReading
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..graphs.running import CancelToken
     from ..speech.live import Live
 
-TASK = "automatic-speech-recognition"
+TASK = RECOGNITION
 # The options of speech that generation does not have.
 OPTIONS = tuple(each.name for each in fields_of(SpeechOptions) if each.name not in (*CHECKS, *KEYWORDS, "generation"))
 _OF_A_CALL = ("inputs", "max_new_tokens", "generate_kwargs", "generation_config", "batch_size", *KEYWORDS, *OPTIONS)
