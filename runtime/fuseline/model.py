@@ -26,10 +26,11 @@ from .folders.own import Folder
 from .generation.config import GenerationConfig
 from .generation.result import Generation
 from .graphs.contract import Decoder, Encoded, State
-from .graphs.encoder import Arrays, with_mask
+from .graphs.encoder import with_mask
 from .graphs.running import CancelToken, Limit, RunEnded
+from .graphs.sources import Encoders, batch_of
 from .inputs.images import ImageProcessor
-from .inputs.open import PhotoInputs, SpeechInputs, TextInputs, open_inputs
+from .inputs.open import PhotoInputs, SpeechInputs, TextInputs, inputs_of_source, open_inputs
 from .migrating.config_view import ConfigView
 from .migrating.copied_calls import (
     ENCODE,
@@ -75,7 +76,7 @@ class Model:
             folder.config,
             folder.path,
             folder.decoder.vocab_size,
-            reads_text=folder.source.reads_text,
+            reads_text=folder.source.reads_text and folder.fusion is None,
         )
         self._tokens, self.inputs = _texts_of(folder)
         self.tokenizer = self._tokens.tokenizer
@@ -94,6 +95,15 @@ class Model:
     def config(self) -> ConfigView:
         """What config.json says, to be read as that of transformers."""
         return ConfigView(self.folder.config)
+
+    def inputs_of(self, source: str) -> PhotoInputs | TextInputs | SpeechInputs:
+        """What makes the inputs of a source, as `inputs` does of a model with one. Raises InputError."""
+        if source not in self.folder.sources:
+            known = ", ".join(self.folder.sources)
+            raise InputError(f"this model has no source {written(source)}; it has {known}")
+        if len(self.folder.sources) == 1 or source == self.folder.source.name:
+            return self.inputs
+        return inputs_of_source(self.folder, source)
 
     @property
     def image_processor(self) -> ImageProcessor:
@@ -215,6 +225,7 @@ class Model:
         decoder_input_ids: npt.ArrayLike | None = None,
         *,
         generation_config: object = None,
+        source_weights: Mapping[str, Any] | None = None,
         cancel: CancelToken | None = None,
         partial: bool = False,
         **fields: Any,
@@ -227,7 +238,8 @@ class Model:
         on the right; without attention_mask pad tokens are not looked at, as in transformers. decoder_input_ids:
         int64[B, T], what the texts begin with; as in transformers the start token goes before it if no row begins with
         it already (Donut's prompts stay as they are: they name a task). generation_config: options between the model's
-        own and fields, see GenerationConfig.over. fields: those of GenerationConfig, and other keywords of
+        own and fields, see GenerationConfig.over. source_weights: of a model with several sources, how much each counts, by
+        source (see fuseline.graphs.sources and docs/fusion.md); its inputs are a mapping by source. fields: those of GenerationConfig, and other keywords of
         transformers' generate; max_time is the deadline, of the search and before it of the encoder. cancel: a
         threading.Event or anything else with is_set(), looked at before every step, and from another thread during one
         that takes long. A step, or the encoder's run, that is over its time is ended at the graph's next node, and what
@@ -235,7 +247,8 @@ class Model:
         the best sequences so far. Raises InputError for an option or an array that cannot be used; without partial,
         Cancelled, KeyboardInterrupt.
         """
-        search = self._search(*self._asked(inputs, decoder_input_ids, generation_config, fields), cancel, partial)
+        asked = self._asked(inputs, decoder_input_ids, generation_config, fields)
+        search = self._search(*asked, source_weights, cancel, partial)
         while search.step():
             pass
         generation = search.generation()
@@ -249,6 +262,7 @@ class Model:
         decoder_input_ids: npt.ArrayLike | None = None,
         *,
         generation_config: object = None,
+        source_weights: Mapping[str, Any] | None = None,
         cancel: CancelToken | None = None,
         partial: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
@@ -265,7 +279,7 @@ class Model:
         asked = self._asked(inputs, decoder_input_ids, generation_config, fields)
         if asked[2].num_return_sequences != 1:
             raise InputError("a stream follows one sequence an input, so num_return_sequences must be 1 or left out")
-        search = self._search(*asked, cancel, partial)
+        search = self._search(*asked, source_weights, cancel, partial)
 
         def text(tokens: Sequence[int]) -> str:
             return self._tokens.decode(tokens, clean_up_tokenization_spaces=clean_up_tokenization_spaces)
@@ -285,24 +299,27 @@ class Model:
         self._refuse_closed()
         inputs, decoder_input_ids, options = generating(self._reads, inputs, decoder_input_ids, fields)
         config = self._configured(generation_config).override(**options)
-        config.check_source(self.folder.source.reads_text)
+        config.check_source(self.folder.source.reads_text and self.folder.fusion is None)
         return inputs, decoder_input_ids, config
 
     @cached_property
     def _reads(self) -> Reads:
-        return Reads(self.folder.source.inputs, self.folder.config.get("model_type"))
+        # Of several sources each call names its own.
+        names = self.folder.source.inputs if self.folder.fusion is None else ()
+        return Reads(names, self.folder.config.get("model_type"))
 
     def _search(
         self,
         inputs: Given,
         decoder_input_ids: npt.ArrayLike | None,
         config: GenerationConfig,
+        source_weights: Mapping[str, Any] | None,
         cancel: CancelToken | None,
         partial: bool,
     ) -> Search:
         """A search for these inputs, the encoder done."""
         began = perf_counter()
-        decoder, encoded = self._encoded(inputs, config, cancel)
+        decoder, encoded = self._encoded(inputs, config, source_weights, cancel)
         encoder_ms = (perf_counter() - began) * 1000
         return Search(
             decoder,
@@ -332,32 +349,42 @@ class Model:
         older = version is not None and (int(version[1]), int(version[2])) < (4, 50)
         return self.generation_config.over(given, model_defaults=not older)
 
-    def _encoded(self, inputs: Given, config: GenerationConfig, cancel: CancelToken | None) -> tuple[Decoder, Encoded]:
+    def _encoded(
+        self,
+        inputs: Given,
+        config: GenerationConfig,
+        source_weights: Mapping[str, Any] | None,
+        cancel: CancelToken | None,
+    ) -> tuple[Decoder, Encoded]:
         """What the decoder reads of the inputs; where the encoder was ended, a decoder that ends at its first step."""
         if isinstance(inputs, Encoded):
             named = isinstance(inputs.values, Mapping)
             if not named or not all(hasattr(value, "data_type") for value in inputs.values.values()):
                 raise InputError("an Encoded must be what encode has returned")
-            return self.decoder, inputs
-        arrays = self._checked(inputs, config)
+            return self.decoder, _weighted(inputs, source_weights)
+        arrays = self._checked(inputs, config, source_weights)
         if config.max_time is None and cancel is None:
             return self.decoder, self._run_encoder(arrays)
         try:
             with Limit(config.max_time, cancel):
                 return self.decoder, self._run_encoder(arrays)
         except RunEnded as ended:
-            return _EndedDecoder(ended), Encoded(len(next(iter(arrays.values()))), {})
+            return _EndedDecoder(ended), Encoded(batch_of(arrays), {})
 
-    def _checked(self, inputs: object, config: GenerationConfig) -> Arrays:
-        """The inputs as the encoder reads them. Raises InputError."""
-        source = self.folder.source
+    def _checked(self, inputs: object, config: GenerationConfig, source_weights: Mapping[str, Any] | None) -> Any:
+        """The inputs as the encoders read them. Raises InputError."""
+        encoder, source = self._graphs.encoder, self.folder.source
+        if isinstance(encoder, Encoders):
+            return encoder.checked(inputs, source_weights)
+        if source_weights is not None:
+            raise InputError(f"source_weights are for models with several sources, and this one reads {source.reads}s")
         if source.reads_text and config.pad_token_id not in (None, *config.ends):
             inputs = with_mask(inputs, source, config.pad_token_id)
-        return self._graphs.encoder.checked(inputs)
+        return encoder.checked(inputs)
 
-    def _run_encoder(self, arrays: Arrays) -> Encoded:
+    def _run_encoder(self, checked: Any) -> Encoded:
         self._graphs.files.check()
-        return self._graphs.encoder.encode(arrays)
+        return self._graphs.encoder.encode(checked)
 
     def score(
         self,
@@ -366,6 +393,7 @@ class Model:
         text: str | Sequence[str] = "",
         *,
         tgt_lang: str | None = None,
+        source_weights: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> Score:
         """How probable given texts are: the cross-entropy of each token, and of the end token after the last.
@@ -383,7 +411,7 @@ class Model:
             raise InputError(f"text must be a text or a list of texts, not {written(text)}")
         forced = self._forced(tgt_lang)
         tokens = [[*forced, *self._tokens.encode(each, f"text {number}")] for number, each in enumerate(texts, start=1)]
-        encoded = self.encode(inputs, **named)
+        encoded = self.encode(inputs, source_weights=source_weights, **named)
         if not len(texts) or len(texts) % encoded.batch:
             raise InputError(
                 f"there must be as many texts for each of the {encoded.batch} inputs, not {len(texts)} in all"
@@ -405,8 +433,12 @@ class Model:
         forced = self.generation_config.forced_bos_token_id
         return [] if forced is None else [forced]
 
-    def encode(self, inputs: Given | None = None, /, **named: Any) -> Encoded:
+    def encode(
+        self, inputs: Given | None = None, /, *, source_weights: Mapping[str, Any] | None = None, **named: Any
+    ) -> Encoded:
         """Run the encoder: inputs as in `generate` -> cross-attention K/V of all layers, float32[B, S, E] each.
+
+        source_weights: as in `generate`; a call that is given an Encoded goes by its weights.
 
         In a folder of another tool: the encoder's last hidden state, float32[B, S, E] or float16.
         """
@@ -415,8 +447,8 @@ class Model:
         if others:
             settle(ENCODE, others, self._reads.names)
         if isinstance(inputs, Encoded):
-            return inputs
-        return self._run_encoder(self._checked(inputs, self.generation_config))
+            return _weighted(inputs, source_weights)
+        return self._run_encoder(self._checked(inputs, self.generation_config, source_weights))
 
     def encode_text(self, text: str, name: str = "text") -> list[int]:
         """The tokens of a text, without those that only mark its beginning and end.
@@ -472,7 +504,16 @@ def _texts_of(folder: Folder) -> tuple[TextTokens, PhotoInputs | TextInputs | Sp
     size = folder.decoder.vocab_size if target is None else folder.source.vocab_size or 0
     tokens = open_tokenizer(folder.read_tokenizer(), size)
     said = tokens if target is None else open_tokenizer(target, folder.decoder.vocab_size)
+    if folder.fusion is not None:
+        return said, inputs_of_source(folder, folder.source.name)
     return said, open_inputs(folder, tokens)
+
+
+def _weighted(encoded: Encoded, source_weights: Mapping[str, Any] | None) -> Encoded:
+    """What was encoded, which has its weights. Raises InputError for others."""
+    if source_weights is not None:
+        raise InputError("source_weights are part of what is encoded; give them to encode")
+    return encoded
 
 
 def _begins_by_itself(config: Mapping[str, Any]) -> bool:
@@ -501,6 +542,9 @@ class _EndedDecoder:
         raise self._ended
 
     def attentions(self, state: State) -> Float32:
+        raise self._ended
+
+    def shares(self, state: State) -> Float32:
         raise self._ended
 
     def narrow(self, state: State, inputs: Int64) -> State:

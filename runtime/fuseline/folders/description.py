@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path, PurePosixPath
@@ -13,15 +14,20 @@ from ..files.reading import check_name, parsed, read_small, some
 from .processor_file import PLAIN
 from .tensors import (
     FORMATS,
+    FUSIONS,
     INPUT_FEATURES,
     MOST,
     PHOTO,
     PHOTOGRAPH,
     PIXEL_VALUES,
     READS,
+    REFUSE,
+    SKIP,
     SPEECH,
     TEXT,
+    ZEROS,
     DecoderSizes,
+    Free,
     Signature,
     Source,
     Tensor,
@@ -39,18 +45,27 @@ TASKS = {PHOTO_TASK: PHOTOGRAPH, "text2text-generation": TEXT, "automatic-speech
 
 Json = Mapping[str, Any]
 
+MOST_SOURCES = 16  # of one model
+_NAME = re.compile(r"[a-z0-9_]{1,40}")
+
 
 @dataclass(frozen=True)
 class Variant:
-    """The two graphs of one variant, as paths relative to the folder."""
+    """The graphs of one variant, as paths relative to the folder. encoders: by source; two may share a graph."""
 
-    encoder: str
+    encoders: Mapping[str, str]
     decoder: str
 
     @property
+    def encoder(self) -> str:
+        """Of a model with one source."""
+        (path,) = self.encoders.values()
+        return path
+
+    @property
     def graphs(self) -> tuple[str, ...]:
-        """The paths of all its graphs."""
-        return (self.encoder, self.decoder)
+        """The paths of all its graphs, each once."""
+        return tuple(dict.fromkeys([*self.encoders.values(), self.decoder]))
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,7 @@ class Description:
     sizes: Mapping[str, int]
     hashes: Mapping[str, str]
     decoder: DecoderSizes
-    encoder_signature: Signature
+    encoder_signatures: Mapping[str, Signature]
     decoder_signature: Signature
     made_by: Json
     quality: Mapping[str, Json]
@@ -71,19 +86,21 @@ class Description:
     license: Json
     task: str
     sources: Mapping[str, Source]
+    fusion: str | None
 
 
 def read_description(root: Path) -> Description:
     """fuseline.json of the folder. Raises FolderError for what is missing, malformed, or not the step contract."""
     where = root / DESCRIPTION
     fields = Fields(parsed(read_small(root, DESCRIPTION)[0], where), where)
-    task, sources = _task(fields, _format(fields))
+    task, sources, fusion = _task(fields, _format(fields))
     variants = {
-        name: Variant(graphs.text("encoder"), graphs.text("decoder"))
+        name: Variant({each: found.text(key) for each, found, key in _by_source(graphs, sources)}, graphs.text("decoder"))
         for name, graphs in fields.children("variants").items()
     }
     listed = fields.children("files")
-    _check_names(where, variants, listed, [*NEEDED, *([] if only(sources).reads_text else [PLAIN])])
+    needed = [f"{prefix(name, sources)}{PLAIN}" for name, each in sources.items() if not each.reads_text]
+    _check_names(where, variants, listed, [*NEEDED, *needed])
     tensors = fields.child("tensors")
     description = Description(
         default_variant=fields.text("default_variant"),
@@ -91,7 +108,7 @@ def read_description(root: Path) -> Description:
         sizes={name: file.size("bytes", least=0) for name, file in listed.items()},
         hashes={name: file.text("sha256").lower() for name, file in listed.items()},
         decoder=_decoder(fields.child("decoder")),
-        encoder_signature=_signature(tensors.child("encoder")),
+        encoder_signatures={each: _signature(found.child(key)) for each, found, key in _by_source(tensors, sources)},
         decoder_signature=_signature(tensors.child("decoder")),
         made_by=_texts(fields.child("made_by", optional=True)),
         quality=_said(fields.child("quality", optional=True)),
@@ -100,15 +117,22 @@ def read_description(root: Path) -> Description:
         license=_texts(fields.child("license", optional=True)),
         task=task,
         sources=sources,
+        fusion=fusion,
     )
     _check_contract(description, where)
     return description
 
 
-def only(sources: Mapping[str, Source]) -> Source:
-    """The one source that a model has."""
-    (source,) = sources.values()
-    return source
+def prefix(source: str, sources: Mapping[str, Source]) -> str:
+    """Where the files lie that say how inputs of a source are made: of several sources each has a folder of its own."""
+    return "" if len(sources) == 1 else f"{source}/"
+
+
+def main_source(task: str, sources: Mapping[str, Source]) -> Source:
+    """The first source that reads what the task is about: the only one of most models."""
+    if len(sources) == 1:
+        return next(iter(sources.values()))
+    return next(each for each in sources.values() if each.reads == TASKS[task])
 
 
 def _format(fields: Fields) -> int:
@@ -120,33 +144,57 @@ def _format(fields: Fields) -> int:
     return found
 
 
-def _task(fields: Fields, written_as: int) -> tuple[str, Mapping[str, Source]]:
-    """The task, and the sources by name. Format 1 has neither: it is of models that read one photo."""
+def _task(fields: Fields, written_as: int) -> tuple[str, Mapping[str, Source], str | None]:
+    """The task, the sources by name, and how several are fused. Format 1 is of models that read one photo."""
     if written_as == 1:
-        return PHOTO_TASK, {PHOTO.name: PHOTO}
+        return PHOTO_TASK, {PHOTO.name: PHOTO}, None
     task = fields.text("task")
     if task not in TASKS:
         raise fields.wrong("task", f"one of {', '.join(TASKS)}; update fuseline for others")
-    found = fields.children("sources")
-    if list(found) != [PHOTO.name] or fields.values.get("fusion") is not None:
-        raise fields.wrong("sources", f"one, called {PHOTO.name}, without fusion; update fuseline for others")
-    source = _source(PHOTO.name, found[PHOTO.name])
-    if source.reads != TASKS[task]:
-        raise fields.wrong("task", f"that of a model which reads {', '.join(source.inputs)}")
-    return task, {source.name: source}
+    found, fusion = fields.children("sources"), fields.values.get("fusion")
+    if fusion is None:
+        if list(found) != [PHOTO.name]:
+            raise fields.wrong("sources", f"one, called {PHOTO.name}, where there is no fusion")
+        source = _source(PHOTO.name, found[PHOTO.name], (REFUSE,))
+        if source.reads != TASKS[task]:
+            raise fields.wrong("task", f"that of a model which reads {', '.join(source.inputs)}")
+        return task, {source.name: source}, None
+    if fusion not in FUSIONS:
+        raise fields.wrong("fusion", f"one of {', '.join(FUSIONS)}, or null; update fuseline for others")
+    if not 1 < len(found) <= MOST_SOURCES or not all(_NAME.fullmatch(name) for name in found):
+        right = f"2 to {MOST_SOURCES}, with names of lower case letters, digits and underscores, where there is fusion"
+        raise fields.wrong("sources", right)
+    sources = {name: _source(name, each, (SKIP, ZEROS, REFUSE)) for name, each in found.items()}
+    if TASKS[task] not in {each.reads for each in sources.values()}:
+        raise fields.wrong("task", "that of a model which reads what one of the sources reads")
+    return task, sources, str(fusion)
 
 
-def _source(name: str, fields: Fields) -> Source:
+def _by_source(fields: Fields, sources: Mapping[str, Source]) -> Iterator[tuple[str, Fields, str]]:
+    """Each source, and in which field of what its encoder stands: "encoder", of several "encoders" by source."""
+    if len(sources) == 1:
+        yield next(iter(sources)), fields, "encoder"
+        return
+    several = fields.child("encoders")
+    if set(several.values) != set(sources):
+        raise fields.wrong("encoders", f"an object with {', '.join(sources)}")
+    yield from ((name, several, name) for name in sources)
+
+
+def _source(name: str, fields: Fields, absent: tuple[str, ...]) -> Source:
     inputs = fields.get("inputs", list)
     if not all(isinstance(each, str) for each in inputs) or tuple(inputs) not in READS:
         known = " or ".join(f"[{', '.join(each)}]" for each in READS)
         raise fields.wrong("inputs", f"{known}; update fuseline for others")
-    if fields.text("absent") != "refuse":
-        raise fields.wrong("absent", "'refuse' for a model's only source")
+    reads_text = READS[tuple(inputs)] == TEXT
+    allowed = [each for each in absent if not (reads_text and each == ZEROS)]
+    if fields.text("absent") not in allowed:
+        raise fields.wrong("absent", f"{' or '.join(map(repr, allowed))} for this source")
     return Source(
         name,
         tuple(inputs),
         longest=_bound(fields, "longest", MOST["max_positions"]),
+        absent=fields.text("absent"),
         vocab_size=_bound(fields, "vocab_size", MOST["vocab_size"]),
         samples_a_position=_bound(fields, "samples_a_position", MOST["max_positions"]),
     )
@@ -222,13 +270,22 @@ def _plain(value: object, depth: int = 0) -> bool:
 
 def _check_contract(description: Description, where: Path) -> None:
     """The listed tensors are those of the step contract; the differences in one FolderError."""
-    dimensions = {PIXEL_VALUES: 4, INPUT_FEATURES: 3}
-    own = [each for each in description.encoder_signature.inputs if len(each.shape) == dimensions.get(each.name)]
-    encoder, decoder = contract(description.decoder, only(description.sources), own[0].shape[-2:] if own else None)
-    problems = mismatches("encoder", encoder, description.encoder_signature)
-    problems += mismatches("decoder", decoder, description.decoder_signature)
+    found = description.encoder_signatures
+    free = {name: _own_sizes(signature) for name, signature in found.items()}
+    encoders, decoder = contract(description.decoder, description.sources, free)
+    problems = mismatches("decoder", decoder, description.decoder_signature)
+    for name, encoder in encoders.items():
+        graph = "encoder" if len(encoders) == 1 else f"encoder {name}"
+        problems = mismatches(graph, encoder, found[name]) + problems
     if problems:
         raise FolderError(f"{where}: the tensors are not those of the step contract: {'; '.join(problems)}")
+
+
+def _own_sizes(encoder: Signature) -> Free | None:
+    """A photo's height and width, or bands and frames of speech, where the graph has such an input."""
+    dimensions = {PIXEL_VALUES: 4, INPUT_FEATURES: 3}
+    own = [each for each in encoder.inputs if len(each.shape) == dimensions.get(each.name)]
+    return own[0].shape[-2:] if own else None
 
 
 def _signature(graph: Fields) -> Signature:

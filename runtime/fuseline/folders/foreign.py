@@ -76,7 +76,7 @@ def open_foreign_folder(root: Path, variant: str | None = None) -> ForeignFolder
         default_variant=next(iter(variants)),
         variants=variants,
         decoder=_decoder_sizes(configs["config.json"], root / "config.json"),
-        encoder_signature=Signature((), ()),
+        encoder_signatures={PHOTO.name: Signature((), ())},
         decoder_signature=Signature((), ()),
         sizes=_sizes(root, names, variants) | {file: stamp.size for file, stamp in stamps.items()},
         hashes={},
@@ -92,6 +92,7 @@ def open_foreign_folder(root: Path, variant: str | None = None) -> ForeignFolder
         preprocessor_file=preprocessor_file,
         task=PHOTO_TASK,
         sources={PHOTO.name: PHOTO},
+        fusion=None,
         facts=checked.facts,
         stamps=stamps,
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ..errors import FolderError, shown
 from ..files.reading import some
 from .description import Variant
+from .tensors import CROSS
 
 PLACES = ("", "onnx/")
 _WEIGHTS = re.compile(r"(.*\.onnx)[._]data.*", re.DOTALL)
@@ -65,7 +66,7 @@ def variants_of(names: Collection[str]) -> dict[str, ForeignVariant]:
             encoder = next((path for path in encoders if path in names), None)
             decoders = _decoders(names, place, suffix)
             if encoder is not None and decoders is not None:
-                found[variant] = ForeignVariant(encoder, *decoders)
+                found[variant] = ForeignVariant({CROSS: encoder}, *decoders)
         if found:
             return found
     return {}

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 from ..errors import FolderError, shown
 from ..files.graph_file import GraphFacts
 from ..files.reading import Stamp, inside, parsed, read_small, reading, some, stamp_of
 from ..tokens.tokenizer import TokenizerFile, read_tokenizer
-from .description import CONFIGS, DESCRIPTION, TOKENIZER_CONFIG, Description, Json, Variant, only, read_description
+from .description import CONFIGS, DESCRIPTION, TOKENIZER_CONFIG, Description, Json, Variant, main_source, read_description
 from .processor_file import PLAIN
 from .tensors import DecoderSizes, Signature, Source
 from .variant_files import Listed, check_hash, check_listed, check_size, check_variant
@@ -31,7 +31,8 @@ LARGEST_TOKENIZER = 64 << 20  # that of 256,000 words has 33 MB
 class Folder:
     """A folder that has been checked as far as the variant in use needs it. hashes: sha256 by file.
 
-    task: what the model is for, by its name among transformers' pipelines; sources: what its decoder reads, by name.
+    task: what the model is for, by its name among transformers' pipelines; sources: what its decoder reads, by name;
+    fusion: how it reads several, None of one.
     max_loss: the share of quality that a variant may lose to fp32 to be chosen by itself; None where it is not said.
     license: under which terms the model may be used, "id" and "terms"; empty where the folder does not say.
     facts: what is known of the graphs in use, by their paths. stamps: those of the files that were checked.
@@ -42,7 +43,7 @@ class Folder:
     default_variant: str
     variants: Mapping[str, Variant]
     decoder: DecoderSizes
-    encoder_signature: Signature
+    encoder_signatures: Mapping[str, Signature]
     decoder_signature: Signature
     sizes: Mapping[str, int]
     hashes: Mapping[str, str]
@@ -59,17 +60,48 @@ class Folder:
     stamps: Mapping[str, Stamp]
     task: str
     sources: Mapping[str, Source]
+    fusion: str | None
     preprocessor_file: str = PLAIN  # where preprocessor_config was found, for messages
+    tokenizer_file: str = TOKENIZER  # that of what is read
+    source_configs: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    """of several sources: what lies in the folder of each, by file"""
 
     @property
     def source(self) -> Source:
-        """The one source of a model that has one."""
-        return only(self.sources)
+        """The source of a model that has one; of several the first that reads what the model's task is about."""
+        return main_source(self.task, self.sources)
+
+    def of_source(self, name: str) -> Folder:
+        """The folder as one of a model with that source alone, as far as making its inputs goes."""
+        if len(self.sources) == 1:
+            return self
+        configs = self.source_configs[name]
+        tokenizer = f"{name}/{TOKENIZER}"
+        return replace(
+            self,
+            sources={name: self.sources[name]},
+            fusion=None,
+            preprocessor_config=configs.get(PLAIN, {}),
+            tokenizer_config=configs.get(TOKENIZER_CONFIG, {}),
+            preprocessor_file=f"{name}/{PLAIN}",
+            tokenizer_file=tokenizer if tokenizer in self.stamps else self.tokenizer_file,
+        )
+
+    @property
+    def encoder_signature(self) -> Signature:
+        """The tensors of the encoder graph of a model with one source."""
+        (signature,) = self.encoder_signatures.values()
+        return signature
 
     @property
     def encoder_path(self) -> Path:
-        """The encoder graph of the variant in use."""
+        """The encoder graph of the variant in use, of a model with one source."""
         return self.path / self.variants[self.variant].encoder
+
+    @property
+    def encoder_paths(self) -> Mapping[str, Path]:
+        """The encoder graphs of the variant in use, by source."""
+        return {name: self.path / graph for name, graph in self.variants[self.variant].encoders.items()}
 
     @property
     def decoder_path(self) -> Path:
@@ -78,7 +110,7 @@ class Folder:
 
     def read_tokenizer(self) -> TokenizerFile:
         """The contents of the tokenizers file, of what is read where there are two. Raises FolderError."""
-        return read_tokenizer(self.path / TOKENIZER)
+        return read_tokenizer(self.path / self.tokenizer_file)
 
     def read_target_tokenizer(self) -> TokenizerFile | None:
         """The contents of the tokenizers file of what is said, None where it is the other one. Raises FolderError."""
@@ -108,11 +140,11 @@ class Folder:
     @property
     def files_in_use(self) -> Mapping[Path, Stamp]:
         """The graphs of the variant in use and the weights beside them, each with the stamp of what was checked."""
-        return {self.path / name: stamp for name, stamp in self.stamps.items() if name not in _OF_NO_VARIANT}
+        return {self.path / name: stamp for name, stamp in self.stamps.items() if not _of_no_variant(name)}
 
     def _kept(self) -> dict[str, Stamp]:
         """The stamps of the files that belong to no variant."""
-        return {name: stamp for name, stamp in self.stamps.items() if name in _OF_NO_VARIANT}
+        return {name: stamp for name, stamp in self.stamps.items() if _of_no_variant(name)}
 
 
 def open_own_folder(root: Path, variant: str | None = None, *, whole: bool = False) -> Folder:
@@ -120,12 +152,16 @@ def open_own_folder(root: Path, variant: str | None = None, *, whole: bool = Fal
     description = read_description(root)
     name = description.default_variant if variant is None else variant
     listing = {file: Listed(size, description.hashes[file]) for file, size in description.sizes.items()}
-    if only(description.sources).reads_text:
+    if main_source(description.task, description.sources).reads_text:
         _refuse_unlisted(root, listing)
     configs, stamps = _small_files(root, listing)
+    of_sources: dict[str, Mapping[str, Json]] = {}
+    for source in description.sources if len(description.sources) > 1 else ():
+        of_sources[source], found = _source_files(root, source, listing)
+        stamps |= found
     checked = check_variant(root, chosen(description.variants, name, root).graphs, listing)
     stamps |= checked.stamps
-    folder = _made(root, name, description, configs, checked.facts, stamps)
+    folder = replace(_made(root, name, description, configs, checked.facts, stamps), source_configs=of_sources)
     if whole:
         for other in description.variants:
             folder.using(other)
@@ -169,14 +205,40 @@ def _small_files(root: Path, listing: Mapping[str, Listed]) -> tuple[dict[str, J
     configs: dict[str, Json] = {}
     stamps: dict[str, Stamp] = {}
     for name in (name for name in CONFIGS if name in listing):
-        content, stamps[name] = read_small(root, name)
-        check_size(root / name, len(content), listing[name].size)
-        check_hash(root / name, hashlib.sha256(content).hexdigest(), listing[name].sha256)
-        configs[name] = parsed(content, root / name)
+        configs[name], stamps[name] = _small_file(root, name, listing[name])
     for name in (TOKENIZER, *([TARGET_TOKENIZER] if TARGET_TOKENIZER in listing else [])):
         check_tokenizer(root, name)
         stamps[name] = check_listed(root, name, listing[name])
     return configs, stamps
+
+
+def _source_files(
+    root: Path, source: str, listing: Mapping[str, Listed]
+) -> tuple[dict[str, Json], dict[str, Stamp]]:
+    """As _small_files, of what lies in the folder of one of several sources."""
+    configs: dict[str, Json] = {}
+    stamps: dict[str, Stamp] = {}
+    for name in (PLAIN, TOKENIZER_CONFIG):
+        path = f"{source}/{name}"
+        if path in listing:
+            configs[name], stamps[path] = _small_file(root, path, listing[path])
+    tokenizer = f"{source}/{TOKENIZER}"
+    if tokenizer in listing:
+        check_tokenizer(root, tokenizer)
+        stamps[tokenizer] = check_listed(root, tokenizer, listing[tokenizer])
+    return configs, stamps
+
+
+def _small_file(root: Path, name: str, listed: Listed) -> tuple[Json, Stamp]:
+    content, stamp = read_small(root, name)
+    check_size(root / name, len(content), listed.size)
+    check_hash(root / name, hashlib.sha256(content).hexdigest(), listed.sha256)
+    return parsed(content, root / name), stamp
+
+
+def _of_no_variant(name: str) -> bool:
+    """Whether a file is one of those that all variants have in common, of a source's folder too."""
+    return PurePosixPath(name).name in _OF_NO_VARIANT
 
 
 def check_tokenizer(root: Path, name: str = TOKENIZER) -> Stamp:

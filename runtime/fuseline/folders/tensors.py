@@ -18,9 +18,11 @@ FORMATS = (1, 2)
 PIXEL_VALUES, INPUT_IDS, ATTENTION_MASK = "pixel_values", "input_ids", "attention_mask"  # what encoders read
 INPUT_FEATURES, INPUT_VALUES = "input_features", "input_values"  # of speech: mel bands, or samples
 POSITION, BEAM_TABLE = "position", "beam_table"  # what a decoder reads beside the tokens, which are input_ids too
-LENGTHS = "lengths"  # int64[B, 1], of a decoder whose inputs differ in length: how many encoder positions each has
+LENGTHS = "lengths"  # int64[B, M], of a decoder whose inputs differ in length: how many positions of each source each has
+STARTS, WEIGHTS = "starts", "weights"  # of a decoder with several sources: where each begins, and how much it counts
 LOGITS = "logits"
 QUERY = "cross_attention_query.{}"  # a layer's cross-attention query, an output of the decoder graph
+SHARE = "source_share.{}"  # how much of what a layer reads each source gives, an output of a graph with several
 PAST, PRESENT = "past_key_values", "present"
 SELF, CROSS = "decoder", "encoder"  # whose keys and values: of the tokens so far, of what was encoded
 _MOST_SAID = 12  # differences in one message
@@ -80,12 +82,20 @@ READS: Mapping[tuple[str, ...], str] = {
 }
 
 
+# How a decoder reads several sources (docs/fusion.md has the formulas). The first four have one query a layer for all of
+# them, so that attention weights can be told; the others have one a source.
+FLAT, MIX, PARALLEL, HIERARCHICAL, SERIAL, GATED = "flat", "mix", "parallel", "hierarchical", "serial", "gated"
+FUSIONS = (FLAT, MIX, PARALLEL, HIERARCHICAL, SERIAL, GATED)
+# What happens to an input without a source: its part is left out, arrays of zeros go through its encoder, or it may not be.
+SKIP, ZEROS, REFUSE = "skip", "zeros", "refuse"
+
+
 @dataclass(frozen=True)
 class Source:
     """Where keys and values of cross-attention come from: one encoder graph.
 
     inputs: names, those of Hugging Face, of what a call gives; longest: the most positions of one input, None without a
-    bound; absent: what happens to a call without it, "refuse" for a model's only source; vocab_size: of its tokens,
+    bound; absent: what happens to a call without it, REFUSE for a model's only source; vocab_size: of its tokens,
     None where it reads none or the folder does not say; samples_a_position: where it reads samples of speech, how many
     of them an encoder position stands for.
     """
@@ -93,7 +103,7 @@ class Source:
     name: str
     inputs: tuple[str, ...]
     longest: int | None = None
-    absent: str = "refuse"
+    absent: str = REFUSE
     vocab_size: int | None = None
     samples_a_position: int | None = None
 
@@ -132,15 +142,18 @@ def width_of(shape: Iterable[int | str]) -> int:
     return prod(size for size in shape if isinstance(size, int))
 
 
-def contract(
-    sizes: DecoderSizes, source: Source, free: tuple[int | str, ...] | None = None
-) -> tuple[Signature, Signature]:
-    """The tensors of the encoder and the decoder graph, as docs/design.md has them.
+Free = tuple[int | str, ...]
 
-    free: the sizes of the encoder's input that are the model's own: a photo's height and width, or bands and frames.
+
+def contract(
+    sizes: DecoderSizes, sources: Mapping[str, Source], free: Mapping[str, Free | None]
+) -> tuple[dict[str, Signature], Signature]:
+    """The tensors of the encoder graphs, by source, and of the decoder graph, as docs/design.md has them.
+
+    free: the sizes of each encoder's input that are the model's own: a photo's height and width, or bands and frames.
     """
 
-    def caches(time: str, owner: str, shape: tuple[int | str, ...]) -> tuple[Tensor, ...]:
+    def caches(time: str, owner: str, shape: Free) -> tuple[Tensor, ...]:
         names = [name for layer in range(sizes.layers) for name in kv_names(time, layer, owner)]
         return tuple(Tensor(name, "float32", shape) for name in names)
 
@@ -150,19 +163,35 @@ def contract(
         Tensor(INPUT_IDS, "int64", ("R", "T")),
         Tensor(POSITION, "int64", (1,)),
         Tensor(BEAM_TABLE, "int64", ("R", "C")),
-        *((Tensor(LENGTHS, "int64", ("B", 1)),) if source.padded else ()),
+        *_which_positions(sources),
     )
     queries = (Tensor(QUERY.format(layer), "float32", ("N", sizes.width)) for layer in range(sizes.watched_layers))
+    shares = (
+        Tensor(SHARE.format(layer), "float32", ("N", sizes.heads, len(sources)))
+        for layer in range(sizes.layers if len(sources) > 1 else 0)
+    )
     return (
-        Signature(_encoder_inputs(source, free), cross_key_values),
+        {name: Signature(_encoder_inputs(each, free.get(name)), cross_key_values) for name, each in sources.items()},
         Signature(
             (*steering, *caches(PAST, SELF, cache), *cross_key_values),
-            (Tensor(LOGITS, "float32", ("R", sizes.vocab_size)), *caches(PRESENT, SELF, cache), *queries),
+            (Tensor(LOGITS, "float32", ("R", sizes.vocab_size)), *caches(PRESENT, SELF, cache), *queries, *shares),
         ),
     )
 
 
-def _encoder_inputs(source: Source, free: tuple[int | str, ...] | None) -> tuple[Tensor, ...]:
+def _which_positions(sources: Mapping[str, Source]) -> tuple[Tensor, ...]:
+    """What a decoder is told of the positions that it reads; nothing where all inputs have all of one source's."""
+    count = len(sources)
+    if count > 1:
+        return (
+            Tensor(LENGTHS, "int64", ("B", count)),
+            Tensor(STARTS, "int64", (count + 1,)),
+            Tensor(WEIGHTS, "float32", ("B", count)),
+        )
+    return (Tensor(LENGTHS, "int64", ("B", 1)),) if any(each.padded for each in sources.values()) else ()
+
+
+def _encoder_inputs(source: Source, free: Free | None) -> tuple[Tensor, ...]:
     if source.reads_text:
         return tuple(Tensor(name, "int64", ("B", "S")) for name in source.inputs)
     name = source.inputs[0]

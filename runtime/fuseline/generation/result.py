@@ -56,6 +56,11 @@ class Generation:
     """with output_attentions: where each generated token looked, float32[B x num_return_sequences, T - prompt, L, H,
     S], the weights of the decoder's L layers and H heads over the S encoder positions, in the row that it continued; 0
     after the end; None where there was no step"""
+    source_attention: npt.NDArray[np.float32] | None = None
+    """of a model with several sources, float32[B x num_return_sequences, T - prompt, M]: how much of what was read for
+    each generated token each of the M sources gave, by `sources`; the mean over layers and heads; 0 after the end"""
+    sources: tuple[str, ...] = ()
+    """the names of the M sources"""
     variant: str = ""
     """the variant of the model that said it"""
 

@@ -36,7 +36,12 @@ class Encoded:
     batch: int
     values: Mapping[str, OrtValue]
     lengths: Int64 | None = None
-    """int64[B, 1]: how many of the S positions each input has; None: all of them"""
+    """int64[B, M]: how many positions of each source each input has, 0 where it is absent; None of one source: all"""
+    starts: Int64 | None = None
+    """int64[M + 1]: where each source's positions begin and where the last one's end; None of one source"""
+    weights: Float32 | None = None
+    """float32[B, M]: how much each source counts, 1 the most that an input has, 0 where it is absent; None of one
+    source"""
     input_ids: Int64 | None = None
     """int64[B, S]: the tokens that were read, of a source that reads tokens"""
     sources: tuple[str, ...] = (CROSS,)
@@ -70,6 +75,11 @@ class Decoder(Protocol):
 
     def attentions(self, state: State) -> Float32:
         """The cross-attention weights of the last step's last tokens, float32[L, R, H, S]."""
+        ...
+
+    def shares(self, state: State) -> Float32:
+        """How much of what the last step's last tokens read each of M sources gave, float32[R, M]; only where what is
+        encoded has several."""
         ...
 
     def narrow(self, state: State, inputs: Int64) -> State:

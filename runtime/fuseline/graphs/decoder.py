@@ -6,6 +6,7 @@ capacity in positions, `S` encoder positions, `E` width of the cache, `V` vocabu
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import weakref
@@ -30,6 +31,9 @@ from ..folders.tensors import (
     PRESENT,
     QUERY,
     SELF,
+    SHARE,
+    STARTS,
+    WEIGHTS,
     is_cross_attention,
     kv_names,
 )
@@ -59,6 +63,7 @@ class _Shape:
     rows: int
     capacity: int
     attentions: bool
+    sources: int = 1
 
 
 class CachedDecoder:
@@ -80,6 +85,7 @@ class CachedDecoder:
         self._graph = graph
         self._sizes = sizes
         self._reads = {each.name: each.type for each in graph.session.get_inputs() if is_cross_attention(each.name)}
+        self._sources = next((each.shape[1] for each in graph.session.get_inputs() if each.name == WEIGHTS), 1)
         self._idle: list[_Buffers] = []
         self._returned: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -95,7 +101,8 @@ class CachedDecoder:
         if attentions and not self._sizes.cross_attention_scales:
             raise InputError(NO_ATTENTIONS)
         self._check(encoded)
-        shape = _Shape(encoded.batch * num_beams, min(max_length, self._sizes.max_positions), attentions)
+        capacity = min(max_length, self._sizes.max_positions)
+        shape = _Shape(encoded.batch * num_beams, capacity, attentions, len(encoded.sources))
         buffers = self._take(shape) or _Buffers(self._graph, shape, self._sizes)
         buffers.begin(encoded)
         state = CachedState(buffers)
@@ -112,6 +119,8 @@ class CachedDecoder:
     def _check(self, encoded: Encoded) -> None:
         """Raises InputError unless it holds what this decoder's graph reads, as floats or as halves."""
         found, sizes = encoded.values, self._sizes
+        if (encoded.weights is not None) != (self._sources > 1) or len(encoded.sources) != self._sources:
+            raise InputError("what is encoded is of another model: it has other sources")
         kinds = {(value.data_type(), *value.shape()) for value in found.values()}
         if found.keys() == self._reads.keys() and len(kinds) == 1:
             kind, *shape = next(iter(kinds))
@@ -146,6 +155,10 @@ class CachedDecoder:
     def attentions(self, state: State) -> Float32:
         """See Decoder.attentions. Computed of queries and keys, since the fused operator never writes them down."""
         return _memory(state).attentions()
+
+    def shares(self, state: State) -> Float32:
+        """See Decoder.shares: the mean over layers and heads."""
+        return _memory(state).shares()
 
     def narrow(self, state: State, inputs: Int64) -> CachedState:
         """See Decoder.narrow. Copies what is in the caches, and the inputs' cross-attention K/V."""
@@ -215,8 +228,8 @@ class _Buffers:
         self._logits = np.zeros((shape.rows, sizes.vocab_size), np.float32)  # float32[R, V]
         self._caches: list[Float32] = []  # 2 L of float32[C, R, E]; the binding does not keep them alive
         self._encoded: Encoded | None = None
-        self._has_lengths = any(tensor.name == LENGTHS for tensor in session.get_inputs())
-        self._lengths = np.zeros((0, 1), np.int64)  # int64[B, 1], bound where the graph reads it
+        self._steers = {tensor.name for tensor in session.get_inputs()} & {LENGTHS, STARTS, WEIGHTS}
+        self._steering: dict[str, npt.NDArray[Any]] = {}  # which positions count, by name, as the graph reads it
         self._types = {tensor.name: tensor.type for tensor in session.get_inputs() if is_cross_attention(tensor.name)}
         self._empty = np.zeros(0, np.float32)
         self._nothing = _shared(self._empty)
@@ -236,9 +249,9 @@ class _Buffers:
     def begin(self, encoded: Encoded) -> None:
         """Forget the last call and read these inputs."""
         self._encoded = encoded  # kept here for the same reason as the caches
-        if self._has_lengths:
-            self._lengths = _lengths_of(encoded)
-            self._bind_input(LENGTHS, self._lengths)
+        self._steering = {name: _steering(name, encoded) for name in self._steers}
+        for name, array in self._steering.items():
+            self._bind_input(name, array)
         self._table[:] = self._own_rows
         for name, value in encoded.values.items():
             self._binding.bind_ortvalue_input(name, self._as_read(name, value))
@@ -256,6 +269,7 @@ class _Buffers:
             *self._caches,
             self._logits,
             self._queries,
+            self._shares,
             self._table,
             *self._halves.values(),
         ]
@@ -281,7 +295,9 @@ class _Buffers:
         encoded = self._encoded
         values = {name: OrtValue.ortvalue_from_numpy(value.numpy()[inputs]) for name, value in encoded.values.items()}
         lengths = None if encoded.lengths is None else encoded.lengths[inputs]
-        return Encoded(len(inputs), values, lengths), self.shape.rows // encoded.batch
+        weights = None if encoded.weights is None else encoded.weights[inputs]
+        some = Encoded(len(inputs), values, lengths, encoded.starts, weights, sources=encoded.sources)
+        return some, self.shape.rows // encoded.batch
 
     def go_on(self, other: _Buffers, rows: Int64, position: int) -> None:
         """Take over the first positions of another's rows, int64[R]."""
@@ -320,8 +336,30 @@ class _Buffers:
             if beyond is not None:
                 scores_BHGS = np.where(beyond[:, None, None], NEVER, scores_BHGS)
             scores = scores_BHGS.transpose(0, 2, 1, 3).reshape(rows * heads, -1)
-            weights.append(np.exp(log_softmax(scores)).reshape(rows, heads, -1))
+            weights.append(self._weights(scores, layer).reshape(rows, heads, -1))
         return np.stack(weights)
+
+    def _weights(self, scores: Float32, layer: int) -> Float32:
+        """float32[R x H, S]: the softmax of the scores; of several sources that of each, times the source's share."""
+        assert self._encoded is not None
+        starts = self._encoded.starts
+        if starts is None:
+            return np.exp(log_softmax(scores))
+        shares = self._last(self._shares[layer]).reshape(len(scores), -1)
+        weights = np.zeros_like(scores)
+        for source, (first, end) in enumerate(itertools.pairwise(starts)):
+            there = shares[:, source] > 0  # elsewhere no position counts
+            weights[there, first:end] = np.exp(log_softmax(scores[there, first:end])) * shares[there, source, None]
+        return weights
+
+    def shares(self) -> Float32:
+        """float32[R, M] of the last token of every row: the mean over layers and heads."""
+        mean: Float32 = np.stack([self._last(each) for each in self._shares]).mean(axis=(0, 2), dtype=np.float32)
+        return mean
+
+    def _last(self, values: Float32) -> Float32:
+        """Of float32[R x T, ...] those of the last tokens, float32[R, ...]."""
+        return values.reshape(self.shape.rows, -1, *values.shape[1:])[:, -1]
 
     def _bind_tokens(self, length: int) -> None:
         """Memory for so many tokens a row, and for their queries."""
@@ -331,6 +369,11 @@ class _Buffers:
         self._queries = np.zeros((watched, self._tokens.size, self._sizes.width), np.float32)  # float32[L, R x T, E]
         for layer, query in enumerate(self._queries):
             self._bind_output(QUERY.format(layer), query)
+        fused = self._sizes.layers if self.shape.sources > 1 else 0
+        shape = (fused, self._tokens.size, self._sizes.heads, self.shape.sources)
+        self._shares = np.zeros(shape, np.float32)  # float32[L, R x T, H, M]
+        for layer, share in enumerate(self._shares):
+            self._bind_output(SHARE.format(layer), share)
 
     def _bind_input(self, name: str, array: npt.NDArray[np.generic]) -> None:
         self._binding.bind_ortvalue_input(name, _shared(array))
@@ -339,8 +382,14 @@ class _Buffers:
         self._binding.bind_ortvalue_output(name, _shared(array))
 
 
-def _lengths_of(encoded: Encoded) -> Int64:
-    """int64[B, 1], all positions where none are given."""
+def _steering(name: str, encoded: Encoded) -> npt.NDArray[Any]:
+    """What a graph reads beside keys and values; of lengths all positions where none are given."""
+    if name == STARTS:
+        assert encoded.starts is not None  # since _check
+        return encoded.starts
+    if name == WEIGHTS:
+        assert encoded.weights is not None
+        return np.ascontiguousarray(encoded.weights)
     if encoded.lengths is not None:
         return np.ascontiguousarray(encoded.lengths)
     value = next(iter(encoded.values.values()))
@@ -352,9 +401,12 @@ def _beyond(encoded: Encoded) -> Bool | None:
     """bool[B, S]: which positions an input does not have; None where all have all."""
     if encoded.lengths is None:
         return None
-    positions = next(iter(encoded.values.values())).shape()[1]
-    beyond: Bool = np.arange(positions) >= encoded.lengths
-    return beyond
+    positions = np.arange(next(iter(encoded.values.values())).shape()[1])
+    if encoded.starts is None:
+        beyond: Bool = positions >= encoded.lengths
+        return beyond
+    source = np.searchsorted(encoded.starts[1:], positions, side="right")
+    return positions - encoded.starts[source] >= encoded.lengths[:, source]
 
 
 def _shared(array: npt.NDArray[np.generic]) -> OrtValue:

@@ -123,6 +123,10 @@ class ForeignDecoder:
         state.position += length
         return logits
 
+    def shares(self, state: State) -> Float32:
+        """A folder of another tool has one source."""
+        raise NotImplementedError
+
     def narrow(self, state: State, inputs: Int64) -> ForeignState:
         """See Decoder.narrow."""
         assert isinstance(state, ForeignState)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import FolderError
 from ..files.unchanged import Unchanged
@@ -16,13 +17,15 @@ from .encoder import Encoder
 from .foreign import open_foreign
 from .running import Graph
 from .session import open_graph, signature
+from .sources import Encoders, Encodes
 
 
 @dataclass(frozen=True)
 class Graphs:
-    """An encoder and its decoder; files: what they are read from; close: lets go of the sessions."""
+    """An encoder, or those of several sources, and the decoder; files: what they are read from; close: lets go of the
+    sessions."""
 
-    encoder: Encoder
+    encoder: Encodes
     decoder: Decoder
     files: Unchanged
     close: Callable[[], None]
@@ -35,20 +38,18 @@ def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None)
     """
     files = Unchanged(folder.files_in_use)
     if isinstance(folder, ForeignFolder):
-        encoder, foreign, graphs = open_foreign(folder, device, threads)
-        decoder: Decoder = foreign
+        opened_foreign = open_foreign(folder, device, threads)
+        encoder: Encodes = opened_foreign[0]
+        decoder: Decoder = opened_foreign[1]
+        graphs = opened_foreign[2]
     else:
-        graphs = [
-            _checked(open_graph(path, device, threads, folder.facts_of(path).folded), listed)
-            for path, listed in (
-                (folder.encoder_path, folder.encoder_signature),
-                (folder.decoder_path, folder.decoder_signature),
-            )
-        ]
-        listed = folder.encoder_signature
-        inputs = {tensor.name: tensor for tensor in listed.inputs}
-        encoder = Encoder(graphs[0], folder.source, inputs, [tensor.name for tensor in listed.outputs])
-        decoder = CachedDecoder(graphs[1], folder.decoder)
+        opened = {
+            path: _checked(open_graph(path, device, threads, folder.facts_of(path).folded), listed)
+            for path, listed in _listed(folder).items()
+        }
+        graphs = list(opened.values())
+        encoder = _encoders(folder, opened)
+        decoder = CachedDecoder(opened[folder.decoder_path], folder.decoder)
     files.guard()
     files.check()  # what onnxruntime has read is what was checked
 
@@ -60,6 +61,21 @@ def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None)
             decoder.forget()
 
     return Graphs(encoder, decoder, files, close)
+
+
+def _listed(folder: Folder) -> dict[Path, Signature]:
+    """Every graph of the variant in use, once, with what fuseline.json says of it."""
+    encoders = {path: folder.encoder_signatures[name] for name, path in folder.encoder_paths.items()}
+    return encoders | {folder.decoder_path: folder.decoder_signature}
+
+
+def _encoders(folder: Folder, opened: Mapping[Path, Graph]) -> Encoder | Encoders:
+    found = {}
+    for name, path in folder.encoder_paths.items():
+        listed = folder.encoder_signatures[name]
+        inputs, outputs = {tensor.name: tensor for tensor in listed.inputs}, [tensor.name for tensor in listed.outputs]
+        found[name] = Encoder(opened[path], folder.sources[name], inputs, outputs)
+    return found[folder.source.name] if len(found) == 1 else Encoders(found, folder.source.name)
 
 
 def _checked(graph: Graph, listed: Signature) -> Graph:

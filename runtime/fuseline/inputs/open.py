@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..errors import InputError, written
 from ..folders.own import Folder
 from ..folders.tensors import INPUT_FEATURES, SPEECH
-from ..tokens.tokenizer import TextTokens
+from ..tokens.tokenizer import TextTokens, open_tokenizer
 from .contract import Inputs
 from .images import ImageProcessor
 from .texts import SourceTokenizer
@@ -34,6 +34,13 @@ def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs 
         kind = LogMel if INPUT_FEATURES in folder.source.inputs else RawSamples
         return SpeechInputs(kind.from_config(folder.preprocessor_config, where))
     return PhotoInputs(ImageProcessor.from_config(folder.preprocessor_config, where))
+
+
+def inputs_of_source(folder: Folder, source: str) -> PhotoInputs | TextInputs | SpeechInputs:
+    """What makes the inputs of one of several sources. Raises FolderError."""
+    of_source = folder.of_source(source)
+    size = of_source.sources[source].vocab_size or folder.decoder.vocab_size
+    return open_inputs(of_source, open_tokenizer(of_source.read_tokenizer(), size))
 
 
 @dataclass(frozen=True)

@@ -317,6 +317,7 @@ class Reads:
 
 
 _WANTED = {
+    (): "the inputs of this model must be a mapping by source, or what Model.encode returned; not None",
     ("pixel_values",): "pixel_values must be float32[B, 3, height, width], as Model.inputs makes it of photos, or what "
     "Model.encode returned; not None",
     (

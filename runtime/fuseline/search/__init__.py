@@ -77,6 +77,7 @@ class Search:
         self._encoder_ms, self._ms = encoder_ms, 0.0
         self._cancel, self._partial, self._stopped = cancel, partial, ""
         self._config, self._prompt, self._variant = config, prompt, variant
+        self._sources = encoded.sources
         limited = config.max_time is not None or cancel is not None
         self._limit = Limit(config.max_time, cancel) if limited else nullcontext()  # of each step
         self._found: list[Hypothesis] | None = None  # once it is over
@@ -131,7 +132,7 @@ class Search:
             arrays = _arrays(self._found, self._prompt.shape[1], self._config)
         steps, count = self._steps, self._strategy.count
         total = self._encoder_ms + self._ms
-        attentions = steps.attentions.of(count)
+        attentions, shares = steps.attentions.of(count), steps.shares.of(count)
         return Generation(
             **arrays,
             timings=Timings(self._encoder_ms, steps.milliseconds, self._ms - steps.milliseconds, total, count),
@@ -143,6 +144,8 @@ class Search:
             scores=self._strategy.scores.of(count),
             logits=steps.logits.of(count),
             cross_attentions=_attentions(self._found, attentions) if attentions else None,
+            source_attention=_of_tokens(self._found, shares) if shares else None,
+            sources=self._sources if shares else (),
         )
 
     def _stop(self, reason: str) -> bool:
@@ -211,6 +214,15 @@ def _attentions(found: list[Hypothesis], steps: tuple[Float32, ...]) -> Float32:
         for place, row in enumerate(each.rows):
             attentions[index, place] = steps[place][:, row]
     return attentions
+
+
+def _of_tokens(found: list[Hypothesis], steps: tuple[Float32, ...]) -> Float32:
+    """float32[N, T, M] of the rows that the sequences' tokens continued. steps: float32[R, M] of each."""
+    values = np.zeros((len(found), max(len(each.rows) for each in found), steps[0].shape[1]), np.float32)
+    for index, each in enumerate(found):
+        for place, row in enumerate(each.rows):
+            values[index, place] = steps[place][row]
+    return values
 
 
 def _confidences(

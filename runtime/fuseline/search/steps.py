@@ -86,7 +86,8 @@ class Log:
 class Steps:
     """The steps of one search: decoder, state and clock. A search waits for the decoder here and nowhere else.
 
-    milliseconds: time in the decoder so far; logits, attentions: those of all steps, where they are kept.
+    milliseconds: time in the decoder so far; logits, attentions: those of all steps, where they are kept;
+    shares: float32[R, M] of all steps, where there are several sources.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Steps:
         self._decoder = decoder
         self._state = decoder.start(encoded, each, max_length, attentions=config.output_attentions)
         self.logits, self.attentions = Log(config.output_logits), Log(config.output_attentions)
+        self.shares = Log(encoded.starts is not None)
         self.milliseconds = (perf_counter() - began) * 1000
 
     def __call__(self, step: int, tokens: Int64, parents: Int64 | None, live: Bool) -> Float32:
@@ -118,6 +120,8 @@ class Steps:
             self.logits.put(step, logits.copy())
         if self.attentions:
             self.attentions.put(step, self._decoder.attentions(self._state))
+        if self.shares:
+            self.shares.put(step, self._of_all(self._decoder.shares(self._state), len(tokens)))
         return logits
 
     def _narrow(self, live: Bool) -> None:
@@ -132,9 +136,21 @@ class Steps:
             self._state = self._decoder.narrow(self._state, np.searchsorted(self._photos, going_on))
             self._photos = going_on
 
+    def _of_all(self, values: Float32, rows: int) -> Float32:
+        """float32[R, M] of all rows of values of those that the decoder still computes; 0 for the others."""
+        if len(values) == rows:
+            return values
+        whole = np.zeros((rows, values.shape[1]), np.float32)
+        whole[self._rows()] = values
+        return whole
+
+    def _rows(self) -> Int64:
+        """The rows that the decoder still computes."""
+        return (self._photos[:, None] * self._each + np.arange(self._each)).ravel()
+
     def _step_of_some(self, tokens: Int64, parents: Int64 | None) -> Float32:
         """Logits of all rows, float32[R, V], of which the decoder still computes some."""
-        rows = (self._photos[:, None] * self._each + np.arange(self._each)).ravel()
+        rows = self._rows()
         mine = None if parents is None else np.searchsorted(rows, parents[rows])
         logits = self._decoder.step(self._state, tokens[rows], mine)
         if not self._all.size:

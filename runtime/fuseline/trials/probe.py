@@ -17,8 +17,11 @@ _SIDE = 256
 _LENGTHS = (12, 7)  # tokens of each text: of two, so that one has padding
 
 
-def inputs(folder: Folder, texts: int = 1) -> Mapping[str, npt.NDArray[Any]]:
-    """What the encoder reads, made up: a photo, a clip, or so many texts, of which the second is shorter."""
+def inputs(folder: Folder, texts: int = 1) -> Mapping[str, Any]:
+    """What the encoder reads, made up: a photo, a clip, or so many texts, of which the second is shorter; of several
+    sources one of each, by source."""
+    if folder.fusion is not None:
+        return {name: inputs(folder.of_source(name)) for name in folder.sources}
     if folder.source.reads == SPEECH:
         return _clip(folder)
     return _texts(folder, texts) if folder.source.reads_text else {PIXEL_VALUES: photo(folder)}

@@ -1,0 +1,241 @@
+"""Several sources of one decoder: their encoder graphs, and what these give as one.
+
+Keys and values of all sources lie end to end, those of source m from starts[m] on. Dimensions: `B` inputs of a call,
+`M` sources, `S_m` positions of a source, S those of all, `E` width of the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arrays import Bool, Float32, Int64, as_array
+from ..errors import InputError, shown, written
+from ..files.reading import some
+from ..folders.tensors import ATTENTION_MASK, REFUSE, ZEROS
+from .contract import Encoded
+from .encoder import Arrays, Encoder
+
+Weights = Mapping[str, Any]  # by source, a number or float[B]
+
+
+class Encodes(Protocol):
+    """An Encoder, or several."""
+
+    def checked(self, given: object) -> Any:
+        """What is given as the graphs read it. Raises InputError."""
+        ...
+
+    def encode(self, given: Any) -> Encoded:
+        """Run them on what `checked` returned. Raises FolderError, RunEnded."""
+        ...
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a call gives, checked. arrays: of each source, what its encoder reads for the inputs of `rows`, int64[b];
+    weights: float32[B, M], 0 of what is absent, else up to 1, the most that the input has."""
+
+    batch: int
+    arrays: Mapping[str, Arrays]
+    rows: Mapping[str, Int64]
+    weights: Float32
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The encoders of a decoder with several sources. task_source: the one that an array alone is of."""
+
+    encoders: Mapping[str, Encoder]
+    task_source: str
+
+    def checked(self, given: object, source_weights: Weights | None = None) -> Given:
+        """What is given as the graphs read it.
+
+        given: a mapping by source of what its Encoder takes; a source that is left out, or None, is absent. A list in
+        which some entries are None says which inputs of the batch have the source, each entry as one input without the
+        dimension B; a text whose attention_mask is 0 everywhere is absent too. What is no such mapping is of the source
+        that the task is about. source_weights: numbers from 0 on by source, or one an input, float[B]; 1 where nothing
+        is said, 0 as if absent. Only their ratios count. Raises InputError.
+        """
+        by_source = self._by_source(given)
+        there = {name: _there(by_source[name], name) for name in self.encoders if by_source.get(name) is not None}
+        batch = self._batch(there)
+        weights = self._weights(source_weights or {}, batch)
+        present = np.zeros((batch, len(self.encoders)), bool)
+        for place, (name, encoder) in enumerate(self.encoders.items()):
+            has = there[name] if name in there else np.zeros(batch, bool)
+            if encoder.source.absent == REFUSE and not (has & (weights[:, place] > 0)).all():
+                row = int(np.argmin(has & (weights[:, place] > 0)))
+                raise InputError(f"input {row + 1} is without {name}, and this model needs it; give all inputs theirs")
+            present[:, place] = has | (encoder.source.absent == ZEROS)
+        weights[~present] = 0
+        if not (most := weights.max(axis=1, keepdims=True)).all():
+            row = int(np.argmin(most[:, 0])) + 1
+            raise InputError(
+                f"input {row} has no source that counts; give it one of {', '.join(self.encoders)} with a weight above 0"
+            )
+        weights = (weights / most).astype(np.float32)
+        arrays, rows = {}, {}
+        for place, (name, encoder) in enumerate(self.encoders.items()):
+            rows[name] = np.flatnonzero(weights[:, place] > 0)
+            if len(rows[name]):
+                has = there[name] if name in there else np.zeros(batch, bool)
+                arrays[name] = _of_rows(encoder, by_source.get(name), has, rows[name])
+        return Given(batch, arrays, rows, weights)
+
+    def encode(self, given: Given) -> Encoded:
+        """Run the encoders of the sources that are there, each for the inputs that have it. Raises FolderError,
+        RunEnded."""
+        found = {name: self.encoders[name].encode(arrays) for name, arrays in given.arrays.items()}
+        names = list(self.encoders)
+        longest = [_positions(found[name]) if name in found else 0 for name in names]
+        starts = np.concatenate([[0], np.cumsum(longest)]).astype(np.int64)
+        lengths = np.zeros((given.batch, len(names)), np.int64)
+        for place, name in enumerate(names):
+            if name in found:
+                own = found[name].lengths
+                lengths[given.rows[name], place] = longest[place] if own is None else own[:, 0]
+        return Encoded(
+            given.batch, _joined(found, given, starts, names), lengths, starts, given.weights, sources=tuple(names)
+        )
+
+    def _by_source(self, given: object) -> Mapping[str, Any]:
+        if isinstance(given, Mapping) and given and set(given) & set(self.encoders):
+            if unknown := [name for name in given if name not in self.encoders]:
+                known = ", ".join(self.encoders)
+                raise InputError(f"this model has no source {shown(unknown[0], 40)}; it has {known}")
+            return given
+        names = self.encoders[self.task_source].source.inputs
+        if isinstance(given, Mapping) and not set(given) <= set(names):
+            found = some([shown(name, 40) for name in given]) if given else "nothing"
+            raise InputError(f"inputs must be by source, {', '.join(self.encoders)}; these have {found}")
+        return {self.task_source: given}
+
+    def _batch(self, there: Mapping[str, Bool]) -> int:
+        counts = {name: len(has) for name, has in there.items()}
+        if not counts:
+            raise InputError(f"all sources are absent; give one of {', '.join(self.encoders)}")
+        if len(set(counts.values())) > 1:
+            found = " and ".join(f"{count} of {name}" for name, count in counts.items())
+            raise InputError(f"every source must have as many inputs, not {found}; put None where an input has none")
+        return next(iter(counts.values()))
+
+    def _weights(self, given: Weights, batch: int) -> npt.NDArray[np.float64]:
+        """float64[B, M], 1 where nothing is said."""
+        if not isinstance(given, Mapping):
+            raise InputError(f"source_weights must be numbers by source, not {written(given)}")
+        if unknown := [name for name in given if name not in self.encoders]:
+            known = ", ".join(self.encoders)
+            raise InputError(f"source_weights has {shown(unknown[0], 40)}, and this model's sources are {known}")
+        weights = np.ones((batch, len(self.encoders)))
+        for place, name in enumerate(self.encoders):
+            if given.get(name) is not None:
+                weights[:, place] = _weight(given[name], name, batch)
+        return weights
+
+
+def batch_of(checked: Given | Arrays) -> int:
+    """How many inputs a call has."""
+    return checked.batch if isinstance(checked, Given) else len(next(iter(checked.values())))
+
+
+def _weight(given: Any, name: str, batch: int) -> npt.NDArray[np.float64]:
+    right = f"source_weights of {name} must be a number of at least 0, or {batch} of them, one an input"
+    array = as_array(given)
+    if array.dtype.kind not in "fiu" or array.shape not in ((), (1,), (batch,)):
+        raise InputError(f"{right}, not {written(given)}")
+    found = np.broadcast_to(array.astype(np.float64), (batch,))
+    if not (np.isfinite(found) & (found >= 0)).all():
+        raise InputError(f"{right}; it has {float(found[np.argmin(np.isfinite(found) & (found >= 0))])}")
+    return found
+
+
+def _there(given: Any, name: str) -> Bool:
+    """bool[B]: which inputs have the source, as far as what is given shows it."""
+    if _is_ragged(given):
+        return np.array([each is not None for each in given])
+    if isinstance(given, Mapping):
+        mask = given.get(ATTENTION_MASK)
+        if mask is not None and (array := as_array(mask)).ndim == 2 and array.dtype.kind in "iub":
+            return np.asarray(array.any(axis=1))
+        given = next(iter(given.values()), None)
+    array = as_array(given)
+    if array.ndim == 0:
+        raise InputError(f"{name} must be an array or named arrays with an entry for each input, not {written(given)}")
+    return np.ones(len(array), bool)
+
+
+def _is_ragged(given: Any) -> bool:
+    return isinstance(given, list | tuple) and any(each is None for each in given)
+
+
+def _of_rows(encoder: Encoder, given: Any, has: Bool, rows: Int64) -> Arrays:
+    """What the encoder reads for some inputs; zeros for those that are without the source. Raises InputError."""
+    wanted = rows[has[rows]]
+    arrays: Arrays = {}
+    if len(wanted):
+        if _is_ragged(given):
+            entries = [given[row] for row in wanted]
+            named = isinstance(entries[0], Mapping)
+            keys = entries[0].keys() if named else ()
+            if any(isinstance(each, Mapping) != named or (named and each.keys() != keys) for each in entries):
+                raise InputError(f"the entries of {encoder.source.name} must all be arrays, or have the same names")
+            given = {key: _stacked([each[key] for each in entries]) for key in keys} if named else _stacked(entries)
+        elif isinstance(given, Mapping):
+            given = {key: None if value is None else as_array(value)[wanted] for key, value in given.items()}
+        else:
+            given = as_array(given)[wanted]
+        arrays = encoder.checked(given)
+    if len(wanted) == len(rows):
+        return arrays
+    (name,) = encoder.source.inputs
+    full = np.zeros((len(rows), *_fixed(encoder, name)), np.float32)
+    if arrays:
+        full[np.searchsorted(rows, wanted)] = arrays[name]
+    return {name: full}
+
+
+def _fixed(encoder: Encoder, name: str) -> tuple[int, ...]:
+    shape = encoder.inputs[name].shape[1:]
+    if any(isinstance(size, str) for size in shape):
+        raise InputError(f"{encoder.source.name} has inputs of any size, so none can stand for one that is absent")
+    return tuple(int(size) for size in shape)
+
+
+def _stacked(entries: Sequence[Any]) -> npt.NDArray[Any]:
+    """Entries of one shape; whole numbers of several lengths are filled up with 0 on the right."""
+    arrays = [as_array(each) for each in entries]
+    if len({each.shape for each in arrays}) == 1:
+        return np.stack(arrays)
+    if any(each.ndim != 1 for each in arrays):
+        raise InputError(f"entries of one source must have one shape, not {some([str(each.shape) for each in arrays])}")
+    whole = np.zeros((len(arrays), max(map(len, arrays))), arrays[0].dtype)
+    for row, each in zip(whole, arrays, strict=True):
+        row[: len(each)] = each
+    return whole
+
+
+def _positions(encoded: Encoded) -> int:
+    return int(next(iter(encoded.values.values())).shape()[1])
+
+
+def _joined(found: Mapping[str, Encoded], given: Given, starts: Int64, names: Sequence[str]) -> dict[str, Any]:
+    """Keys and values of all sources end to end, float32[B, S, E] each."""
+    from onnxruntime import OrtValue
+
+    keys = list(next(iter(found.values())).values)
+    joined = {}
+    for key in keys:
+        parts = {name: each.values[key].numpy() for name, each in found.items()}
+        width = next(iter(parts.values())).shape[2]
+        whole = np.zeros((given.batch, int(starts[-1]), width), np.float32)
+        for place, name in enumerate(names):
+            if name in parts:
+                whole[given.rows[name], starts[place] : starts[place + 1]] = parts[name]
+        joined[key] = OrtValue.ortvalue_from_numpy(whole)
+    return joined
