@@ -15,7 +15,8 @@ from ..graphs.architecture import Pen, place
 from ..graphs.graph import Array, Table, embedding
 from ..graphs.tensors import Tensors
 from .registry import register, register_model
-from .text_decoder import Inputs, LayerPen, TextDecoder
+from .layer_pen import Inputs, LayerPen
+from .text_decoder import TextDecoder
 from .text_to_text import TextToText
 
 BODY = "model.decoder"
@@ -105,12 +106,17 @@ class BartLike(TextDecoder):
         mixed_NE = pen.self_attention(qkv_N3E, scale)
         added_NE = pen.linear(mixed_NE, f"{at}.self_attn.out_proj", residual=hidden_NE)
         hidden_NE = after(added_NE, "self_attn_layer_norm")
-        query_NE = pen.linear(before(hidden_NE, "encoder_attn_layer_norm"), f"{at}.encoder_attn.q_proj")
-        mixed_NE = pen.cross_attention(query_NE, scale)
-        added_NE = pen.linear(mixed_NE, f"{at}.encoder_attn.out_proj", residual=hidden_NE)
-        hidden_NE = after(added_NE, "encoder_attn_layer_norm")
+        hidden_NE = pen.cross_attention_layers(hidden_NE, self.cross_layer)
         inner_NI = pen.linear(before(hidden_NE, "final_layer_norm"), f"{at}.fc1", activation=self.sizes.activation)
         return after(pen.linear(inner_NI, f"{at}.fc2", residual=hidden_NE), "final_layer_norm")
+
+    def cross_layer(self, pen: LayerPen, hidden_NE: str) -> str:
+        """float32[N, E] -> the same: its cross-attention."""
+        at, norm = f"{_at(pen.index)}.encoder_attn", f"{_at(pen.index)}.encoder_attn_layer_norm"
+        query_NE = pen.cross_query(pen.norm(hidden_NE, norm) if self.norm_first else hidden_NE, f"{at}.q_proj")
+        mixed_NE = pen.cross_attention(query_NE, float(self.sizes.head_size**-0.5))
+        added_NE = pen.cross_output(mixed_NE, f"{at}.out_proj", hidden_NE)
+        return added_NE if self.norm_first else pen.cross_norm_after(added_NE, norm)
 
     def finish(self, pen: Pen, hidden_RE: str) -> str:
         return pen.norm(hidden_RE, f"{BODY}.layer_norm") if self.norm_first else hidden_RE

@@ -15,7 +15,8 @@ from ..graphs.architecture import Pen, place
 from ..graphs.graph import Activation, Array, Table, embedding
 from ..graphs.tensors import Tensors
 from .registry import register
-from .text_decoder import Inputs, LayerPen, TextDecoder
+from .layer_pen import Inputs, LayerPen
+from .text_decoder import TextDecoder
 
 
 class BertLike(TextDecoder):
@@ -98,10 +99,16 @@ class BertLike(TextDecoder):
         qkv = [f"{at}.attention.self.{part}" for part in ("query", "key", "value")]
         mixed_NE = pen.self_attention(pen.linear(hidden_NE, *qkv, name=f"{at}.attention.self.qkv"), scale)
         hidden_NE = self._output(pen, mixed_NE, f"{at}.attention.output", hidden_NE)
-        mixed_NE = pen.cross_attention(pen.linear(hidden_NE, f"{at}.crossattention.self.query"), scale)
-        hidden_NE = self._output(pen, mixed_NE, f"{at}.crossattention.output", hidden_NE)
+        hidden_NE = pen.cross_attention_layers(hidden_NE, self.cross_layer)
         inner_NI = pen.linear(hidden_NE, f"{at}.intermediate.dense", activation=self.sizes.activation)
         return self._output(pen, inner_NI, f"{at}.output", hidden_NE)
+
+    def cross_layer(self, pen: LayerPen, hidden_NE: str) -> str:
+        """float32[N, E] -> the same: its cross-attention."""
+        at = f"{self._at(pen.index)}.crossattention"
+        query_NE = pen.cross_query(hidden_NE, f"{at}.self.query")
+        mixed_NE = pen.cross_attention(query_NE, float(self.sizes.head_size**-0.5))
+        return pen.cross_norm_after(pen.cross_output(mixed_NE, f"{at}.output.dense", hidden_NE), f"{at}.output.LayerNorm")
 
     def finish(self, pen: Pen, hidden_RE: str) -> str:
         if self.transform is None:

@@ -15,7 +15,8 @@ from ..encoders.text_encoder import EncoderLayer, SourceTexts, TextEncoder
 from ..graphs.architecture import UNBOUNDED, Architecture, Pen, place
 from ..graphs.graph import Array, Table, embedding
 from ..graphs.tensors import Tensors
-from .text_decoder import Inputs, LayerPen, TextDecoder
+from .layer_pen import Inputs, LayerPen
+from .text_decoder import TextDecoder
 
 
 class Part(Architecture):

@@ -12,7 +12,8 @@ from ..graphs.architecture import Pen, place
 from ..graphs.graph import Array, Table, embedding
 from ..graphs.tensors import Tensors
 from .registry import register
-from .text_decoder import Inputs, LayerPen, TextDecoder
+from .layer_pen import Inputs, LayerPen
+from .text_decoder import TextDecoder
 
 
 @register("GPT2LMHeadModel", "gpt2")
@@ -83,12 +84,17 @@ class Gpt2(TextDecoder):
         qkv_N3E = pen.linear(pen.norm(hidden_NE, f"{h}.ln_1"), f"{h}.attn.c_attn")
         mixed_NE = pen.self_attention(qkv_N3E, scale)
         hidden_NE = pen.linear(mixed_NE, f"{h}.attn.c_proj", residual=hidden_NE)
-        query_NE = pen.linear(pen.norm(hidden_NE, f"{h}.ln_cross_attn"), f"{h}.crossattention.q_attn")
-        mixed_NE = pen.cross_attention(query_NE, scale)
-        hidden_NE = pen.linear(mixed_NE, f"{h}.crossattention.c_proj", residual=hidden_NE)
+        hidden_NE = pen.cross_attention_layers(hidden_NE, self.cross_layer)
         normed_NE = pen.norm(hidden_NE, f"{h}.ln_2")
         inner_NI = pen.linear(normed_NE, f"{h}.mlp.c_fc", activation=self.sizes.activation)
         return pen.linear(inner_NI, f"{h}.mlp.c_proj", residual=hidden_NE)
+
+    def cross_layer(self, pen: LayerPen, hidden_NE: str) -> str:
+        """float32[N, E] -> the same: its cross-attention."""
+        at = f"h.{pen.index}.crossattention"
+        query_NE = pen.cross_query(pen.norm(hidden_NE, f"h.{pen.index}.ln_cross_attn"), f"{at}.q_attn")
+        mixed_NE = pen.cross_attention(query_NE, self._scale(pen.index))
+        return pen.cross_output(mixed_NE, f"{at}.c_proj", hidden_NE)
 
     def finish(self, pen: Pen, hidden_RE: str) -> str:
         return pen.norm(hidden_RE, "ln_f")

@@ -13,7 +13,7 @@ from ..graphs.architecture import Pen, positions_without_pads
 from ..graphs.graph import Array
 from .bart import BartLike
 from .registry import register_model
-from .text_decoder import Inputs
+from .layer_pen import Inputs
 from .text_to_text import TextToText
 
 

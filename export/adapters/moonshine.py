@@ -16,7 +16,8 @@ from ..graphs.graph import Array, Table, embedding, rotary
 from ..graphs.tensors import Tensors
 from .registry import register_model
 from .speech_to_text import SpeechToText
-from .text_decoder import Inputs, LayerPen, TextDecoder
+from .layer_pen import Inputs, LayerPen
+from .text_decoder import TextDecoder
 
 
 class MoonshineDecoder(MoonshineStack, TextDecoder):

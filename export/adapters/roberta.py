@@ -13,7 +13,7 @@ from ..graphs.architecture import Pen, positions_without_pads
 from ..graphs.graph import Activation, Array
 from .bert import BertLike
 from .registry import register
-from .text_decoder import Inputs
+from .layer_pen import Inputs
 
 
 @register("RobertaForCausalLM", "roberta", "XLMRobertaForCausalLM", "xlm-roberta", "CamembertForCausalLM", "camembert")

@@ -15,7 +15,8 @@ from ..graphs.architecture import UNBOUNDED, Architecture, Pen
 from ..graphs.graph import ACTIVATIONS, Array, Table, embedding
 from ..graphs.tensors import Tensors
 from .registry import register_model
-from .text_decoder import Inputs, LayerPen, TextDecoder
+from .layer_pen import Inputs, LayerPen
+from .text_decoder import TextDecoder
 from .text_to_text import TextToText
 
 

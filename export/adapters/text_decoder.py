@@ -8,8 +8,7 @@ I is the width of what cross-attention reads.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +16,7 @@ import onnx
 from onnx import TensorProto
 
 from fuseline.errors import ExportError
-from fuseline.folders.tensors import QUERY
+from fuseline.folders.tensors import QUERY, SHARE
 from fuseline.kernels.bodies import add_bodies
 
 from ..graphs.architecture import Architecture, Pen, Sizes
@@ -27,8 +26,6 @@ from ..graphs.graph import (
     StepValues,
     Table,
     begin_step,
-    cached_self_attention,
-    cross_attention,
     cross_key_value,
     key_value_type,
     lm_head,
@@ -39,38 +36,10 @@ from ..graphs.graph import (
 from ..graphs.tensors import Tensors, check_hidden, read_tensors
 from ..graphs.weights import Scheme
 from ..graphs.weights_file import WeightsFile
+from .fused_layers import ONE_QUERY, FusedPen, Fusion, source_values
+from .layer_pen import Inputs, LayerPen, kv_names
 
 _PROJECTION = "enc_to_dec_proj"  # of VisionEncoderDecoderModel, where encoder and decoder differ in width
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The step's inputs, as docs/design.md has them, and what begin_step makes of them."""
-
-    ids_RT: str
-    position_1: str
-    step: StepValues
-
-
-@dataclass(frozen=True)
-class LayerPen(Pen):
-    """A pen for one layer, which knows the layer's caches."""
-
-    step: StepValues
-    index: int
-
-    def self_attention(self, qkv_N3E: str, scale: float, distance_bias: str = "") -> str:
-        """float32[N, E] of query, key and value side by side; the cache is written."""
-        past_CRE, present_CRE = (kv_names(time, self.index, "decoder") for time in ("past_key_values", "present"))
-        return cached_self_attention(self.g, self.step, qkv_N3E, past_CRE, present_CRE, scale, distance_bias)
-
-    def cross_attention(self, query_NE: str, scale: float) -> str:
-        """float32[N, E] of the query and the input's key and value. The query is an output of the graph too."""
-        names, step = kv_names("past_key_values", self.index, "encoder"), self.step
-        query_NE = self.g.rename(query_NE, QUERY.format(self.index))
-        return cross_attention(
-            self.g, query_NE, *names, step.heads, step.head_size, scale, self.scheme, step.lengths_B1
-        )
 
 
 class TextDecoder(Architecture):
@@ -119,6 +88,7 @@ class TextDecoder(Architecture):
         outside: WeightsFile | None = None,
         *,
         padded: bool = False,
+        fusion: Fusion | None = None,
     ) -> onnx.ModelProto:
         """The decoder graph of docs/design.md, prompt and step in one.
 
@@ -126,7 +96,7 @@ class TextDecoder(Architecture):
         section of config.json; scheme: how weights are stored (positions and norms stay float32); max_positions: keep
         only the first of the position embeddings (default: all); outside: a file for the weights (default: they are in
         the graph); padded: whether inputs of one batch have different lengths, as texts have, which the graph then
-        reads. Raises ExportError for a config or tensors that do not describe such a decoder.
+        reads; fusion: of several sources, how they are read. Raises ExportError for a config or tensors that do not describe such a decoder.
         """
         decoder = cls(config)
         sizes, weights = decoder.sizes, decoder._weights(state_dict)
@@ -135,17 +105,18 @@ class TextDecoder(Architecture):
         ids_RT = g.input("input_ids", TensorProto.INT64, ["R", "T"])
         position_1 = g.input("position", TensorProto.INT64, [1])
         beam_table_RC = g.input("beam_table", TensorProto.INT64, ["R", "C"])
-        lengths_B1 = g.input("lengths", TensorProto.INT64, ["B", 1]) if padded else ""
+        lengths_B1 = g.input("lengths", TensorProto.INT64, ["B", 1]) if padded and fusion is None else ""
         step = begin_step(g, ids_RT, position_1, beam_table_RC, sizes.heads, sizes.head_size, lengths_B1)
         tokens = table(g, weights[f"{cls.tokens}.weight"], scheme, cls.tokens)
         head = tokens if sizes.tied else table(g, weights[f"{cls.head}.weight"], scheme, cls.head)
         pen = Pen(g, weights, scheme, sizes.epsilon)
+        layer_pen = decoder._layer_pens(pen, step, fusion)
         embedded_RTE = decoder.embed(pen, Inputs(ids_RT, position_1, step), tokens, positions)
         hidden_NE = g.op("Reshape", embedded_RTE, g.ints(-1, sizes.width))
         for index in range(sizes.layers):
             _declare_caches(g, index, sizes, scheme)
             with g.scope(f"layer.{index}"):
-                hidden_NE = decoder.layer(LayerPen(g, weights, scheme, sizes.epsilon, step, index), hidden_NE)
+                hidden_NE = decoder.layer(layer_pen(index), hidden_NE)
         shape_RTE = g.op("Concat", step.shape_RT, g.ints(sizes.width), axis=0)
         last_RE = g.op("Gather", g.op("Reshape", hidden_NE, shape_RTE), g.scalar(-1, np.int64), axis=1)
         logits_RV = lm_head(g, decoder.finish(pen, last_RE), head, "logits", decoder.head_bias(weights))
@@ -153,9 +124,23 @@ class TextDecoder(Architecture):
         for index in range(sizes.layers):
             for name in kv_names("present", index, "decoder"):
                 g.output(name, TensorProto.FLOAT, ["C", "R", sizes.attention])
-        for index in range(sizes.layers):
+        for index in range(sizes.layers if fusion is None or fusion.mode in ONE_QUERY else 0):
             g.output(QUERY.format(index), TensorProto.FLOAT, ["N", sizes.attention])
+        for index in range(0 if fusion is None else sizes.layers):
+            g.output(SHARE.format(index), TensorProto.FLOAT, ["N", sizes.heads, len(fusion.names)])
         return model_of(g)
+
+    def _layer_pens(self, pen: Pen, step: StepValues, fusion: Fusion | None) -> Callable[[int], LayerPen]:
+        """What each layer is written with, by its number."""
+        common = (pen.g, pen.weights, pen.scheme, pen.epsilon)
+        if fusion is None:
+            return lambda index: LayerPen(*common, step=step, index=index)
+        tokens_1 = pen.g.op("ReduceProd", step.shape_RT, keepdims=1)
+        told = source_values(pen.g, len(fusion.names), tokens_1)
+        weights_of = [self._weights(each) for each in fusion.weights]
+        return lambda index: FusedPen(
+            *common, step=step, index=index, fusion=fusion, sources=told, weights_of=weights_of
+        )
 
     @classmethod
     def append_cross_kv(
@@ -220,11 +205,6 @@ class TextDecoder(Architecture):
             only = Tensors(linears={_PROJECTION: (projection.shape[-1], self.sizes.width)})
             weights |= read_tensors(self.called(), state_dict, only, str, out_in=True)
         return weights
-
-
-def kv_names(time: str, layer: int, owner: str) -> tuple[str, str]:
-    """The names of a layer's key and value. time: past_key_values or present; owner: encoder or decoder."""
-    return f"{time}.{layer}.{owner}.key", f"{time}.{layer}.{owner}.value"
 
 
 def _declare_caches(g: Graph, layer: int, sizes: Sizes, scheme: Scheme) -> None:

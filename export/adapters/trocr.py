@@ -14,7 +14,7 @@ from ..graphs.architecture import Pen, positions_without_pads
 from ..graphs.graph import Array
 from .bart import BartLike
 from .registry import register
-from .text_decoder import Inputs
+from .layer_pen import Inputs
 
 
 @register("TrOCRForCausalLM", "trocr")

@@ -21,7 +21,7 @@ from ..graphs.tensors import Tensors
 from .bart import BartLike
 from .registry import register_model
 from .speech_to_text import SpeechToText
-from .text_decoder import Inputs
+from .layer_pen import Inputs
 
 BODY = "model.encoder"
 _WITHOUT_BIAS = ".k_proj"

@@ -11,7 +11,7 @@ from ..graphs.architecture import Pen
 from ..graphs.graph import Array
 from .bart import BODY, OFFSET, BartLike
 from .registry import register
-from .text_decoder import Inputs
+from .layer_pen import Inputs
 from .trocr import sinusoids
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,6 +55,8 @@ class Pen:
     weights: Mapping[str, Array]
     scheme: Scheme
     epsilon: float
+    stored: str = field(default="", kw_only=True)
+    """what the names of tensors begin with in the graph"""
 
     def linear(self, x: str, *names: str, name: str = "", **ending: Any) -> str:
         """float32[..., I] -> [..., O]: the linear layer of that name, or several side by side as `name`.
@@ -67,17 +69,17 @@ class Pen:
             for each, weight in zip(names, weights, strict=True)
         ]
         weight_IO, bias_O = np.concatenate(weights, axis=1), np.concatenate(biases)
-        return linear(self.g, x, weight_IO, bias_O, self.scheme, name or names[0], **ending)
+        return linear(self.g, x, weight_IO, bias_O, self.scheme, self.stored + (name or names[0]), **ending)
 
     def norm(self, x: str, name: str) -> str:
         """float32[..., E] -> the same: the layer norm of that name, which need not have a bias."""
         weight_E = self.weights[f"{name}.weight"]
         bias_E = self.weights.get(f"{name}.bias", np.zeros_like(weight_E))
-        return layer_norm(self.g, x, weight_E, bias_E, self.epsilon, name)
+        return layer_norm(self.g, x, weight_E, bias_E, self.epsilon, self.stored + name)
 
     def rms_norm(self, x: str, name: str) -> str:
         """float32[..., E] -> the same: the norm of that name that has no bias and subtracts no mean."""
-        return rms_norm(self.g, x, self.weights[f"{name}.weight"], self.epsilon, name)
+        return rms_norm(self.g, x, self.weights[f"{name}.weight"], self.epsilon, self.stored + name)
 
 
 class Architecture(ABC):

@@ -24,7 +24,8 @@ from fuseline.folders.open import AUTO, find, open_folder
 from fuseline.folders.own import Folder
 
 from ..refusals import in_one_sentence
-from .graphs import PARTS, UNFINISHED, GraphSource, _hash, _weights_of, write_graphs
+from .graphs import UNFINISHED, GraphSource, _hash, _weights_of, write_graphs
+from .parts import DECODER, ENCODER, encoders_of, flat
 from .place import Place, check_out, check_place, claimed, recovered, replace_file
 
 FORMAT, TEXTS_FORMAT = 1, 2  # of models that read photos, and that read texts
@@ -56,8 +57,8 @@ def write_folder(out: Path, **contents: Unpack[Contents]) -> None:
     """Write the folder beside `out` and put it there in one step, so that `out` is complete or as it was.
 
     preprocessor_config: of a model that reads photos; tokenizer_json: the text itself, or the file that holds it, and
-    tokenizer_files others beside it, by name; reads: of a model that reads texts, the "task" and the "sources" of
-    fuseline.json; decoder_info: layers, heads, head_size, vocab_size and
+    tokenizer_files others beside it, by name, also those in folders of several sources; reads: of a model that reads
+    texts, or several sources, the "task", the "sources" and the "fusion" of fuseline.json; decoder_info: layers, heads, head_size, vocab_size and
     max_positions; variants: the "encoder" and "decoder" of each, graphs, files that hold them or what makes them;
     license: under which terms the model may be used, an SPDX "id" and the "terms" in words; check: is called with the
     complete folder before it takes its place, and what it returns becomes fuseline.json's "agreement"; where it raises,
@@ -98,11 +99,12 @@ def write_to(
         texts["preprocessor_config.json"] = _text(preprocessor_config)
     with place.replaced() as folder:
         for name, text in texts.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(text)
         graphs, tensors, sizes = write_graphs(folder, variants, decoder_info)
         about: dict[str, Any] = {
             "format": FORMAT if reads is None else TEXTS_FORMAT,
-            **({} if reads is None else {"task": reads["task"], "sources": reads["sources"], "fusion": None}),
+            **({} if reads is None else _reading(reads)),
             "made_by": {package: _version(package) for package in ("fuseline", "onnxruntime")},
             **({"license": dict(license)} if license else {}),
             "decoder": sizes,
@@ -183,7 +185,7 @@ def prepared(
         before = {name: _hashes(about, name) for name in variants}
         for name in about["variants"].keys() & variants.keys():
             del about["variants"][name]
-        kept = {file for parts in about["variants"].values() for file in parts.values()}
+        kept = {file for parts in about["variants"].values() for file in flat(parts).values()}
         gone = {file for file in _graph_files(opened) if file.removesuffix("_data") not in kept}
         _copy(folder, made, leave={*gone, DESCRIPTION})
         others = set(_all_files(made))
@@ -199,6 +201,10 @@ def prepared(
         _forget(about, [name for name in variants if _hashes(about, name) != before[name]])
         _describe(made, about, folder)
         yield Prepared(made, about, place)
+
+
+def _reading(reads: Mapping[str, Any]) -> dict[str, Any]:
+    return {"task": reads["task"], "sources": reads["sources"], "fusion": reads.get("fusion")}
 
 
 def _describe(made: Path, about: Mapping[str, Any], like: Path) -> None:
@@ -220,7 +226,7 @@ def update_description(folder: Path, change: Callable[[dict[str, Any]], None]) -
 
 def _graph_files(folder: Folder) -> set[str]:
     """The files of all variants, weights beside the graphs included, as fuseline.json lists them."""
-    graphs = {file for variant in folder.variants.values() for file in (variant.encoder, variant.decoder)}
+    graphs = {file for variant in folder.variants.values() for file in variant.graphs}
     return {file for file in folder.sizes if file in graphs or file.removesuffix("_data") in graphs}
 
 
@@ -274,7 +280,7 @@ def _forget(about: dict[str, Any], variants: Collection[str]) -> None:
 
 def _hashes(about: Mapping[str, Any], variant: str) -> list[Any]:
     """Of a variant's graphs and the weights beside them, as fuseline.json has them."""
-    graphs = about["variants"].get(variant, {}).values()
+    graphs = flat(about["variants"].get(variant, {})).values()
     return [about["files"].get(name) for graph in graphs for name in (graph, f"{graph}_data")]
 
 
@@ -289,8 +295,10 @@ def _check_variants(
             raise ExportError(
                 f"a variant cannot be called {variant!r}: use lower case letters, digits and underscores, not {AUTO}"
             )
-        if set(parts) != set(PARTS):
-            raise ExportError(f"variant {variant!r} has {', '.join(sorted(parts))} and must have {' and '.join(PARTS)}")
+        encoders = encoders_of(parts)
+        if DECODER not in parts or not encoders or (ENCODER in encoders and len(encoders) > 1):
+            right = f"{ENCODER} and {DECODER}, or an encoder of each source"
+            raise ExportError(f"variant {variant!r} has {', '.join(sorted(parts))} and must have {right}")
 
 
 def check_schemes(variants: Sequence[str], known: Collection[str]) -> None:

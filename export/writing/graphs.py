@@ -18,14 +18,14 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import helper
 
 from fuseline.errors import ExportError
-from fuseline.folders.tensors import QUERY, is_cross_attention, width_of
+from fuseline.folders.tensors import QUERY, SHARE, is_cross_attention, width_of
 from fuseline.kernels.layers import Unjoined, join_layers, split_layers
 from fuseline.warning import warn
 
 from ..graphs.weights_file import WeightsFile, is_outside
 from ..refusals import reason
+from .parts import DECODER, encoders_of, flat, nested, stem_of
 
-PARTS = ("encoder", "decoder")
 # What each layer's cross_attention_query and key are multiplied by, in fuseline.json.
 SCALES = "cross_attention_scales"
 UNFINISHED = ".fuseline-new"  # what a killed process leaves of a file, see place.py
@@ -46,7 +46,7 @@ def write_graphs(
     decoder_info: Mapping[str, Any],
     described: Mapping[str, Any] | None = None,
     written: Mapping[bytes, str] | None = None,
-) -> tuple[dict[str, dict[str, str]], dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any], dict[str, Any]]:
     """Write each distinct graph once. Returns fuseline.json's variants (files by part), tensors and decoder.
 
     Warns of decoder layers that could not be joined, which cost a step time.
@@ -55,18 +55,19 @@ def write_graphs(
     folder already, by its hash.
     """
     graphs: dict[str, dict[str, str]] = {}
-    tensors: dict[str, Any] = dict(described or {})
+    tensors = flat(described or {})
     info = dict(decoder_info)
     written = dict(written or {})
     for variant, parts in variants.items():
-        paths = {part: _unused(folder, f"onnx/{part}_model_{variant}") for part in PARTS}
+        paths = {part: _unused(folder, f"onnx/{stem_of(part)}_{variant}") for part in parts}
 
         def write(part: str, parts: Mapping[str, GraphSource] = parts, paths: Mapping[str, str] = paths) -> _Written:
             return _written(parts[part], folder, paths[part], written if written or len(variants) > 1 else None)
 
         with ThreadPoolExecutor(1) as beside:  # an encoder is mostly traced and a decoder mostly written
-            decoder = beside.submit(write, "decoder")
-            made = {"encoder": write("encoder"), "decoder": decoder.result()}
+            decoder = beside.submit(write, DECODER)
+            made = {part: write(part) for part in encoders_of(parts)}
+            made[DECODER] = decoder.result()
         for part, graph in made.items():
             if _alike(tensors.setdefault(part, graph.tensors)) != _alike(graph.tensors):
                 other = "the folder's" if described else f"that of {next(iter(graphs))!r}"
@@ -76,9 +77,9 @@ def write_graphs(
             graphs.setdefault(variant, {})[part] = graph.file
             if graph.unjoined:
                 warn(f"{graph.file}: {'; '.join(map(str, graph.unjoined[:3]))}, so it stays apart, which is slower")
-        info.setdefault(SCALES, made["decoder"].scales)
+        info.setdefault(SCALES, made[DECODER].scales)
     _check_fit(tensors, info)
-    return graphs, tensors, info
+    return {variant: nested(parts) for variant, parts in graphs.items()}, nested(tensors), info
 
 
 def tensors_of(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
@@ -114,15 +115,19 @@ def _check_fit(tensors: Mapping[str, Any], info: Mapping[str, Any]) -> None:
         raise ExportError(f"decoder_info has {', '.join(sorted(given))} and must have {', '.join(sorted(wanted))}")
     outputs = {tensor["name"]: tensor["shape"] for tensor in tensors["decoder"]["outputs"]}
     cross = {tensor["name"] for tensor in tensors["decoder"]["inputs"] if is_cross_attention(tensor["name"])}
-    made = {tensor["name"] for tensor in tensors["encoder"]["outputs"]}
-    problems = [f"the encoder makes no {name}" for name in sorted(cross - made)]
-    problems += [f"the decoder does not read {name}" for name in sorted(made - cross)]
+    problems = []
+    for part in encoders_of(tensors):
+        made = {tensor["name"] for tensor in tensors[part]["outputs"]}
+        problems += [f"the {part} makes no {name}" for name in sorted(cross - made)]
+        problems += [f"the decoder does not read {name}" for name in sorted(made - cross)]
     expected: dict[str, list[int | str]] = {"logits": ["R", info["vocab_size"]]}
     for layer in range(info["layers"]):
         for part in ("key", "value"):
             expected[f"present.{layer}.decoder.{part}"] = ["C", "R", info["heads"] * info["head_size"]]
     for layer in range(len(info[SCALES])):
         expected[QUERY.format(layer)] = ["N", info["heads"] * info["head_size"]]
+    for layer in range(info["layers"] if len(encoders_of(tensors)) > 1 else 0):
+        expected[SHARE.format(layer)] = ["N", info["heads"], len(encoders_of(tensors))]
     for name in sorted(expected | outputs):
         if expected.get(name) != outputs.get(name):
             problems.append(f"the decoder's {name} is {outputs.get(name)} and must be {expected.get(name)}")
@@ -160,7 +165,7 @@ def _scales(model: onnx.ModelProto) -> list[float]:
     outputs = {value.name for value in model.graph.output}
     found = []
     for node in model.graph.node:
-        if node.op_type.endswith("CrossAttention") and node.input[0] in outputs:
+        if "CrossAttention" in node.op_type and node.input[0] in outputs:
             found += [attribute.f for attribute in node.attribute if attribute.name == "scale"]
     return found
 

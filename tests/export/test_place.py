@@ -106,7 +106,7 @@ if way == "two renames":
     place._exchanged = lambda one, other: False
 folders.EXTERNAL_OVER = 20_000
 first = open_folder(out)
-graphs = {part: folders.load_graph(out / getattr(first.variants["fp32"], part)) for part in folders.PARTS}
+graphs = {part: folders.load_graph(out / getattr(first.variants["fp32"], part)) for part in ("encoder", "decoder")}
 
 def add(number):
     graphs["decoder"].doc_string = graphs["encoder"].doc_string = str(number)
@@ -117,7 +117,7 @@ def notes():
 
 def numbers():
     opened = open_folder(place.recovered(out), whole=True)
-    paths = [out / getattr(opened.variants["other"], part) for part in folders.PARTS]
+    paths = [out / getattr(opened.variants["other"], part) for part in ("encoder", "decoder")]
     return [int(onnx.load(path, load_external_data=False).doc_string) for path in paths]
 
 (out / "notes.txt").write_text("mine")

@@ -46,7 +46,7 @@ TASKS = {PHOTO_TASK: PHOTOGRAPH, "text2text-generation": TEXT, "automatic-speech
 Json = Mapping[str, Any]
 
 MOST_SOURCES = 16  # of one model
-_NAME = re.compile(r"[a-z0-9_]{1,40}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _task(fields: Fields, written_as: int) -> tuple[str, Mapping[str, Source], s
     if fusion not in FUSIONS:
         raise fields.wrong("fusion", f"one of {', '.join(FUSIONS)}, or null; update fuseline for others")
     if not 1 < len(found) <= MOST_SOURCES or not all(_NAME.fullmatch(name) for name in found):
-        right = f"2 to {MOST_SOURCES}, with names of lower case letters, digits and underscores, where there is fusion"
+        right = f"2 to {MOST_SOURCES}, with names of letters, digits and underscores, where there is fusion"
         raise fields.wrong("sources", right)
     sources = {name: _source(name, each, (SKIP, ZEROS, REFUSE)) for name, each in found.items()}
     if TASKS[task] not in {each.reads for each in sources.values()}:
