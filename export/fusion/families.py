@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -57,6 +58,10 @@ class Family:
 
     def copies(self, layer: Any) -> dict[str, nn.Module]:
         """Its own cross-attention as modules that stand alone: norm, and the linear layers q, k, v, o."""
+        raise NotImplementedError
+
+    def named(self, number: int, own: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+        """What `copies` gave of a layer, as its tensors are called in the decoder's state dict."""
         raise NotImplementedError
 
     def remove(self, layer: Any) -> None:
@@ -136,9 +141,25 @@ class Gpt2(Family):
         }
 
 
+    def named(self, number: int, own: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+        at = f"transformer.h.{number}"
+        q, k, v, o = (weights(own[each]) for each in "qkvo")
+        both = [torch.cat([key, value]) for key, value in zip(k, v, strict=True)]
+        conv1d = {"q_attn": q, "c_attn": both, "c_proj": o}
+        return tensors(f"{at}.ln_cross_attn", weights(own["norm"])) | {
+            f"{at}.crossattention.{name}.{kind}": tensor
+            for name, (weight, bias) in conv1d.items()
+            for kind, tensor in (("weight", weight.T), ("bias", bias))
+        }
+
+
 class Bert(Family):
     norm_first = False
     attributes = ("crossattention",)
+
+    def __init__(self, body: str) -> None:
+        """body: what the model without its head is called in the state dict."""
+        self.body = body
 
     def layers(self, decoder: Any) -> list[nn.Module]:
         return list(decoder.base_model.encoder.layer)
@@ -184,6 +205,12 @@ class Bert(Family):
         linears = {"q": attention.query, "k": attention.key, "v": attention.value, "o": output.dense}
         copied: dict[str, nn.Module] = {name: linear(module.weight, module.bias) for name, module in linears.items()}
         return copied | {"norm": norm_of(output.LayerNorm)}
+
+
+    def named(self, number: int, own: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+        at = f"{self.body}.encoder.layer.{number}.crossattention"
+        names = {"q": "self.query", "k": "self.key", "v": "self.value", "o": "output.dense", "norm": "output.LayerNorm"}
+        return {key: t for part, name in names.items() for key, t in tensors(f"{at}.{name}", weights(own[part])).items()}
 
 
 class Bart(Family):
@@ -248,9 +275,18 @@ class Bart(Family):
         return copied | {"norm": norm_of(layer.encoder_attn_layer_norm)}
 
 
+    def named(self, number: int, own: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+        at = f"model.decoder.layers.{number}"
+        names = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "out_proj"}
+        linears = {f"{at}.encoder_attn.{name}": weights(own[part]) for part, name in names.items()}
+        linears[f"{at}.encoder_attn_layer_norm"] = weights(own["norm"])
+        return {key: tensor for name, each in linears.items() for key, tensor in tensors(name, each).items()}
+
+
 FAMILIES: Mapping[str, Family] = {
     "GPT2LMHeadModel": Gpt2(),
-    **dict.fromkeys(("BertLMHeadModel", "RobertaForCausalLM", "XLMRobertaForCausalLM", "CamembertForCausalLM"), Bert()),
+    "BertLMHeadModel": Bert("bert"),
+    **dict.fromkeys(("RobertaForCausalLM", "XLMRobertaForCausalLM", "CamembertForCausalLM"), Bert("roberta")),
     **dict.fromkeys(("BartForCausalLM", "TrOCRForCausalLM", "MarianForCausalLM"), Bart(norm_first=False)),
     **dict.fromkeys(("MBartForCausalLM", "PegasusForCausalLM"), Bart(norm_first=True)),
 }
@@ -267,6 +303,16 @@ def family_of(decoder: object) -> Family:
         )
     family.check(decoder)
     return family
+
+
+def weights(module: Any) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a linear layer or a norm; zeros where there is no bias."""
+    bias = module.weight.new_zeros(len(module.weight)) if module.bias is None else module.bias
+    return module.weight.detach(), bias.detach()
+
+
+def tensors(name: str, found: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    return dict(zip((f"{name}.weight", f"{name}.bias"), found, strict=True))
 
 
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

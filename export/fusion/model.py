@@ -54,8 +54,8 @@ class FusionEncoderDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     | `fusion.{layer}.over.q.*`, `.k.*`, `.v.*`, `.o.*` | hierarchical: q', k', v', o' | the decoder's initializer |
 
     A source that is absent of an input does not happen to it: it has no share, its part and the bias of its part are
-    left out, and of a serial or gated sublayer the norm too. With gates at 0 a decoder whose norms come first (GPT-2,
-    mBART) says what it says without the sources; one whose norms come after still norms.
+    left out, and of a serial sublayer the norm too. Nothing is normed behind a gated source, so with gates at 0 a
+    decoder says what it says without the sources.
 
     While a call runs, the decoder's layers run in another way, so a model answers one call at a time.
 

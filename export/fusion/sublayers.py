@@ -28,6 +28,11 @@ class Sublayer(nn.Module):
         self.norm_first, self.heads, self.scale = family.norm_first, own.heads, own.scale
         self.attention_dropout, self.dropout = own.attention_dropout, own.dropout
 
+    @property
+    def norm_after(self) -> bool:
+        """Whether the stream is normed when a part was added."""
+        return not self.norm_first
+
     def forward(self, x: Tensor, layer: Any, sources: EncodedSources) -> tuple[Tensor, Tensor]:
         """layer: the decoder's. Returns the stream and the shares, float[B, H or 1, T, M]."""
         raise NotImplementedError
@@ -49,7 +54,7 @@ class Sublayer(nn.Module):
     def added(self, x: Tensor, y: Tensor, norm: nn.Module) -> Tensor:
         """The stream with y, and normed where the norm comes after."""
         x = x + functional.dropout(y, self.dropout, self.training)
-        return x if self.norm_first else norm(x)
+        return norm(x) if self.norm_after else x
 
 
 class Flat(Sublayer):
@@ -176,9 +181,12 @@ class Serial(Sublayer):
 
 
 class Gated(Serial):
-    """As serial with x += w~_m tanh(a_m) (W_m c_m + b_m), `gate` a_m (Alayrac et al., arXiv 2204.14198)."""
+    """As serial with x += w~_m tanh(a_m) (W_m c_m + b_m), `gate` a_m (Alayrac et al., arXiv 2204.14198).
 
-    gated = True
+    The stream is never normed, so that a gate of 0 leaves it as it was, also where the decoder norms after its parts.
+    """
+
+    gated, norm_after = True, False
 
 
 KINDS: dict[str, type[Sublayer]] = {
