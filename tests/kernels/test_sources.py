@@ -1,7 +1,7 @@
 """Cross-attention to several sources, by the bodies and by the library, against numpy in float64 (exact.py).
 
-Tolerances as in test_operators.py. What is said to be the same is so bit for bit. Where only the library promises that, the
-bodies are left out: onnxruntime's own products of matrices promise nothing of the kind.
+Tolerances as in test_operators.py. What is said to be the same is so bit for bit. Bodies are left out where only the
+library promises that: onnxruntime's own products of matrices do not.
 """
 
 from __future__ import annotations
