@@ -19,26 +19,26 @@ constexpr int kSums = 1;
 constexpr int64_t kStretch = 8;
 
 // Compilers weigh what to inline by the size of a whole file, so that an operator more makes the others slower. Here it is said:
-// the innermost loops become part of those around them, and these are functions.
-#define FUSELINE_INNER __attribute__((always_inline)) inline
+// the innermost loops become part of those around them, and what is not inlined is loops of its own.
+#define FUSELINE_INNER __attribute__((always_inline))
 #define FUSELINE_OUTER __attribute__((noinline))
 
 // The products of four vectors with another; what lies `ahead` floats on from those in `from` is asked for meanwhile.
 template <int from, class Four, class One>
-FUSELINE_INNER void dots(const Four* const (&four)[4], const One* one, int64_t n, float scale, int64_t ahead, float* out) {
+FUSELINE_INNER inline void dots(const Four* const (&four)[4], const One* one, int64_t n, float scale, int64_t ahead, float* out) {
   Vector totals[4] = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     const Vector v = load(one + i);
     if constexpr (from == 1) __builtin_prefetch(one + i + ahead);
-    repeat<4>([&](int k) {
+    repeat<4>([&](int k) FUSELINE_INNER {
       if constexpr (from == 4) __builtin_prefetch(four[k] + i + ahead);
       totals[k] = fused(load(four[k] + i), v, totals[k]);
     });
   }
   if (i < n) {
     const Vector v = load(one + i, n - i);
-    repeat<4>([&](int k) { totals[k] = fused(load(four[k] + i, n - i), v, totals[k]); });
+    repeat<4>([&](int k) FUSELINE_INNER { totals[k] = fused(load(four[k] + i, n - i), v, totals[k]); });
   }
   sums(totals, out);
   for (int k = 0; k < 4; ++k) out[k] *= scale;
@@ -65,7 +65,7 @@ struct Found {
 // Of R queries whose scores take turns, and which are as many as whole vectors hold: the last ones are filled with -inf.
 // share: what the weights of a query are to sum to.
 template <int R>
-FUSELINE_INNER Found softmax(float* scores, int64_t n, float share = 1.0f) {
+FUSELINE_INNER inline Found softmax(float* scores, int64_t n, float share = 1.0f) {
   Vector most = load(scores);
   for (int64_t i = kLanes; i < n; i += kLanes) {
     const Vector v = load(scores + i);
@@ -86,28 +86,31 @@ FUSELINE_INNER Found softmax(float* scores, int64_t n, float share = 1.0f) {
 
 // Adds W vectors of the values of n positions to what R queries have of them, or begins with it. weights[p * R + r].
 template <int R, int W, class Value>
-FUSELINE_INNER void mix(const float* weights, int64_t n, bool begin, float* mixed, int64_t stride, int64_t size, int64_t ahead,
+FUSELINE_INNER inline void mix(const float* weights, int64_t n, bool begin, float* mixed, int64_t stride, int64_t size, int64_t ahead,
                 Value value) {
   Vector totals[R][W] = {};
-  const auto left = [&](int w) { return W > 1 ? kLanes : size - w * kLanes; };  // several are always whole
-  if (!begin) repeat<R>([&](int r) { repeat<W>([&](int w) { totals[r][w] = load(mixed + r * stride + w * kLanes, left(w)); }); });
+  const auto left = [&](int w) FUSELINE_INNER { return W > 1 ? kLanes : size - w * kLanes; };  // several are always whole
+  const auto each = [&](const auto& one) FUSELINE_INNER {
+    repeat<R>([&](int r) FUSELINE_INNER { repeat<W>([&](int w) FUSELINE_INNER { one(r, w); }); });
+  };
+  if (!begin) each([&](int r, int w) FUSELINE_INNER { totals[r][w] = load(mixed + r * stride + w * kLanes, left(w)); });
   for (int64_t p = 0; p < n; ++p) {
     const auto* v = value(p);
-    repeat<W>([&](int w) {
+    repeat<W>([&](int w) FUSELINE_INNER {
       __builtin_prefetch(v + w * kLanes + ahead);
       const Vector part = load(v + w * kLanes, left(w));
-      repeat<R>([&](int r) { totals[r][w] = fused(part, weights[p * R + r], totals[r][w]); });
+      repeat<R>([&](int r) FUSELINE_INNER { totals[r][w] = fused(part, weights[p * R + r], totals[r][w]); });
     });
   }
-  repeat<R>([&](int r) { repeat<W>([&](int w) { store(mixed + r * stride + w * kLanes, totals[r][w], left(w)); }); });
+  each([&](int r, int w) FUSELINE_INNER { store(mixed + r * stride + w * kLanes, totals[r][w], left(w)); });
 }
 
 // As mix, for a whole head.
 template <int R, class Value>
-FUSELINE_INNER void mix_head(const float* weights, int64_t n, bool begin, float* mixed, int64_t stride, int64_t size, int64_t ahead,
+FUSELINE_INNER inline void mix_head(const float* weights, int64_t n, bool begin, float* mixed, int64_t stride, int64_t size, int64_t ahead,
                      Value value) {
   for (int64_t d = 0; d < size;) {
-    const auto at = [&](int64_t p) { return value(p) + d; };
+    const auto at = [&](int64_t p) FUSELINE_INNER { return value(p) + d; };
     const bool several = d + kSums * kLanes <= size;
     if (several)
       mix<R, kSums>(weights, n, begin, mixed + d, stride, size - d, ahead, at);
@@ -123,7 +126,7 @@ inline void fill(float* scores, int64_t from, int64_t to) {
 
 // One query of one head over n positions; key(p) and value(p) say where a position's lie.
 template <class Key>
-FUSELINE_INNER void score(const float* query, int64_t size, int64_t first, int64_t last, float scale, int64_t ahead,
+FUSELINE_INNER inline void score(const float* query, int64_t size, int64_t first, int64_t last, float scale, int64_t ahead,
                   float* scores, Key key) {
   for (int64_t p = first; p < last; p += 4) {
     const auto near = [&](int64_t i) { return key(p + i < last ? p + i : last - 1); };
@@ -167,19 +170,25 @@ struct Heads {
 
 // one(head, first, end) for stretches of n positions.
 template <class One>
-FUSELINE_INNER void in_stretches(int64_t n, int64_t heads, const One& one) {
+FUSELINE_INNER inline void in_stretches(int64_t n, int64_t heads, const One& one) {
   for (int64_t p = 0; p < n; p += kStretch) {
     const int64_t end = p + kStretch < n ? p + kStretch : n;
     for (int64_t h = 0; h < heads; ++h) one(h, p, end);
   }
 }
 
+// Halves have the positions of a head together, and are read head by head; floats have the heads of a position together, and all
+// that are asked for are read in one go.
+template <class Stored>
+constexpr bool kHeadByHead = sizeof(Stored) == sizeof(uint16_t);
+
 // The scores of R queries, 4 or 1, of an input for n positions.
 template <int R, class Stored>
 FUSELINE_OUTER void cross_scores(const Heads& of, int64_t n, const float* query, const Stored* key, float* all) {
-  const int64_t size = of.size, width = of.width, stride = of.stride, room = of.room, ahead = kStretch * stride;
+  const int64_t count = kHeadByHead<Stored> ? 1 : of.count, size = of.size, stride = kHeadByHead<Stored> ? size : of.stride;
+  const int64_t width = of.width, room = of.room, ahead = kStretch * stride;
   const float scale = of.scale;
-  in_stretches(n, of.count, [&](int64_t h, int64_t p, int64_t end) {
+  in_stretches(n, count, [&](int64_t h, int64_t p, int64_t end) {
     float* scores = all + h * room;
     const float* q = query + h * size;
     const Stored* k = key + h * size;
@@ -192,8 +201,9 @@ FUSELINE_OUTER void cross_scores(const Heads& of, int64_t n, const float* query,
 // Adds the values of n positions to what R queries have, or begins with them. apart: from what one query has to the next one's.
 template <int R, class Stored>
 FUSELINE_OUTER void cross_mix(const Heads& of, int64_t n, bool begin, const float* all, const Stored* value, float* mixed, int64_t apart) {
-  const int64_t size = of.size, stride = of.stride, room = of.room, ahead = kStretch * stride;
-  in_stretches(n, of.count, [&](int64_t h, int64_t p, int64_t end) {
+  const int64_t count = kHeadByHead<Stored> ? 1 : of.count, size = of.size, stride = kHeadByHead<Stored> ? size : of.stride;
+  const int64_t room = of.room, ahead = kStretch * stride;
+  in_stretches(n, count, [&](int64_t h, int64_t p, int64_t end) {
     const Stored* v = value + h * size + p * stride;
     mix_head<R>(all + h * room + p * R, end - p, begin && p == 0, mixed + h * size, apart, size, ahead,
                 [&](int64_t i) { return v + i * stride; });
@@ -214,17 +224,16 @@ inline void in_fours(int64_t queries, const One& one) {
 }
 
 // one(input, begin, heads, at) for the jobs [first, last): heads of one input after the other. at: where the first one's keys and
-// values begin. Stored: what these are stored as. Halves have the positions of a head together, and are read head by head; floats
-// have the heads of a position together, and all that are asked for are read in one go.
+// values begin. Stored: what these are stored as.
 template <class Stored, class Attention, class One>
 inline void of_inputs(const Attention& a, int64_t first, int64_t last, const One& one) {
-  constexpr bool kHeadByHead = sizeof(Stored) == sizeof(uint16_t);
+  constexpr bool one_head = kHeadByHead<Stored>;
   const int64_t width = a.heads * a.head_size;
   while (first < last) {
     const int64_t input = first / a.heads, begin = first % a.heads, end = last - input * a.heads;
-    const int64_t count = kHeadByHead ? 1 : (end < a.heads ? end : a.heads) - begin;
-    const int64_t at = input * a.positions * width + begin * a.head_size * (kHeadByHead ? a.positions : 1);
-    one(input, begin, Heads{count, a.head_size, width, kHeadByHead ? a.head_size : width, 0, a.scale}, at);
+    const int64_t count = one_head ? 1 : (end < a.heads ? end : a.heads) - begin;
+    const int64_t at = input * a.positions * width + begin * a.head_size * (one_head ? a.positions : 1);
+    one(input, begin, Heads{count, a.head_size, width, one_head ? a.head_size : width, 0, a.scale}, at);
     first += count;
   }
 }

@@ -1,8 +1,7 @@
-// Attention for the instruction set scalar, which the compiler is told of; the algorithms are in attention_rows.h,
-// encoder_attention.h and sources_attention.h.
+// Attention for the instruction set scalar, which the compiler is told of; the algorithms are in attention_rows.h and
+// encoder_attention.h.
 #include "attention_rows.h"
 #include "encoder_attention.h"
-#include "sources_attention.h"
 
 namespace fuseline {
 
@@ -12,10 +11,6 @@ void self_attention_scalar(const fuseline_self_attention& a, int64_t first, int6
 
 void cross_attention_scalar(const fuseline_cross_attention& a, int64_t first, int64_t last, float* scratch) {
   cross_attention(a, first, last, scratch);
-}
-
-void sources_attention_scalar(const fuseline_sources_attention& a, int64_t first, int64_t last, float* scratch) {
-  sources_attention(a, first, last, scratch);
 }
 
 void encoder_attention_scalar(const fuseline_encoder_attention& a, int64_t first, int64_t last, float* scratch) {

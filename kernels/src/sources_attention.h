@@ -67,14 +67,14 @@ struct Asked {
   }
 };
 
-// What R queries' weights of n positions, which take turns, sum to.
+// What R queries' weights of n positions, which take turns, sum to. Four sums, since each has to wait for the one before.
 template <int R>
 inline Vector sum_of_turns(const float* weights, int64_t n) {
-  Vector totals{};
+  Vector totals[4] = {};
   int64_t i = 0;
-  for (; i + kLanes <= n * R; i += kLanes) totals += load(weights + i);
-  if (i < n * R) totals += load(weights + i, n * R - i);
-  return folded<R>(totals, added);
+  for (; i + 4 * kLanes <= n * R; i += 4 * kLanes) repeat<4>([&](int k) { totals[k] += load(weights + i + k * kLanes); });
+  for (; i < n * R; i += kLanes) totals[0] += load(weights + i, n * R - i);
+  return folded<R>((totals[0] + totals[1]) + (totals[2] + totals[3]), added);
 }
 
 // What is absent has no place among the scores, so that it makes no difference that it could be there.
