@@ -3,7 +3,7 @@
 `python -m benchmarks.sources [--positions 197 577] [--rows 4] [--threads 1] [--floats] [--json]`. Each case is a graph
 of 12 such operators, each with keys and values of its own, as the layers of a decoder have them (12 heads of 64). All
 cases take turns, so that a busy moment hits each alike; the figures are of one operator, medians, with the best beside
-them. `weighed`: with other weights than 1.
+them. `weighed`: with other weights than 1; `1 of 3`: where two of three sources are absent, beside `a third padded`.
 """
 
 from __future__ import annotations
@@ -88,6 +88,11 @@ def cases(positions: int, rows: int, halves: bool, threads: int) -> dict[str, Ca
         "one": case(f"{form}CrossAttention", feed, 1, threads),
         "one padded": case(f"{form}PaddedCrossAttention", feed | lengths, 1, threads),
     }
+    third = fused(positions, 3, False)
+    third["lengths"][0, 1:] = 0
+    shorter = {"lengths": third["lengths"][:, :1]}
+    made["a third padded"] = case(f"{form}PaddedCrossAttention", feed | shorter, 1, threads)
+    made["flat 1 of 3"] = case(f"{form}CrossAttentionFlat", feed | third, 2, threads)
     for kind in ("flat", "separate"):
         for sources in SOURCES:
             for weighed in (False, True) if sources > 1 else (False,):

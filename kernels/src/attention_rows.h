@@ -199,8 +199,8 @@ FUSELINE_OUTER void cross_scores(const Heads& of, int64_t n, const float* query,
 }
 
 // Adds the values of n positions to what R queries have, or begins with them. apart: from what one query has to the next one's.
-template <int R, class Stored>
-FUSELINE_OUTER void cross_mix(const Heads& of, int64_t n, bool begin, const float* all, const Stored* value, float* mixed, int64_t apart) {
+template <int R, bool begin = true, class Stored>
+FUSELINE_OUTER void cross_mix(const Heads& of, int64_t n, const float* all, const Stored* value, float* mixed, int64_t apart) {
   const int64_t count = kHeadByHead<Stored> ? 1 : of.count, size = of.size, stride = kHeadByHead<Stored> ? size : of.stride;
   const int64_t room = of.room, ahead = kStretch * stride;
   in_stretches(n, count, [&](int64_t h, int64_t p, int64_t end) {
@@ -259,7 +259,7 @@ inline void cross_jobs(const fuseline_cross_attention& a, int64_t first, int64_t
         fill(scratch + h * heads.room, n * R, heads.room);
         softmax<R>(scratch + h * heads.room, heads.room);
       }
-      cross_mix<R>(heads, n, true, scratch, values + at, a.mixed + of, heads.width);
+      cross_mix<R>(heads, n, scratch, values + at, a.mixed + of, heads.width);
     });
   });
 }

@@ -60,21 +60,22 @@ struct Asked {
 
   // Puts down what R queries from q on have of source m in head h.
   template <int R>
-  void put_share(int64_t q, int64_t h, int64_t m, Vector found) const {
-    float lanes[kLanes];
-    write(lanes, found);
-    for (int64_t r = 0; r < R; ++r) share[(q + r) * shares() + h * a.sources + m] = lanes[r];
+  void put_share(int64_t q, int64_t h, int64_t m, const float* found) const {
+    for (int64_t r = 0; r < R; ++r) share[(q + r) * shares() + h * a.sources + m] = found[r];
   }
 };
 
-// What R queries' weights of n positions, which take turns, sum to. Four sums, since each has to wait for the one before.
+// What R queries' weights of n positions, which take turns, sum to: the first R of `lanes`. Four sums at once, since each has to wait
+// for the one before.
 template <int R>
-inline Vector sum_of_turns(const float* weights, int64_t n) {
+inline void sum_of_turns(const float* weights, int64_t n, float (&lanes)[kLanes]) {
   Vector totals[4] = {};
   int64_t i = 0;
   for (; i + 4 * kLanes <= n * R; i += 4 * kLanes) repeat<4>([&](int k) { totals[k] += load(weights + i + k * kLanes); });
   for (; i < n * R; i += kLanes) totals[0] += load(weights + i, n * R - i);
-  return folded<R>((totals[0] + totals[1]) + (totals[2] + totals[3]), added);
+  write(lanes, (totals[0] + totals[1]) + (totals[2] + totals[3]));
+  for (int64_t width = kLanes / 2; width >= R; width /= 2)
+    for (int64_t k = 0; k < width; ++k) lanes[k] += lanes[k + width];
 }
 
 // What is absent has no place among the scores, so that it makes no difference that it could be there.
@@ -97,9 +98,16 @@ inline void flat_queries(const Asked<Stored>& of, int64_t q) {
   }
   const float* weights = of.scratch;
   of.present.each([&](int64_t m, int64_t start, int64_t n) {
-    cross_mix<R>(heads, n, weights == of.scratch, weights, of.value + start * heads.stride, mixed, heads.width);
-    for (int64_t h = 0; h < heads.count; ++h)
-      of.template put_share<R>(q, h, m, sum_of_turns<R>(weights + h * heads.room, n));
+    const Stored* const value = of.value + start * heads.stride;
+    if (weights == of.scratch)
+      cross_mix<R>(heads, n, weights, value, mixed, heads.width);
+    else
+      cross_mix<R, false>(heads, n, weights, value, mixed, heads.width);
+    for (int64_t h = 0; h < heads.count; ++h) {
+      float lanes[kLanes] = {1, 1, 1, 1};
+      if (n * R < all) sum_of_turns<R>(weights + h * heads.room, n, lanes);  // else it is the only one, and has all
+      of.template put_share<R>(q, h, m, lanes);
+    }
     weights += n * R;
   });
 }
@@ -117,7 +125,11 @@ inline void share_out(const Asked<Stored>& of, int64_t q, int64_t h, float* foun
     write(found + m * kFoundNumbers, part);
     total += part;
   });
-  of.present.each([&](int64_t m, int64_t, int64_t) { of.template put_share<R>(q, h, m, load(found + m * kFoundNumbers) / total); });
+  of.present.each([&](int64_t m, int64_t, int64_t) {
+    float lanes[kLanes];
+    write(lanes, load(found + m * kFoundNumbers) / total);
+    of.template put_share<R>(q, h, m, lanes);
+  });
 }
 
 template <int R, class Stored>
@@ -136,7 +148,7 @@ inline void separate_queries(const Asked<Stored>& of, int64_t q) {
       write(found, here.most + bias);
       write(found + kLanes, here.total);
     }
-    cross_mix<R>(heads, n, true, of.scratch, of.value + start * heads.stride, of.mixed + q * of.apart() + m * heads.width, of.apart());
+    cross_mix<R>(heads, n, of.scratch, of.value + start * heads.stride, of.mixed + q * of.apart() + m * heads.width, of.apart());
   });
   for (int64_t h = 0; h < heads.count; ++h) share_out<R>(of, q, h, all_found + h * sources * kFoundNumbers);
 }
