@@ -353,7 +353,7 @@ int64_t fuseline_sources_attention_positions(const fuseline_sources_attention* a
 
 int64_t fuseline_sources_attention_scratch(const fuseline_sources_attention* a) {
   const int64_t found = a->separate ? times(a->sources, kFoundNumbers) : 0;
-  return whole(a->positions * (a->queries < 4 * a->inputs ? 1 : 4)) + found;
+  return whole(a->positions * (a->queries < 4 * a->inputs ? 1 : 4)) + found + whole(a->sources);
 }
 
 void fuseline_sources_attention_part(const fuseline_sources_attention* a, int64_t first, int64_t last, float* scratch) {

@@ -12,17 +12,26 @@ static_assert(kFoundNumbers == 2 * kLanes, "two vectors");
 // The sources of one input.
 class Present {
  public:
-  Present(const fuseline_sources_attention& a, int64_t input)
-      : starts_(a.starts), lengths_(a.lengths + input * a.sources), weights_(a.weights + input * a.sources), sources_(a.sources) {
-    for (int64_t m = 0; m < sources_; ++m)
-      if (has(m)) {
-        positions_ += lengths_[m];
-        most_ = weights_[m] > most_ ? weights_[m] : most_;
-      }
+  // biases: memory for a number of each source.
+  Present(const fuseline_sources_attention& a, int64_t input, float* biases)
+      : starts_(a.starts), lengths_(a.lengths + input * a.sources), weights_(a.weights + input * a.sources), biases_(biases),
+        sources_(a.sources) {
+    float most = 0;
+    each([&](int64_t m, int64_t, int64_t length) {
+      positions_ += length;
+      most = weights_[m] > most ? weights_[m] : most;
+    });
+    each([&](int64_t m, int64_t, int64_t) {
+      const double ratio = static_cast<double>(weights_[m]) / static_cast<double>(most);  // which float might not hold
+      biases[m] = weights_[m] == most ? 0 : static_cast<float>(log(ratio));
+    });
   }
 
   bool has(int64_t m) const { return lengths_[m] > 0 && weights_[m] > 0; }
   int64_t positions() const { return positions_; }
+  float weight(int64_t m) const { return weights_[m]; }
+  // What a weight adds to scores: nothing where it is the largest one. A factor that all have in common adds nothing either.
+  float bias(int64_t m) const { return biases_[m]; }
 
   // one(m, start, length) for those that are there.
   template <class One>
@@ -31,17 +40,10 @@ class Present {
       if (has(m)) one(m, starts_[m], lengths_[m]);
   }
 
-  float weight(int64_t m) const { return weights_[m]; }
-  // What a weight adds to scores: nothing where it is the largest one. A factor that all have in common adds nothing either.
-  float bias(int64_t m) const {
-    return weights_[m] == most_ ? 0 : static_cast<float>(log(static_cast<double>(weights_[m]) / static_cast<double>(most_)));
-  }
-
  private:
   const int64_t *starts_, *lengths_;
-  const float* weights_;
+  const float *weights_, *biases_;
   int64_t sources_, positions_ = 0;
-  float most_ = 0;
 };
 
 // Some heads of an input, and where all of them have their part. query, mixed, share: of query 0 and the first of the heads.
@@ -171,9 +173,12 @@ template <class Stored>
 inline void sources_jobs(const fuseline_sources_attention& a, int64_t first, int64_t last, float* scratch) {
   const int64_t queries = a.queries / a.inputs;
   const Stored *keys = static_cast<const Stored*>(a.key), *values = static_cast<const Stored*>(a.value);
+  float *const biases = scratch, *const rest = scratch + whole(a.sources);
+  Present present(a, first / a.heads, biases);
+  int64_t seen = first / a.heads;
   of_inputs<Stored>(a, first, last, [&](int64_t input, int64_t begin, const Heads& heads, int64_t at) {
-    const Present present(a, input);
-    Asked<Stored> of{a, present, heads, nullptr, keys + at, values + at, nullptr, nullptr, scratch};
+    if (input != seen) present = Present(a, seen = input, biases);
+    Asked<Stored> of{a, present, heads, nullptr, keys + at, values + at, nullptr, nullptr, rest};
     const int64_t row = input * queries, head = begin * heads.size;
     of.query = a.query + row * heads.width + head;
     of.mixed = a.mixed + row * of.apart() + head;
