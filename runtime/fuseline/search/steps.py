@@ -14,6 +14,7 @@ from fuseline.kernels import top_candidates
 
 from ..arrays import Bool, Float32, Int64
 from ..errors import InputError
+from ..graphs.contract import gives_scores
 
 if TYPE_CHECKING:
     from ..folders.tensors import DecoderSizes
@@ -87,7 +88,8 @@ class Steps:
     """The steps of one search: decoder, state and clock. A search waits for the decoder here and nowhere else.
 
     milliseconds: time in the decoder so far; logits, attentions: those of all steps, where they are kept;
-    shares: float32[R, M] of all steps, where there are several sources.
+    shares: float32[R, M] of all steps, where there are several sources; normalized: whether the decoder's logits are
+    scores to be added up as they are, so that no search takes their softmax.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Steps:
         self._narrows = not config.keeps_steps
         self._all = np.zeros((0, 0), np.float32)  # logits of all rows, once the state has fewer
         self._decoder = decoder
+        self.normalized = gives_scores(decoder)
         self._state = decoder.start(encoded, each, max_length, attentions=config.output_attentions)
         self.logits, self.attentions = Log(config.output_logits), Log(config.output_attentions)
         self.shares = Log(encoded.starts is not None)
