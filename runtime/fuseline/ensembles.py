@@ -20,9 +20,8 @@ from .graphs.fused import LOG_LINEAR, FusedDecoder
 from .graphs.guidance import Guidance
 from .graphs.open import Graphs
 from .graphs.sources import Encoders, batch_of
-from .inputs.images import ImageProcessor
 from .inputs.open import PhotoInputs, SpeechInputs, TextInputs
-from .migrating.copied_calls import NoAttribute, Opening
+from .migrating.copied_calls import Opening
 from .model import Model
 
 _KINDS = {PHOTOGRAPH: "photos", TEXT: "texts", SPEECH: "speech"}
@@ -112,6 +111,7 @@ class Ensemble(Model):
     """See ensemble. models: those that it is made of."""
 
     inputs: Any  # of one of the models, or InputsOfEach
+    _no_image_processor = "the models of this ensemble have no one image_processor; inputs makes what each reads"
 
     def __init__(self, models: Sequence[Model], weights: Sequence[float] | None, rule: str, normalize: bool) -> None:
         """See ensemble."""
@@ -137,13 +137,6 @@ class Ensemble(Model):
         files = {path: stamp for each in models for path, stamp in each.folder.files_in_use.items()}
         self._graphs = Graphs(_EncodersOfAll(self.models, decoder), decoder, Unchanged(files), self._close_all)
         self._closed = False
-
-    @property
-    def image_processor(self) -> ImageProcessor:
-        """That of all models, where they have the same. Raises InputError for others."""
-        if isinstance(self.inputs, InputsOfEach):
-            raise NoAttribute("the models of this ensemble have no one image_processor; inputs makes what each reads")
-        return super().image_processor
 
     def __repr__(self) -> str:
         closed = ", closed" if self._closed else ""

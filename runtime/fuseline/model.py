@@ -54,7 +54,6 @@ from .search.scoring import Score, padded_labels, score
 from .tokens.tokenizer import TextTokens, open_tokenizer
 from .trials.device_check import open_checked
 
-_READS_NO_PHOTOS = "this model reads no photos and has no image_processor; Model.inputs makes its inputs"
 Given = npt.ArrayLike | Mapping[str, Any] | Encoded
 
 
@@ -68,6 +67,8 @@ class Model:
     is its folder's path, variant, device and threads, and is opened anew; the captioner that ships is that of the
     installation where it is opened.
     """
+
+    _no_image_processor = "this model reads no photos and has no image_processor; Model.inputs makes its inputs"
 
     def __init__(self, folder: Folder, device: str = "cpu", threads: int | None = None) -> None:
         """See from_pretrained, which takes a path where this takes a checked folder."""
@@ -110,7 +111,7 @@ class Model:
     def image_processor(self) -> ImageProcessor:
         """Of a model that reads photos. Raises InputError for another."""
         if not isinstance(self.inputs, PhotoInputs):
-            raise NoAttribute(_READS_NO_PHOTOS)
+            raise NoAttribute(self._no_image_processor)
         return self.inputs.image_processor
 
     @property
@@ -150,7 +151,7 @@ class Model:
 
         def __getattr__(self, name: str) -> Any:
             if name in ("image_processor", "feature_extractor"):  # whose own error leads here
-                raise NoAttribute(_READS_NO_PHOTOS)
+                raise NoAttribute(self._no_image_processor)
             raise no_attribute(self, name)
 
     def close(self) -> None:
@@ -246,10 +247,10 @@ class Model:
         g log p(with) + (1 - g) log p(without), at twice the cost a step (see fuseline.graphs.guidance). fields: those
         of GenerationConfig, and other keywords of transformers' generate; max_time is the deadline, of the search and
         before it of the encoder. cancel: a threading.Event or anything else with is_set(), looked at before every step,
-        and from another thread during one that takes long. A step, or the encoder's run, that is over its time is ended at the graph's next node, and what
-        was there before it is the result. partial: whether a call that is cancelled, or interrupted by Ctrl-C, returns
-        the best sequences so far. Raises InputError for an option or an array that cannot be used; without partial,
-        Cancelled, KeyboardInterrupt.
+        and from another thread during one that takes long. A step, or the encoder's run, that is over its time is ended
+        at the graph's next node, and what was there before it is the result. partial: whether a call that is cancelled,
+        or interrupted by Ctrl-C, returns the best sequences so far. Raises InputError for an option or an array that
+        cannot be used; without partial, Cancelled, KeyboardInterrupt.
         """
         asked = self._asked(inputs, decoder_input_ids, generation_config, fields)
         search = self._search(*asked, source_weights, guidance, cancel, partial)
