@@ -95,7 +95,9 @@ class Answers:
 
     @property
     def kind(self) -> str:
-        """Photos, texts or clips."""
+        """Photos, texts or clips; inputs of several sources."""
+        if any(isinstance(each, Mapping) for each in self.inputs.values()):
+            return "inputs"
         kinds = {PIXEL_VALUES: "photos", INPUT_IDS: "texts"}
         return next((kind for name, kind in kinds.items() if name in self.inputs), "clips")
 
@@ -206,11 +208,16 @@ def _options(beams: int, max_length: int) -> dict[str, Any]:
     return {"num_beams": beams, "max_length": max_length, "max_new_tokens": None, "num_return_sequences": 1}
 
 
-def _count(inputs: Inputs) -> int:
-    return len(next(iter(inputs.values())))
+def _count(inputs: Any) -> int:
+    """Of inputs by name, or by source and name."""
+    while isinstance(inputs, Mapping):
+        inputs = next(iter(inputs.values()))
+    return len(inputs)
 
 
 def _some(inputs: Inputs, which: slice) -> Inputs:
+    if any(isinstance(each, Mapping) for each in inputs.values()):
+        return {name: _some(each, which) for name, each in inputs.items()}  # type: ignore[arg-type, misc]  # by source
     some = {name: array[which] for name, array in inputs.items()}
     if INPUT_VALUES in some:  # an encoder of samples norms over padding too, so each clip goes without
         longest = int(some[ATTENTION_MASK].sum(axis=1).max())

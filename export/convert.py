@@ -115,12 +115,29 @@ def export(
             agreement, remark = write_ctranslate2(source, place, schemes, max_length, tell)
             tell(steps, "done")
             return ExportReport(out, sizes_of(out), agreement, remark)
+        if is_fusion(source):
+            if interpolate_pos_encoding:
+                raise ExportError("a model of several sources interpolates no positions of photos")
+            _check_lengths(variants, max_length)
+            from .fusion.write import write_fusion
+
+            with _quiet(), _offline():
+                schemes = {name: SCHEMES[name] for name in variants}
+                agreement = write_fusion(Path(source), place, schemes, max_length, tell)
+            tell(steps, "done")
+            return ExportReport(out, sizes_of(out), agreement)
         plan = _plan(source, variants, max_length, interpolate_pos_encoding)
         with _quiet(), _offline():
             plan.source.try_out(plan.checkpoint, plan.adapter)
             agreement = _write(plan, place, tell)
     tell(steps, "done")
     return ExportReport(out, sizes_of(out), agreement)
+
+
+def is_fusion(source: str | Path) -> bool:
+    """Whether it is a folder that FusionEncoderDecoder.save_pretrained wrote."""
+    config = Checkpoint(Path(source), {}).json("config.json") if Path(source).is_dir() else None
+    return config is not None and config.get("model_type") == "fuseline-fusion"
 
 
 def _check_via(via: str, variants: Sequence[str], max_length: int | None) -> None:

@@ -4,8 +4,8 @@ A body is definition, fall-back and test oracle in one: a model carries the bodi
 the kernel library is not registered (or on another device) onnxruntime runs them. Needs onnx; the runtime never does.
 
 Dimensions: `R` rows, `T` tokens, N = R x T, `C` cache capacity, P = position + T, `B` inputs of a call (photos, texts),
-`S` encoder positions, `H` heads, `D` head size, E = H x D, `M` distances, `I` inputs and `O` outputs of a linear layer,
-`K` = ceil(O / 16) blocks of outputs, `V` vocabulary.
+`S` encoder positions, `H` heads, `D` head size, E = H x D, `M` distances or sources, `I` inputs and `O` outputs of a
+linear layer, `K` = ceil(O / 16) blocks of outputs, `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from functools import cache
 
 import onnx
 from onnx import parser
+
+from .source_bodies import FLAT, SEPARATE, SOURCES
 
 DOMAIN = "fuseline"
 VERSION = 1
@@ -224,6 +226,7 @@ _HALF_SOURCE = """
         value_BHSD = Cast<to = 1>(value)"""
 _HALF_POSITIONS = """
         positions = Shape<start = 2, end = 3>(key)"""
+_FORMS_OF_SOURCES: Mapping[str, Sequence[str]] = {"": (_FLOAT_SOURCE,), "Half": (_HALF_POSITIONS, _HALF_SOURCE)}
 _MIXED = """
         scores = Mul(MatMul(query_BHGD, key_BHDS), factor)
         mixed_BHGD = MatMul(Softmax<axis = -1>(scores), value_BHSD)
@@ -345,6 +348,7 @@ def _function(name: str, attributes: Sequence[str], inputs: Sequence[str], outpu
 
 _HEADS = ("heads", "scale")
 _SOURCE = ("query", "key", "value")
+_SOURCES_READ = (*_SOURCE, "lengths", "starts", "weights")
 _CACHED = ("qkv", "past_key", "past_value", "position", "beam_table")
 _PRESENT = ("mixed", "present_key", "present_value")
 _PADDED = ("qkv", "lengths")
@@ -370,6 +374,13 @@ OTHERS: Mapping[str, str] = {
         "HalfPaddedCrossAttention", _HEADS, (*_SOURCE, "lengths"), ("mixed",),
         _QUERIES, _HALF_POSITIONS, _HALF_SOURCE, _LENGTHS, _PADDED_MIXED,
     ),
+    **{
+        f"{form}CrossAttention{kind}": _function(
+            f"{form}CrossAttention{kind}", _HEADS, _SOURCES_READ, (found, "share"), _QUERIES, *source, SOURCES, lines
+        )
+        for kind, found, lines in (("Flat", "mixed", FLAT), ("Separate", "parts", SEPARATE))
+        for form, source in _FORMS_OF_SOURCES.items()
+    },
     "SelfAttention": _function(
         "SelfAttention", _HEADS, _PADDED, ("mixed",), _ENCODER_SCORES, _ENCODER_MIXED.format(scores="weighed")
     ),

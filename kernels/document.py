@@ -15,8 +15,9 @@ Domain `{DOMAIN}`, version {VERSION}. This page is made from `kernels/bodies.py`
 Each operator is defined by a body in standard ONNX operators. A model carries the bodies of the operators it uses, so it runs
 everywhere; where the kernel library is registered (CPU sessions of fuseline) the kernels run in their place and give the same
 numbers up to float rounding. A kernel refuses shapes that do not go together, a token that the table does not have, a beam table
-that points to no row, a cache that is full, a length that the input does not have, and an output without a name with a sentence
-that names the node. Bodies refuse the same tokens, beam tables, positions and lengths, in onnxruntime's words.
+that points to no row, a cache that is full, a length that the input does not have, sources that do not lie end to end, a weight of a
+source that is none, and an output without a name with a sentence that names the node. Bodies refuse the same tokens, beam tables,
+positions, lengths, starts and weights, in onnxruntime's words.
 
 What lies beyond an input's length is never read: it may be NaN. The result of one input depends neither on how many others there
 are in the call, nor on how much padding there is.
@@ -69,6 +70,16 @@ _ABOUT = {
     "PaddedCrossAttention": "As CrossAttention, over the first lengths[b] positions of each input; lengths: int64[B, 1]. Length 0 "
     "gives zeros.",
     "HalfPaddedCrossAttention": "As PaddedCrossAttention, with key, value: float16[B, H, S, D].",
+    "CrossAttentionFlat": "Cross-attention to M sources, whose keys and values lie end to end. query, key, value: as CrossAttention; "
+    "lengths: int64[B, M], how many positions of each source an input has; starts: int64[M + 1], where each source's positions begin, "
+    "rising from 0 to S; weights: float32[B, M], finite and not negative. One softmax over the positions of all sources, whose scores "
+    "get log w, w being the weight over the largest one of the input; share: float32[R x T, H, M], what each source has of it. A "
+    "source is absent with length 0 or weight 0: it is not read and has no share. Without any, mixed is zeros. Attributes: heads, scale.",
+    "HalfCrossAttentionFlat": "As CrossAttentionFlat, with key, value: float16[B, H, S, D].",
+    "CrossAttentionSeparate": "The inputs of CrossAttentionFlat. A softmax for each source alone; parts: float32[R x T, M x E], what it "
+    "finds times its weight, as it is given, source after source; share: as CrossAttentionFlat's. What is absent has zeros. (Libovicky "
+    "and Helcl, arXiv:1811.04716, for both.)",
+    "HalfCrossAttentionSeparate": "As CrossAttentionSeparate, with key, value: float16[B, H, S, D].",
     "SelfAttention": "An encoder's. qkv: float32[B, S, 3 E]; lengths: int64[B, 1]; mixed: float32[B, S, E]. Each of the first "
     "lengths[b] positions attends to all of them; what comes after them is zeros. Attributes: heads, scale.",
     "BiasedSelfAttention": "As SelfAttention, and distance_bias: float32[H, 2 M - 1] (T5's encoder). The score of position p and "

@@ -26,8 +26,7 @@ from fuseline.folders.tensors import (
 )
 from fuseline.kernels.bodies import DOMAIN
 
-from ..graphs.graph import Array, Graph, linear
-from ..graphs.weights import Scheme
+from ..graphs.graph import Array, Graph, cross_operator, linear
 from .layer_pen import LayerPen, kv_names
 
 ONE_QUERY = (FLAT, MIX, PARALLEL, HIERARCHICAL)  # modes in which a layer asks all sources the same
@@ -155,11 +154,10 @@ class FusedPen(LayerPen):
 
     def attend(self, kind: str, query_NE: str, scale: float, lengths_BM: str, weights_BM: str) -> tuple[str, str]:
         """CrossAttentionFlat or -Separate: mixed float32[N, E] or parts [N, M x E], and share [N, H, M]."""
-        half, names = "" if self.scheme == "fp32" else "Half", kv_names("past_key_values", self.index, "encoder")
         made = self.g.ops(
-            f"{half}CrossAttention{kind}",
+            cross_operator(self.scheme, ending=kind),
             query_NE,
-            *names,
+            *kv_names("past_key_values", self.index, "encoder"),
             lengths_BM,
             self.sources.starts,
             weights_BM,

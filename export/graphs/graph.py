@@ -376,9 +376,10 @@ def key_value_type(scheme: Scheme, heads: int, head_size: int) -> tuple[int, lis
     return TensorProto.FLOAT, ["B", "S", heads * head_size]
 
 
-def cross_operator(scheme: Scheme, padded: bool = False) -> str:
-    """The name of the operator that attends to them. padded: whether it reads how many positions each input has."""
-    return f"{'Half' if keeps_halves(scheme) else ''}{'Padded' if padded else ''}CrossAttention"
+def cross_operator(scheme: Scheme, padded: bool = False, ending: str = "") -> str:
+    """The name of the operator that attends to them. padded: whether it reads how many positions each input has;
+    ending: "Flat" or "Separate" of several sources."""
+    return f"{'Half' if keeps_halves(scheme) else ''}{'Padded' if padded else ''}CrossAttention{ending}"
 
 
 def cross_attention(

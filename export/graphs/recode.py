@@ -130,16 +130,19 @@ def recode(
 
 def _keep(model: onnx.ModelProto, scheme: Scheme) -> None:
     """Let a decoder read a photo's keys and values as the export's decoder of this scheme does."""
-    inputs = {value.name: value for value in model.graph.input}
+    inputs, changed = {value.name: value for value in model.graph.input}, set[str]()
     for node in model.graph.node:
-        if node.domain != DOMAIN or not node.op_type.endswith("CrossAttention"):
+        kind, cross, ending = node.op_type.partition("CrossAttention")
+        if node.domain != DOMAIN or not cross:
             continue
-        node.op_type = cross_operator(scheme, padded="Padded" in node.op_type)
+        node.op_type = cross_operator(scheme, "Padded" in kind, ending)
         heads = next(attribute.i for attribute in node.attribute if attribute.name == "heads")
         for name in node.input[1:3]:
+            if name in changed:  # which a layer of several sources may read more than once
+                continue
+            changed.add(name)
             width = width_of(dim.dim_param or dim.dim_value for dim in inputs[name].type.tensor_type.shape.dim)
-            changed = helper.make_tensor_value_info(name, *key_value_type(scheme, heads, width // heads))
-            inputs[name].CopyFrom(changed)
+            inputs[name].CopyFrom(helper.make_tensor_value_info(name, *key_value_type(scheme, heads, width // heads)))
 
 
 def errors(

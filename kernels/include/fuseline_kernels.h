@@ -29,7 +29,9 @@ typedef enum fuseline_status {
   FUSELINE_OUT_OF_RANGE = 5, /* a beam table that points to a row, or a token to one, that is not there, or a length of more
                                 positions than there are */
   FUSELINE_BAD_SCALE = 6,    /* a weight's scale that is zero or not finite */
-  FUSELINE_NO_MEMORY = 7     /* not enough memory */
+  FUSELINE_NO_MEMORY = 7,    /* not enough memory */
+  FUSELINE_BAD_STARTS = 8,   /* sources that do not lie one after the other, from the first position to the last */
+  FUSELINE_BAD_WEIGHT = 9    /* a source's weight that is negative or not finite */
 } fuseline_status;
 
 /* FUSELINE_KERNELS_ABI of the library that was loaded, to be compared with that of the header. */
@@ -220,6 +222,37 @@ FUSELINE_EXPORT int64_t fuseline_cross_attention_scratch(const fuseline_cross_at
 /* The jobs [first, last) of inputs * heads. scratch: of the calling thread's own. */
 FUSELINE_EXPORT void fuseline_cross_attention_part(const fuseline_cross_attention* attention, int64_t first,
                                                    int64_t last, float* scratch);
+
+/* Queries of each input's rows over that input's keys and values from several sources (Libovicky and Helcl, arXiv:1811.04716).
+ * Source m has the positions [starts[m], starts[m + 1]), and an input the first lengths[b, m] of them. With the scores s of a query:
+ *   flat      one softmax over all positions, whose scores get the logarithm of their source's weight;
+ *   separate  softmax(s) v of each source alone, times the source's weight.
+ * Only the ratios of an input's weights count for flat and for share. A source is absent for an input with length 0 or weight 0:
+ * it is not read, nothing depends on what lies there, and its share and its part are zeros. Without any source flat is zeros. */
+typedef struct fuseline_sources_attention {
+  int32_t format;   /* of keys and values: FUSELINE_FLOAT or FUSELINE_HALF */
+  int32_t separate; /* 0: flat */
+  int64_t inputs, queries, sources, positions, heads, head_size; /* queries: of all inputs; positions: of all sources */
+  float scale;
+  const float* query; /* [queries, heads * head_size] */
+  const void* key;    /* as fuseline_cross_attention */
+  const void* value;
+  const int64_t* lengths; /* [inputs, sources] */
+  const int64_t* starts;  /* [sources + 1], from 0 to positions, not falling */
+  const float* weights;   /* [inputs, sources], finite and not negative */
+  float* mixed; /* flat: as query; separate: [queries, sources, heads * head_size] */
+  float* share; /* [queries, heads, sources]: what a source would have of one softmax over all positions, weights and all */
+} fuseline_sources_attention;
+
+/* Checks sizes, pointers, starts, lengths and weights. */
+FUSELINE_EXPORT fuseline_status fuseline_sources_attention_begin(const fuseline_sources_attention* attention);
+/* How many positions are read, of all inputs. */
+FUSELINE_EXPORT int64_t fuseline_sources_attention_positions(const fuseline_sources_attention* attention);
+/* How many float32 of scratch memory a part needs for each of its jobs. */
+FUSELINE_EXPORT int64_t fuseline_sources_attention_scratch(const fuseline_sources_attention* attention);
+/* The jobs [first, last) of inputs * heads. scratch: of the calling thread's own. */
+FUSELINE_EXPORT void fuseline_sources_attention_part(const fuseline_sources_attention* attention, int64_t first, int64_t last,
+                                                     float* scratch);
 
 /* An encoder's self-attention: each of the first lengths[b] positions of an input attends to all of them. What lies beyond is
  * not read, its results are zeros, and the others do not depend on how much of it there is, nor on other inputs. */

@@ -1,5 +1,6 @@
 // The C interface: checks the arguments and calls the function of the instruction set in use.
 #include <atomic>
+#include <cfloat>
 #include <cstring>
 
 #include "attention.h"
@@ -25,24 +26,30 @@ struct Isa {
   RmsNorm* rms_norm;
   SelfAttention* self_attention;
   CrossAttention* cross_attention;
+  SourcesAttention* sources_attention;
   EncoderAttention* encoder_attention;
   ToHalves* to_halves;
 };
 
 const Isa kIsas[] = {
     {"scalar", [] { return true; }, top_candidates_scalar, quantize_rows_scalar, linear_blocks_scalar, layer_norm_scalar,
-     rms_norm_scalar, self_attention_scalar, cross_attention_scalar, encoder_attention_scalar, to_halves_scalar},
+     rms_norm_scalar, self_attention_scalar, cross_attention_scalar, sources_attention_scalar, encoder_attention_scalar,
+     to_halves_scalar},
 #ifdef FUSELINE_X86
     {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, quantize_rows_avx2, linear_blocks_avx2, layer_norm_avx2,
-     rms_norm_avx2, self_attention_avx2, cross_attention_avx2, encoder_attention_avx2, to_halves_avx2},
+     rms_norm_avx2, self_attention_avx2, cross_attention_avx2, sources_attention_avx2, encoder_attention_avx2,
+     to_halves_avx2},
     {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, layer_norm_avx512,
-     rms_norm_avx512, self_attention_avx512, cross_attention_avx512, encoder_attention_avx512, to_halves_avx512},
+     rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
+     to_halves_avx512},
     {"amx", [] { return cpu().amx; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_amx, layer_norm_avx512,
-     rms_norm_avx512, self_attention_avx512, cross_attention_avx512, encoder_attention_avx512, to_halves_avx512},
+     rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
+     to_halves_avx512},
 #endif
 #ifdef FUSELINE_ARM
     {"neon", [] { return cpu().neon; }, top_candidates_neon, quantize_rows_neon, linear_blocks_neon, layer_norm_neon,
-     rms_norm_neon, self_attention_neon, cross_attention_neon, encoder_attention_neon, to_halves_neon},
+     rms_norm_neon, self_attention_neon, cross_attention_neon, sources_attention_neon, encoder_attention_neon,
+     to_halves_neon},
 #endif
 };
 
@@ -111,6 +118,28 @@ bool counts(int64_t heads, int64_t distances) { return distances >= 1 && times(h
 bool within(const int64_t* lengths, int64_t inputs, int64_t positions) {
   for (int64_t i = 0; i < inputs; ++i)
     if (lengths[i] < 0 || lengths[i] > positions) return false;
+  return true;
+}
+
+// Whether each source begins where the one before ends, and the last one ends with the positions.
+bool rise(const int64_t* starts, int64_t sources, int64_t positions) {
+  for (int64_t m = 0; m < sources; ++m)
+    if (starts[m + 1] < starts[m]) return false;
+  return starts[0] == 0 && starts[sources] == positions;
+}
+
+// Whether each input has a length that it can have of each source, of starts that rise.
+bool within(const int64_t* lengths, const int64_t* starts, int64_t inputs, int64_t sources) {
+  for (int64_t i = 0; i < inputs * sources; ++i) {
+    const int64_t m = i % sources;
+    if (lengths[i] < 0 || lengths[i] > starts[m + 1] - starts[m]) return false;
+  }
+  return true;
+}
+
+bool are_weights(const float* weights, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    if (!(weights[i] >= 0 && weights[i] <= FLT_MAX)) return false;
   return true;
 }
 
@@ -292,6 +321,43 @@ int64_t fuseline_cross_attention_scratch(const fuseline_cross_attention* a) {
 
 void fuseline_cross_attention_part(const fuseline_cross_attention* a, int64_t first, int64_t last, float* scratch) {
   if (first < last) in_use().load()->cross_attention(*a, first, last, scratch);
+}
+
+fuseline_status fuseline_sources_attention_begin(const fuseline_sources_attention* a) {
+  if (a->sources < 1 || times(a->inputs < 1 ? 1 : a->inputs, a->sources, 64) > kMostBytes) return FUSELINE_BAD_ARGUMENT;
+  if (times(a->queries < 0 ? 0 : a->queries, a->heads, times(a->sources, a->head_size, 4)) > kMostBytes) return FUSELINE_BAD_ARGUMENT;
+  fuseline_cross_attention one{};
+  one.format = a->format;
+  one.inputs = a->inputs;
+  one.queries = a->queries;
+  one.positions = a->positions;
+  one.heads = a->heads;
+  one.head_size = a->head_size;
+  one.query = a->query;
+  one.key = a->key;
+  one.value = a->value;
+  one.mixed = a->mixed;
+  const fuseline_status status = fuseline_cross_attention_begin(&one);
+  if (status != FUSELINE_OK || a->queries == 0) return status;
+  if (a->lengths == nullptr || a->starts == nullptr || a->weights == nullptr || a->share == nullptr) return FUSELINE_BAD_ARGUMENT;
+  if (!rise(a->starts, a->sources, a->positions)) return FUSELINE_BAD_STARTS;
+  if (!within(a->lengths, a->starts, a->inputs, a->sources)) return FUSELINE_OUT_OF_RANGE;
+  return are_weights(a->weights, a->inputs * a->sources) ? FUSELINE_OK : FUSELINE_BAD_WEIGHT;
+}
+
+int64_t fuseline_sources_attention_positions(const fuseline_sources_attention* a) {
+  int64_t read = 0;
+  for (int64_t i = 0; i < a->inputs * a->sources; ++i) read += a->weights[i] > 0 ? a->lengths[i] : 0;
+  return read;
+}
+
+int64_t fuseline_sources_attention_scratch(const fuseline_sources_attention* a) {
+  const int64_t found = a->separate ? times(a->sources, kFoundNumbers) : 0;
+  return whole(a->positions * (a->queries < 4 * a->inputs ? 1 : 4)) + found + whole(a->sources);
+}
+
+void fuseline_sources_attention_part(const fuseline_sources_attention* a, int64_t first, int64_t last, float* scratch) {
+  if (first < last) in_use().load()->sources_attention(*a, first, last, scratch);
 }
 
 fuseline_status fuseline_encoder_attention_begin(const fuseline_encoder_attention* a) {

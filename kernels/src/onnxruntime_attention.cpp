@@ -9,6 +9,12 @@ namespace {
 
 constexpr char kLengths[] = "lengths must have a row for each input, with a number of positions that the input has";
 
+constexpr char kSourceLengths[] =
+    "lengths must have a row for each input, with a number of positions that each of its sources has";
+
+constexpr char kStarts[] = "starts must rise from 0 to the number of positions, a start for each source and the end of the last one";
+constexpr char kWeights[] = "weights must have a row for each input, with a finite number that is not negative for each source";
+
 // What binding in place saves: where the caches are not the same memory, all of it is copied.
 void copy_cache(const Tensor& past, void* present) {
   const int64_t bytes = times(past.shape.elements(), sizeof(float));
@@ -23,6 +29,58 @@ bool attend(const Node& node, const Shape& query, const Shape& key, const Shape&
   if (query.rank != 2 || query.of[1] < 1 || query.of[1] % node.heads != 0 || !value.is(key.rank, key.of)) return false;
   if (!halves) return key.rank == 3 && key.of[2] == query.of[1];
   return key.rank == 4 && key.of[1] == node.heads && key.of[3] == query.of[1] / node.heads;
+}
+
+// Several sources: flat, or a part for each.
+OrtStatus* attend_to_sources(const Node& node, const Call& call, bool separate) {
+  Tensor query, key, value, lengths, starts, weights;
+  TRY(take(node, call, 0, &query));
+  TRY(take(node, call, 1, &key));
+  TRY(take(node, call, 2, &value));
+  TRY(take(node, call, 3, &lengths));
+  TRY(take(node, call, 4, &starts));
+  TRY(take(node, call, 5, &weights));
+  const bool halves = node.op.of.format == FUSELINE_HALF;
+  if (!attend(node, query.shape, key.shape, value.shape, halves))
+    return refuse(node, "the shapes of query, key and value do not go together");
+  if (starts.shape.rank != 1 || starts.shape.of[0] < 2) return refuse(node, kStarts);
+  const int64_t inputs = key.shape.of[0], queries = query.shape.of[0], width = query.shape.of[1], sources = starts.shape.of[0] - 1;
+  if (!same(lengths.shape, {inputs, sources})) return refuse(node, kSourceLengths);
+  if (!same(weights.shape, {inputs, sources})) return refuse(node, kWeights);
+  void *mixed = nullptr, *share = nullptr;
+  TRY(make(node, call, 0, Shape{2, {queries, separate ? times(sources, width) : width}}, &mixed));
+  TRY(make(node, call, 1, Shape{3, {queries, node.heads, sources}}, &share));
+  fuseline_sources_attention a{};
+  a.format = halves ? FUSELINE_HALF : FUSELINE_FLOAT;
+  a.separate = separate;
+  a.inputs = inputs;
+  a.queries = queries;
+  a.sources = sources;
+  a.positions = key.shape.of[halves ? 2 : 1];
+  a.heads = node.heads;
+  a.head_size = width / node.heads;
+  a.scale = node.scale;
+  a.query = static_cast<const float*>(query.data);
+  a.key = key.data;
+  a.value = value.data;
+  a.lengths = static_cast<const int64_t*>(lengths.data);
+  a.starts = static_cast<const int64_t*>(starts.data);
+  a.weights = static_cast<const float*>(weights.data);
+  a.mixed = static_cast<float*>(mixed);
+  a.share = static_cast<float*>(share);
+  if (queries == 0) return nullptr;
+  switch (fuseline_sources_attention_begin(&a)) {
+    case FUSELINE_OK: break;
+    case FUSELINE_BAD_STARTS: return refuse(node, kStarts);
+    case FUSELINE_OUT_OF_RANGE: return refuse(node, kSourceLengths);
+    case FUSELINE_BAD_WEIGHT: return refuse(node, kWeights);
+    default: return refuse(node, "every input must have as many rows as the others, and positions to attend to");
+  }
+  const auto floats = [&](int64_t jobs) { return times(fuseline_sources_attention_scratch(&a), jobs); };
+  const int64_t bytes = times(fuseline_sources_attention_positions(&a), width, halves ? 4 : 8);
+  return in_parts(node, call, inputs * node.heads, bytes, floats, [&](int64_t first, int64_t last, float* scratch) {
+    fuseline_sources_attention_part(&a, first, last, scratch);
+  });
 }
 
 // Turns the first pairs of every head of query and key by the angles of its row's position. Body: Rotary.
@@ -159,6 +217,10 @@ OrtStatus* compute_cross_attention(const Node& node, const Call& call) {
     fuseline_cross_attention_part(&a, first, last, scores);
   });
 }
+
+OrtStatus* compute_flat_attention(const Node& node, const Call& call) { return attend_to_sources(node, call, false); }
+
+OrtStatus* compute_separate_attention(const Node& node, const Call& call) { return attend_to_sources(node, call, true); }
 
 OrtStatus* compute_encoder_attention(const Node& node, const Call& call) {
   Tensor qkv, lengths, bias;

@@ -35,6 +35,7 @@ constexpr Slot kQkv = {"qkv", kFloat}, kPastKey = {"past_key", kFloat}, kPastVal
 constexpr Slot kPosition = {"position", kInt64}, kTable = {"beam_table", kInt64}, kLengths = {"lengths", kInt64};
 constexpr Slot kDistances = {"distance_bias", kFloat};
 constexpr Slot kCosines = {"cosines", kFloat}, kSines = {"sines", kFloat}, kRows = {"rows", kInt64};
+constexpr Slot kStarts = {"starts", kInt64}, kWeights = {"weights", kFloat};
 #define FUSELINE_PRESENT {"mixed", "present_key", "present_value"}
 
 constexpr Definition kOthers[] = {
@@ -52,6 +53,14 @@ constexpr Definition kOthers[] = {
      Second::kNone, 0},
     {"HalfPaddedCrossAttention", {kQuery, kHalfKey, kHalfValue, kLengths}, {"mixed"}, &kHeads, compute_cross_attention,
      FUSELINE_HALF, 0, Second::kNone, 0},
+    {"CrossAttentionFlat", {kQuery, kKey, kValue, kLengths, kStarts, kWeights}, {"mixed", "share"}, &kHeads, compute_flat_attention,
+     FUSELINE_FLOAT, 0, Second::kNone, 0},
+    {"HalfCrossAttentionFlat", {kQuery, kHalfKey, kHalfValue, kLengths, kStarts, kWeights}, {"mixed", "share"}, &kHeads,
+     compute_flat_attention, FUSELINE_HALF, 0, Second::kNone, 0},
+    {"CrossAttentionSeparate", {kQuery, kKey, kValue, kLengths, kStarts, kWeights}, {"parts", "share"}, &kHeads,
+     compute_separate_attention, FUSELINE_FLOAT, 0, Second::kNone, 0},
+    {"HalfCrossAttentionSeparate", {kQuery, kHalfKey, kHalfValue, kLengths, kStarts, kWeights}, {"parts", "share"}, &kHeads,
+     compute_separate_attention, FUSELINE_HALF, 0, Second::kNone, 0},
     {"SelfAttention", {kQkv, kLengths}, {"mixed"}, &kHeads, compute_encoder_attention, FUSELINE_FLOAT, 0, Second::kNone, 0},
     {"BiasedSelfAttention", {kQkv, kLengths, kDistances}, {"mixed"}, &kHeads, compute_encoder_attention, FUSELINE_FLOAT, 0,
      Second::kNone, 0},

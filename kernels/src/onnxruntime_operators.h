@@ -60,6 +60,8 @@ OrtStatus* compute_rms_norm(const Node& node, const Call& call);
 OrtStatus* compute_rotary(const Node& node, const Call& call);
 OrtStatus* compute_cached_self_attention(const Node& node, const Call& call);
 OrtStatus* compute_cross_attention(const Node& node, const Call& call);
+OrtStatus* compute_flat_attention(const Node& node, const Call& call);
+OrtStatus* compute_separate_attention(const Node& node, const Call& call);
 OrtStatus* compute_encoder_attention(const Node& node, const Call& call);
 
 }  // namespace fuseline

@@ -92,6 +92,7 @@ int main(int count, char** arguments) {
     test_layer_norm(random, cases);
     test_attention(random, cases);
     test_encoder_attention(random, cases);
+    test_sources_attention(random, cases);
     test_top_candidates(random, cases);
     std::printf("%s: %d cases of each kernel\n", isa.c_str(), cases);
   }

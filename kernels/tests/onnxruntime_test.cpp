@@ -21,6 +21,7 @@ struct OrtSessionOptions {
 struct OrtValue {
   std::vector<int64_t> sizes;
   std::vector<float> numbers;
+  std::vector<int64_t> integers{};  // in their place, where there are some
 };
 struct OrtTensorTypeAndShapeInfo {
   const OrtValue* of;
@@ -80,12 +81,17 @@ OrtApi made_api() {
   });
   set(101, [](OrtCustomOpDomain* domain) { delete domain, --domains; });
   // Tensors.
-  set(51, [](OrtValue* value, void** out) -> OrtStatus* { return *out = value->numbers.data(), nullptr; });
+  set(51, [](OrtValue* value, void** out) -> OrtStatus* {
+    if (value->integers.empty()) return *out = value->numbers.data(), nullptr;
+    return *out = value->integers.data(), nullptr;
+  });
   set(65, [](const OrtValue* value, OrtTensorTypeAndShapeInfo** out) -> OrtStatus* {
     return *out = new OrtTensorTypeAndShapeInfo{value}, nullptr;
   });
   set(99, [](OrtTensorTypeAndShapeInfo* info) { delete info; });
-  set(60, [](const OrtTensorTypeAndShapeInfo*, int* out) -> OrtStatus* { return *out = fuseline::kFloat, nullptr; });
+  set(60, [](const OrtTensorTypeAndShapeInfo* info, int* out) -> OrtStatus* {
+    return *out = info->of->integers.empty() ? fuseline::kFloat : fuseline::kInt64, nullptr;
+  });
   set(61, [](const OrtTensorTypeAndShapeInfo* info, size_t* out) -> OrtStatus* { return *out = info->of->sizes.size(), nullptr; });
   set(62, [](const OrtTensorTypeAndShapeInfo* info, int64_t* out, size_t count) -> OrtStatus* {
     return std::copy_n(info->of->sizes.data(), count, out), nullptr;
@@ -216,6 +222,14 @@ std::vector<Case> cases(Random& random) {
   all.push_back({"LayerNorm", "", {tensor({40, 700}), tensor({700}), tensor({700})}, 1});
   all.push_back({"FloatLinearGelu", "", {tensor({5, 200}), tensor({9, 200, 16}), tensor({140})}, 1});
   all.push_back({"CrossAttention", "", {tensor({12, 64}), tensor({2, 130, 64}), tensor({2, 130, 64})}, 1});
+  const OrtValue lengths{{2, 3}, {}, {50, 39, 41, 7, 0, 1}}, starts{{4}, {}, {0, 50, 89, 130}}, weights{{2, 3}, {1, 0.5f, 0, 0.25f, 1, 1}};
+  for (const char* name : {"CrossAttentionFlat", "CrossAttentionSeparate"})
+    all.push_back({name, "", {tensor({12, 64}), tensor({2, 130, 64}), tensor({2, 130, 64}), lengths, starts, weights}, 2});
+  all.push_back({"DecoderLayer",  // whose shares leave it
+                 "LayerNorm 0 1 2 > 11;FloatLinear 11 3 4 > 12;CrossAttentionFlat 12 5 5 6 7 8 > 13 10;FloatLinearAdd 13 3 4 0 > 9",
+                 {tensor({8, 192}), tensor({192}), tensor({192}), tensor({12, 192, 16}), tensor({192}), tensor({2, 130, 192}), lengths,
+                  starts, weights},
+                 2});
   all.push_back({"RMSNorm", "", {tensor({40, 700}), tensor({700})}, 1});
   all.push_back({"FloatLinearMul", "", {tensor({5, 200}), tensor({9, 200, 16}), tensor({140}), tensor({5, 140})}, 1});
   all.push_back({"DecoderLayer",  // a gated network, whose two layers share what they read

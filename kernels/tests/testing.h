@@ -122,6 +122,7 @@ void test_linear(Random& random, int cases);
 void test_layer_norm(Random& random, int cases);
 void test_attention(Random& random, int cases);
 void test_encoder_attention(Random& random, int cases);
+void test_sources_attention(Random& random, int cases);
 void test_top_candidates(Random& random, int cases);
 // What threads that work together do is the same on all of them.
 void test_team(Random& random, int cases);

@@ -42,6 +42,38 @@ def cross_attention(query: Array, key: Array, value: Array, lengths: Array, head
     return np.concatenate(parts)
 
 
+def sources_attention(
+    query: Array, key: Array, value: Array, lengths: Array, starts: Array, weights: Array, *, heads: int, scale: float
+) -> tuple[Array, Array, Array]:
+    """query [N, E]; key, value [B, S, E], or as halves [B, H, S, D]; lengths, weights [B, M]; starts [M + 1].
+
+    -> flat [N, E], parts [N, M x E] and share [N, H, M]: shares are made of L_m, flat of the shares and each c_m.
+    """
+    if key.ndim == 4:
+        key, value = (each.transpose(0, 2, 1, 3).reshape(len(each), each.shape[2], -1) for each in (key, value))
+    (rows, width), sources, size = query.shape, len(starts) - 1, query.shape[1] // heads
+    alone, sums = np.zeros((rows, sources, width)), np.full((rows, heads, sources), -np.inf)
+    each_weight = np.zeros((rows, sources))
+    for n in range(rows):
+        b = n // (rows // len(key))
+        for m in range(sources):
+            seen = slice(starts[m], starts[m] + lengths[b, m])
+            if lengths[b, m] == 0 or weights[b, m] == 0:
+                continue
+            each_weight[n, m] = weights[b, m]
+            alone[n, m] = attended(query[n : n + 1], key[b, seen], value[b, seen], heads, scale)[0]
+            for h in range(heads):
+                part = slice(h * size, (h + 1) * size)
+                scores = key[b, seen, part].astype(np.float64) @ query[n, part].astype(np.float64) * scale
+                sums[n, h, m] = np.log(np.exp(scores - scores.max()).sum()) + scores.max()
+            sums[n, :, m] += np.log(each_weight[n, m])
+    share = np.zeros(sums.shape)
+    there = each_weight.max(axis=1) > 0
+    share[there] = softmax(sums[there])
+    flat = np.einsum("nhm,nmhd->nhd", share, alone.reshape(rows, sources, heads, size)).reshape(rows, width)
+    return flat, (alone * each_weight[..., None]).reshape(rows, -1), share
+
+
 def self_attention(qkv: Array, lengths: Array, heads: int, scale: float, distance_bias: Array | None = None) -> Array:
     """qkv [B, S, 3 E]; lengths [B, 1]; distance_bias [H, 2 M - 1]."""
     mixed = np.zeros((*qkv.shape[:2], qkv.shape[2] // 3))

@@ -91,6 +91,10 @@ def _others() -> list[Node]:
     steps = {"epsilon": 1e-5, "steps": "LayerNorm 0 1 2 > 6;FloatLinear 6 3 4 > 5"}
     lengths = {"lengths": np.array([[3], [5]])}
     encoder = {"qkv": floats(2, 5, 72), **lengths}
+    sources = {  # three, of 3, 1 and 1 positions
+        "lengths": np.array([[2, 1, 1], [3, 0, 1]]), "starts": np.array([0, 3, 4, 5]),
+        "weights": np.array([[1, 0.25, 0.5], [0.5, 1, 1]], np.float32),
+    }  # fmt: skip
     return [
         Node("LayerNorm", norm, 1, {"epsilon": 1e-5}),
         Node("RMSNorm", {"x": floats(3, 8), "scale": floats(8)}, 1, {"epsilon": 1e-6}),
@@ -101,6 +105,10 @@ def _others() -> list[Node]:
         Node("HalfCrossAttention", half, 1, heads),
         Node("PaddedCrossAttention", {**cross, **lengths}, 1, heads),
         Node("HalfPaddedCrossAttention", {**half, **lengths}, 1, heads),
+        Node("CrossAttentionFlat", {**cross, **sources}, 2, heads),
+        Node("HalfCrossAttentionFlat", {**half, **sources}, 2, heads),
+        Node("CrossAttentionSeparate", {**cross, **sources}, 2, heads),
+        Node("HalfCrossAttentionSeparate", {**half, **sources}, 2, heads),
         Node("SelfAttention", encoder, 1, heads),
         Node("BiasedSelfAttention", {**encoder, "distance_bias": floats(3, 7)}, 1, heads),
         Node(OPERATOR, layer, 1, steps),
@@ -108,12 +116,16 @@ def _others() -> list[Node]:
 
 
 def _large() -> list[Node]:
-    """Operators of texts, with so much to do that several threads share it."""
+    """Operators of texts and of several sources, with so much to do that several threads share it."""
     attributes, width = {"heads": 6, "scale": 0.2}, 192
     lengths = {"lengths": np.array([[99], [70]])}
     query, encoder = {"query": floats(6, width)}, {"qkv": floats(2, 99, 3 * width)} | lengths
     source = {name: floats(2, 99, width) for name in ("key", "value")}
     half = {name: halves(2, 6, 99, 32) for name in ("key", "value")}
+    sources = {
+        "lengths": np.array([[40, 30, 20], [31, 0, 28]]), "starts": np.array([0, 41, 71, 99]),
+        "weights": np.array([[1, 0.3, 0.7], [0.2, 1, 1]], np.float32),
+    }  # fmt: skip
     cached = {
         "qkv": floats(68, 3 * width), "key": floats(40, 2, width), "value": floats(40, 2, width),
         "position": np.array([3]), "beam_table": _random.integers(0, 2, (2, 40)),
@@ -121,6 +133,10 @@ def _large() -> list[Node]:
     return [
         Node("PaddedCrossAttention", query | source | lengths, 1, attributes),
         Node("HalfPaddedCrossAttention", query | half | lengths, 1, attributes),
+        Node("CrossAttentionFlat", query | source | sources, 2, attributes),
+        Node("HalfCrossAttentionFlat", query | half | sources, 2, attributes),
+        Node("CrossAttentionSeparate", query | source | sources, 2, attributes),
+        Node("HalfCrossAttentionSeparate", query | half | sources, 2, attributes),
         Node("SelfAttention", encoder, 1, attributes),
         Node("BiasedSelfAttention", encoder | {"distance_bias": floats(6, 63)}, 1, attributes),
         Node("BiasedCachedSelfAttention", cached | {"distance_bias": floats(6, 32)}, 3, attributes),

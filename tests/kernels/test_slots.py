@@ -236,8 +236,23 @@ def test_a_scale_that_is_fed_is_looked_at_in_every_run(operator: str) -> None:
         *(
             (operator, {"lengths": np.array([[5], [length]])})
             for operator in operators()
-            if "lengths" in NODES[operator].feed
+            if "lengths" in NODES[operator].feed and "starts" not in NODES[operator].feed
             for length in (-1, -5, 6, 2**62, -(2**63))
+        ),
+        *(
+            (operator, changes)
+            for operator in operators()
+            if "starts" in NODES[operator].feed
+            for changes in (
+                {"lengths": np.array([[2, 1, 2], [3, 0, 1]])},
+                {"lengths": np.array([[2, 1, 1], [-1, 0, 1]])},
+                {"starts": np.array([0, 4, 3, 5])},
+                {"starts": np.array([0, 3, 4, 6])},
+                {"starts": np.array([1, 3, 4, 5])},
+                {"weights": np.full((2, 3), NAN, np.float32)},
+                {"weights": np.full((2, 3), -1, np.float32)},
+                {"weights": np.full((2, 3), INF, np.float32)},
+            )
         ),
         *(("BiasedCachedSelfAttention", {"position": np.array([position])}) for position in (-1, 8, 2**62)),
         ("BiasedCachedSelfAttention", {"distance_bias": np.zeros((2, 4), np.float32)}),

@@ -59,6 +59,10 @@ class Builder:
         codes = self.random.integers(0, 256, (blocks, groups * 4, 16, 4)).astype(np.uint8)
         return [("w", codes), ("scale", np.full((blocks, groups, 16), 0.02, np.float16)), bias]
 
+    def crossed(self, at: str, read: list[str], attention: dict[str, Any]) -> str:
+        half = "" if self.form == "Float" else "Half"
+        return self.add(f"{half}PaddedCrossAttention", [*read, "lengths"], f"{at}/crossed", **attention)
+
     def layer(self, x: str, number: int, gated: bool) -> str:
         """T5's, in the order of its operators: gate and inner layer read the same normed value."""
         at, halves = f"layer.{number}", self.form != "Float"
@@ -73,8 +77,7 @@ class Builder:
         mixed = self.add("BiasedCachedSelfAttention", [qkv, *cache], f"{at}/mixed", *present, **attention)
         x = self.linear(mixed, f"{at}/a", WIDTH, WIDTH, "Add", x)
         query = self.linear(self.norm(x, f"{at}/n2"), f"{at}/query", WIDTH, WIDTH)
-        source = [query, f"{at}.cross_key", f"{at}.cross_value", "lengths"]
-        mixed = self.add(f"{'Half' if halves else ''}PaddedCrossAttention", source, f"{at}/crossed", **attention)
+        mixed = self.crossed(at, [query, f"{at}.cross_key", f"{at}.cross_value"], attention)
         x = self.linear(mixed, f"{at}/b", WIDTH, WIDTH, "Add", x)
         normed = self.norm(x, f"{at}/n3")
         inner = self.linear(normed, f"{at}/wi_0", WIDTH, INNER, "GeluTanh" if gated else "Relu")

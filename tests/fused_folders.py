@@ -1,0 +1,51 @@
+"""Checkpoints of the small models of fusion_models, as people save them, and the folders made of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast, ViTImageProcessor
+
+from fuseline.export import export
+from tests.fusion_models import END, PAD, START, TEXT_SIZE, VOCAB_SIZE, fusion_model
+from tests.tiny import word_tokenizer
+
+
+def save(model: Any, folder: Path) -> Path:
+    """The model, the tokenizer of what it says, and of each source what its inputs are made by."""
+    model.save_pretrained(folder)
+    _tokenizer(folder, VOCAB_SIZE)
+    for name in model.config.sources:
+        if model.encoder_of(name).main_input_name == "pixel_values":
+            processor = ViTImageProcessor(size={"height": 32, "width": 32})
+            processor.save_pretrained(folder / name)
+        else:
+            _tokenizer(folder / name, TEXT_SIZE)
+    return folder
+
+
+def _tokenizer(folder: Path, size: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "words.json"
+    file.write_text(word_tokenizer(size))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(file), pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    tokenizer.save_pretrained(folder)
+    file.unlink()
+    assert (PAD, START, END) == (0, 1, 2)
+
+
+def exported(root: Path, mode: str, writer: str = "gpt2", variants: tuple[str, ...] = ("fp32",), **options: Any) -> tuple[Any, Path]:
+    """A model and its folder."""
+    model = fusion_model(mode, writer, **options)
+    checkpoint = save(model, root / "checkpoint")
+    export(checkpoint, root / "folder", variants)
+    return model, root / "folder"
+
+
+def described(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "fuseline.json").read_text())
+    return found
