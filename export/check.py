@@ -23,6 +23,7 @@ from fuseline.model import Model
 
 from .adapters import model_adapter
 from .checkpoints.photo_size import generated_pixels
+from .quality.reading import count_of
 
 TRANSFORMERS = "transformers"
 PHOTOS, MAX_LENGTH, BEAMS = 4, 16, 4
@@ -111,7 +112,7 @@ def ask(reference: Any, inputs: Inputs, ends: Sequence[int], max_positions: int)
     """
     import torch
 
-    max_length, count = min(MAX_LENGTH, max_positions + 1), _count(inputs)
+    max_length, count = min(MAX_LENGTH, max_positions + 1), count_of(inputs)
     small = all(array[0].size <= 3 * SMALL**2 for array in inputs.values())
     sequences: dict[int, list[Array]] = {1: [], BEAMS: []}
     logits: list[Array] = []
@@ -174,7 +175,7 @@ def _compared(model: Model, variant: str, answers: Answers, reference: Callable[
         raise ExportError(f"the exported model does not say what {answers.reference} says: {first.sentence}")
     logits, tokens = _along(model, encoded, answers)
     return Agreement(
-        inputs=_count(answers.inputs),
+        inputs=count_of(answers.inputs),
         max_length=answers.max_length,
         texts=len({row.tobytes() for row in answers.sequences[BEAMS]}),
         greedy=shares[1],
@@ -206,13 +207,6 @@ def _along(model: Model, encoded: Encoded, answers: Answers) -> tuple[float, flo
 
 def _options(beams: int, max_length: int) -> dict[str, Any]:
     return {"num_beams": beams, "max_length": max_length, "max_new_tokens": None, "num_return_sequences": 1}
-
-
-def _count(inputs: Any) -> int:
-    """Of inputs by name, or by source and name."""
-    while isinstance(inputs, Mapping):
-        inputs = next(iter(inputs.values()))
-    return len(inputs)
 
 
 def _some(inputs: Inputs, which: slice) -> Inputs:

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto
 
 from fuseline.errors import ExportError
-from fuseline.folders.tensors import QUERY, SHARE
+from fuseline.folders.tensors import FLAT, QUERY, SHARE
 from fuseline.kernels.bodies import add_bodies
 
 from ..graphs.architecture import Architecture, Pen, Sizes
@@ -115,7 +115,8 @@ class TextDecoder(Architecture):
         hidden_NE = g.op("Reshape", embedded_RTE, g.ints(-1, sizes.width))
         for index in range(sizes.layers):
             _declare_caches(g, index, sizes, scheme)
-            with g.scope(f"layer.{index}"):
+            # Only what is called layer.N becomes one node; other modes than flat have operators that are none of ours.
+            with g.scope(f"layer.{index}" if fusion is None or fusion.mode == FLAT else f"fused.{index}"):
                 hidden_NE = decoder.layer(layer_pen(index), hidden_NE)
         shape_RTE = g.op("Concat", step.shape_RT, g.ints(sizes.width), axis=0)
         last_RE = g.op("Gather", g.op("Reshape", hidden_NE, shape_RTE), g.scalar(-1, np.int64), axis=1)

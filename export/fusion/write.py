@@ -147,7 +147,10 @@ def _fusion(model: FusionEncoderDecoder, parts: Sequence[SourcePart]) -> Fusion:
     mode, names = model.config.fusion, [part.name for part in parts]
     gates, over = None, []
     if mode == GATED:
-        gates = np.array([[float(layer.sources[name].gate.tanh()) for name in names] for layer in model.fusion], np.float32)  # type: ignore[union-attr, index, operator]
+        state = model.fusion.state_dict()
+        every = range(len(model.fusion))
+        gates = np.array([[np.tanh(state[f"{i}.sources.{name}.gate"].item()) for name in names] for i in every])
+        gates = gates.astype(np.float32)
     if mode == HIERARCHICAL:
         over = [_in_out(layer.over.state_dict()) for layer in model.fusion]  # type: ignore[union-attr]
     return Fusion(mode, names, [part.weights for part in parts], gates, over)

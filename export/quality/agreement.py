@@ -65,7 +65,8 @@ def next_tokens(
             apart[index] += float((np.exp(expected) * (expected - found)).sum(-1)[counts].sum())
             texts = other.decode(other.generate(encoded, prompt, generation_config=config).sequences)
             equal[index] += sum(a == b for a, b in zip(base.decode(sequences), texts, strict=True))
-    kind = {PHOTOGRAPH: "photos", TEXT: "texts", SPEECH: "clips"}[base.folder.source.reads]
+    kinds = {PHOTOGRAPH: "photos", TEXT: "texts", SPEECH: "clips"}
+    kind = kinds[base.folder.source.reads] if base.folder.fusion is None else "inputs"
     return [
         NextTokens(count, positions, same[index] / positions, apart[index] / positions, equal[index] / count, kind)
         for index in range(len(others))

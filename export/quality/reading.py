@@ -127,6 +127,8 @@ class Reading:
         return found
 
 
-def count_of(inputs: Inputs) -> int:
-    """How many inputs these are: B."""
-    return len(next(iter(inputs.values())))
+def count_of(inputs: Any) -> int:
+    """How many inputs these are, by name or by source and name: B."""
+    while isinstance(inputs, Mapping):
+        inputs = next(iter(inputs.values()))
+    return len(inputs)

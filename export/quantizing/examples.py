@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fuseline.errors import InputError, counted
-from fuseline.folders.tensors import ATTENTION_MASK, INPUT_IDS, INPUT_VALUES, PHOTOGRAPH, PIXEL_VALUES, SPEECH, TEXT
+from fuseline.folders.tensors import ATTENTION_MASK, INPUT_IDS, INPUT_VALUES, PHOTOGRAPH, SPEECH, TEXT
 from fuseline.model import Model
 
 from ..checkpoints.generated import generated_clips, generated_photos, generated_texts
@@ -90,22 +90,29 @@ def judging(model: Model, examples: Examples, reading: Reading) -> list[Inputs]:
     others = examples.others
     if len(others) >= LEAST:
         return batches(model, others[:: -(-len(others) // JUDGES)], reading)
-    reads = model.folder.source.reads
-    if reads == SPEECH:
-        return batches(model, generated_clips(CLIPS), reading)
-    return _made_up_texts(model) if reads == TEXT else _made_up_photos(model)
+    made = {name: _made_up(model, name) for name in model.folder.sources}
+    if len(made) == 1:
+        return made[model.folder.source.name]
+    return [dict(zip(made, each, strict=True)) for each in zip(*made.values(), strict=False)]
 
 
-def _made_up_photos(model: Model) -> list[Inputs]:
-    photos = generated_photos(JUDGES)
-    return [{PIXEL_VALUES: model.image_processor(photos[at : at + _AT_ONCE])} for at in range(0, JUDGES, _AT_ONCE)]
+def _made_up(model: Model, source: str) -> list[Any]:
+    """Inputs of one source, a few together: as many of each but of speech, of which there are fewer."""
+    reads, make = model.folder.sources[source].reads, model.inputs_of(source)
+    if reads == TEXT:
+        return _made_up_texts(model, source)
+    made: Sequence[Any] = generated_clips(CLIPS) if reads == SPEECH else generated_photos(JUDGES)
+    alone = INPUT_VALUES in model.folder.sources[source].inputs and model.folder.fusion is None
+    at_once = 1 if alone else _AT_ONCE
+    return [make(made[at : at + at_once]) for at in range(0, len(made), at_once)]
 
 
-def _made_up_texts(model: Model) -> list[Inputs]:
+def _made_up_texts(model: Model, name: str) -> list[Inputs]:
     """Tokens of the vocabulary, as no text has them, but all that a model may be asked about."""
-    source, ends = model.folder.source, model.generation_config.ends
+    source, ends = model.folder.sources[name], model.generation_config.ends
     size = source.vocab_size or model.folder.decoder.vocab_size
-    rows = generated_texts(size, source.longest, ends[0] if ends else None, JUDGES)
+    end = ends[0] if ends and model.folder.fusion is None else None  # which another tokenizer may not have
+    rows = generated_texts(size, source.longest, end, JUDGES)
     return [_padded(rows[at : at + _AT_ONCE]) for at in range(0, JUDGES, _AT_ONCE)]
 
 

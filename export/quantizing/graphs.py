@@ -16,6 +16,7 @@ from ..graphs.recode import errors, recode
 from ..graphs.weights import Scheme
 from ..quality.reading import Reading
 from ..writing.graphs import load_graph
+from ..writing.parts import DECODER, ENCODER, encoders_of, part_of
 from .calibration import Calibration, Moments
 from .convolutions import calibrate_convolutions, is_convolutional, store_convolutions
 from .examples import Example, batches
@@ -49,9 +50,13 @@ class FloatGraphs:
         self.model, self.source, self.tell = model, source, tell
         files = folder.variants[source]
         scheme: Scheme = "fp16" if source == "fp16" else "fp32"
-        encoder = load_graph(folder.path / files.encoder)
-        self._parts = {"encoder": fuse_linears(encoder, scheme), "decoder": load_graph(folder.path / files.decoder)}
-        self._moments: dict[str, Moments] = {"encoder": {}, "decoder": {}}
+        several = len(files.encoders) > 1
+        self._parts = {
+            part_of(name) if several else ENCODER: fuse_linears(load_graph(folder.path / file), scheme)
+            for name, file in files.encoders.items()
+        }
+        self._parts[DECODER] = load_graph(folder.path / files.decoder)
+        self._moments: dict[str, Moments] = {part: {} for part in self._parts}
         self._seen = batches(model, examples, reading)
         if examples:
             self._calibrate(reading)
@@ -59,7 +64,7 @@ class FloatGraphs:
     def _calibrate(self, reading: Reading) -> None:
         self.tell(1, 3, "calibrating")
         config = reading.config(self.model)
-        calibration = Calibration(self.model, self._parts["encoder"], self._parts["decoder"], config, reading)
+        calibration = Calibration(self.model, self._parts[ENCODER], self._parts[DECODER], config, reading)
         for batch in self._seen:
             calibration.see(batch)
         self._moments = {part: calibration.moments(part) for part in self._parts}
@@ -81,7 +86,8 @@ class FloatGraphs:
         if left:
             halves: dict[str, Scheme] = dict.fromkeys(left, "fp16")
             graphs = {part: recode(model, scheme, self._moments[part], halves) for part, model in self._parts.items()}
-        if scheme != "fp16" and is_convolutional(graphs["encoder"]):
-            encoder = graphs["encoder"]
-            graphs["encoder"] = calibrate_convolutions(encoder, self._seen) if static else store_convolutions(encoder)
+        for part in encoders_of(graphs) if scheme != "fp16" else ():
+            if is_convolutional(graphs[part]):
+                made = graphs[part]
+                graphs[part] = calibrate_convolutions(made, self._seen) if static else store_convolutions(made)
         return Made(graphs, wrong, left)

@@ -124,6 +124,8 @@ def quantize(
         if static and opened.source.reads != PHOTOGRAPH:
             things = "texts and has no" if opened.source.reads_text else "speech and has few"
             raise InputError(f"{opened.path} reads {things} convolutions; leave static out")
+        if opened.fusion is not None and calibrate is not None:
+            raise InputError(f"{opened.path} reads several sources, and is quantized without calibration; leave it out")
         reading = Reading(src_lang, tgt_lang, prefix, truncation)
         given = None if data is None else Data(data, references, split, limit=limit)
         read = None if given is None else checked_data(opened, given)
@@ -133,7 +135,7 @@ def quantize(
         if read is not None:
             check_lengths(model, read, reading)
         tell(0, 3, "reading the graphs")
-        cut = replace(reading, truncation=opened.source.reads_text)
+        cut = replace(reading, truncation=opened.source.reads_text and opened.fusion is None)
         examples = Examples() if calibrate is None else read_examples(model, Path(calibrate))
         work = FloatGraphs(opened, model, source, examples.seen, tell, cut)
         made = {name: work.variant(name, half, static) for name in variants}  # type: ignore[arg-type]

@@ -61,8 +61,19 @@ def write_graphs(
     for variant, parts in variants.items():
         paths = {part: _unused(folder, f"onnx/{stem_of(part)}_{variant}") for part in parts}
 
-        def write(part: str, parts: Mapping[str, GraphSource] = parts, paths: Mapping[str, str] = paths) -> _Written:
-            return _written(parts[part], folder, paths[part], written if written or len(variants) > 1 else None)
+        # Whether a graph may be one that lies there: of another variant, or of another source with the same encoder.
+        alike = bool(written) or len(variants) > 1 or len(encoders_of(parts)) > 1
+
+        def write(
+            part: str,
+            parts: Mapping[str, GraphSource] = parts,
+            paths: Mapping[str, str] = paths,
+            alike: bool = alike,
+        ) -> _Written:
+            made = _written(parts[part], folder, paths[part], written if alike else None)
+            if made.hash is not None:
+                written.setdefault(made.hash, made.file)
+            return made
 
         with ThreadPoolExecutor(1) as beside:  # an encoder is mostly traced and a decoder mostly written
             decoder = beside.submit(write, DECODER)
@@ -72,8 +83,6 @@ def write_graphs(
             if _alike(tensors.setdefault(part, graph.tensors)) != _alike(graph.tensors):
                 other = "the folder's" if described else f"that of {next(iter(graphs))!r}"
                 raise ExportError(f"the {part} of variant {variant!r} has other inputs or outputs than {other}")
-            if graph.hash is not None:
-                written[graph.hash] = graph.file
             graphs.setdefault(variant, {})[part] = graph.file
             if graph.unjoined:
                 warn(f"{graph.file}: {'; '.join(map(str, graph.unjoined[:3]))}, so it stays apart, which is slower")

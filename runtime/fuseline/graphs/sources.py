@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..arrays import Bool, Float32, Int64, as_array
 from ..errors import InputError, shown, written
 from ..files.reading import some
-from ..folders.tensors import ATTENTION_MASK, REFUSE, ZEROS
+from ..folders.tensors import ATTENTION_MASK, REFUSE, ZEROS, Source
 from .contract import Encoded
 from .encoder import Arrays, Encoder
 
@@ -140,14 +140,14 @@ class Encoders:
         return replace(encoded, values=values)
 
     def _by_source(self, given: object) -> Mapping[str, Any]:
-        if isinstance(given, Mapping) and given and set(given) & set(self.encoders):
+        if isinstance(given, Mapping) and (not given or set(given) & set(self.encoders)):
             if unknown := [name for name in given if name not in self.encoders]:
                 known = ", ".join(self.encoders)
                 raise InputError(f"this model has no source {shown(unknown[0], 40)}; it has {known}")
             return given
         names = self.encoders[self.task_source].source.inputs
         if isinstance(given, Mapping) and not set(given) <= set(names):
-            found = some([shown(name, 40) for name in given]) if given else "nothing"
+            found = some([shown(name, 40) for name in given])
             raise InputError(f"inputs must be by source, {', '.join(self.encoders)}; these have {found}")
         return {self.task_source: given}
 
@@ -215,12 +215,7 @@ def _of_rows(encoder: Encoder, given: Any, has: Bool, rows: Int64) -> Arrays:
     arrays: Arrays = {}
     if len(wanted):
         if _is_ragged(given):
-            entries = [given[row] for row in wanted]
-            named = isinstance(entries[0], Mapping)
-            keys = entries[0].keys() if named else ()
-            if any(isinstance(each, Mapping) != named or (named and each.keys() != keys) for each in entries):
-                raise InputError(f"the entries of {encoder.source.name} must all be arrays, or have the same names")
-            given = {key: _stacked([each[key] for each in entries]) for key in keys} if named else _stacked(entries)
+            given = _from_entries([given[row] for row in wanted], encoder.source)
         elif isinstance(given, Mapping):
             given = {key: None if value is None else as_array(value)[wanted] for key, value in given.items()}
         else:
@@ -235,6 +230,20 @@ def _of_rows(encoder: Encoder, given: Any, has: Bool, rows: Int64) -> Arrays:
     return {name: full}
 
 
+def _from_entries(entries: Sequence[Any], source: Source) -> Any:
+    """A batch of what single inputs give. Of texts that differ in length their ends are told."""
+    first = source.inputs[0]
+    named = [each if isinstance(each, Mapping) else {first: each} for each in entries]
+    names = named[0].keys()
+    if first not in names or any(each.keys() != names for each in named):
+        raise InputError(f"the entries of {source.name} must all have {first}, and the same names beside it")
+    made = {name: _stacked([each[name] for each in named], source.name) for name in names}
+    if ATTENTION_MASK in source.inputs and ATTENTION_MASK not in made:
+        lengths = np.array([[as_array(each[first]).shape[-1]] for each in named])
+        made[ATTENTION_MASK] = (np.arange(made[first].shape[1]) < lengths).astype(np.int64)
+    return made
+
+
 def _fixed(encoder: Encoder, name: str) -> tuple[int, ...]:
     shape = encoder.inputs[name].shape[1:]
     if any(isinstance(size, str) for size in shape):
@@ -242,13 +251,14 @@ def _fixed(encoder: Encoder, name: str) -> tuple[int, ...]:
     return tuple(int(size) for size in shape)
 
 
-def _stacked(entries: Sequence[Any]) -> npt.NDArray[Any]:
-    """Entries of one shape; whole numbers of several lengths are filled up with 0 on the right."""
+def _stacked(entries: Sequence[Any], name: str) -> npt.NDArray[Any]:
+    """Entries of one shape; rows of several lengths are filled up with 0 on the right."""
     arrays = [as_array(each) for each in entries]
-    if len({each.shape for each in arrays}) == 1:
+    shapes = {each.shape for each in arrays}
+    if len(shapes) == 1:
         return np.stack(arrays)
     if any(each.ndim != 1 for each in arrays):
-        raise InputError(f"entries of one source must have one shape, not {some([str(each.shape) for each in arrays])}")
+        raise InputError(f"the entries of {name} must have one shape, not {some(sorted(str(list(s)) for s in shapes))}")
     whole = np.zeros((len(arrays), max(map(len, arrays))), arrays[0].dtype)
     for row, each in zip(whole, arrays, strict=True):
         row[: len(each)] = each
