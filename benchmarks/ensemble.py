@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fuseline import Model, ensemble
+from fuseline.inputs.images import load_image
 
 ROUNDS, WARM_UP = 25, 3
 
@@ -50,7 +51,7 @@ def main() -> None:
 def _pixels(model: Model) -> np.ndarray[Any, np.dtype[np.float32]]:
     """float32[1, 3, height, width]."""
     photo = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-    return model.image_processor([photo])
+    return model.image_processor([load_image(photo)])
 
 
 def _measured(cases: dict[str, Model], pixels: Any, beams: int, tokens: int) -> dict[str, tuple[float, float]]:

@@ -151,24 +151,31 @@ def number_of(value: object) -> float | None:
 
 def _log_linear(logprobs: Sequence[Float32], weights: Sequence[float]) -> Float32:
     """sum lambda_i log p_i. What any excludes is taken out first, since 2(-inf) - 1(-inf) is NaN."""
-    total = np.zeros_like(logprobs[0])
-    never = np.zeros(total.shape, np.bool_)
-    for each, weight in zip(logprobs, weights, strict=True):
-        gone = np.isneginf(each)
-        if gone.any():
-            never |= gone
-            each = np.where(gone, np.float32(0), each)
-        total += np.float32(weight) * each
+    total = _weighted(logprobs, weights)
+    if np.isfinite(total.sum()):  # so is every number of it, and nothing is excluded
+        return total
+    never = np.logical_or.reduce([np.isneginf(each) for each in logprobs])
+    total = _weighted([np.where(never, np.float32(0), each) for each in logprobs], weights)
     total[never] = NEVER
+    return total
+
+
+def _weighted(arrays: Sequence[Float32], weights: Sequence[float]) -> Float32:
+    with np.errstate(invalid="ignore", over="ignore"):
+        total: Float32 = arrays[0] * np.float32(weights[0])
+        for each, weight in zip(arrays[1:], weights[1:], strict=True):
+            total += each * np.float32(weight)
     return total
 
 
 def _linear(logprobs: Sequence[Float32], weights: Sequence[float]) -> Float32:
     """log sum lambda_i p_i, -inf where that sum is 0."""
-    total = logprobs[0] + np.float32(math.log(weights[0]))
-    for each, weight in zip(logprobs[1:], weights[1:], strict=True):
-        total = np.logaddexp(total, each + np.float32(math.log(weight)))
-    return total
+    most = np.maximum.reduce(logprobs)
+    most = np.where(np.isneginf(most), np.float32(0), most)
+    with np.errstate(divide="ignore"):
+        shifted = [np.exp(each - most) for each in logprobs]
+        mixture: Float32 = np.log(_weighted(shifted, weights)) + most
+    return mixture
 
 
 _RULES = {LOG_LINEAR: _log_linear, LINEAR: _linear}
