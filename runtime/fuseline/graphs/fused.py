@@ -152,8 +152,9 @@ def number_of(value: object) -> float | None:
 def _log_linear(logprobs: Sequence[Float32], weights: Sequence[float]) -> Float32:
     """sum lambda_i log p_i. What any excludes is taken out first, since 2(-inf) - 1(-inf) is NaN."""
     total = _weighted(logprobs, weights)
-    if np.isfinite(total.sum()):  # so is every number of it, and nothing is excluded
-        return total
+    with np.errstate(invalid="ignore", over="ignore"):
+        if np.isfinite(total.sum()):  # so is every number of it, and nothing is excluded
+            return total
     never = np.logical_or.reduce([np.isneginf(each) for each in logprobs])
     total = _weighted([np.where(never, np.float32(0), each) for each in logprobs], weights)
     total[never] = NEVER
