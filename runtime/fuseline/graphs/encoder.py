@@ -41,7 +41,7 @@ class Encoder:
             return self._clips(given)
         found = self._run(given)
         lengths = _lengths(given[ATTENTION_MASK]) if ATTENTION_MASK in given else None
-        return Encoded(len(next(iter(given.values()))), found, lengths, given.get(INPUT_IDS))
+        return Encoded(len(next(iter(given.values()))), found, lengths, input_ids=given.get(INPUT_IDS))
 
     def _run(self, given: Arrays) -> dict[str, OrtValue]:
         from onnxruntime import OrtValue

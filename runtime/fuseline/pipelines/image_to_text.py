@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, written
 from ..generation.config import PIPELINE_NEW_TOKENS, GenerationConfig
+from ..inputs.contract import together
 from ..inputs.images import ImageProcessor, load_image
 from ..migrating.copied_calls import CAPTION, prompt_tokens, settle
 from ..model import Model
@@ -181,22 +182,21 @@ class ImageToText(Pipeline):
                 [self._prepared_or_named(photo, number, job.reading) for number, photo in batch], job
             )
 
-    def _prepared(self, photo: Photo, reading: Reading) -> npt.NDArray[np.float32]:
-        """float32[1, 3, height, width]."""
-        return self.model.image_processor([load_image(photo, **reading.downloads)])
+    def _prepared(self, photo: Photo, reading: Reading) -> Mapping[Any, Any]:
+        """{"pixel_values": float32[1, 3, height, width]}; of an ensemble those of each model."""
+        return self.model.inputs([load_image(photo, **reading.downloads)])
 
-    def _prepared_or_named(self, photo: Photo, number: int, reading: Reading) -> npt.NDArray[np.float32]:
+    def _prepared_or_named(self, photo: Photo, number: int, reading: Reading) -> Mapping[Any, Any]:
         try:
             return self._prepared(photo, reading)
         except InputError as error:
             raise InputError(f"photo {number}: {error}") from error
 
-    def _caption(self, prepared: list[npt.NDArray[np.float32]], job: _Job) -> list[Captions]:
-        """The captions of B photos, float32[1, 3, height, width] each, that go through the model together."""
-        if len({photo.shape for photo in prepared}) > 1:
-            raise InputError("this model leaves photos their sizes, so these cannot go together; use batch_size=1")
+    def _caption(self, prepared: list[Mapping[Any, Any]], job: _Job) -> list[Captions]:
+        """The captions of B photos that go through the model together, each as `_prepared` gives it."""
+        pixels = together(prepared)
         prompt = self._prompt(job.reading.prompt, len(prepared), job.config)
-        generation = self.model.generate(np.concatenate(prepared), prompt, generation_config=job.config)
+        generation = self.model.generate(pixels, prompt, generation_config=job.config)
         self._tell(generation, job.config)
         captions = [{"generated_text": text} for text in self.model.decode(generation.sequences)]
         each = generation.num_return_sequences
