@@ -94,7 +94,9 @@ def main(folder: Path) -> None:
         (text,) = captioner.decode(said.sequences)
         print(f"weights {weights}: {text}")
         for word, shares in zip(text.split(), said.source_attention[0], strict=False):
-            print("   ", word, " ".join(f"{name} {share:.0%}" for name, share in zip(said.sources, shares, strict=True)))
+            print(
+                "   ", word, " ".join(f"{name} {share:.0%}" for name, share in zip(said.sources, shares, strict=True))
+            )
 
 
 if __name__ == "__main__":

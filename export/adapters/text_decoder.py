@@ -127,8 +127,9 @@ class TextDecoder(Architecture):
                 g.output(name, TensorProto.FLOAT, ["C", "R", sizes.attention])
         for index in range(sizes.layers if fusion is None or fusion.mode in ONE_QUERY else 0):
             g.output(QUERY.format(index), TensorProto.FLOAT, ["N", sizes.attention])
-        for index in range(0 if fusion is None else sizes.layers):
-            g.output(SHARE.format(index), TensorProto.FLOAT, ["N", sizes.heads, len(fusion.names)])
+        if fusion is not None:
+            for index in range(sizes.layers):
+                g.output(SHARE.format(index), TensorProto.FLOAT, ["N", sizes.heads, len(fusion.names)])
         return model_of(g)
 
     def _layer_pens(self, pen: Pen, step: StepValues, fusion: Fusion | None) -> Callable[[int], LayerPen]:

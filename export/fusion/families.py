@@ -151,7 +151,6 @@ class Gpt2(Family):
             "o": linear(attention.c_proj.weight.T, attention.c_proj.bias),
         }
 
-
     def named(self, number: int, own: Mapping[str, nn.Module]) -> dict[str, Tensor]:
         at = f"transformer.h.{number}"
         q, k, v, o = (weights(own[each]) for each in "qkvo")
@@ -217,11 +216,12 @@ class Bert(Family):
         copied: dict[str, nn.Module] = {name: linear(module.weight, module.bias) for name, module in linears.items()}
         return copied | {"norm": norm_of(output.LayerNorm)}
 
-
     def named(self, number: int, own: Mapping[str, nn.Module]) -> dict[str, Tensor]:
         at = f"{self.body}.encoder.layer.{number}.crossattention"
         names = {"q": "self.query", "k": "self.key", "v": "self.value", "o": "output.dense", "norm": "output.LayerNorm"}
-        return {key: t for part, name in names.items() for key, t in tensors(f"{at}.{name}", weights(own[part])).items()}
+        return {
+            key: t for part, name in names.items() for key, t in tensors(f"{at}.{name}", weights(own[part])).items()
+        }
 
 
 class Bart(Family):
@@ -284,7 +284,6 @@ class Bart(Family):
         linears = {"q": attention.q_proj, "k": attention.k_proj, "v": attention.v_proj, "o": attention.out_proj}
         copied: dict[str, nn.Module] = {name: linear(module.weight, module.bias) for name, module in linears.items()}
         return copied | {"norm": norm_of(layer.encoder_attn_layer_norm)}
-
 
     def named(self, number: int, own: Mapping[str, nn.Module]) -> dict[str, Tensor]:
         at = f"model.decoder.layers.{number}"

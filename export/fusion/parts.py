@@ -6,18 +6,16 @@ tokenizer wrote (save_pretrained). A source of texts that has none is read by th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from fuseline.errors import ExportError, FolderError
+from fuseline.errors import ExportError
 from fuseline.folders.tensors import ATTENTION_MASK, INPUT_FEATURES, INPUT_IDS, PIXEL_VALUES
 from fuseline.inputs.audio import LogMel
-from fuseline.tokens.hf import TOKENIZER
 
 from ..adapters import DecoderAdapter
 from ..adapters.bart import BartEncoder
@@ -176,7 +174,7 @@ def _common(model: Any) -> dict[str, dict[str, Any]]:
     decoder = {name: tensor.numpy() for name, tensor in model.decoder.state_dict().items()}
     found = {}
     for name in model.config.sources:
-        own = {}
+        own: dict[str, Array] = {}
         for number, sublayer in enumerate(model.fusion):
             modules = _modules(sublayer, name)
             own |= {key: t.numpy() for key, t in model.family.named(number, modules).items()} if modules else {}

@@ -102,9 +102,7 @@ class InputsOfEach:
 
     def _different(self) -> InputError:
         kinds = " and ".join(self._kinds)
-        return InputError(
-            f"the models of this ensemble prepare {kinds} in different ways; give generate one each"
-        )
+        return InputError(f"the models of this ensemble prepare {kinds} in different ways; give generate one each")
 
 
 class Ensemble(Model):

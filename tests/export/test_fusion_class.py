@@ -458,7 +458,11 @@ def test_folders_that_are_no_fusion_model(tmp_path: Path) -> None:
     model_of("gated").save_pretrained(tmp_path / "gated")
     config = json.loads((tmp_path / "gated/config.json").read_text())
     path = tmp_path / "gated/config.json"
-    path.write_text(json.dumps(config | {"fusion": "serial", "sources": [*NAMES, "more"], "shared": {"other": "image", "more": "hint"}}))
+    path.write_text(
+        json.dumps(
+            config | {"fusion": "serial", "sources": [*NAMES, "more"], "shared": {"other": "image", "more": "hint"}}
+        )
+    )
     with pytest.raises(InputError, match=r"lacks the weights fusion.0.sources.more.k.bias|enc_to_dec_proj.other"):
         FusionEncoderDecoder.from_pretrained(tmp_path / "gated")
     config["encoders"]["hint"]["architectures"] = ["BertModel.from_pretrained"]

@@ -95,7 +95,9 @@ def read_description(root: Path) -> Description:
     fields = Fields(parsed(read_small(root, DESCRIPTION)[0], where), where)
     task, sources, fusion = _task(fields, _format(fields))
     variants = {
-        name: Variant({each: found.text(key) for each, found, key in _by_source(graphs, sources)}, graphs.text("decoder"))
+        name: Variant(
+            {each: found.text(key) for each, found, key in _by_source(graphs, sources)}, graphs.text("decoder")
+        )
         for name, graphs in fields.children("variants").items()
     }
     listed = fields.children("files")

@@ -18,7 +18,9 @@ FORMATS = (1, 2)
 PIXEL_VALUES, INPUT_IDS, ATTENTION_MASK = "pixel_values", "input_ids", "attention_mask"  # what encoders read
 INPUT_FEATURES, INPUT_VALUES = "input_features", "input_values"  # of speech: mel bands, or samples
 POSITION, BEAM_TABLE = "position", "beam_table"  # what a decoder reads beside the tokens, which are input_ids too
-LENGTHS = "lengths"  # int64[B, M], of a decoder whose inputs differ in length: how many positions of each source each has
+LENGTHS = (
+    "lengths"  # int64[B, M], of a decoder whose inputs differ in length: how many positions of each source each has
+)
 STARTS, WEIGHTS = "starts", "weights"  # of a decoder with several sources: where each begins, and how much it counts
 LOGITS = "logits"
 QUERY = "cross_attention_query.{}"  # a layer's cross-attention query, an output of the decoder graph
