@@ -96,7 +96,8 @@ class TextDecoder(Architecture):
         section of config.json; scheme: how weights are stored (positions and norms stay float32); max_positions: keep
         only the first of the position embeddings (default: all); outside: a file for the weights (default: they are in
         the graph); padded: whether inputs of one batch have different lengths, as texts have, which the graph then
-        reads; fusion: of several sources, how they are read. Raises ExportError for a config or tensors that do not describe such a decoder.
+        reads; fusion: of several sources, how they are read. Raises ExportError for a config or tensors that do not
+        describe such a decoder.
         """
         decoder = cls(config)
         sizes, weights = decoder.sizes, decoder._weights(state_dict)

@@ -84,11 +84,11 @@ READS: Mapping[tuple[str, ...], str] = {
 }
 
 
-# How a decoder reads several sources (docs/fusion.md has the formulas). The first four have one query a layer for all of
-# them, so that attention weights can be told; the others have one a source.
+# How a decoder reads several sources (docs/fusion.md has the formulas). The first four have one query a layer for all
+# of them, so that attention weights can be told; the others have one a source.
 FLAT, MIX, PARALLEL, HIERARCHICAL, SERIAL, GATED = "flat", "mix", "parallel", "hierarchical", "serial", "gated"
 FUSIONS = (FLAT, MIX, PARALLEL, HIERARCHICAL, SERIAL, GATED)
-# What happens to an input without a source: its part is left out, arrays of zeros go through its encoder, or it may not be.
+# What happens to an input without a source: its part is left out, zeros go through its encoder, or it may not be.
 SKIP, ZEROS, REFUSE = "skip", "zeros", "refuse"
 
 
