@@ -20,7 +20,7 @@ from fuseline.errors import FolderError, InputError
 from fuseline.folders.open import open_folder
 from fuseline.speech.options import SpeechOptions
 from fuseline.speech.transcriber import Transcriber
-from tests import foreign, small_whisper, whisper_models
+from tests import foreign, small_whisper, speech_models, tiny, whisper_models
 
 SHORT, LONG = 1.7, 5.3  # seconds; a window has 2
 
@@ -111,7 +111,7 @@ def test_variants_are_chosen_by_their_suffixes(whisper: Made, tmp_path: Path) ->
 def test_words_are_refused_where_the_graph_gives_no_weights(whisper: Made) -> None:
     transcriber = Transcriber(Model.from_pretrained(whisper.export, threads=1))
     expected = (
-        r"times of words, and .*decoder_model_merged.onnx has no outputs cross_attentions.0 to cross_attentions.1;"
+        r"times of words need a .*decoder_model_merged.onnx has no outputs cross_attentions.0 to cross_attentions.1;"
     )
     with pytest.raises(InputError, match=expected):
         said(transcriber, clip(SHORT, 1), return_timestamps="word")
@@ -138,6 +138,31 @@ def test_words_are_found_by_weights_that_the_graph_gives(whisper: Made, tmp_path
     options = {"num_beams": 3, "max_length": 9, "output_attentions": True}
     weights = [model.generate(inputs, **options).cross_attentions for model in models]
     np.testing.assert_allclose(weights[0], weights[1], atol=2e-5)
+
+
+@pytest.mark.parametrize("layout", foreign.LAYOUTS)
+def test_moonshine_says_what_transformers_says(tmp_path: Path, layout: str) -> None:
+    """One clip at a time, and in batches where the decoder is told of the padding."""
+    reference = speech_models.speech_model("moonshine, even", 0)
+    source = speech_models.write_checkpoint(reference, tmp_path / "source")
+    export = foreign.speech_exported(reference, source, tmp_path / "export")
+    model = Model.from_pretrained(foreign.laid_out(export, layout, tmp_path / "model"), threads=1)
+    sounds, ends = speech_models.clips(6, 0), model.generation_config.ends
+    for beams in (1, 4):
+        options = {"num_beams": beams, "max_length": tiny.MAX_LENGTH}
+        batches = (speech_models.batch(reference, [sound]) for sound in sounds)
+        rows = [speech_models.generate(reference, batch, **options).numpy()[0] for batch in batches]
+        expected = [tiny.ended(row, *ends) for row in rows]
+        assert len(set(expected)) > 3
+        for size in (1, 3):
+            found = [
+                tiny.ended(row, *ends)
+                for first in range(0, 6, size)
+                for row in model.generate(model.inputs(sounds[first : first + size]), **options).sequences
+            ]
+            assert found == expected
+    heard = pipeline("automatic-speech-recognition", model)({"array": sounds[0], "sampling_rate": 16_000})
+    assert heard["text"]
 
 
 def change(name: str, **values: Any) -> Callable[[Path], object]:

@@ -68,7 +68,7 @@ def open_foreign(
         raise FolderError(f"{first.path} reads a cache from its first step on; decoder_model_merged.onnx may do that")
     return (
         Encoder(encoder, folder.source, read, [HIDDEN]),
-        ForeignDecoder(first, later, sizes),
+        ForeignDecoder(first, later, sizes, folder.source.samples_a_position),
         list(graphs.values()),
     )
 

@@ -55,15 +55,17 @@ class ForeignState(State):
     """
 
     def __init__(
-        self, hidden: Array, num_beams: int, capacity: int, lengths: Int64 | None = None, watched: bool = False
+        self, hidden: Array, source_mask: Int64, num_beams: int, capacity: int, *, watched: bool = False
     ) -> None:
-        """hidden: float[B, S, E], the encoder's output; lengths: as in Encoded; watched: whether weights are kept."""
+        """hidden: float[B, S, E], the encoder's output; source_mask: int64[B, M], what each input has of the most that
+        it may have, positions or samples; watched: whether weights are kept."""
         super().__init__(len(hidden) * num_beams, capacity)
         self.num_beams = num_beams
         self.tokens = np.empty((self.rows, 0), np.int64)  # int64[R, P + T]
         self.caches: dict[str, OrtValue] = {}  # by name, float[R, H, P, D], of cross-attention float[R, H, S, D]
         self.hidden = hidden  # float[B, S, E]; float[R, S, E] after the first step if the later ones read it
-        self.lengths = lengths
+        self.encoded: Encoded | None = None  # kept since hidden may lie in its memory, which numpy does not keep alive
+        self.source_mask = source_mask
         self.watched = watched
         self.weights = np.zeros((0, self.rows, 0, 0), np.float32)  # float32[L, R, H, S] of the last step's last tokens
 
@@ -74,11 +76,15 @@ class ForeignDecoder:
     Cross-attention K/V come from the first step and stay as they are; only self-attention K/V follow the beams.
     """
 
-    def __init__(self, first: StepGraph, later: StepGraph | None, sizes: DecoderSizes) -> None:
-        """later: None to compute all positions anew at every step."""
+    def __init__(
+        self, first: StepGraph, later: StepGraph | None, sizes: DecoderSizes, samples_a_position: int | None = None
+    ) -> None:
+        """later: None to compute all positions anew at every step. samples_a_position: as in Source; the graphs of a
+        model that reads samples take the encoder's mask of samples, too, of which they take one a position."""
         self._first = first
         self._later = later
         self._sizes = sizes
+        self._samples_a_position = samples_a_position or 1
 
     def start(self, encoded: Encoded, num_beams: int, max_length: int, *, attentions: bool = False) -> ForeignState:
         """See Decoder.start. Raises InputError for attentions that a graph does not give.
@@ -91,7 +97,17 @@ class ForeignDecoder:
         if attentions:
             self._check_weights()
         self._check_lengths(encoded)
-        return ForeignState(hidden.numpy(), num_beams, capacity, encoded.lengths, attentions)
+        array = hidden.numpy()
+        state = ForeignState(array, self._mask(encoded, array.shape[1]), num_beams, capacity, watched=attentions)
+        state.encoded = encoded
+        return state
+
+    def _mask(self, encoded: Encoded, positions: int) -> Int64:
+        """int64[B, M] of S positions."""
+        mask = np.ones((encoded.batch, positions), np.int64)
+        if encoded.lengths is not None:
+            mask *= np.arange(positions) < encoded.lengths
+        return mask.repeat(self._samples_a_position, axis=1)
 
     @property
     def _graphs(self) -> tuple[StepGraph, ...]:
@@ -102,8 +118,8 @@ class ForeignDecoder:
         for graph in self._graphs:
             if not graph.weights:
                 raise InputError(
-                    "output_attentions needs a decoder graph that gives its cross-attention weights, as do times of "
-                    f"words, and {graph.path} has no outputs cross_attentions.0 to cross_attentions."
+                    "output_attentions and times of words need a decoder graph that gives its cross-attention weights, "
+                    f"and {graph.path} has no outputs cross_attentions.0 to cross_attentions."
                     f"{self._sizes.layers - 1}; leave them out, or export the checkpoint with fuseline export"
                 )
 
@@ -166,8 +182,7 @@ class ForeignDecoder:
         assert isinstance(state, ForeignState)
         rows, beams = rows_of(inputs, state.num_beams), state.num_beams
         hidden = state.hidden[inputs if len(state.hidden) < state.rows else rows]
-        lengths = None if state.lengths is None else state.lengths[inputs]
-        kept = ForeignState(hidden, beams, state.capacity, lengths, state.watched)
+        kept = ForeignState(hidden, state.source_mask[inputs], beams, state.capacity, watched=state.watched)
         kept.weights = state.weights[:, rows]
         kept.rows, kept.position, kept.tokens = len(rows), state.position, state.tokens[rows]
         kept.caches = {name: _value(cache.numpy()[rows]) for name, cache in state.caches.items()}
@@ -183,7 +198,7 @@ class ForeignDecoder:
         hidden = state.hidden if alike else state.hidden.repeat(beams, axis=0)
         fresh = of_inputs[:, 0] if alike else tokens
         wanted = [] if self._later is None else list(self._later.past)
-        feeds = _feeds(self._first, _Given(fresh, hidden, 0, state.lengths))
+        feeds = _feeds(self._first, _Given(fresh, hidden, 0, state.source_mask))
         for name, tensor in self._first.past.items():  # a merged graph reads empty ones and takes no notice
             shape = len(fresh), self._sizes.heads, 0, self._sizes.head_size
             feeds[name] = _value(np.zeros(shape, tensor.type))
@@ -200,14 +215,14 @@ class ForeignDecoder:
         kept = state.tokens[parents] if moved else state.tokens
         state.tokens = np.concatenate([kept, tokens], axis=1)
         if self._later is None:
-            feeds = _feeds(self._first, _Given(state.tokens, state.hidden, 0, state.lengths))
+            feeds = _feeds(self._first, _Given(state.tokens, state.hidden, 0, state.source_mask))
             logits, _, state.weights = _run(self._first, feeds, [], state.tokens.size, state.watched)
             return logits
         own = [name for name in self._later.past if not is_cross_attention(name)]
         if moved:
             for name in own:
                 state.caches[name] = _value(state.caches[name].numpy().take(parents, axis=0))
-        feeds = _feeds(self._later, _Given(tokens, state.hidden, state.position, state.lengths)) | state.caches
+        feeds = _feeds(self._later, _Given(tokens, state.hidden, state.position, state.source_mask)) | state.caches
         logits, caches, state.weights = _run(self._later, feeds, own, tokens.size, state.watched)
         state.caches |= caches
         return logits
@@ -217,22 +232,14 @@ class ForeignDecoder:
 class _Given:
     """What one run is about: tokens int64[R, T], hidden float[R, S, E], and P, the positions in the caches.
 
-    A graph that does not read the hidden states may be told of the inputs' own, float[B, S, E]. lengths: int64[B, 1],
-    how many of the S positions each input has, None for all.
+    A graph that does not read the hidden states may be told of the inputs' own, float[B, S, E]. source_mask:
+    int64[B, M], as in ForeignState.
     """
 
     tokens: Int64
     hidden: Array
     past: int
-    lengths: Int64 | None
-
-    @property
-    def source_mask(self) -> Array:
-        """int64[R, S]: which encoder positions a row's input has."""
-        mask = _ones(len(self.tokens), self.hidden.shape[1])
-        if self.lengths is not None:
-            mask *= np.arange(mask.shape[1]) < self.lengths.repeat(len(mask) // len(self.lengths), axis=0)
-        return mask
+    source_mask: Int64
 
     @property
     def positions(self) -> Int64:
@@ -240,7 +247,7 @@ class _Given:
         return np.arange(self.past, self.past + self.tokens.shape[1])
 
 
-def _ones(rows: int, columns: int) -> Int64:
+def _ones(rows: int, columns: int) -> Array:
     return np.ones((rows, columns), np.int64)
 
 
@@ -248,7 +255,7 @@ def _ones(rows: int, columns: int) -> Int64:
 _MAKERS: Mapping[str, Callable[[_Given], Array]] = {
     "input_ids": lambda step: step.tokens,
     "encoder_hidden_states": lambda step: step.hidden,
-    SOURCE_MASK: lambda step: step.source_mask,
+    SOURCE_MASK: lambda step: step.source_mask.repeat(len(step.tokens) // len(step.source_mask), axis=0),
     "attention_mask": lambda step: _ones(len(step.tokens), step.past + step.tokens.shape[1]),
     "decoder_attention_mask": lambda step: _ones(len(step.tokens), step.past + step.tokens.shape[1]),
     "position_ids": lambda step: np.tile(step.positions, (len(step.tokens), 1)),
