@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
+from .arrays import as_array
 from .errors import InputError, shown, written
 from .files.unchanged import Unchanged
 from .folders.tensors import INPUT_FEATURES, PHOTOGRAPH, SPEECH, TEXT
@@ -102,9 +101,7 @@ class InputsOfEach:
 
     def _different(self) -> InputError:
         kinds = " and ".join(self._kinds)
-        return InputError(
-            f"the models of this ensemble prepare {kinds} in different ways; give generate one each"
-        )
+        return InputError(f"the models of this ensemble prepare {kinds} in different ways; give generate one each")
 
 
 class Ensemble(Model):
@@ -194,10 +191,10 @@ class Ensemble(Model):
         return [inputs] * count
 
     def _lists_each(self, inputs: Sequence[Any]) -> bool:
-        """Whether these are inputs of models, and no rows of one array: mappings, or arrays with all dimensions."""
+        """Whether these are inputs of models, and no rows of one array: a mapping, or an array with all dimensions."""
         source = self.models[0].folder.source
         dimensions = 4 if source.reads == PHOTOGRAPH else 3 if INPUT_FEATURES in source.inputs else 2
-        return all(isinstance(each, Mapping) or np.ndim(each) == dimensions for each in inputs)
+        return any(isinstance(each, Mapping) or as_array(each).ndim == dimensions for each in inputs)
 
     def _guided(self, encoded: Encoded, guidance: Guidance) -> tuple[Decoder, Encoded]:
         raise InputError("an ensemble takes no guidance; guide one of its models alone")

@@ -357,6 +357,9 @@ def test_what_is_no_ensemble_is_refused(models: list[Model]) -> None:
     together: Any = fuseline.ensemble(two)
     for call, sentence in [
         (lambda: together.generate([photos]), "has 2 models, and there are 1 inputs"),
+        (lambda: together.generate([photos, None]), "model 1 of the ensemble: pixel_values must be float32"),
+        (lambda: together.generate([[photos[0], 1], 2]), "model 0 of the ensemble: pixel_values must be float32"),
+        (lambda: together.generate([]), "model 0 of the ensemble: pixel_values must be float32"),
         (lambda: together.generate({0: photos}), "must have 0 to 1, not 0"),
         (lambda: together.generate({0: photos, 1: photos[:1]}), "as many inputs, not 2 and 1"),
         (lambda: together.generate(photos[:, :, :8]), "model 0 of the ensemble: pixel_values must be float32"),

@@ -7,7 +7,6 @@ Dimensions: `B` inputs of a call, `M` decoders, `R` rows, `T` tokens of this ste
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
