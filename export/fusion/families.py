@@ -49,6 +49,9 @@ class Family:
     def layers(self, decoder: Any) -> list[nn.Module]:
         return list(decoder.base_model.decoder.layers)
 
+    def prepare(self, decoder: Any) -> None:
+        """What is set in a decoder before it is used."""
+
     def run(self, layer: Any, fuse: Fuse, *given: Any, **named: Any) -> tuple[Any, ...]:
         """A layer's forward with `fuse` as its cross-attention. Arguments and results are those of its own forward."""
         raise NotImplementedError
@@ -83,6 +86,14 @@ class Gpt2(Family):
 
     def layers(self, decoder: Any) -> list[nn.Module]:
         return list(decoder.transformer.h)
+
+    def prepare(self, decoder: Any) -> None:
+        """Its eager attention, where its default form leaves out what the configuration says of scales."""
+        config = decoder.config
+        if config.scale_attn_by_inverse_layer_idx or not config.scale_attn_weights:
+            for module in decoder.modules():  # each has the configuration that it was made with
+                if hasattr(module, "config"):
+                    module.config._attn_implementation = "eager"
 
     def run(
         self,

@@ -49,7 +49,8 @@ class FusionEncoderDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     | `fusion.{layer}.norm.*`, `.q.*` | parallel, hierarchical | the decoder's own |
     | `fusion.{layer}.sources.{source}.k.*`, `.v.*` | parallel, serial, gated, hierarchical | the decoder's own |
     | `fusion.{layer}.sources.{source}.o.*` | parallel, serial, gated | the decoder's own |
-    | `fusion.{layer}.sources.{source}.norm.*`, `.q.*` | serial, gated | the decoder's own |
+    | `fusion.{layer}.sources.{source}.q.*` | serial, gated | the decoder's own |
+    | `fusion.{layer}.sources.{source}.norm.*` | serial, gated where norms come first | the decoder's own |
     | `fusion.{layer}.sources.{source}.gate` | gated: the scalar a_m | `gate` |
     | `fusion.{layer}.over.q.*`, `.k.*`, `.v.*`, `.o.*` | hierarchical: q', k', v', o' | the decoder's initializer |
 
@@ -100,6 +101,7 @@ class FusionEncoderDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         self.encoders, self.decoder, self.family = nn.ModuleDict(given), writer, family
         for part, its in ((writer, config.decoder), *((given[name], each) for name, each in config.encoders.items())):
             part.config = its
+        family.prepare(writer)
         self.enc_to_dec_proj = nn.ModuleDict(self._projections())
         self.fusion = sublayers(config.fusion, family, writer, config.sources, config.gate)
         for name in config.sources:

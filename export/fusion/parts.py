@@ -193,7 +193,15 @@ def _modules(sublayer: Any, name: str) -> dict[str, Any]:
         return {}
     own, over = sublayer.sources[name], getattr(sublayer, "over", None)
     places = [own, sublayer, *([] if over is None else [over])]
-    return {each: next(getattr(p, each) for p in places if hasattr(p, each)) for each in ("norm", "q", "k", "v", "o")}
+    found = {
+        each: next((getattr(place, each) for place in places if hasattr(place, each)), None)
+        for each in ("norm", "q", "k", "v", "o")
+    }
+    if found["norm"] is None:  # a gated source that nothing is normed behind; the decoder's names have one
+        from torch import nn
+
+        found["norm"] = nn.LayerNorm(found["o"].weight.shape[0])  # type: ignore[union-attr]
+    return found
 
 
 def _part(model: Any, path: Path, name: str, common: Mapping[str, Any]) -> SourcePart:

@@ -98,6 +98,9 @@ def test_a_layer_computes_the_formula_of_its_mode(mode: str, writer: str) -> Non
 def test_flat_with_one_source_is_the_vision_encoder_decoder_model(writer: str) -> None:
     photos = models.given(4)["image"]
     pair = VisionEncoderDecoderModel(encoder=models.vit(), decoder=models.decoder(writer)).eval()
+    for module in pair.decoder.modules():  # only the eager attention of GPT-2 heeds all that its scores are scaled by
+        if hasattr(module, "config") and "scaled" in writer:
+            module.config._attn_implementation = "eager"
     fused = FusionEncoderDecoder({"image": models.vit()}, models.decoder(writer)).eval()
     if hasattr(pair, "enc_to_dec_proj"):
         fused.enc_to_dec_proj["image"].load_state_dict(pair.enc_to_dec_proj.state_dict())
@@ -281,7 +284,7 @@ def test_the_cache_and_options_of_generate(mode: str) -> None:
     said = model.generate(inputs, max_new_tokens=6, do_sample=False)
     assert said.tolist() == model.generate(inputs, max_new_tokens=6, do_sample=False, use_cache=False).tolist()
     banned = model.generate(inputs, max_new_tokens=6, do_sample=False, suppress_tokens=[int(said[0, 1])])
-    assert said[0, 1] not in banned
+    assert said[0, 1] not in banned[:, 1:]
     prompted = model.generate(inputs, max_new_tokens=3, do_sample=False, decoder_input_ids=said[:, :3])
     assert prompted.tolist() == said[:, :6].tolist()
 
@@ -294,7 +297,12 @@ def test_a_saved_model_says_the_same(mode: str, writer: str, tmp_path: Path) -> 
     options = {"num_beams": 4, "max_length": models.MAX_LENGTH, "do_sample": False}
     assert again.generate(inputs, **options).tolist() == model.generate(inputs, **options).tolist()
     assert torch.equal(logits(again, inputs), logits(model, inputs))
-    assert again.config.to_dict() == model.config.to_dict()
+    one, other = (json.loads(each.config.to_json_string(use_diff=False)) for each in (again, model))
+    for each in (one, other):
+        for part in (each, each["decoder"], *each["encoders"].values()):
+            for about in ("_name_or_path", "transformers_version", "dtype", "architectures"):
+                part.pop(about, None)
+    assert one == other
     assert list(again.config.sources) == list(NAMES) and again.config.absent["other"] == "refuse"
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         names = set(file.keys())
@@ -374,7 +382,7 @@ PHOTOS, IDS = torch.zeros(2, 3, 32, 32), torch.ones(2, 4, dtype=torch.int64)
         ({"image": "a photo"}, None, "pixel_values of source image must be an array of numbers, not 'a photo'"),
         ({"image": {"pixels": PHOTOS}}, None, "source image must have pixel_values; it has pixels"),
         ({"image": {"pixel_values": PHOTOS, "mask": IDS}}, None, "source image has mask, which its ViTModel does not"),
-        ({"image": PHOTOS[:0]}, None, "pixel_values of source image of source image must have at least one value"),
+        ({"image": PHOTOS[:0]}, None, "pixel_values of source image must have at least one value"),
         ({"image": PHOTOS, "hint": IDS[:1]}, None, "sources have different numbers of inputs: image 2, hint 1"),
         ({"hint": IDS[0]}, None, r"input_ids of source hint must be whole numbers of shape \[B, S\], not \[4\]"),
         (
@@ -431,9 +439,7 @@ def test_what_cannot_be_put_together(names: list[str], options: dict[str, Any], 
 
 
 def test_an_encoder_must_be_one_of_transformers() -> None:
-    with pytest.raises(
-        InputError, match="source image must have an encoder of transformers, not the type|not a Linear"
-    ):
+    with pytest.raises(InputError, match="source image must have an encoder of transformers, not Linear"):
         FusionEncoderDecoder({"image": torch.nn.Linear(2, 2)}, models.decoder("gpt2"))  # type: ignore[dict-item]
 
     class Mine(BertModel):
@@ -452,7 +458,7 @@ def test_folders_that_are_no_fusion_model(tmp_path: Path) -> None:
     model_of("gated").save_pretrained(tmp_path / "gated")
     config = json.loads((tmp_path / "gated/config.json").read_text())
     path = tmp_path / "gated/config.json"
-    path.write_text(json.dumps(config | {"fusion": "serial", "sources": [*NAMES, "more"], "shared": {"more": "hint"}}))
+    path.write_text(json.dumps(config | {"fusion": "serial", "sources": [*NAMES, "more"], "shared": {"other": "image", "more": "hint"}}))
     with pytest.raises(InputError, match=r"lacks the weights fusion.0.sources.more.k.bias|enc_to_dec_proj.other"):
         FusionEncoderDecoder.from_pretrained(tmp_path / "gated")
     config["encoders"]["hint"]["architectures"] = ["BertModel.from_pretrained"]
