@@ -221,10 +221,14 @@ def _prepare_alike(first: Model, other: Model) -> bool:
     one, two = first.inputs, other.inputs
     if isinstance(one, PhotoInputs) and isinstance(two, PhotoInputs):
         return one.image_processor == two.image_processor
+    folders = [each.folder.of_source(each.folder.source.name) for each in (first, other)]
     if isinstance(one, SpeechInputs) and isinstance(two, SpeechInputs):
-        return vars(one.features) == vars(two.features)
+        read = [
+            (type(each.features), dict(folder.preprocessor_config))
+            for each, folder in zip((one, two), folders, strict=True)
+        ]
+        return read[0] == read[1]
     if isinstance(one, TextInputs) and isinstance(two, TextInputs):
-        folders = first.folder, other.folder
         files = [(each.read_tokenizer().raw, dict(each.tokenizer_config)) for each in folders]
         return files[0] == files[1]
     return False

@@ -20,7 +20,7 @@ import fuseline
 from fuseline import InputError, Model
 from fuseline.ensembles import Ensemble
 from fuseline.export import export
-from tests import text_models, tiny
+from tests import small_whisper, text_models, tiny
 
 MEANS = {"image_mean": [0.2, 0.4, 0.6], "size": {"height": 32, "width": 32}}
 
@@ -282,6 +282,17 @@ def test_models_that_read_texts(tmp_path: Path) -> None:
         assert tiny.ended(whole.sequences[number], *ends) == tiny.ended(alone.sequences[0], *ends)
     by_each = together.generate([batch, batch], num_beams=2)
     assert by_each.sequences.tolist() == whole.sequences.tolist()
+
+
+def test_models_that_read_speech(tmp_path: Path) -> None:
+    opened = [
+        Model.from_pretrained(small_whisper.exported(tmp_path / str(seed), seed)[0], threads=1) for seed in (0, 1)
+    ]
+    sound = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    pairs = fuseline.ensemble(opened, (1, 0)), fuseline.ensemble(opened, (0, 1)), fuseline.ensemble(opened)
+    said = [fuseline.pipeline("automatic-speech-recognition", each)(sound)["text"] for each in (*opened, *pairs)]
+    assert said[:2] == said[2:4]
+    assert said[0] != said[1] and said[4]
 
 
 def test_the_longest_text_is_the_shortest_of_all(models: list[Model], tmp_path: Path) -> None:
