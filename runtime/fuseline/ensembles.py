@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
+from .arrays import as_array
 from .errors import InputError, shown, written
 from .files.unchanged import Unchanged
 from .folders.tensors import INPUT_FEATURES, PHOTOGRAPH, SPEECH, TEXT
@@ -192,10 +191,10 @@ class Ensemble(Model):
         return [inputs] * count
 
     def _lists_each(self, inputs: Sequence[Any]) -> bool:
-        """Whether these are inputs of models, and no rows of one array: mappings, or arrays with all dimensions."""
+        """Whether these are inputs of models, and no rows of one array: a mapping, or an array with all dimensions."""
         source = self.models[0].folder.source
         dimensions = 4 if source.reads == PHOTOGRAPH else 3 if INPUT_FEATURES in source.inputs else 2
-        return all(isinstance(each, Mapping) or np.ndim(each) == dimensions for each in inputs)
+        return any(isinstance(each, Mapping) or as_array(each).ndim == dimensions for each in inputs)
 
     def _guided(self, encoded: Encoded, guidance: Guidance) -> tuple[Decoder, Encoded]:
         raise InputError("an ensemble takes no guidance; guide one of its models alone")
@@ -222,10 +221,14 @@ def _prepare_alike(first: Model, other: Model) -> bool:
     one, two = first.inputs, other.inputs
     if isinstance(one, PhotoInputs) and isinstance(two, PhotoInputs):
         return one.image_processor == two.image_processor
+    folders = [each.folder.of_source(each.folder.source.name) for each in (first, other)]
     if isinstance(one, SpeechInputs) and isinstance(two, SpeechInputs):
-        return vars(one.features) == vars(two.features)
+        read = [
+            (type(each.features), dict(folder.preprocessor_config))
+            for each, folder in zip((one, two), folders, strict=True)
+        ]
+        return read[0] == read[1]
     if isinstance(one, TextInputs) and isinstance(two, TextInputs):
-        folders = first.folder, other.folder
         files = [(each.read_tokenizer().raw, dict(each.tokenizer_config)) for each in folders]
         return files[0] == files[1]
     return False

@@ -20,7 +20,7 @@ import fuseline
 from fuseline import InputError, Model
 from fuseline.ensembles import Ensemble
 from fuseline.export import export
-from tests import text_models, tiny
+from tests import small_whisper, text_models, tiny
 
 MEANS = {"image_mean": [0.2, 0.4, 0.6], "size": {"height": 32, "width": 32}}
 
@@ -284,6 +284,17 @@ def test_models_that_read_texts(tmp_path: Path) -> None:
     assert by_each.sequences.tolist() == whole.sequences.tolist()
 
 
+def test_models_that_read_speech(tmp_path: Path) -> None:
+    opened = [
+        Model.from_pretrained(small_whisper.exported(tmp_path / str(seed), seed)[0], threads=1) for seed in (0, 1)
+    ]
+    sound = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    pairs = fuseline.ensemble(opened, (1, 0)), fuseline.ensemble(opened, (0, 1)), fuseline.ensemble(opened)
+    said = [fuseline.pipeline("automatic-speech-recognition", each)(sound)["text"] for each in (*opened, *pairs)]
+    assert said[:2] == said[2:4]
+    assert said[0] != said[1] and said[4]
+
+
 def test_the_longest_text_is_the_shortest_of_all(models: list[Model], tmp_path: Path) -> None:
     short = tiny.tiny_vit_gpt2(1, n_positions=20)
     tiny.write_checkpoint(short, tmp_path / "checkpoint")
@@ -357,6 +368,9 @@ def test_what_is_no_ensemble_is_refused(models: list[Model]) -> None:
     together: Any = fuseline.ensemble(two)
     for call, sentence in [
         (lambda: together.generate([photos]), "has 2 models, and there are 1 inputs"),
+        (lambda: together.generate([photos, None]), "model 1 of the ensemble: pixel_values must be float32"),
+        (lambda: together.generate([[photos[0], 1], 2]), "model 0 of the ensemble: pixel_values must be float32"),
+        (lambda: together.generate([]), "model 0 of the ensemble: pixel_values must be float32"),
         (lambda: together.generate({0: photos}), "must have 0 to 1, not 0"),
         (lambda: together.generate({0: photos, 1: photos[:1]}), "as many inputs, not 2 and 1"),
         (lambda: together.generate(photos[:, :, :8]), "model 0 of the ensemble: pixel_values must be float32"),
