@@ -1,4 +1,4 @@
-"""Whether fuseline says the tokens that transformers says: `python -m benchmarks.speech_exact --sounds SOUND... CHECKPOINT...`.
+"""Whether fuseline says transformers' tokens: `python -m benchmarks.speech_exact --sounds SOUND... CHECKPOINT...`.
 
 Every sound with one and with five beams, with and without timestamps, in fp32; sounds of more than 30 s only with
 timestamps. What differs is a tie where transformers' own log-probabilities of the two are closer than rounding.
@@ -157,7 +157,7 @@ Sounds of more than 30 s are heard with timestamps only. {about}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="folder of a Whisper checkpoint")
+    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="a checkpoint of Whisper")
     parser.add_argument("--sounds", nargs="+", required=True, metavar="SOUND", help="a file, or LANGUAGE:FILE")
     parser.add_argument("--about", default="", metavar="TEXT", help="a sentence for the page, on the sounds")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write docs/results/speech-exactness.md")

@@ -1,7 +1,7 @@
 """How far behind a voice its text is: `python -m benchmarks.speech_live --data DATA FOLDER...`.
 
-The clips of a data set (docs/data.md) one after the other, fed at the speed of speech. A word's delay is from the end of
-the word, as the words of the whole clips have it, to the moment it is committed; the machine's own time is in it.
+The clips of a data set (docs/data.md) one after the other, fed at the speed of speech. A word's delay is from the end
+of the word, as the words of the whole clips have it, to the moment it is committed; the machine's own time is in it.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ def measured(folder: Path, variant: str, clips: Sequence[Clip], threads: int | N
     ends = [(word, end) for text, end in offline for word in plain(text).split()]
     said = [(word, at) for text, at in committed for word in plain(text).split()]
     blocks = difflib.SequenceMatcher(None, [w for w, _ in ends], [w for w, _ in said], autojunk=False)
-    delays = [
-        said[b + k][1] - ends[a + k][1] for a, b, size in blocks.get_matching_blocks() for k in range(size)
-    ]
+    delays = [said[b + k][1] - ends[a + k][1] for a, b, size in blocks.get_matching_blocks() for k in range(size)]
     rates = [jiwer.wer(truth, plain("".join(text for text, _ in each))) for each in (committed, offline)]
     return Found(f"{folder.name} {variant}", seconds, delays, *rates)
 
@@ -112,8 +110,8 @@ def page(found: Sequence[Found], data: str, threads: int | None) -> str:
     return f"""# Speech as it is spoken: how far behind its text is
 
 Made by `python -m benchmarks.speech_live` at commit {commit()} on {machine()["cpu"]}, {threads or "all"} threads, with
-the clips of {data}, fed at the speed of speech in blocks of 0.1 s. A word's delay is from its end to the moment its text
-is committed, which never changes afterwards; the time that the machine takes is in it.
+the clips of {data}, fed at the speed of speech in blocks of 0.1 s. A word's delay is from its end to the moment its
+text is committed, which never changes afterwards; the time that the machine takes is in it.
 
 {table(found)}
 """

@@ -174,6 +174,13 @@ class Encoders:
         return weights
 
 
+def count_of(inputs: Any) -> int:
+    """How many inputs arrays are of, by name or by source and name: B."""
+    while isinstance(inputs, Mapping):
+        inputs = next(iter(inputs.values()))
+    return len(inputs)
+
+
 def batch_of(checked: Any) -> int:
     """How many inputs a call has, by what `Encodes.checked` returned."""
     return len(next(iter(checked.values()))) if isinstance(checked, Mapping) else int(checked.batch)
