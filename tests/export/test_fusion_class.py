@@ -97,8 +97,10 @@ def test_a_layer_computes_the_formula_of_its_mode(mode: str, writer: str) -> Non
 @pytest.mark.parametrize("writer", models.DECODERS)
 def test_flat_with_one_source_is_the_vision_encoder_decoder_model(writer: str) -> None:
     photos = models.given(4)["image"]
-    pair = VisionEncoderDecoderModel(encoder=models.vit(), decoder=models.decoder(writer)).eval()
-    fused = FusionEncoderDecoder({"image": models.vit()}, models.decoder(writer)).eval()
+    # GPT-2 of transformers scales by layer in its eager attention alone.
+    writers = [models.decoder(writer, eager="scaled" in writer) for _ in range(2)]
+    pair = VisionEncoderDecoderModel(encoder=models.vit(), decoder=writers[0]).eval()
+    fused = FusionEncoderDecoder({"image": models.vit()}, writers[1]).eval()
     if hasattr(pair, "enc_to_dec_proj"):
         fused.enc_to_dec_proj["image"].load_state_dict(pair.enc_to_dec_proj.state_dict())
     assert hasattr(pair, "enc_to_dec_proj") == (writer != "trocr, wide")
@@ -281,7 +283,7 @@ def test_the_cache_and_options_of_generate(mode: str) -> None:
     said = model.generate(inputs, max_new_tokens=6, do_sample=False)
     assert said.tolist() == model.generate(inputs, max_new_tokens=6, do_sample=False, use_cache=False).tolist()
     banned = model.generate(inputs, max_new_tokens=6, do_sample=False, suppress_tokens=[int(said[0, 1])])
-    assert said[0, 1] not in banned
+    assert said[0, 1] not in banned[:, 1:]
     prompted = model.generate(inputs, max_new_tokens=3, do_sample=False, decoder_input_ids=said[:, :3])
     assert prompted.tolist() == said[:, :6].tolist()
 
@@ -294,8 +296,22 @@ def test_a_saved_model_says_the_same(mode: str, writer: str, tmp_path: Path) -> 
     options = {"num_beams": 4, "max_length": models.MAX_LENGTH, "do_sample": False}
     assert again.generate(inputs, **options).tolist() == model.generate(inputs, **options).tolist()
     assert torch.equal(logits(again, inputs), logits(model, inputs))
-    assert again.config.to_dict() == model.config.to_dict()
-    assert list(again.config.sources) == list(NAMES) and again.config.absent["other"] == "refuse"
+    eager = FusionEncoderDecoder.from_pretrained(tmp_path, attn_implementation="eager")
+    for part in (*eager.encoders.values(), eager.decoder):
+        assert part.config._attn_implementation == "eager"
+    torch.testing.assert_close(logits(eager, inputs), logits(model, inputs), rtol=1e-3, atol=1e-3)
+    for field in (
+        "sources",
+        "shared",
+        "absent",
+        "fusion",
+        "gate",
+        "decoder_start_token_id",
+        "eos_token_id",
+        "pad_token_id",
+    ):
+        assert getattr(again.config, field) == getattr(model.config, field)
+    assert again.config.sources == list(NAMES) and again.config.shared == {"other": "image"}
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         names = set(file.keys())
     assert not any(name.startswith("encoders.other") for name in names)
@@ -341,6 +357,25 @@ def test_gates_that_start_at_0_learn() -> None:
         assert layer.sources["image"].gate == 0 and layer.sources["image"].gate.grad.abs() > 0
 
 
+def test_the_program_of_the_page_trains_saves_and_generates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs/fusion.md").read_text()
+    program = page.split("## Training")[1].split("```python\n")[1].split("```")[0]
+    inputs = models.given(2)
+    names: dict[str, Any] = {
+        "model": models.fusion_model("gated"),
+        "torch": torch,
+        "FusionEncoderDecoder": FusionEncoderDecoder,
+    }
+    names["batches"] = [(inputs["image"], inputs["hint"], models.prompts(2))] * 2
+    before = copy.deepcopy(names["model"].state_dict())
+    exec(program, names)
+    after = names["model"].state_dict()
+    assert not names["model"].training and not torch.equal(
+        after["fusion.0.sources.hint.gate"], before["fusion.0.sources.hint.gate"]
+    )
+
+
 def test_the_loss_is_of_the_next_tokens() -> None:
     inputs, model, labels = models.given(2), model_of("flat"), models.prompts(2)
     said = model(inputs, labels=labels)
@@ -374,7 +409,7 @@ PHOTOS, IDS = torch.zeros(2, 3, 32, 32), torch.ones(2, 4, dtype=torch.int64)
         ({"image": "a photo"}, None, "pixel_values of source image must be an array of numbers, not 'a photo'"),
         ({"image": {"pixels": PHOTOS}}, None, "source image must have pixel_values; it has pixels"),
         ({"image": {"pixel_values": PHOTOS, "mask": IDS}}, None, "source image has mask, which its ViTModel does not"),
-        ({"image": PHOTOS[:0]}, None, "pixel_values of source image of source image must have at least one value"),
+        ({"image": PHOTOS[:0]}, None, "pixel_values of source image must have at least one value"),
         ({"image": PHOTOS, "hint": IDS[:1]}, None, "sources have different numbers of inputs: image 2, hint 1"),
         ({"hint": IDS[0]}, None, r"input_ids of source hint must be whole numbers of shape \[B, S\], not \[4\]"),
         (
@@ -431,9 +466,7 @@ def test_what_cannot_be_put_together(names: list[str], options: dict[str, Any], 
 
 
 def test_an_encoder_must_be_one_of_transformers() -> None:
-    with pytest.raises(
-        InputError, match="source image must have an encoder of transformers, not the type|not a Linear"
-    ):
+    with pytest.raises(InputError, match="source image must have an encoder of transformers, not Linear"):
         FusionEncoderDecoder({"image": torch.nn.Linear(2, 2)}, models.decoder("gpt2"))  # type: ignore[dict-item]
 
     class Mine(BertModel):
@@ -452,8 +485,9 @@ def test_folders_that_are_no_fusion_model(tmp_path: Path) -> None:
     model_of("gated").save_pretrained(tmp_path / "gated")
     config = json.loads((tmp_path / "gated/config.json").read_text())
     path = tmp_path / "gated/config.json"
-    path.write_text(json.dumps(config | {"fusion": "serial", "sources": [*NAMES, "more"], "shared": {"more": "hint"}}))
-    with pytest.raises(InputError, match=r"lacks the weights fusion.0.sources.more.k.bias|enc_to_dec_proj.other"):
+    more = {"sources": [*NAMES, "more"], "shared": {"other": "image", "more": "hint"}}
+    path.write_text(json.dumps(config | more))
+    with pytest.raises(InputError, match=r"lacks the weights fusion.0.sources.more.gate, fusion.0.sources.more.k.bias"):
         FusionEncoderDecoder.from_pretrained(tmp_path / "gated")
     config["encoders"]["hint"]["architectures"] = ["BertModel.from_pretrained"]
     path.write_text(json.dumps(config))
