@@ -262,8 +262,8 @@ class FusionEncoderDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     def from_pretrained(cls, folder: str | Path, **options: Any) -> Any:
         """A model from the local folder that save_pretrained wrote: config.json and safetensors. No code of it runs.
 
-        options: those of transformers' from_pretrained, such as attn_implementation, which is that of all parts. Raises InputError where the folder is
-        none of these, or weights are missing.
+        options: those of transformers' from_pretrained; attn_implementation is that of all parts. Raises InputError
+        where the folder is none of these, or weights are missing.
         """
         where = Path(folder)
         if not (where / "config.json").is_file():
