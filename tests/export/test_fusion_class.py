@@ -356,7 +356,8 @@ def test_gates_that_start_at_0_learn() -> None:
 def test_the_program_of_the_page_trains_saves_and_generates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs/fusion.md").read_text()
-    program = page.split("## Training")[1].split("```python\n")[1].split("```")[0]
+    (program,) = (each for each in page.split("```python\n") if each.startswith("model.train()"))
+    program = program.split("```")[0]
     inputs = models.given(2)
     names: dict[str, Any] = {
         "model": models.fusion_model("gated"),
