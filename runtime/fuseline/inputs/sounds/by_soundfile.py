@@ -18,6 +18,7 @@ from .source import Encoded
 _JUMPS = {"WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64"}
 
 _MOST_FRAMES = 2**62  # libsndfile says 2 ** 63 - 1 for "as many as there are"
+_SMALL = 256  # frames that are read at a time up to a damaged place, which costs all that were asked for with it
 _MISSING = 0.02  # of the frames that a header names: the headers of MP3 are not always exact
 
 
@@ -35,17 +36,29 @@ class SoundFile:
             self.frames: int | None = sound.frames if 0 <= sound.frames < _MOST_FRAMES else None
 
     def blocks(self, start: int) -> Iterator[Float32]:
-        """float32[n, channels] from frame `start` on. Warns where a file ends before the end that it names."""
-        with self._encoded.open() as file, self._opened(file) as sound:
-            at = 0
-            if start and sound.format in _JUMPS and sound.seekable():
-                at = sound.seek(min(start, sound.frames))
-            block = np.empty((BLOCK, sound.channels), np.float32)
-            while len(read := self._read(sound, block)):
-                if at + len(read) > start:
-                    yield read[max(0, start - at) :].copy()
-                at += len(read)
-            self._check_end(at)
+        """float32[n, channels] from frame `start` on. Warns where a file ends before the end that it names, or is
+        damaged. Raises InputError where nothing comes before that place."""
+        at, damage = 0, None
+        for size in (BLOCK, _SMALL):
+            with self._encoded.open() as file, self._opened(file) as sound:
+                place = 0
+                if start and sound.format in _JUMPS and sound.seekable():
+                    place = sound.seek(min(start, sound.frames))
+                    at = max(at, place)
+                try:
+                    for read in _read(sound, size):
+                        if place + len(read) > max(at, start):
+                            yield read[max(0, max(at, start) - place) :].copy()
+                        place += len(read)
+                        at = max(at, place)
+                    damage = None
+                except self._library.SoundFileError as error:
+                    damage = _reason(error)
+            if damage is None:
+                break
+        if damage is not None:
+            self._tell_of_damage(at, damage)
+        self._check_end(at)
 
     def _opened(self, file: BinaryIO) -> Any:
         # A number, so that no name of a file decides what it is, and nothing calls back; else what is in memory.
@@ -55,16 +68,15 @@ class SoundFile:
         except (self._library.SoundFileError, OSError) as error:
             raise NotReadable(self._encoded.name, "soundfile", _reason(error)) from error
 
-    def _read(self, sound: Any, block: Float32) -> Float32:
-        """The next frames. A damaged place ends a file as far as libsndfile can tell."""
-        try:
-            read: Float32 = sound.read(out=block)
-        except self._library.SoundFileError as error:
-            if not self._warned:
-                self._warned = True
-                warn(f"{self.name}: the file is damaged ({_reason(error)}); what comes before that place is used")
-            return block[:0]
-        return read
+    def _tell_of_damage(self, at: int, reason: str) -> None:
+        """A damaged place ends a file as far as libsndfile can tell."""
+        if not at:
+            raise InputError(
+                f"{self.name}: the file is damaged ({reason}) before its first sample; give one that is whole"
+            )
+        if not self._warned:
+            self._warned = True
+            warn(f"{self.name}: the file is damaged ({reason}); what comes before that place is used")
 
     def _check_end(self, at: int) -> None:
         if self.frames is None or self._warned or at >= self.frames * (1 - _MISSING):
@@ -84,6 +96,13 @@ def library() -> Any | None:
     except (ImportError, OSError):  # OSError: the package without libsndfile
         return None
     return soundfile
+
+
+def _read(sound: Any, size: int) -> Iterator[Float32]:
+    """All frames, so many at a time. Raises SoundFileError at a damaged place."""
+    block = np.empty((size, sound.channels), np.float32)
+    while len(read := sound.read(out=block)):
+        yield read
 
 
 def _reason(error: Exception) -> str:
