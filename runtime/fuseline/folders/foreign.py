@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FolderError, shown
-from ..files.reading import Stamp, parsed, read_small, reading
+from ..files.reading import DESCRIPTION, Stamp, parsed, read_small, reading
 from ..tokens.hf import read_folder
 from ..tokens.tokenizer import TokenizerFile
 from .description import CONFIGS, NEEDED, PHOTO_TASK, TOKENIZER_CONFIG, Json
@@ -29,6 +29,7 @@ from .variant_files import check_variant
 _LAYERS = ("decoder_layers", "n_layer", "num_hidden_layers", "num_layers")
 _HEADS = ("decoder_attention_heads", "n_head", "num_attention_heads", "num_heads")
 _WIDTH = ("d_model", "n_embd", "hidden_size")
+_OF_SPEECH = ("whisper", "moonshine")  # types of models whose graphs other tools write in ways that are not read here
 _POSITIONS = ("n_positions", "max_position_embeddings")
 # Their positions begin after the padding token's (transformers' create_position_ids_from_input_ids).
 SHIFTED = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "xmod")
@@ -67,6 +68,9 @@ def open_foreign_folder(root: Path, variant: str | None = None) -> ForeignFolder
         if needed not in names and not elsewhere:
             raise FolderError(f"{root} has no {needed}; {_ADVICE[needed]}")
     configs, stamps = _configs(root, names)
+    if configs["config.json"].get("model_type") in _OF_SPEECH:
+        right = "give one that `fuseline get` or `fuseline export` has made"
+        raise FolderError(f"{root} is a folder of a model of speech without {DESCRIPTION}; {right}")
     preprocessor_file, preprocessor_config = _image_processor(root, names, configs)
     checked = check_variant(root, graphs.graphs, None)
     stamps |= checked.stamps
