@@ -11,6 +11,7 @@ from ..speech.chunks import Timestamps
 Seconds: TypeAlias = "float | tuple[float, float] | list[float]"
 KEYWORDS = ("chunk_length_s", "stride_length_s", "return_timestamps", "return_language", "ignore_warning")
 _WORD: Literal["word"] = "word"
+_LEAST = 1.0  # seconds of a chunk: of shorter ones a sound has so many that it would never be done
 _STRIDES_OF_A_CHUNK = 6  # how often a stride goes into a chunk where a call does not say
 
 
@@ -31,12 +32,17 @@ class SpeechReading(NamedTuple):
         given = {name: options.pop(name) for name in KEYWORDS if name in options}
         _flag("ignore_warning", given)  # there is none to ignore
         found: dict[str, Any] = {
-            "chunk": _seconds("chunk_length_s", given.get("chunk_length_s")),
+            "chunk": _chunk(given.get("chunk_length_s")),
             "strides": _strides(given.get("stride_length_s")),
             "timestamps": _timestamps(given.get("return_timestamps")),
             "language": _flag("return_language", given),
         }
         return self._replace(**{name: value for name, value in found.items() if value is not None})
+
+    def check(self) -> None:
+        """Raises InputError for strides of no chunks."""
+        if self.chunk is None and self.strides is not None and any(self.strides):
+            raise InputError("stride_length_s is what chunks share; give chunk_length_s too, or leave it out")
 
     def samples(self, sampling_rate: int) -> tuple[int, int, int] | None:
         """How long a chunk and its two strides are, in samples; None where sounds are not cut."""
@@ -53,6 +59,13 @@ def _seconds(name: str, value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise InputError(f"{name} must be a number of seconds of at least 0, not {written(value)}")
     return float(value)
+
+
+def _chunk(value: Any) -> float | None:
+    seconds = _seconds("chunk_length_s", value)
+    if seconds is not None and 0 < seconds < _LEAST:
+        raise InputError(f"chunk_length_s must be at least {_LEAST:g} s, or 0 for no chunks, not {written(value)}")
+    return seconds
 
 
 def _strides(value: Any) -> tuple[float, float] | None:
