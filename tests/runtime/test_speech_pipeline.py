@@ -303,6 +303,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"chunk_length_s": -1}, "chunk_length_s must be a number of seconds of at least 0, not -1"),
     ({"chunk_length_s": "30"}, "chunk_length_s must be a number of seconds of at least 0, not '30'"),
     ({"chunk_length_s": 0.01}, "chunk_length_s must be at least 1 s, or 0 for no chunks, not 0.01"),
+    (
+        {"chunk_length_s": 2, "stride_length_s": 0.99},
+        "stride_length_s leaves 0.02 s of each chunk of 2 s; give",
+    ),
     ({"stride_length_s": 0.5}, "stride_length_s is what chunks share; give chunk_length_s too, or leave it out"),
     ({"generate_kwargs": {"beam_size": 5}}, "beam_size is no option of speech; here it is num_beams"),
     ({"word_timestamps": True}, 'word_timestamps is no argument of .*; here it is return_timestamps="word"'),

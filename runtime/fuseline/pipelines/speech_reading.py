@@ -12,6 +12,7 @@ Seconds: TypeAlias = "float | tuple[float, float] | list[float]"
 KEYWORDS = ("chunk_length_s", "stride_length_s", "return_timestamps", "return_language", "ignore_warning")
 _WORD: Literal["word"] = "word"
 _LEAST = 1.0  # seconds of a chunk: of shorter ones a sound has so many that it would never be done
+_LEAST_STEP = 0.1  # seconds from one chunk's own part to the next, for the same reason
 _STRIDES_OF_A_CHUNK = 6  # how often a stride goes into a chunk where a call does not say
 
 
@@ -45,10 +46,15 @@ class SpeechReading(NamedTuple):
             raise InputError("stride_length_s is what chunks share; give chunk_length_s too, or leave it out")
 
     def samples(self, sampling_rate: int) -> tuple[int, int, int] | None:
-        """How long a chunk and its two strides are, in samples; None where sounds are not cut."""
+        """How long a chunk and its two strides are, in samples; None where sounds are not cut. Raises InputError for
+        chunks that hardly go on."""
         if not self.chunk:
             return None
         strides = self.strides or (self.chunk / _STRIDES_OF_A_CHUNK,) * 2
+        step = self.chunk - sum(strides)
+        if 0 < step < _LEAST_STEP:
+            shorter = f"shorter strides, so that at least {_LEAST_STEP:g} s are left"
+            raise InputError(f"stride_length_s leaves {step:.2g} s of each chunk of {self.chunk:g} s; give {shorter}")
         length, left, right = (round(each * sampling_rate) for each in (self.chunk, *strides))
         return length, left, right
 
