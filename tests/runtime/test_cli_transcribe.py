@@ -245,6 +245,10 @@ def test_what_is_heard_never_replaces_a_sound(run: Run, tmp_path: Path, monkeypa
         assert err.count("\n") == 1
     assert (tmp_path / "talk.txt").read_bytes() == data
     assert run("--output-dir", "elsewhere", "talk.txt")[0] == 0
+    os.link(tmp_path / "talk.txt", tmp_path / "standard-input.txt")
+    with open("talk.txt") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert "-: standard-input.txt would be written over it" in run("--output-dir", ".", "-")[2]
 
 
 def test_objects_name_the_model(run: Run, folder: Path, tmp_path: Path) -> None:

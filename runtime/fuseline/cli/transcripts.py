@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -166,8 +167,9 @@ def _check_not_over_sounds(names: Sequence[str], made: Sequence[Path]) -> None:
     """Raise InputError where a file that is to be made is a sound that is to be read, whatever either is called."""
     for name in names:
         for path in made:
-            with suppress(OSError):  # one that is not there, or a name of no file
-                if os.path.samefile(name, path):
+            # One that is not there, a name of no file, or no standard input.
+            with suppress(OSError, ValueError, AttributeError):
+                if os.path.samestat(os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name), os.stat(path)):
                     right = "give --output-dir another folder, or the sound another name"
                     raise InputError(f"{shown(name)}: {shown(path)} would be written over it; {right}")
 
