@@ -339,7 +339,7 @@ def test_what_soundfile_does_not_read(without_ffmpeg: None) -> None:
 
 @needs_soundfile
 @pytest.mark.parametrize("percent", [30, 60, 95])
-def test_short_files_that_are_cut_off_give_what_is_before(percent: int) -> None:
+def test_short_files_that_are_cut_off_give_what_is_before(without_ffmpeg: None, percent: int) -> None:
     data = encoded("FLAC", "PCM_16")
     with pytest.warns(UserWarning, match="what comes before that place is used") as caught:
         heard = load_audio(data[: len(data) * percent // 100])
@@ -352,7 +352,24 @@ def test_short_files_that_are_cut_off_give_what_is_before(percent: int) -> None:
 def test_a_file_that_is_damaged_from_its_first_sample_on_is_refused_in_one_sentence() -> None:
     data = encoded("FLAC", "PCM_16")
     begins = data.index(b"\xff\xf8")  # the first frame
-    assert "before its first sample; give one that is whole" in refusal(data[: begins + 200])
+    assert "and nothing of it can be read; give one that is whole" in refusal(data[: begins + 200])
+
+
+@needs_soundfile
+@needs_ffmpeg
+def test_what_comes_after_a_damaged_place_is_read_where_there_is_ffmpeg() -> None:
+    data = bytearray(encoded("FLAC", "PCM_16", np.tile(EXACT, 10)))
+    middle = len(data) // 2
+    data[middle : middle + 300] = bytes(300)
+    with pytest.warns(UserWarning, match="the file is damaged .*; what ffmpeg reads of it is used") as caught:
+        sound = open_sound(bytes(data))
+        heard = load_audio(sound)
+        again = np.concatenate(list(sound.blocks(150_000)))
+    assert len(caught) == 1
+    assert len(heard) > 180_000
+    np.testing.assert_array_equal(heard[:80_000], np.tile(EXACT, 4))
+    np.testing.assert_array_equal(heard[-40_000:], np.tile(EXACT, 2))
+    np.testing.assert_array_equal(again, heard[150_000:])
 
 
 @needs_ffmpeg

@@ -44,10 +44,11 @@ _MISSING, _SLACK = 0.02, 0.5  # share and seconds of what a file names that may 
 class FfmpegFile:
     """A file that ffmpeg reads. See fuseline.inputs.sounds.recording."""
 
-    def __init__(self, program: str, encoded: Encoded) -> None:
-        """Raises NotReadable, and InputError for rates and numbers of channels that cannot be."""
+    def __init__(self, program: str, encoded: Encoded, quiet: bool = False) -> None:
+        """quiet: whether somebody else says that the file is damaged. Raises NotReadable, and InputError for rates and
+        numbers of channels that cannot be."""
         self._program, self._encoded = program, encoded
-        self._warned = False
+        self._warned = quiet
         with _Run(program, encoded) as run:
             self.name = encoded.name
             self.sampling_rate = run.header.sampling_rate
