@@ -323,7 +323,7 @@ def test_moonshine_hears_clips_between_pauses(run: Run, moonshine: Path, talk: F
     path = write(tmp_path / "talk.wav", talk)
     found = said(run("--json", path, model=moonshine)[1])
     kept = [(each["start"], each["end"]) for each in found["segments"] if each["dropped"] != "no voice"]
-    assert np.allclose(kept, [(0, 2.3), (5.7, 7.3)], atol=0.15)
+    assert np.allclose(kept, [(0, 2), (6, 7)], atol=0.15)
     assert run("--words", path, model=moonshine)[0] == 2
 
 
@@ -342,7 +342,7 @@ def test_words_are_refused_while_speech_goes_on(folder: Path) -> None:
         live(Model.from_pretrained(folder, threads=1), options=SpeechOptions(return_timestamps="word"))
 
 
-def test_stretches_are_read_as_one_sound_and_times_go_back(talk: Float32) -> None:
+def test_stretches_are_read_as_one_sound(talk: Float32) -> None:
     sound = open_sound(talk)
     parts = Stretches(sound, [(100, 5000), (70_000, 140_000), (170_000, 170_001)])
     expected = np.concatenate([talk[100:5000], talk[70_000:140_000], talk[170_000:170_001]])
@@ -350,10 +350,10 @@ def test_stretches_are_read_as_one_sound_and_times_go_back(talk: Float32) -> Non
         found = np.concatenate([np.zeros((0, 1), np.float32), *parts.blocks(start)])[:, 0]
         assert np.array_equal(found, expected[start:])
     assert parts.frames == len(expected)
-    assert parts.time(4900 / RATE) == 70_000 / RATE
-    assert parts.time(4900 / RATE, end=True) == 5000 / RATE
+    assert parts.time(4900 / RATE) == 5000 / RATE
+    assert parts.time(4901 / RATE) == 70_001 / RATE
     assert parts.time(0) == 100 / RATE
-    assert parts.time(99, end=True) == 170_001 / RATE
+    assert parts.time(99) == 170_001 / RATE
 
 
 def test_ctrl_c_prints_what_there_is(folder: Path, tmp_path: Path) -> None:
