@@ -1,0 +1,49 @@
+"""Where `fuseline caption --heat-map` puts its pictures and pages."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError, shown
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..generation.result import Generation
+    from ..model import Model
+
+
+class HeatMapFiles:
+    """The file of the only photo, or numbered files: cats.png becomes cats-1.png, cats-2.png ... in the order of the
+    photos, and what fails leaves its number out."""
+
+    def __init__(self, path: str, alone: bool) -> None:
+        """alone: whether one photo was named. Raises InputError for a suffix that is neither .png nor .html, and where
+        there is no folder to write into."""
+        from ..outputs.heat_maps import check_suffix
+
+        self._path, self._alone, self._count = Path(path), alone, 0
+        check_suffix(self._path)
+        if not self._path.parent.is_dir():
+            raise InputError(f"{shown(path)}: there is no folder {shown(self._path.parent)}; make it first")
+        if not os.access(self._path.parent, os.W_OK):
+            raise InputError(f"{shown(path)}: its folder may not be written into; give a place that may")
+
+    def next(self, photo: str) -> Path:
+        """The file for a photo, which is the next one. Raises InputError where the photo itself lies there."""
+        self._count += 1
+        path = self._path
+        if not self._alone:
+            path = path.with_name(f"{path.stem}-{self._count}{path.suffix}")
+        if photo != "-" and path.exists() and os.path.exists(photo) and os.path.samefile(path, photo):
+            raise InputError(f"{shown(path)}: this is the photo itself; give --heat-map another name")
+        return path
+
+    @staticmethod
+    def write(path: Path, made: Generation, photo: Image.Image, model: Model) -> None:
+        """The heat map of the first sequence. Raises InputError."""
+        from ..outputs.heat_maps import heat_map
+
+        heat_map(made, photo, model).save(path)
