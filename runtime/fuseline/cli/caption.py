@@ -83,6 +83,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     default = model.generation_config.with_default_length(PIPELINE_NEW_TOKENS)
     config = default.override(**generation_fields(options))  # a wrong option is said once, and not for every photo
     if maps is not None:
+        maps.check(model)
         config = config.override(output_attentions=True)
     job = _Job(model, config, terminal, {"allow_downloads": True} if options.allow_downloads else {}, maps)
     photos = Photos(options.photos)

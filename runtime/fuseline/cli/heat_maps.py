@@ -31,6 +31,13 @@ class HeatMapFiles:
         if not os.access(self._path.parent, os.W_OK):
             raise InputError(f"{shown(path)}: its folder may not be written into; give a place that may")
 
+    @staticmethod
+    def check(model: Model) -> None:
+        """Raise InputError for a model that does not say where it looks."""
+        from ..outputs.heat_maps import check_shows
+
+        check_shows(model)
+
     def next(self, photo: str) -> Path:
         """The file for a photo, which is the next one. Raises InputError where the photo itself lies there."""
         self._count += 1

@@ -38,8 +38,9 @@ def grid_of(config: Mapping[str, Any], frame: tuple[int, int], positions: int) -
             if across * down >= _LEAST and first in allowed:
                 return Grid(first, down, across, stride)
     raise InputError(
-        f"a heat map needs encoder positions that are patches of the photo, and the {positions} positions "
-        f"that this model makes of {frame[0]} x {frame[1]} pixels are no grid of them; Generation.cross_attentions has the numbers"
+        f"a heat map needs encoder positions that are patches of the photo, and the {positions} positions that this "
+        f"model makes of {frame[0]} x {frame[1]} pixels are no grid of them; Generation.cross_attentions has the "
+        "numbers"
     )
 
 

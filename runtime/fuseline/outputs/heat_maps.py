@@ -23,6 +23,7 @@ import numpy.typing as npt
 from ..arrays import Float32
 from ..errors import InputError, shown
 from ..files.whole import write_whole
+from ..folders.tensors import DecoderSizes
 from ..generation.result import Generation
 from ..inputs.images import ImageProcessor
 from ..inputs.placing import Placement
@@ -50,7 +51,11 @@ class Captioner(Protocol):
 
 class _Folder(Protocol):
     @property
+    def path(self) -> Path: ...
+    @property
     def config(self) -> Mapping[str, Any]: ...
+    @property
+    def decoder(self) -> DecoderSizes: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +107,15 @@ def check_suffix(path: Path) -> str:
     if suffix not in SUFFIXES:
         raise InputError(f"{shown(path)}: a heat map is a .png or a .html file; give a name that ends so")
     return suffix
+
+
+def check_shows(model: Captioner) -> None:
+    """Raise InputError for a model whose decoder does not say where it looks, as those of other tools."""
+    if not model.folder.decoder.cross_attention_scales:
+        raise InputError(
+            f"{model.folder.path}: a heat map needs a decoder graph that gives its cross-attention queries, and this "
+            "folder's does not; export the model with this version of fuseline"
+        )
 
 
 def heat_map(generation: Generation, photo: Image.Image, model: Captioner, index: int = 0) -> HeatMap:

@@ -72,7 +72,8 @@ class SpeechMap:
         """float32[W]: the middle of the position that each word heard most, in seconds."""
         if not self.weights.size:
             return np.zeros(len(self.words), np.float32)
-        return (self.weights.argmax(axis=1).astype(np.float32) + np.float32(0.5)) * np.float32(self.seconds)
+        found: Float32 = ((self.weights.argmax(axis=1) + 0.5) * self.seconds).astype(np.float32)
+        return found
 
     def record(self) -> dict[str, Any]:
         """As JSON has it: {"text", "seconds": of a position, "words": [{"text", "peak", "weights"}, ...]}."""
@@ -113,8 +114,8 @@ def speech_map(
     """Of one sequence of a generation that was made with output_attentions; words' exact times are those of
     fuseline.speech.alignment.
 
-    seconds: of an encoder position, of Whisper where it is not said. duration: of the sound, in seconds: what was looked
-    at behind its end, of a window that is padded, is left out. Raises InputError.
+    seconds: of an encoder position, of Whisper where it is not said. duration: of the sound, in seconds: what was
+    looked at behind its end, of a window that is padded, is left out. Raises InputError.
     """
     for name, value in (("seconds", seconds), ("duration", duration)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):

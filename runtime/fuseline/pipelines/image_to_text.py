@@ -179,9 +179,12 @@ class ImageToText(Pipeline):
         if heat_map and in_pieces:
             raise InputError("heat_map=True shows a text that is whole, and stream=True gives pieces; leave one out")
         config = self._config(fields)
-        return _Job(
-            config.override(output_attentions=True) if heat_map else config, reading, self._batch_size, heat_map
-        )
+        if heat_map:
+            from ..outputs.heat_maps import check_shows
+
+            check_shows(self.model)
+            config = config.override(output_attentions=True)
+        return _Job(config, reading, self._batch_size, heat_map)
 
     def _config(self, fields: Mapping[str, Any]) -> GenerationConfig:
         """The options of a call, by transformers' rules: its own, the model's, then the pipeline's default length.
