@@ -61,8 +61,9 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
 
 def opened(kind: str) -> tuple[TextTokens, Decode]:
     """A tokenizer, and its texts as Model.decode gives them."""
-    file = made_tokenizer(Path(f"{kind}.json"), json.loads(KINDS[kind]().to_str()))
-    tokens = open_tokenizer(file, 2000)
+    made = KINDS[kind]()
+    file = made_tokenizer(Path(f"{kind}.json"), json.loads(made.to_str()))
+    tokens = open_tokenizer(file, made.get_vocab_size())
 
     def decode(sequences: npt.ArrayLike, skip_special_tokens: bool = True) -> list[str]:
         rows = np.asarray(sequences).tolist()

@@ -60,18 +60,24 @@ def looking(generation: Generation, decode: Decode, index: int = 0) -> Looking:
         )
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(seen):
         raise InputError(f"index must be that of a sequence, from 0 to {len(seen) - 1}, not {written(index)}")
-    tokens = generation.sequences[index].tolist()
-    prompt = len(tokens) - seen.shape[1]
     by_token = in_one(seen[index])
+    text, found = steps_of_words(generation, decode, index)
+    rows = [(word, by_token[steps].mean(axis=0)) for word, steps in found if by_token[steps].any()]
+    weights = np.array([row for _, row in rows], np.float32).reshape(len(rows), seen.shape[-1])
+    return Looking(text, tuple(word for word, _ in rows), weights)
+
+
+def steps_of_words(generation: Generation, decode: Decode, index: int) -> tuple[str, list[tuple[str, list[int]]]]:
+    """The text of one sequence, and its words, each with the steps that gave its tokens, from 0 to T - 1.
+
+    What is known of each step, such as the share of each source in it, is known of a word as the mean over these. Words
+    of the prompt have no steps and are left out.
+    """
+    tokens = generation.sequences[index].tolist()
+    prompt = len(tokens) - generation.token_logprobs.shape[1]
     text, found = words_of(tokens, decode)
-    said, rows = [], []
-    for word in found:
-        steps = [place - prompt for place in word.tokens if place >= prompt and by_token[place - prompt].any()]
-        if steps:
-            said.append(word.text)
-            rows.append(by_token[steps].mean(axis=0))
-    weights = np.array(rows, np.float32).reshape(len(rows), seen.shape[-1])
-    return Looking(text, tuple(said), weights)
+    said = [(word.text, [place - prompt for place in word.tokens if place >= prompt]) for word in found]
+    return text, [(word, steps) for word, steps in said if steps]
 
 
 def in_one(attentions: Float32) -> Float32:
