@@ -77,7 +77,7 @@ def texts(reference: Any, beams: int) -> list[tuple[int, ...]]:
 
 def test_their_decoders_give_no_attentions(made: Made) -> None:
     model = Model.from_pretrained(made("gpt2")[1])
-    with pytest.raises(InputError, match="output_attentions needs a decoder graph that gives"):
+    with pytest.raises(InputError, match="output_attentions and times of words need a decoder graph that gives"):
         model.generate(PIXELS[:1], output_attentions=True)
 
 

@@ -115,6 +115,11 @@ class Source:
 
 # The source of every model that reads one photo.
 PHOTO = Source(CROSS, (PIXEL_VALUES,))
+# That of Moonshine, whose three convolutions make one position of so many samples. 4,096 positions are 98 seconds.
+MOONSHINE_STRIDE, MOONSHINE_LONGEST = 64 * 3 * 2, 4096
+MOONSHINE = Source(
+    CROSS, (INPUT_VALUES, ATTENTION_MASK), longest=MOONSHINE_LONGEST, samples_a_position=MOONSHINE_STRIDE
+)
 
 
 def kv_names(time: str, layer: int, owner: str) -> tuple[str, str]:
