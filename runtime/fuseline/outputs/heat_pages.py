@@ -18,6 +18,7 @@ from ..arrays import Float32
 from .heat_colours import colours, layer
 
 _LONGEST = 1024  # pixels of the photo in a page
+_LONGEST_MAP = 128  # of a map
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 1.1rem/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 64rem; padding: 0 1rem; }
@@ -83,7 +84,7 @@ def photo_page(text: str, words: Sequence[str], maps: Float32, photo: Image.Imag
     small = photo.copy()
     small.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
     plain = f'<img class="plain" src="{_data(small, "JPEG")}" alt="the photo">'
-    layers = "".join(f'<img class="map" src="{_data(layer(map), "PNG")}" alt="">\n' for map in maps)
+    layers = "".join(f'<img class="map" src="{_data(_small(layer(map)), "PNG")}" alt="">\n' for map in maps)
     body = f'<div class="photo">{plain}\n{layers}</div>'
     return _page(text, words, body, _SHOW_MAP)
 
@@ -136,6 +137,12 @@ def _page(text: str, words: Sequence[str], body: str, show: str) -> str:
 def _escaped(text: str) -> str:
     """As HTML has it, without characters that a page may not hold."""
     return escape("".join(each if each.isprintable() or each.isspace() else "\ufffd" for each in text))
+
+
+def _small(image: Image.Image) -> Image.Image:
+    """The browser makes it as large as the photo again, as smoothly."""
+    image.thumbnail((_LONGEST_MAP, _LONGEST_MAP))
+    return image
 
 
 def _data(image: Image.Image, format: str) -> str:

@@ -15,7 +15,8 @@ from .heat_colours import colours, layer
 
 _Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-_AREA = 224 * 224  # pixels of a panel, whatever its proportions
+_AREA = 224 * 224  # pixels of a panel, whatever its proportions; of long texts less, down to _NARROWEST
+_MANY = 24  # words from which on panels get smaller
 _NARROWEST, _WIDEST = 112, 448  # a panel's width
 _GAP = 14
 _TITLE, _LABEL, _SMALL = 30, 21, 15  # heights of letters
@@ -76,7 +77,8 @@ def lit(photo: Image.Image, map: Float32) -> Image.Image:
 
 def _laid_out(photo: tuple[int, int], words: int) -> _Sizes:
     width, height = photo
-    across = min(max(math.sqrt(_AREA * width / height), _NARROWEST), _WIDEST)
+    area = _AREA * min(1, _MANY / words)
+    across = min(max(math.sqrt(area * width / height), _NARROWEST), _WIDEST)
     panel = (round(across), min(max(round(across * height / width), 1), 4 * _WIDEST))
     columns = min(range(1, words + 1), key=lambda each: _cost(panel, each, words))
     return _Sizes(panel, columns, -(-words // columns))
