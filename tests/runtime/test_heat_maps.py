@@ -215,6 +215,14 @@ def test_attention_that_is_planted_in_a_result_is_found_on_the_photo(
         assert abs(x - (column + 0.5) / 8) < 0.07 and abs(y - (row + 0.5) / 8) < 0.07
 
 
+def test_words_of_a_prompt_were_not_looked_for(model: Model, photo: Image.Image) -> None:
+    prompt = [model.encode_text("a red ball")]
+    made = model.generate(model.image_processor([photo]), prompt, output_attentions=True)
+    found = heat_map(made, photo, model)
+    assert found.text.split()[:3] == ["a", "red", "ball"] and len(found.words) > 1
+    assert list(found.words) == found.text.split()[3:]
+
+
 def test_a_photo_lies_as_people_see_it_whatever_way_its_file_is_turned(model: Model, tmp_path: Path) -> None:
     upright = page_with_spot((200, 300), (0.3, 0.7))
     exif = Image.Exif()

@@ -174,3 +174,17 @@ def test_words_of_speech_lie_in_time(translated: Any) -> None:
     for wrong in (0, True, "x"):
         with pytest.raises(InputError, match=r"^duration must be a number of seconds above 0"):
             speech_map(made, model.decode, duration=wrong)  # type: ignore[arg-type]
+
+
+def test_what_a_model_of_speech_hears_lies_within_the_sound(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from tests import small_whisper
+
+    folder, _, _ = small_whisper.exported(tmp_path / "whisper")
+    model = Model.from_pretrained(folder, threads=1)
+    sound = np.random.default_rng(3).normal(0, 0.1, 16000).astype(np.float32)
+    made = model.generate(model.inputs([sound], sampling_rate=16000), output_attentions=True, max_new_tokens=20)
+    found = speech_map(made, model.decode, duration=1.0)
+    assert found.words and list(found.words) == model.decode(made.sequences)[0].split()
+    assert found.weights.shape == (len(found.words), 50) and (found.peaks < 1).all()
+    np.testing.assert_allclose(found.weights.sum(axis=1), 1, atol=1e-5)
