@@ -183,7 +183,8 @@ class Model:
     ) -> Model:
         """Open a model folder, of fuseline or as optimum and transformers.js write them.
 
-        folder: its path, or a name on the hub such as "org/name"; None for the captioner that ships. variant: one of
+        folder: its path, the name of a model that `fuseline get` has fetched, or a name on the hub such as "org/name";
+        None for the captioner that ships. variant: one of
         those in the folder; None for its default; "auto" for the default too, unless another is good enough and
         faster here by far (see fuseline.trials.auto).
         device: "cpu", or a provider of onnxruntime that works in the CPU's memory, such as "openvino"; it is compared

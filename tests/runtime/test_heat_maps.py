@@ -70,7 +70,8 @@ def reddest(pixel_values: npt.NDArray[np.float32], patch: int) -> npt.NDArray[np
     red = pixel_values[0, 0] - pixel_values[0, 1]
     rows, columns = red.shape[0] // patch, red.shape[1] // patch
     means = red[: rows * patch, : columns * patch].reshape(rows, patch, columns, patch).mean((1, 3)).reshape(1, -1)
-    return np.maximum(means, 0) / np.maximum(means, 0).sum()
+    found: npt.NDArray[np.float32] = np.maximum(means, 0) / np.maximum(means, 0).sum()
+    return found
 
 
 def middle(map: npt.NDArray[np.float32]) -> tuple[float, float]:
@@ -389,6 +390,18 @@ def test_of_several_photos_the_files_are_numbered(
     assert Read.of((tmp_path / "x-3.html").read_text("utf-8")).words == lines[2]["text"].split()
 
 
+def test_no_photo_that_is_to_be_read_is_written_over(
+    photo: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [tmp_path / "x-2.png", tmp_path / "b.png", tmp_path / "x-1.png"]
+    for name in names:
+        photo.save(name)
+    before = names[0].read_bytes()
+    status, out, err = run(capsys, "--heat-map", tmp_path / "x.png", *names)
+    assert status == 2 and err.count("this is a photo that is to be read") == 2 and len(out.splitlines()) == 1
+    assert all(name.read_bytes() == before for name in names) and (tmp_path / "x-3.png").exists()
+
+
 def test_what_the_command_cannot_do_is_one_sentence(
     photo: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -399,7 +412,7 @@ def test_what_the_command_cannot_do_is_one_sentence(
         ("--heat-map", tmp_path / "x.jpg"): "a heat map is a .png or a .html file",
         ("--heat-map", tmp_path / "none" / "x.png"): "there is no folder",
         ("--stream", "--heat-map", tmp_path / "x.png"): "--heat-map shows a text that is whole",
-        ("--heat-map", name): "this is the photo itself",
+        ("--heat-map", name): "this is a photo that is to be read",
     }.items():
         status, out, err = run(capsys, *arguments, name)
         assert status == 2 and not out

@@ -115,7 +115,7 @@ def _heat_map_files(options: argparse.Namespace, alone: bool) -> HeatMapFiles | 
         raise InputError("--heat-map shows a text that is whole, and --stream shows it while it grows; leave one out")
     from .heat_maps import HeatMapFiles
 
-    return HeatMapFiles(options.heat_map, alone)
+    return HeatMapFiles(options.heat_map, options.photos, alone)
 
 
 class _Made(NamedTuple):
