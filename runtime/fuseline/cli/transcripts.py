@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from time import perf_counter
 from typing import Protocol
 
 from ..errors import InputError, shown, written
+from ..files.whole import write_whole
 from ..outputs.subtitles import FORMATS, record, subtitles, written_as
 from ..speech.segments import Segment, Transcription
 from .terminal import Terminal
@@ -129,7 +129,7 @@ class Files:
             return
         for format in self._formats:
             path = _place(self._folder, coming.name, format)
-            _write(path, subtitles(said, format))
+            write_whole(path, subtitles(said, format).encode("utf-8", "replace"))
             self._terminal.lines([str(path)])
         if coming.interrupted:
             end = max((segment.end for segment in said.segments), default=0.0)
@@ -181,28 +181,3 @@ def _place(folder: Path, name: str, format: str) -> Path:
 
 def _stem(name: str) -> str:
     return _STANDARD_INPUT if name == "-" else Path(name).stem
-
-
-def _write(path: Path, text: str) -> None:
-    """Put a file there in one step. Raises InputError."""
-    made = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", errors="replace", dir=path.parent, prefix=".", delete=False, newline="\n"
-        ) as file:
-            made = file.name
-            file.write(text)
-        os.chmod(made, 0o666 & ~_umask())
-        os.replace(made, path)
-    except OSError as error:
-        if made is not None and os.path.exists(made):
-            os.unlink(made)
-        raise InputError(
-            f"{shown(path)}: it cannot be written ({error.strerror}); give a place where it can"
-        ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
