@@ -199,6 +199,7 @@ class _Task:
                 threads=self.threads,
                 write=False,
                 resume=False,
+                by_source=False,
                 progress=work.tell,
             )
         return Measured(work.source, agreed, evaluation)

@@ -81,6 +81,7 @@ class Model:
             reads_text=folder.source.reads_text and folder.fusion is None,
         )
         self._tokens, self.inputs = _texts_of(folder)
+        self._inputs: dict[str, PhotoInputs | TextInputs | SpeechInputs] = {}  # of other sources, once asked for
         self.tokenizer = self._tokens.tokenizer
         self.device, self.threads = device, threads
         self._graphs = open_checked(folder, device, threads)
@@ -105,7 +106,9 @@ class Model:
             raise InputError(f"this model has no source {written(source)}; it has {known}")
         if len(self.folder.sources) == 1 or source == self.folder.source.name:
             return self.inputs
-        return inputs_of_source(self.folder, source)
+        if source not in self._inputs:
+            self._inputs[source] = inputs_of_source(self.folder, source)
+        return self._inputs[source]
 
     @property
     def image_processor(self) -> ImageProcessor:
