@@ -19,11 +19,11 @@ import numpy.typing as npt
 from fuseline.errors import ExportError
 from fuseline.folders.tensors import ATTENTION_MASK, INPUT_IDS, INPUT_VALUES, PIXEL_VALUES
 from fuseline.graphs.contract import Encoded
+from fuseline.graphs.sources import count_of
 from fuseline.model import Model
 
 from .adapters import model_adapter
 from .checkpoints.photo_size import generated_pixels
-from .quality.reading import count_of
 
 TRANSFORMERS = "transformers"
 PHOTOS, MAX_LENGTH, BEAMS = 4, 16, 4

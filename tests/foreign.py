@@ -92,6 +92,46 @@ def exported(model: Any, out: Path, with_past: bool = True) -> Path:
     return out
 
 
+def speech_exported(model: Any, source: Path, out: Path, weights: bool = False) -> Path:
+    """What optimum-onnx makes of a model of speech whose checkpoint is the folder source.
+
+    weights: with the cross-attention weights, as the models of transformers.js whose names end in "_timestamped".
+    """
+    from optimum.exporters.onnx import onnx_export_from_model
+
+    options: dict[str, Any] = {}
+    if weights:
+        options = {"custom_onnx_configs": _with_weights(model), "model_kwargs": {"output_attentions": True}}
+    if model.config.model_type == "whisper":
+        options["nb_max_frames"] = 2 * model.config.max_source_positions
+    task = "automatic-speech-recognition-with-past"
+    with quiet():
+        onnx_export_from_model(model, out, task=task, do_validation=False, **options)
+    for file in source.glob("*.json"):
+        shutil.copy(file, out / file.name)
+    return out
+
+
+def _with_weights(model: Any) -> dict[str, Any]:
+    """optimum's configurations of the three graphs, changed as scripts/extra/whisper.py of transformers.js has it."""
+    from optimum.exporters.onnx.model_configs import WhisperOnnxConfig
+
+    class WithWeights(WhisperOnnxConfig):  # type: ignore[misc]
+        @property
+        def outputs(self) -> dict[str, dict[int, str]]:
+            found: dict[str, dict[int, str]] = super().outputs
+            axes = {0: "batch_size", 2: "decoder_sequence_length", 3: "encoder_sequence_length"}
+            layers = range(self._config.decoder_layers) if self._behavior.value == "decoder" else ()
+            return found | {f"cross_attentions.{layer}": axes for layer in layers}
+
+    config = WithWeights(config=model.config, task="automatic-speech-recognition")
+    return {
+        "encoder_model": config.with_behavior("encoder"),
+        "decoder_model": config.with_behavior("decoder", use_past=True, use_past_in_inputs=False),
+        "decoder_with_past_model": config.with_behavior("decoder", use_past=True, use_past_in_inputs=True),
+    }
+
+
 def laid_out(export: Path, layout: str, out: Path, place: str = "", suffix: str = "") -> Path:
     """A copy of an export with the decoders of one layout; place: "onnx/" as transformers.js has it, and a suffix."""
     (out / place).mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,9 @@ def _tokenizer(folder: Path, size: int) -> None:
     assert (PAD, START, END) == (0, 1, 2)
 
 
-def exported(root: Path, mode: str, writer: str = "gpt2", variants: tuple[str, ...] = ("fp32",), **options: Any) -> tuple[Any, Path]:
+def exported(
+    root: Path, mode: str, writer: str = "gpt2", variants: tuple[str, ...] = ("fp32",), **options: Any
+) -> tuple[Any, Path]:
     """A model and its folder."""
     model = fusion_model(mode, writer, **options)
     checkpoint = save(model, root / "checkpoint")

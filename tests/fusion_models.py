@@ -76,11 +76,14 @@ DECODERS: dict[str, tuple[Callable[[Any], Any], Callable[[], PretrainedConfig]]]
 FAMILIES = ("gpt2", "bert", "bart", "mbart")  # one of each kind
 
 
-def decoder(name: str, seed: int = 0) -> Any:
-    """The decoder of that name in DECODERS, float32, in eval mode; it is fresh."""
+def decoder(name: str, seed: int = 0, eager: bool = False) -> Any:
+    """The decoder of that name in DECODERS, float32, in eval mode; it is fresh. eager: its attention."""
     torch.manual_seed(seed)
     kind, config = DECODERS[name]
-    return _lively(kind(config()).eval(), 9.0)
+    made = config()
+    if eager:
+        made._attn_implementation = "eager"
+    return _lively(kind(made).eval(), 9.0)
 
 
 def vit(seed: int = 1, width: int = 24) -> Any:

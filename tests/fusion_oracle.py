@@ -64,7 +64,7 @@ class Layer:
             gate = np.tanh(p[f"{of}gate"]) if mode == "gated" else 1.0
             y = w[m] * gate * linear(p, f"{of}o", part.ravel())
             added[m] = np.linalg.norm(y)
-            x = x + y if self.first else norm(p, f"{of}norm", x + y, self.epsilon)
+            x = x + y if self.first or mode == "gated" else norm(p, f"{of}norm", x + y, self.epsilon)
         return x, added[None] / added.sum()
 
     def _at_once(self, mode: str, x: Array, states: Sequence[Array], w: Array) -> tuple[Array, Array]:

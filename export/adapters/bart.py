@@ -14,8 +14,8 @@ from ..encoders.bart_like import BartLikeEncoder
 from ..graphs.architecture import Pen, place
 from ..graphs.graph import Array, Table, embedding
 from ..graphs.tensors import Tensors
-from .registry import register, register_model
 from .layer_pen import Inputs, LayerPen
+from .registry import register, register_model
 from .text_decoder import TextDecoder
 from .text_to_text import TextToText
 

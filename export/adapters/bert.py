@@ -14,8 +14,8 @@ from ..encoders.bert_like import BertEncoder
 from ..graphs.architecture import Pen, place
 from ..graphs.graph import Activation, Array, Table, embedding
 from ..graphs.tensors import Tensors
-from .registry import register
 from .layer_pen import Inputs, LayerPen
+from .registry import register
 from .text_decoder import TextDecoder
 
 
@@ -108,7 +108,9 @@ class BertLike(TextDecoder):
         at = f"{self._at(pen.index)}.crossattention"
         query_NE = pen.cross_query(hidden_NE, f"{at}.self.query")
         mixed_NE = pen.cross_attention(query_NE, float(self.sizes.head_size**-0.5))
-        return pen.cross_norm_after(pen.cross_output(mixed_NE, f"{at}.output.dense", hidden_NE), f"{at}.output.LayerNorm")
+        return pen.cross_norm_after(
+            pen.cross_output(mixed_NE, f"{at}.output.dense", hidden_NE), f"{at}.output.LayerNorm"
+        )
 
     def finish(self, pen: Pen, hidden_RE: str) -> str:
         if self.transform is None:

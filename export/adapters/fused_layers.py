@@ -170,7 +170,9 @@ class FusedPen(LayerPen):
 
     def split(self, parts: str) -> str:
         """float32[N, M x E] -> [N, M, E]."""
-        return self.g.op("Reshape", parts, self.g.ints(-1, len(self.fusion.names), self.step.heads * self.step.head_size))
+        return self.g.op(
+            "Reshape", parts, self.g.ints(-1, len(self.fusion.names), self.step.heads * self.step.head_size)
+        )
 
     def over_sources(self, parts_NME: str, scale: float) -> str:
         """An attention over what each source gave: float32[N, M, E] -> [N, E]."""

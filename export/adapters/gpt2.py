@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from ..graphs.architecture import Pen, place
 from ..graphs.graph import Array, Table, embedding
 from ..graphs.tensors import Tensors
-from .registry import register
 from .layer_pen import Inputs, LayerPen
+from .registry import register
 from .text_decoder import TextDecoder
 
 

@@ -12,8 +12,8 @@ from ..encoders.text_encoder import SourceTexts
 from ..graphs.architecture import Pen, positions_without_pads
 from ..graphs.graph import Array
 from .bart import BartLike
-from .registry import register_model
 from .layer_pen import Inputs
+from .registry import register_model
 from .text_to_text import TextToText
 
 

@@ -14,9 +14,9 @@ from ..encoders.moonshine import AFTER, MoonshineEncoder, MoonshineStack
 from ..graphs.architecture import Pen
 from ..graphs.graph import Array, Table, embedding, rotary
 from ..graphs.tensors import Tensors
+from .layer_pen import Inputs, LayerPen
 from .registry import register_model
 from .speech_to_text import SpeechToText
-from .layer_pen import Inputs, LayerPen
 from .text_decoder import TextDecoder
 
 

@@ -12,8 +12,8 @@ from typing import ClassVar
 from ..graphs.architecture import Pen, positions_without_pads
 from ..graphs.graph import Activation, Array
 from .bert import BertLike
-from .registry import register
 from .layer_pen import Inputs
+from .registry import register
 
 
 @register("RobertaForCausalLM", "roberta", "XLMRobertaForCausalLM", "xlm-roberta", "CamembertForCausalLM", "camembert")

@@ -14,8 +14,8 @@ from ..encoders.text_encoder import EncoderLayer, SourceTexts, TextEncoder
 from ..graphs.architecture import UNBOUNDED, Architecture, Pen
 from ..graphs.graph import ACTIVATIONS, Array, Table, embedding
 from ..graphs.tensors import Tensors
-from .registry import register_model
 from .layer_pen import Inputs, LayerPen
+from .registry import register_model
 from .text_decoder import TextDecoder
 from .text_to_text import TextToText
 

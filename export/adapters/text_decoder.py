@@ -96,7 +96,8 @@ class TextDecoder(Architecture):
         section of config.json; scheme: how weights are stored (positions and norms stay float32); max_positions: keep
         only the first of the position embeddings (default: all); outside: a file for the weights (default: they are in
         the graph); padded: whether inputs of one batch have different lengths, as texts have, which the graph then
-        reads; fusion: of several sources, how they are read. Raises ExportError for a config or tensors that do not describe such a decoder.
+        reads; fusion: of several sources, how they are read. Raises ExportError for a config or tensors that do not
+        describe such a decoder.
         """
         decoder = cls(config)
         sizes, weights = decoder.sizes, decoder._weights(state_dict)
@@ -127,8 +128,9 @@ class TextDecoder(Architecture):
                 g.output(name, TensorProto.FLOAT, ["C", "R", sizes.attention])
         for index in range(sizes.layers if fusion is None or fusion.mode in ONE_QUERY else 0):
             g.output(QUERY.format(index), TensorProto.FLOAT, ["N", sizes.attention])
-        for index in range(0 if fusion is None else sizes.layers):
-            g.output(SHARE.format(index), TensorProto.FLOAT, ["N", sizes.heads, len(fusion.names)])
+        if fusion is not None:
+            for index in range(sizes.layers):
+                g.output(SHARE.format(index), TensorProto.FLOAT, ["N", sizes.heads, len(fusion.names)])
         return model_of(g)
 
     def _layer_pens(self, pen: Pen, step: StepValues, fusion: Fusion | None) -> Callable[[int], LayerPen]:

@@ -13,8 +13,8 @@ import numpy as np
 from ..graphs.architecture import Pen, positions_without_pads
 from ..graphs.graph import Array
 from .bart import BartLike
-from .registry import register
 from .layer_pen import Inputs
+from .registry import register
 
 
 @register("TrOCRForCausalLM", "trocr")

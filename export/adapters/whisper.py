@@ -19,9 +19,9 @@ from ..graphs.architecture import Pen
 from ..graphs.graph import Array
 from ..graphs.tensors import Tensors
 from .bart import BartLike
+from .layer_pen import Inputs
 from .registry import register_model
 from .speech_to_text import SpeechToText
-from .layer_pen import Inputs
 
 BODY = "model.encoder"
 _WITHOUT_BIAS = ".k_proj"

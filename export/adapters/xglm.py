@@ -10,8 +10,8 @@ from typing import ClassVar
 from ..graphs.architecture import Pen
 from ..graphs.graph import Array
 from .bart import BODY, OFFSET, BartLike
-from .registry import register
 from .layer_pen import Inputs
+from .registry import register
 from .trocr import sinusoids
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from onnx import TensorProto
 
-from fuseline.folders.tensors import ATTENTION_MASK, INPUT_VALUES
+from fuseline.folders.tensors import ATTENTION_MASK, INPUT_VALUES, MOONSHINE_LONGEST, MOONSHINE_STRIDE
 
 from ..graphs.architecture import Architecture, Pen
 from ..graphs.graph import Graph, rotary
@@ -19,9 +19,7 @@ from ..graphs.tensors import Tensors
 from .speech_encoder import SpeechEncoder, all_lengths, convolution, convolutions
 from .written import EncoderLayer
 
-STRIDE = 64 * 3 * 2  # samples that a position of the encoder stands for
 AFTER = "post_attention_layernorm"
-LONGEST = 4096  # encoder positions that the tables of angles are made for: 98 seconds
 
 
 class MoonshineStack(Architecture):
@@ -82,11 +80,11 @@ class MoonshineEncoder(MoonshineStack, SpeechEncoder):
     tokens = "model.encoder.conv1"
 
     def count_positions(self) -> int:
-        return LONGEST
+        return MOONSHINE_LONGEST
 
     @classmethod
     def samples_a_position(cls, config: Mapping[str, Any]) -> int | None:
-        return STRIDE
+        return MOONSHINE_STRIDE
 
     def tensors(self) -> Tensors:
         width, inner, body = self.sizes.width, self.sizes.inner, "model.encoder"
@@ -108,7 +106,7 @@ class MoonshineEncoder(MoonshineStack, SpeechEncoder):
         hidden_BEF = g.op("Gelu", convolution(pen, hidden_BEF, f"{body}.conv2", 3))
         hidden_BES = g.op("Gelu", convolution(pen, hidden_BEF, f"{body}.conv3", 2))
         hidden_BSE = g.op("Transpose", hidden_BES, perm=[0, 2, 1])
-        self.angles(g, LONGEST)
+        self.angles(g, MOONSHINE_LONGEST)
         return hidden_BSE, all_lengths(g, hidden_BSE)
 
     def layer(self, pen: EncoderLayer, hidden_BSE: str) -> str:

@@ -49,6 +49,9 @@ class Family:
     def layers(self, decoder: Any) -> list[nn.Module]:
         return list(decoder.base_model.decoder.layers)
 
+    def prepare(self, decoder: Any) -> None:
+        """What is set in a decoder before it is used."""
+
     def run(self, layer: Any, fuse: Fuse, *given: Any, **named: Any) -> tuple[Any, ...]:
         """A layer's forward with `fuse` as its cross-attention. Arguments and results are those of its own forward."""
         raise NotImplementedError
@@ -83,6 +86,14 @@ class Gpt2(Family):
 
     def layers(self, decoder: Any) -> list[nn.Module]:
         return list(decoder.transformer.h)
+
+    def prepare(self, decoder: Any) -> None:
+        """Its eager attention, where its default form leaves out what the configuration says of scales."""
+        config = decoder.config
+        if config.scale_attn_by_inverse_layer_idx or not config.scale_attn_weights:
+            for module in decoder.modules():  # each has the configuration that it was made with
+                if hasattr(module, "config"):
+                    module.config._attn_implementation = "eager"
 
     def run(
         self,
@@ -139,7 +150,6 @@ class Gpt2(Family):
             "v": linear(value.T, value_bias),
             "o": linear(attention.c_proj.weight.T, attention.c_proj.bias),
         }
-
 
     def named(self, number: int, own: Mapping[str, nn.Module]) -> dict[str, Tensor]:
         at = f"transformer.h.{number}"
@@ -206,11 +216,12 @@ class Bert(Family):
         copied: dict[str, nn.Module] = {name: linear(module.weight, module.bias) for name, module in linears.items()}
         return copied | {"norm": norm_of(output.LayerNorm)}
 
-
     def named(self, number: int, own: Mapping[str, nn.Module]) -> dict[str, Tensor]:
         at = f"{self.body}.encoder.layer.{number}.crossattention"
         names = {"q": "self.query", "k": "self.key", "v": "self.value", "o": "output.dense", "norm": "output.LayerNorm"}
-        return {key: t for part, name in names.items() for key, t in tensors(f"{at}.{name}", weights(own[part])).items()}
+        return {
+            key: t for part, name in names.items() for key, t in tensors(f"{at}.{name}", weights(own[part])).items()
+        }
 
 
 class Bart(Family):
@@ -273,7 +284,6 @@ class Bart(Family):
         linears = {"q": attention.q_proj, "k": attention.k_proj, "v": attention.v_proj, "o": attention.out_proj}
         copied: dict[str, nn.Module] = {name: linear(module.weight, module.bias) for name, module in linears.items()}
         return copied | {"norm": norm_of(layer.encoder_attn_layer_norm)}
-
 
     def named(self, number: int, own: Mapping[str, nn.Module]) -> dict[str, Tensor]:
         at = f"model.decoder.layers.{number}"

@@ -49,7 +49,8 @@ class FusionEncoderDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     | `fusion.{layer}.norm.*`, `.q.*` | parallel, hierarchical | the decoder's own |
     | `fusion.{layer}.sources.{source}.k.*`, `.v.*` | parallel, serial, gated, hierarchical | the decoder's own |
     | `fusion.{layer}.sources.{source}.o.*` | parallel, serial, gated | the decoder's own |
-    | `fusion.{layer}.sources.{source}.norm.*`, `.q.*` | serial, gated | the decoder's own |
+    | `fusion.{layer}.sources.{source}.q.*` | serial, gated | the decoder's own |
+    | `fusion.{layer}.sources.{source}.norm.*` | serial, gated where norms come first | the decoder's own |
     | `fusion.{layer}.sources.{source}.gate` | gated: the scalar a_m | `gate` |
     | `fusion.{layer}.over.q.*`, `.k.*`, `.v.*`, `.o.*` | hierarchical: q', k', v', o' | the decoder's initializer |
 
@@ -90,6 +91,9 @@ class FusionEncoderDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     ) -> None:
         if isinstance(encoders, FusionConfig):
             config = encoders
+            asked = getattr(config, "_attn_implementation_internal", None)
+            for each in (*config.encoders.values(), config.decoder) if isinstance(asked, str) else ():
+                each._attn_implementation = asked  # what from_pretrained was asked for is of all parts
             given: dict[str, Any] = {name: made(each) for name, each in config.encoders.items()}
             writer: Any = made(config.decoder)
         else:
@@ -100,6 +104,7 @@ class FusionEncoderDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         self.encoders, self.decoder, self.family = nn.ModuleDict(given), writer, family
         for part, its in ((writer, config.decoder), *((given[name], each) for name, each in config.encoders.items())):
             part.config = its
+        family.prepare(writer)
         self.enc_to_dec_proj = nn.ModuleDict(self._projections())
         self.fusion = sublayers(config.fusion, family, writer, config.sources, config.gate)
         for name in config.sources:
@@ -259,8 +264,8 @@ class FusionEncoderDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     def from_pretrained(cls, folder: str | Path, **options: Any) -> Any:
         """A model from the local folder that save_pretrained wrote: config.json and safetensors. No code of it runs.
 
-        options: those of transformers' from_pretrained, such as torch_dtype. Raises InputError where the folder is
-        none of these, or weights are missing.
+        options: those of transformers' from_pretrained; attn_implementation is that of all parts. Raises InputError
+        where the folder is none of these, or weights are missing.
         """
         where = Path(folder)
         if not (where / "config.json").is_file():

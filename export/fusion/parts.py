@@ -6,18 +6,16 @@ tokenizer wrote (save_pretrained). A source of texts that has none is read by th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from fuseline.errors import ExportError, FolderError
+from fuseline.errors import ExportError
 from fuseline.folders.tensors import ATTENTION_MASK, INPUT_FEATURES, INPUT_IDS, PIXEL_VALUES
 from fuseline.inputs.audio import LogMel
-from fuseline.tokens.hf import TOKENIZER
 
 from ..adapters import DecoderAdapter
 from ..adapters.bart import BartEncoder
@@ -176,7 +174,7 @@ def _common(model: Any) -> dict[str, dict[str, Any]]:
     decoder = {name: tensor.numpy() for name, tensor in model.decoder.state_dict().items()}
     found = {}
     for name in model.config.sources:
-        own = {}
+        own: dict[str, Array] = {}
         for number, sublayer in enumerate(model.fusion):
             modules = _modules(sublayer, name)
             own |= {key: t.numpy() for key, t in model.family.named(number, modules).items()} if modules else {}
@@ -193,7 +191,15 @@ def _modules(sublayer: Any, name: str) -> dict[str, Any]:
         return {}
     own, over = sublayer.sources[name], getattr(sublayer, "over", None)
     places = [own, sublayer, *([] if over is None else [over])]
-    return {each: next(getattr(p, each) for p in places if hasattr(p, each)) for each in ("norm", "q", "k", "v", "o")}
+    found = {
+        each: next((getattr(place, each) for place in places if hasattr(place, each)), None)
+        for each in ("norm", "q", "k", "v", "o")
+    }
+    if found["norm"] is None:  # a gated source that nothing is normed behind; the decoder's names have one
+        from torch import nn
+
+        found["norm"] = nn.LayerNorm(found["o"].weight.shape[0])  # type: ignore[union-attr]
+    return found
 
 
 def _part(model: Any, path: Path, name: str, common: Mapping[str, Any]) -> SourcePart:

@@ -51,7 +51,7 @@ class Sublayer(nn.Module):
         parts, log_sums = zip(*read, strict=True)
         return torch.stack(parts, dim=-2), torch.stack(log_sums, dim=-1)
 
-    def added(self, x: Tensor, y: Tensor, norm: nn.Module) -> Tensor:
+    def added(self, x: Tensor, y: Tensor, norm: Any) -> Tensor:
         """The stream with y, and normed where the norm comes after."""
         x = x + functional.dropout(y, self.dropout, self.training)
         return norm(x) if self.norm_after else x
@@ -158,8 +158,9 @@ class Serial(Sublayer):
         super().__init__(family, layer, names)
         like: Any = family.copies(layer)["q"].weight
         gates = [like.new_full((), gate).detach() if self.gated else None for _ in names]
+        parts = ("norm", "q", "k", "v", "o") if self.norm_first or self.norm_after else ("q", "k", "v", "o")
         self.sources = nn.ModuleDict(
-            {name: Source(family.copies(layer), a) for name, a in zip(names, gates, strict=True)}
+            {name: Source(_some(family, layer, parts), a) for name, a in zip(names, gates, strict=True)}
         )
 
     def forward(self, x: Tensor, layer: Any, sources: EncodedSources) -> tuple[Tensor, Tensor]:
@@ -173,7 +174,7 @@ class Serial(Sublayer):
             weight = sources.weight(m).to(x.dtype)
             y = (weight * source.gate.tanh() if self.gated else weight) * source.o(joined(part, x.dtype))
             # Where the source is absent nothing happens to the stream, not even a norm.
-            x = torch.where(weight > 0, self.added(x, y, source.norm), x)
+            x = torch.where(weight > 0, self.added(x, y, getattr(source, "norm", None)), x)
             sizes.append(y.detach().norm(dim=-1))
         share = torch.stack(sizes, dim=-1)
         share = share / share.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)

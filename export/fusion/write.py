@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ import onnx
 
 from fuseline.errors import ExportError
 from fuseline.folders.description import TASKS
-from fuseline.folders.tensors import GATED, HIERARCHICAL, READS, REFUSE
-from fuseline.tokens.hf import TOKENIZER
+from fuseline.folders.tensors import GATED, HIERARCHICAL, READS
 
 from ..adapters.fused_layers import Fusion
 from ..adapters.registry import decoder_adapter
@@ -26,7 +25,7 @@ from ..graphs.weights import Array, Scheme
 from ..graphs.weights_file import WeightsFile
 from ..writing.folder import write_to
 from ..writing.graphs import GraphSource
-from ..writing.parts import part_of
+from ..writing.parts import DECODER, part_of
 from ..writing.place import Place
 from .model import FusionEncoderDecoder
 from .parts import SourcePart, parts_of
@@ -49,7 +48,9 @@ def write_fusion(
     tell(1, "loading the weights")
     model = FusionEncoderDecoder.from_pretrained(folder).eval()
     if len(model.config.sources) < 2:
-        raise ExportError(f"{folder} has one source; export a VisionEncoderDecoderModel or another model of one instead")
+        raise ExportError(
+            f"{folder} has one source; export a VisionEncoderDecoderModel or another model of one instead"
+        )
     tell(2, "making the graphs")
     parts = parts_of(model, folder)
     adapter, config = _decoder(model)
@@ -60,13 +61,16 @@ def write_fusion(
     info, fusion = adapter.decoder_info(config, positions), _fusion(model, parts)
 
     def decoder(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
-        return adapter.build_decoder(fusion.weights[0], config, scheme, positions, outside, fusion=fusion)
+        made: onnx.ModelProto = adapter.build_decoder(
+            fusion.weights[0], config, scheme, positions, outside, fusion=fusion
+        )
+        return made
 
-    graphs: dict[str, dict[str, GraphSource]] = {
-        name: {part_of(part.name): partial(part.graph, adapter, config, scheme) for part in parts}
-        | {"decoder": partial(decoder, scheme)}
-        for name, scheme in schemes.items()
-    }
+    def graphs_of(scheme: Scheme) -> dict[str, GraphSource]:
+        encoders = {part_of(part.name): partial(part.graph, adapter, config, scheme) for part in parts}
+        return {**encoders, DECODER: partial(decoder, scheme)}
+
+    graphs = {name: graphs_of(scheme) for name, scheme in schemes.items()}
     agreement: dict[str, Agreement] = {}
 
     def compared(written: Path) -> dict[str, Any]:
@@ -106,13 +110,13 @@ def ask(model: FusionEncoderDecoder, inputs: Mapping[str, Mapping[str, Array]], 
     import torch
 
     max_length = min(MAX_LENGTH, max_positions + 1)
-    ends = model.generation_config.eos_token_id
-    ends = ends if isinstance(ends, list) else [ends]
+    settings: Any = model.generation_config
+    ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
     sequences: dict[int, list[Array]] = {}
     with torch.inference_mode():
         encoded = model.encode(inputs)
         for beams in (1, BEAMS):
-            options = {"num_beams": beams, "max_length": max_length, "do_sample": False}
+            options: dict[str, Any] = {"num_beams": beams, "max_length": max_length, "do_sample": False}
             found = model.generate(inputs, **options).numpy()
             sequences[beams] = [_ended(row, ends) for row in found]
             if beams == 1:
@@ -168,7 +172,8 @@ def _task(parts: Sequence[SourcePart]) -> str:
 
 
 def _generation_config(model: FusionEncoderDecoder, longest: int | None) -> dict[str, Any]:
-    options: dict[str, Any] = json.loads(model.generation_config.to_json_string())
+    settings: Any = model.generation_config
+    options: dict[str, Any] = json.loads(settings.to_json_string())
     if longest is not None:
         limits = {"max_length": longest, "max_new_tokens": longest - 1}
         options |= {name: most for name, most in limits.items() if (options.get(name) or 0) > most}

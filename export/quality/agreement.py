@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from fuseline.folders.tensors import PHOTOGRAPH, SPEECH, TEXT
 from fuseline.graphs.contract import Encoded
+from fuseline.graphs.sources import count_of
 from fuseline.model import Model
 
-from .reading import Inputs, Reading, count_of
+from .reading import Inputs, Reading
 
 Floats = npt.NDArray[np.float64]
 

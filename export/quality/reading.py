@@ -157,10 +157,3 @@ class Reading:
             has = f"its tasks are {', '.join(known)}" if known else "leave them out"
             raise InputError(f"this model has no tokens for languages and no task {shown(name)}; {has}")
         return found
-
-
-def count_of(inputs: Any) -> int:
-    """How many inputs these are, by name or by source and name: B."""
-    while isinstance(inputs, Mapping):
-        inputs = next(iter(inputs.values()))
-    return len(inputs)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fuseline.errors import ExportError, shown
-from fuseline.folders.description import DESCRIPTION
+from fuseline.files.reading import DESCRIPTION
 from fuseline.trials.auto import CONDITIONS
 
 from ..writing.card import CARD

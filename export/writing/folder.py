@@ -18,8 +18,7 @@ from typing import Any, NotRequired, TypedDict, Unpack
 import onnx
 
 from fuseline.errors import ExportError
-from fuseline.files.reading import sha256_of
-from fuseline.folders.description import DESCRIPTION
+from fuseline.files.reading import DESCRIPTION, sha256_of
 from fuseline.folders.open import AUTO, find, open_folder
 from fuseline.folders.own import Folder
 
@@ -58,11 +57,11 @@ def write_folder(out: Path, **contents: Unpack[Contents]) -> None:
 
     preprocessor_config: of a model that reads photos; tokenizer_json: the text itself, or the file that holds it, and
     tokenizer_files others beside it, by name, also those in folders of several sources; reads: of a model that reads
-    texts, or several sources, the "task", the "sources" and the "fusion" of fuseline.json; decoder_info: layers, heads, head_size, vocab_size and
-    max_positions; variants: the "encoder" and "decoder" of each, graphs, files that hold them or what makes them;
-    license: under which terms the model may be used, an SPDX "id" and the "terms" in words; check: is called with the
-    complete folder before it takes its place, and what it returns becomes fuseline.json's "agreement"; where it raises,
-    nothing is written. The same inputs give the same bytes.
+    texts, or several sources, the "task", the "sources" and the "fusion" of fuseline.json; decoder_info: layers, heads,
+    head_size, vocab_size and max_positions; variants: the "encoder" and "decoder" of each, graphs, files that hold them
+    or what makes them; license: under which terms the model may be used, an SPDX "id" and the "terms" in words; check:
+    is called with the complete folder before it takes its place, and what it returns becomes fuseline.json's
+    "agreement"; where it raises, nothing is written. The same inputs give the same bytes.
     Raises ExportError if `out` exists and is not a fuseline folder, or if the graphs do not fit each other or
     decoder_info.
     """

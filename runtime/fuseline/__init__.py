@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .ensembles import ensemble
     from .errors import Cancelled, DeviceError, Error, ExportError, FolderError, InputError
     from .generation.config import GenerationConfig
     from .generation.result import Generation
@@ -42,10 +43,16 @@ __all__ = [
     "GenerationConfig",
     "InputError",
     "Model",
+    "ensemble",
     "pipeline",
 ]
 
-_ROOMS = {"generation": ("Generation", "GenerationConfig"), "model": ("Model",), "pipelines": ("pipeline",)}
+_ROOMS = {
+    "ensembles": ("ensemble",),
+    "generation": ("Generation", "GenerationConfig"),
+    "model": ("Model",),
+    "pipelines": ("pipeline",),
+}
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 

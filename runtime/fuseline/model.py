@@ -27,6 +27,7 @@ from .generation.config import GenerationConfig
 from .generation.result import Generation
 from .graphs.contract import Decoder, Encoded, State
 from .graphs.encoder import with_mask
+from .graphs.guidance import Guidance, guided
 from .graphs.running import CancelToken, Limit, RunEnded
 from .graphs.sources import Encoders, batch_of
 from .inputs.images import ImageProcessor
@@ -53,7 +54,6 @@ from .search.scoring import Score, padded_labels, score
 from .tokens.tokenizer import TextTokens, open_tokenizer
 from .trials.device_check import open_checked
 
-_READS_NO_PHOTOS = "this model reads no photos and has no image_processor; Model.inputs makes its inputs"
 Given = npt.ArrayLike | Mapping[str, Any] | Encoded
 
 
@@ -67,6 +67,8 @@ class Model:
     is its folder's path, variant, device and threads, and is opened anew; the captioner that ships is that of the
     installation where it is opened.
     """
+
+    _no_image_processor = "this model reads no photos and has no image_processor; Model.inputs makes its inputs"
 
     def __init__(self, folder: Folder, device: str = "cpu", threads: int | None = None) -> None:
         """See from_pretrained, which takes a path where this takes a checked folder."""
@@ -112,7 +114,7 @@ class Model:
     def image_processor(self) -> ImageProcessor:
         """Of a model that reads photos. Raises InputError for another."""
         if not isinstance(self.inputs, PhotoInputs):
-            raise NoAttribute(_READS_NO_PHOTOS)
+            raise NoAttribute(self._no_image_processor)
         return self.inputs.image_processor
 
     @property
@@ -152,7 +154,7 @@ class Model:
 
         def __getattr__(self, name: str) -> Any:
             if name in ("image_processor", "feature_extractor"):  # whose own error leads here
-                raise NoAttribute(_READS_NO_PHOTOS)
+                raise NoAttribute(self._no_image_processor)
             raise no_attribute(self, name)
 
     def close(self) -> None:
@@ -196,7 +198,8 @@ class Model:
     ) -> Model:
         """Open a model folder, of fuseline or as optimum and transformers.js write them.
 
-        folder: its path, or a name on the hub such as "org/name"; None for the captioner that ships. variant: one of
+        folder: its path, the name of a model that `fuseline get` has fetched, or a name on the hub such as "org/name";
+        None for the captioner that ships. variant: one of
         those in the folder; None for its default; "auto" for the default too, unless another is good enough and
         faster here by far (see fuseline.trials.auto).
         device: "cpu", or a provider of onnxruntime that works in the CPU's memory, such as "openvino"; it is compared
@@ -229,6 +232,7 @@ class Model:
         *,
         generation_config: object = None,
         source_weights: Mapping[str, Any] | None = None,
+        guidance: Guidance | None = None,
         cancel: CancelToken | None = None,
         partial: bool = False,
         **fields: Any,
@@ -241,17 +245,19 @@ class Model:
         on the right; without attention_mask pad tokens are not looked at, as in transformers. decoder_input_ids:
         int64[B, T], what the texts begin with; as in transformers the start token goes before it if no row begins with
         it already (Donut's prompts stay as they are: they name a task). generation_config: options between the model's
-        own and fields, see GenerationConfig.over. source_weights: of a model with several sources, how much each counts, by
-        source (see fuseline.graphs.sources and docs/fusion.md); its inputs are a mapping by source. fields: those of GenerationConfig, and other keywords of
-        transformers' generate; max_time is the deadline, of the search and before it of the encoder. cancel: a
-        threading.Event or anything else with is_set(), looked at before every step, and from another thread during one
-        that takes long. A step, or the encoder's run, that is over its time is ended at the graph's next node, and what
-        was there before it is the result. partial: whether a call that is cancelled, or interrupted by Ctrl-C, returns
-        the best sequences so far. Raises InputError for an option or an array that cannot be used; without partial,
-        Cancelled, KeyboardInterrupt.
+        own and fields, see GenerationConfig.over. source_weights: of a model with several sources, how much each
+        counts, by source (see fuseline.graphs.sources and docs/fusion.md); its inputs are a mapping by source.
+        guidance: of such a model, how much more than by itself a source counts, by source: {"hint": g} has the text of
+        g log p(with) + (1 - g) log p(without), at twice the cost a step (see fuseline.graphs.guidance). fields: those
+        of GenerationConfig, and other keywords of transformers' generate; max_time is the deadline, of the search and
+        before it of the encoder. cancel: a threading.Event or anything else with is_set(), looked at before every step,
+        and from another thread during one that takes long. A step, or the encoder's run, that is over its time is ended
+        at the graph's next node, and what was there before it is the result. partial: whether a call that is cancelled,
+        or interrupted by Ctrl-C, returns the best sequences so far. Raises InputError for an option or an array that
+        cannot be used; without partial, Cancelled, KeyboardInterrupt.
         """
         asked = self._asked(inputs, decoder_input_ids, generation_config, fields)
-        search = self._search(*asked, source_weights, cancel, partial)
+        search = self._search(*asked, source_weights, guidance, cancel, partial)
         while search.step():
             pass
         generation = search.generation()
@@ -266,6 +272,7 @@ class Model:
         *,
         generation_config: object = None,
         source_weights: Mapping[str, Any] | None = None,
+        guidance: Guidance | None = None,
         cancel: CancelToken | None = None,
         partial: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
@@ -282,7 +289,7 @@ class Model:
         asked = self._asked(inputs, decoder_input_ids, generation_config, fields)
         if asked[2].num_return_sequences != 1:
             raise InputError("a stream follows one sequence an input, so num_return_sequences must be 1 or left out")
-        search = self._search(*asked, source_weights, cancel, partial)
+        search = self._search(*asked, source_weights, guidance, cancel, partial)
 
         def text(tokens: Sequence[int]) -> str:
             return self._tokens.decode(tokens, clean_up_tokenization_spaces=clean_up_tokenization_spaces)
@@ -317,12 +324,15 @@ class Model:
         decoder_input_ids: npt.ArrayLike | None,
         config: GenerationConfig,
         source_weights: Mapping[str, Any] | None,
+        guidance: Guidance | None,
         cancel: CancelToken | None,
         partial: bool,
     ) -> Search:
         """A search for these inputs, the encoder done."""
         began = perf_counter()
         decoder, encoded = self._encoded(inputs, config, source_weights, cancel)
+        if guidance is not None and not isinstance(decoder, _EndedDecoder):
+            decoder, encoded = self._guided(encoded, guidance)
         encoder_ms = (perf_counter() - began) * 1000
         return Search(
             decoder,
@@ -374,6 +384,10 @@ class Model:
         except RunEnded as ended:
             return _EndedDecoder(ended), Encoded(batch_of(arrays), {})
 
+    def _guided(self, encoded: Encoded, guidance: Guidance) -> tuple[Decoder, Encoded]:
+        """What is stepped where some sources are to count more than by themselves. Raises InputError."""
+        return guided(self.decoder, self._graphs.encoder, encoded, guidance)
+
     def _checked(self, inputs: object, config: GenerationConfig, source_weights: Mapping[str, Any] | None) -> Any:
         """The inputs as the encoders read them. Raises InputError."""
         encoder, source = self._graphs.encoder, self.folder.source
@@ -397,6 +411,7 @@ class Model:
         *,
         tgt_lang: str | None = None,
         source_weights: Mapping[str, Any] | None = None,
+        guidance: Guidance | None = None,
         **named: Any,
     ) -> Score:
         """How probable given texts are: the cross-entropy of each token, and of the end token after the last.
@@ -421,7 +436,10 @@ class Model:
             )
         config = self.generation_config
         labels = padded_labels(tokens, next(iter(config.ends), None), self.folder.decoder)
-        found = score(self.decoder, encoded, labels, int(config.prompt(1)[0, 0]))
+        decoder = self.decoder
+        if guidance is not None:
+            decoder, encoded = self._guided(encoded, guidance)
+        found = score(decoder, encoded, labels, int(config.prompt(1)[0, 0]))
         self._graphs.files.check()
         return found
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +68,14 @@ def test_what_a_checkpoint_lacks(tmp_path: Path) -> None:
     assert not (tmp_path / "folder").exists()
     with pytest.raises(ExportError, match="a model of several sources interpolates no positions"):
         export(checkpoint, tmp_path / "folder", interpolate_pos_encoding=True)
+
+
+def test_the_example_learns_to_read_both(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "two_sources.py"
+    done = subprocess.run([sys.executable, example, tmp_path], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("a blue square on the table") == 2, done.stdout
+    first = done.stdout.split("weights")[1]
+    (image,) = re.findall(r"blue image (\d+)%", first)
+    (hint,) = re.findall(r"table image \d+% hint (\d+)%", first)
+    assert int(image) > 70 and int(hint) > 70, first

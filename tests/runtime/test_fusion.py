@@ -62,7 +62,8 @@ def steps(model: Model, encoded: Encoded, beams: int = 1, length: int = 5) -> np
     random, decoder = np.random.default_rng(3), model.decoder
     state, rows = decoder.start(encoded, beams, length), encoded.batch * beams
     tokens = np.repeat(random.integers(3, 97, (length, encoded.batch, 1)), beams, axis=1)
-    return np.stack([decoder.step(state, tokens[step], None).copy() for step in range(length)]).reshape(length, rows, -1)
+    logits = [decoder.step(state, tokens[step], None).copy() for step in range(length)]
+    return np.stack(logits).reshape(length, rows, -1)
 
 
 @pytest.mark.parametrize("writer", FAMILIES)
@@ -250,7 +251,8 @@ def test_options_of_a_search_streams_and_scores(make: Make, mode: str) -> None:
     assert len(found.sequences) == 4 and found.source_attention is not None and len(found.source_attention) == 4
     *_, last = model.stream(inputs, source_weights=weights, num_beams=3, no_repeat_ngram_size=2)
     assert last.generation is not None
-    np.testing.assert_array_equal(last.generation.sequences[0], found.sequences[0, : last.generation.sequences.shape[1]])
+    (streamed,) = last.generation.sequences[:1]
+    np.testing.assert_array_equal(streamed, found.sequences[0, : len(streamed)])
     texts = ["word7 word9 word11", "word5"]
     told, other = (model.score(inputs, texts, source_weights=each) for each in (weights, None))
     assert np.isfinite(told.cross_entropy).all() and not np.array_equal(told.cross_entropy, other.cross_entropy)

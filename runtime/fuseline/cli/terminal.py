@@ -81,6 +81,11 @@ class Terminal:
             self._said.add(text)
             self.say(f"note: {text}")
 
+    def remark(self, text: str) -> None:
+        """What is worth knowing to somebody who is looking: a note on a terminal, nothing elsewhere."""
+        if self._err.isatty():
+            self.note(text)
+
     def fail(self, error: BaseException, file: str | None = None, where: str | None = None, **facts: object) -> None:
         """What could not be done: a sentence, and if asked for an object. file: the photo, or the file of texts; where:
         the place that the sentence names, if that is more; facts: what else the object holds.

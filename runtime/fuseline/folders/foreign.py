@@ -18,18 +18,18 @@ from ..errors import FolderError, shown
 from ..files.reading import Stamp, parsed, read_small, reading
 from ..tokens.hf import read_folder
 from ..tokens.tokenizer import TokenizerFile
-from .description import CONFIGS, NEEDED, PHOTO_TASK, TOKENIZER_CONFIG, Json
+from .description import CONFIGS, NEEDED, TASKS, TOKENIZER_CONFIG, Json
 from .layout import PLACES, ForeignVariant, chosen, graph_of, variants_of
 from .own import TOKENIZER, Folder, check_tokenizer
-from .processor_file import NESTED, PLAIN, plain_config
-from .tensors import MOST, PHOTO, DecoderSizes, Signature
+from .processor_file import NESTED, PLAIN, extractor_config, plain_config
+from .tensors import CROSS, INPUT_FEATURES, MOONSHINE, MOST, PHOTO, SPEECH, DecoderSizes, Signature, Source
 from .variant_files import check_variant
 
 # The names of the same thing in the configurations of transformers, those that speak of the decoder alone first.
-_LAYERS = ("decoder_layers", "n_layer", "num_hidden_layers", "num_layers")
-_HEADS = ("decoder_attention_heads", "n_head", "num_attention_heads", "num_heads")
+_LAYERS = ("decoder_layers", "decoder_num_hidden_layers", "n_layer", "num_hidden_layers", "num_layers")
+_HEADS = ("decoder_attention_heads", "decoder_num_attention_heads", "n_head", "num_attention_heads", "num_heads")
 _WIDTH = ("d_model", "n_embd", "hidden_size")
-_POSITIONS = ("n_positions", "max_position_embeddings")
+_POSITIONS = ("n_positions", "max_position_embeddings", "max_target_positions")
 # Their positions begin after the padding token's (transformers' create_position_ids_from_input_ids).
 SHIFTED = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "xmod")
 
@@ -67,7 +67,8 @@ def open_foreign_folder(root: Path, variant: str | None = None) -> ForeignFolder
         if needed not in names and not elsewhere:
             raise FolderError(f"{root} has no {needed}; {_ADVICE[needed]}")
     configs, stamps = _configs(root, names)
-    preprocessor_file, preprocessor_config = _image_processor(root, names, configs)
+    source = _source(configs["config.json"], root / "config.json")
+    preprocessor_file, preprocessor_config = _preparing(root, names, configs, source)
     checked = check_variant(root, graphs.graphs, None)
     stamps |= checked.stamps
     return ForeignFolder(
@@ -76,7 +77,7 @@ def open_foreign_folder(root: Path, variant: str | None = None) -> ForeignFolder
         default_variant=next(iter(variants)),
         variants=variants,
         decoder=_decoder_sizes(configs["config.json"], root / "config.json"),
-        encoder_signatures={PHOTO.name: Signature((), ())},
+        encoder_signatures={source.name: Signature((), ())},
         decoder_signature=Signature((), ()),
         sizes=_sizes(root, names, variants) | {file: stamp.size for file, stamp in stamps.items()},
         hashes={},
@@ -90,8 +91,8 @@ def open_foreign_folder(root: Path, variant: str | None = None) -> ForeignFolder
         preprocessor_config=preprocessor_config,
         tokenizer_config=configs.get(TOKENIZER_CONFIG, {}),
         preprocessor_file=preprocessor_file,
-        task=PHOTO_TASK,
-        sources={PHOTO.name: PHOTO},
+        task=next(task for task, reads in TASKS.items() if reads == source.reads),
+        sources={source.name: source},
         fusion=None,
         facts=checked.facts,
         stamps=stamps,
@@ -110,12 +111,24 @@ def _configs(root: Path, names: set[str]) -> tuple[dict[str, Json], dict[str, St
     return configs, stamps
 
 
-def _image_processor(root: Path, names: set[str], configs: Mapping[str, Json]) -> tuple[str, Json]:
-    """The file that says how photos are prepared, and what it says; see plain_config."""
+def _source(config: Json, where: Path) -> Source:
+    """What the encoder reads, which the model's type tells: photos, unless it is a model of speech."""
+    if config.get("model_type") == "moonshine":
+        return MOONSHINE
+    if config.get("model_type") == "whisper":
+        longest = _number(config, ("max_source_positions",), where, MOST["max_positions"])
+        return Source(CROSS, (INPUT_FEATURES,), longest)
+    return PHOTO
+
+
+def _preparing(root: Path, names: set[str], configs: Mapping[str, Json], source: Source) -> tuple[str, Json]:
+    """The file that says how inputs are prepared, and what it says; see plain_config."""
     files = {name: configs[name] for name in (PLAIN,) if name in configs}
     if NESTED in names:
         files[NESTED] = parsed(read_small(root, NESTED)[0], root / NESTED)
-    return plain_config(files, configs["config.json"], root)
+    return (
+        extractor_config(files, root) if source.reads == SPEECH else plain_config(files, configs["config.json"], root)
+    )
 
 
 def _sizes(root: Path, names: set[str], variants: Mapping[str, ForeignVariant]) -> dict[str, int]:
@@ -134,7 +147,7 @@ def _sizes(root: Path, names: set[str], variants: Mapping[str, ForeignVariant]) 
 
 _ADVICE = {
     "config.json": "copy it from the model that the graphs were made of",
-    "preprocessor_config.json": "copy it from the model that the graphs were made of; it says how photos are prepared",
+    PLAIN: "copy it from the model that the graphs were made of; it says how photos or speech are prepared",
 }
 
 
@@ -190,4 +203,4 @@ def _number(section: Mapping[str, Any], names: tuple[str, ...], where: Path, mos
                 right = f"it must be a whole number of at least 1 and at most {most}"
                 raise FolderError(f"{where}: {name!r} is wrong; {right}")
             return value
-    raise FolderError(f"{where} says nothing of the decoder's {' or '.join(names)}")
+    raise FolderError(f"{where} says nothing of {' or '.join(names)}")

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import FolderError, shown
 from ..files.graph_file import GraphFacts
-from ..files.reading import Stamp, inside, parsed, read_small, reading, some, stamp_of
+from ..files.reading import DESCRIPTION, Stamp, inside, parsed, read_small, reading, some, stamp_of
 from ..tokens.tokenizer import TokenizerFile, read_tokenizer
-from .description import CONFIGS, DESCRIPTION, TOKENIZER_CONFIG, Description, Json, Variant, main_source, read_description
+from .description import CONFIGS, TOKENIZER_CONFIG, Description, Json, Variant, main_source, read_description
 from .processor_file import PLAIN
 from .tensors import DecoderSizes, Signature, Source
 from .variant_files import Listed, check_hash, check_listed, check_size, check_variant
@@ -212,9 +212,7 @@ def _small_files(root: Path, listing: Mapping[str, Listed]) -> tuple[dict[str, J
     return configs, stamps
 
 
-def _source_files(
-    root: Path, source: str, listing: Mapping[str, Listed]
-) -> tuple[dict[str, Json], dict[str, Stamp]]:
+def _source_files(root: Path, source: str, listing: Mapping[str, Listed]) -> tuple[dict[str, Json], dict[str, Stamp]]:
     """As _small_files, of what lies in the folder of one of several sources."""
     configs: dict[str, Json] = {}
     stamps: dict[str, Stamp] = {}

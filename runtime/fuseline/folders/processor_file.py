@@ -1,8 +1,8 @@
-"""Which file of a checkpoint says how photos are prepared, and what it says, as one plain configuration.
+"""Which file of a checkpoint says how photos or speech are prepared, and what it says, as one plain configuration.
 
-Up to transformers 4 an image processor is saved as preprocessor_config.json. transformers 5 saves a whole processor as
-processor_config.json, with the image processor inside; 4.57 reads both. Where both are there, 4.57 takes the first and
-5 the second. Here the first counts, and a warning says so where they differ.
+Up to transformers 4 an image processor or a feature extractor is saved as preprocessor_config.json. transformers 5
+saves a whole processor as processor_config.json, with that one inside; 4.57 reads both. Where both are there, 4.57
+takes the first and 5 the second. Here the first counts, and a warning says so where they differ.
 """
 
 from __future__ import annotations
@@ -50,23 +50,33 @@ def plain_config(
     processor means that of config.json's model_type, as in transformers, and the name is put in.
     Raises FolderError if there is no image processor, or none that is named.
     """
-    found = {name: inner for name in PROCESSOR_FILES if (inner := _inner(files.get(name), root / name)) is not None}
-    if not found:
-        there = "has no image_processor in it" if NESTED in files else "is not there either"
-        raise FolderError(
-            f"{root} has no {PLAIN}, and {NESTED} {there}, so how photos are to be prepared is not known; "
-            "copy it from the model that this one was made of"
-        )
-    name, values = next(iter(found.items()))
-    if len(found) > 1:
-        _tell_differences(found[PLAIN], found[NESTED], root)
+    name, values = _first(files, root, "image_processor", "photos are")
     if not any(values.get(key) for key in _TYPES):
         values = {**values, _TYPES[0]: _type_of(values, config, root / name)}
     return name, values
 
 
+def extractor_config(files: Mapping[str, Mapping[str, Any]], root: Path) -> tuple[str, Mapping[str, Any]]:
+    """The same of the feature extractor of a model of speech. Raises FolderError if there is none."""
+    return _first(files, root, "feature_extractor", "speech is")
+
+
+def _first(files: Mapping[str, Mapping[str, Any]], root: Path, what: str, are: str) -> tuple[str, Mapping[str, Any]]:
+    """The file that counts and what it holds. what, are: for the message."""
+    found = {name: inner for name in PROCESSOR_FILES if (inner := _inner(files.get(name), root / name)) is not None}
+    if not found:
+        there = f"has no {what} in it" if NESTED in files else "is not there either"
+        raise FolderError(
+            f"{root} has no {PLAIN}, and {NESTED} {there}, so how {are} to be prepared is not known; "
+            "copy it from the model that this one was made of"
+        )
+    if len(found) > 1:
+        _tell_differences(found[PLAIN], found[NESTED], root)
+    return next(iter(found.items()))
+
+
 def _inner(file: Mapping[str, Any] | None, where: Path) -> Mapping[str, Any] | None:
-    """The image processor's values in a file; None where there are none."""
+    """The values of what prepares inputs in a file; None where there are none."""
     if file is None:
         return None
     for key in _INSIDE:

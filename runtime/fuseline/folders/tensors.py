@@ -18,7 +18,9 @@ FORMATS = (1, 2)
 PIXEL_VALUES, INPUT_IDS, ATTENTION_MASK = "pixel_values", "input_ids", "attention_mask"  # what encoders read
 INPUT_FEATURES, INPUT_VALUES = "input_features", "input_values"  # of speech: mel bands, or samples
 POSITION, BEAM_TABLE = "position", "beam_table"  # what a decoder reads beside the tokens, which are input_ids too
-LENGTHS = "lengths"  # int64[B, M], of a decoder whose inputs differ in length: how many positions of each source each has
+LENGTHS = (
+    "lengths"  # int64[B, M], of a decoder whose inputs differ in length: how many positions of each source each has
+)
 STARTS, WEIGHTS = "starts", "weights"  # of a decoder with several sources: where each begins, and how much it counts
 LOGITS = "logits"
 QUERY = "cross_attention_query.{}"  # a layer's cross-attention query, an output of the decoder graph
@@ -82,11 +84,11 @@ READS: Mapping[tuple[str, ...], str] = {
 }
 
 
-# How a decoder reads several sources (docs/fusion.md has the formulas). The first four have one query a layer for all of
-# them, so that attention weights can be told; the others have one a source.
+# How a decoder reads several sources (docs/fusion.md has the formulas). The first four have one query a layer for all
+# of them, so that attention weights can be told; the others have one a source.
 FLAT, MIX, PARALLEL, HIERARCHICAL, SERIAL, GATED = "flat", "mix", "parallel", "hierarchical", "serial", "gated"
 FUSIONS = (FLAT, MIX, PARALLEL, HIERARCHICAL, SERIAL, GATED)
-# What happens to an input without a source: its part is left out, arrays of zeros go through its encoder, or it may not be.
+# What happens to an input without a source: its part is left out, zeros go through its encoder, or it may not be.
 SKIP, ZEROS, REFUSE = "skip", "zeros", "refuse"
 
 
@@ -125,6 +127,11 @@ class Source:
 
 # The source of every model that reads one photo.
 PHOTO = Source(CROSS, (PIXEL_VALUES,))
+# That of Moonshine, whose three convolutions make one position of so many samples. 4,096 positions are 98 seconds.
+MOONSHINE_STRIDE, MOONSHINE_LONGEST = 64 * 3 * 2, 4096
+MOONSHINE = Source(
+    CROSS, (INPUT_VALUES, ATTENTION_MASK), longest=MOONSHINE_LONGEST, samples_a_position=MOONSHINE_STRIDE
+)
 
 
 def kv_names(time: str, layer: int, owner: str) -> tuple[str, str]:

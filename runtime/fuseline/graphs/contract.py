@@ -87,6 +87,12 @@ class Decoder(Protocol):
         ...
 
 
+def gives_scores(decoder: Decoder) -> bool:
+    """Whether what its steps return is added up as it is. Of most decoders it is not: a search takes the logarithm of
+    its softmax. A decoder says so by an attribute of this name."""
+    return bool(getattr(decoder, "gives_scores", False))
+
+
 class State:
     """One hypothesis set in progress: which rows, how far, and the memory it lives in. A search only passes it on."""
 

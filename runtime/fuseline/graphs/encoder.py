@@ -41,7 +41,7 @@ class Encoder:
             return self._clips(given)
         found = self._run(given)
         lengths = _lengths(given[ATTENTION_MASK]) if ATTENTION_MASK in given else None
-        return Encoded(len(next(iter(given.values()))), found, lengths, given.get(INPUT_IDS))
+        return Encoded(len(next(iter(given.values()))), found, lengths, input_ids=given.get(INPUT_IDS))
 
     def _run(self, given: Arrays) -> dict[str, OrtValue]:
         from onnxruntime import OrtValue
@@ -58,7 +58,7 @@ class Encoder:
         from onnxruntime import OrtValue
 
         clips = zip(given[INPUT_VALUES], _lengths(given[ATTENTION_MASK])[:, 0], strict=True)
-        found = [self._run({INPUT_VALUES: samples[None, :length]}) for samples, length in clips]
+        found = [self._run(self._alone(samples[None, :length])) for samples, length in clips]
         lengths = np.array([[each[self.outputs[0]].shape()[1]] for each in found])
         if len(found) == 1:
             return Encoded(1, found[0], lengths)
@@ -70,6 +70,11 @@ class Encoder:
                 row[: array.shape[1]] = array[0]
             joined[name] = OrtValue.ortvalue_from_numpy(whole)
         return Encoded(len(arrays), joined, lengths)
+
+    def _alone(self, samples: npt.NDArray[np.float32]) -> Arrays:
+        """One clip as the graph reads it; graphs of other tools may read a mask, too."""
+        mask = {ATTENTION_MASK: np.ones(samples.shape, np.int64)} if ATTENTION_MASK in self.inputs else {}
+        return {INPUT_VALUES: samples, **mask}
 
     def checked(self, given: object) -> Arrays:
         """What is given as the graph reads it: an array for a graph of one input, or a mapping by the inputs' names.

@@ -1,7 +1,7 @@
 """The graphs of another tool's folder, opened and checked: inputs that are understood, types and shapes that fit.
 
-Dimensions: `B` photos, `R` rows = B x num_beams, `T` tokens of this step, `P` positions before it, `S` encoder
-positions, `H` heads, `D` head size, `E` width, `V` vocabulary.
+Dimensions: `B` inputs of a call, `R` rows = B x num_beams, `T` tokens of this step, `P` positions before it, `S`
+encoder positions, `H` heads, `D` head size, `E` width, `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -11,20 +11,35 @@ from collections.abc import Mapping
 
 from ..errors import FolderError
 from ..folders.foreign import ForeignFolder
-from ..folders.tensors import PHOTO, PIXEL_VALUES, DecoderSizes, Tensor, is_cross_attention
+from ..folders.tensors import (
+    INPUT_FEATURES,
+    INPUT_VALUES,
+    PIXEL_VALUES,
+    SPEECH,
+    DecoderSizes,
+    Source,
+    Tensor,
+    is_cross_attention,
+)
 from .encoder import Encoder
-from .foreign_decoder import ForeignDecoder, StepGraph
+from .foreign_decoder import SOURCE_MASK, ForeignDecoder, StepGraph
 from .running import Graph
 from .session import open_graph, signature
 
 HIDDEN, STATES, LOGITS = "last_hidden_state", "encoder_hidden_states", "logits"
 _FLOATS, _WHOLE = ("float32", "float16"), ("int64", "int32")
 _MASKS = (*_WHOLE, *_FLOATS, "bool")
+# What an encoder reads, without what it has as many of as a call has inputs.
+_READ: Mapping[str, tuple[str, ...]] = {
+    PIXEL_VALUES: ("B", "3", "height", "width"),
+    INPUT_FEATURES: ("B", "bands", "frames"),
+    INPUT_VALUES: ("B", "samples"),
+}
 # What a decoder may ask for beside its cache: types, and how many dimensions.
 _INPUTS: Mapping[str, tuple[tuple[str, ...], int]] = {
     "input_ids": (_WHOLE, 2),  # [R, T]
     STATES: (_FLOATS, 3),  # [R, S, E]
-    "encoder_attention_mask": (_MASKS, 2),  # [R, S]
+    SOURCE_MASK: (_MASKS, 2),  # [R, S]
     "attention_mask": (_MASKS, 2),  # [R, P + T]
     "decoder_attention_mask": (_MASKS, 2),  # [R, P + T]
     "position_ids": (_WHOLE, 2),  # [R, T]
@@ -32,6 +47,7 @@ _INPUTS: Mapping[str, tuple[tuple[str, ...], int]] = {
     "token_type_ids": (_WHOLE, 2),  # [R, T]
     "use_cache_branch": (("bool",), 1),  # [1]
 }
+WEIGHTS = "cross_attentions.{}"  # a layer's cross-attention weights, an output that some decoders have
 _CACHE = re.compile(r"(past_key_values|present)\.(\d+)\.(?:(decoder|encoder)\.)?(key|value)")
 
 
@@ -42,7 +58,7 @@ def open_foreign(
     paths, sizes = folder.graphs, folder.decoder
     graphs = {path: open_graph(folder.path / path, device, threads, folder.facts[path].folded) for path in paths.graphs}
     encoder = graphs[paths.encoder]
-    pixels = _encoder_input(encoder)
+    read = _encoder_inputs(encoder, folder.source)
     steps = {path: _step_graph(graph, sizes) for path, graph in graphs.items() if path != paths.encoder}
     first = steps[paths.decoder]
     later = None if paths.with_past is None else steps[paths.with_past]
@@ -51,29 +67,30 @@ def open_foreign(
     elif first.past:
         raise FolderError(f"{first.path} reads a cache from its first step on; decoder_model_merged.onnx may do that")
     return (
-        Encoder(encoder, PHOTO, {PIXEL_VALUES: pixels}, [HIDDEN]),
-        ForeignDecoder(first, later, sizes),
+        Encoder(encoder, folder.source, read, [HIDDEN]),
+        ForeignDecoder(first, later, sizes, folder.source.samples_a_position),
         list(graphs.values()),
     )
 
 
-def _encoder_input(graph: Graph) -> Tensor:
-    """The photo's tensor. Raises FolderError where the graph is no encoder of photos alone."""
-    found, path = signature(graph), graph.path
-    names = [tensor.name for tensor in found.inputs]
-    if names != [PIXEL_VALUES]:
-        raise FolderError(
-            f"{path} reads {', '.join(names) or 'nothing'}, and an encoder of photos reads {PIXEL_VALUES} alone"
-        )
-    pixels = found.inputs[0]
+def _encoder_inputs(graph: Graph, source: Source) -> Mapping[str, Tensor]:
+    """What it reads, by name. Raises FolderError where that is not what its source says.
+
+    Of a clip's samples and their mask the mask may be missing, since each clip is encoded alone.
+    """
+    found, path, (name, *masks) = signature(graph), graph.path, source.inputs
+    inputs = {tensor.name: tensor for tensor in found.inputs}
+    if name not in inputs or not inputs.keys() <= {name, *masks}:
+        kind = "speech" if source.reads == SPEECH else "photos"
+        also = "".join(f", and may read {mask}" for mask in masks) or " alone"
+        raise FolderError(f"{path} reads {', '.join(inputs) or 'nothing'}, and an encoder of {kind} reads {name}{also}")
+    read, right = inputs[name], _READ[name]
     hidden = {tensor.name: tensor for tensor in found.outputs}.get(HIDDEN)
     if hidden is None or hidden.type not in _FLOATS or len(hidden.shape) != 3:
         raise FolderError(f"{path} does not give {HIDDEN} as float32[B, S, E], or as float16")
-    if pixels.type not in _FLOATS or len(pixels.shape) != 4:
-        raise FolderError(
-            f"{path}: {PIXEL_VALUES} is {_written(pixels)} and must be float32[B, 3, height, width], or float16"
-        )
-    return pixels
+    if read.type not in _FLOATS or len(read.shape) != len(right):
+        raise FolderError(f"{path}: {name} is {_written(read)} and must be float32[{', '.join(right)}], or float16")
+    return inputs
 
 
 def _step_graph(graph: Graph, sizes: DecoderSizes) -> StepGraph:
@@ -97,7 +114,8 @@ def _step_graph(graph: Graph, sizes: DecoderSizes) -> StepGraph:
         cache = _CACHE.fullmatch(tensor.name)
         if cache and cache[1] == "present":
             present[tensor.name.replace("present", "past_key_values", 1)] = tensor
-    logits = {tensor.name: tensor for tensor in found.outputs}.get(LOGITS)
+    outputs = {tensor.name: tensor for tensor in found.outputs}
+    logits = outputs.get(LOGITS)
     if "input_ids" not in inputs:
         problems.append("it has no input input_ids")
     if logits is None or logits.type not in _FLOATS or not _fits(logits.shape, ("R", "T", sizes.vocab_size)):
@@ -106,7 +124,16 @@ def _step_graph(graph: Graph, sizes: DecoderSizes) -> StepGraph:
     problems += _cache_problems(past, sizes) + _cache_problems(present, sizes)
     if problems:
         raise FolderError(f"{graph.path} is not a decoder that can be run: {'; '.join(problems)}")
-    return StepGraph(graph, inputs, past, present)
+    return StepGraph(graph, inputs, past, present, _weights(outputs, sizes))
+
+
+def _weights(outputs: Mapping[str, Tensor], sizes: DecoderSizes) -> tuple[str, ...]:
+    """The names of the cross-attention weights, float[R, H, T, S] of every layer; none where one is missing."""
+    names = tuple(WEIGHTS.format(layer) for layer in range(sizes.layers))
+    given = (outputs.get(name) for name in names)
+    shape = "R", sizes.heads, "T", "S"
+    whole = all(each is not None and each.type in _FLOATS and _fits(each.shape, shape) for each in given)
+    return names if whole else ()
 
 
 def _cache_problems(caches: Mapping[str, Tensor], sizes: DecoderSizes) -> list[str]:

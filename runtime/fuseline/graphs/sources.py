@@ -7,7 +7,7 @@ Keys and values of all sources lie end to end, those of source m from starts[m] 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -76,9 +76,8 @@ class Encoders:
         weights[~present] = 0
         if not (most := weights.max(axis=1, keepdims=True)).all():
             row = int(np.argmin(most[:, 0])) + 1
-            raise InputError(
-                f"input {row} has no source that counts; give it one of {', '.join(self.encoders)} with a weight above 0"
-            )
+            known = ", ".join(self.encoders)
+            raise InputError(f"input {row} has no source that counts; give it one of {known} with a weight above 0")
         weights = (weights / most).astype(np.float32)
         arrays, rows = {}, {}
         for place, (name, encoder) in enumerate(self.encoders.items()):
@@ -103,6 +102,42 @@ class Encoders:
         return Encoded(
             given.batch, _joined(found, given, starts, names), lengths, starts, given.weights, sources=tuple(names)
         )
+
+    def without(self, encoded: Encoded, name: str) -> Encoded:
+        """What is encoded, of these encoders, as if no input had that source.
+
+        A source that is absent as "skip" gets no weight and no positions; one that is absent as "zeros" has what its
+        encoder says of zeros. Raises InputError for a source that the model needs, and where an input has no other.
+        """
+        place, encoder = list(self.encoders).index(name), self.encoders[name]
+        lengths, weights, starts = encoded.lengths, encoded.weights, encoded.starts
+        if lengths is None or weights is None or starts is None or encoded.sources != tuple(self.encoders):
+            raise InputError("what is encoded is of another model: it has other sources")
+        if encoder.source.absent == REFUSE:
+            raise InputError(f"this model needs {name}, so it cannot be guided by it")
+        if encoder.source.absent == ZEROS:
+            return self._with_zeros(encoded, encoder, slice(starts[place], starts[place + 1]))
+        lengths, weights = lengths.copy(), weights.copy()
+        lengths[:, place] = weights[:, place] = 0
+        if not (most := weights.max(axis=1, keepdims=True)).all():
+            row = int(np.argmin(most[:, 0])) + 1
+            raise InputError(f"input {row} has no source but {name}, so it cannot be guided by it; give it another one")
+        return replace(encoded, lengths=lengths, weights=weights / most)
+
+    def _with_zeros(self, encoded: Encoded, encoder: Encoder, positions: slice) -> Encoded:
+        """The same with what an encoder says of zeros in the place of a source's keys and values."""
+        from onnxruntime import OrtValue
+
+        if positions.start == positions.stop:  # nowhere there
+            return encoded
+        (name,) = encoder.source.inputs
+        zeros = encoder.encode({name: np.zeros((1, *_fixed(encoder, name)), np.float32)})
+        values = {}
+        for key, value in encoded.values.items():
+            whole = value.numpy().copy()
+            whole[:, positions] = zeros.values[key].numpy()
+            values[key] = OrtValue.ortvalue_from_numpy(whole)
+        return replace(encoded, values=values)
 
     def _by_source(self, given: object) -> Mapping[str, Any]:
         if isinstance(given, Mapping) and (not given or set(given) & set(self.encoders)):
@@ -139,9 +174,16 @@ class Encoders:
         return weights
 
 
-def batch_of(checked: Given | Arrays) -> int:
-    """How many inputs a call has."""
-    return checked.batch if isinstance(checked, Given) else len(next(iter(checked.values())))
+def count_of(inputs: Any) -> int:
+    """How many inputs arrays are of, by name or by source and name: B."""
+    while isinstance(inputs, Mapping):
+        inputs = next(iter(inputs.values()))
+    return len(inputs)
+
+
+def batch_of(checked: Any) -> int:
+    """How many inputs a call has, by what `Encodes.checked` returned."""
+    return len(next(iter(checked.values()))) if isinstance(checked, Mapping) else int(checked.batch)
 
 
 def _weight(given: Any, name: str, batch: int) -> npt.NDArray[np.float64]:

@@ -77,7 +77,6 @@ class Search:
         self._encoder_ms, self._ms = encoder_ms, 0.0
         self._cancel, self._partial, self._stopped = cancel, partial, ""
         self._config, self._prompt, self._variant = config, prompt, variant
-        self._sources = encoded.sources
         limited = config.max_time is not None or cancel is not None
         self._limit = Limit(config.max_time, cancel) if limited else nullcontext()  # of each step
         self._found: list[Hypothesis] | None = None  # once it is over
@@ -145,7 +144,7 @@ class Search:
             logits=steps.logits.of(count),
             cross_attentions=_attentions(self._found, attentions) if attentions else None,
             source_attention=_of_tokens(self._found, shares) if shares else None,
-            sources=self._sources if shares else (),
+            sources=steps.sources if shares else (),
         )
 
     def _stop(self, reason: str) -> bool:

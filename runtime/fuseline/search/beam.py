@@ -201,10 +201,10 @@ class BeamSearch:
 
     def _candidates(self, logits: Float32) -> Candidates:
         """What may come next of each photo. logits: float32[R, V]."""
-        at = self._beams.open
+        at, given = self._beams.open, self._task.steps.normalized
         if self._process is None and self._sampler is None and not self.scores and not self.shifts:
-            return Candidates(*beam_candidates(logits, at.scores, self._keep))
-        scores = processed(logits, self._process, self._beams.sequences)
+            return Candidates(*beam_candidates(logits, at.scores, self._keep, normalized=given))
+        scores = processed(logits, self._process, self._beams.sequences, given)
         if self.scores:
             self.scores.put(self.count, scores.copy())
         if self.shifts:
@@ -231,9 +231,12 @@ class BeamSearch:
         return found
 
 
-def processed(logits: Float32, process: Processor | None, sequences: Int64) -> Float32:
-    """Log-probabilities float32[R, V], processed where there is something to do. sequences: int64[R, tokens so far]."""
-    scores = log_softmax(logits)
+def processed(logits: Float32, process: Processor | None, sequences: Int64, normalized: bool) -> Float32:
+    """Log-probabilities float32[R, V], processed where there is something to do. sequences: int64[R, tokens so far].
+
+    normalized: whether the logits are what counts already, see Steps.
+    """
+    scores = logits.copy() if normalized else log_softmax(logits)
     return scores if process is None else process(read_only(sequences), scores)
 
 

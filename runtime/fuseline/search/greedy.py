@@ -68,7 +68,7 @@ class GreedySearch:
         if self.scores:
             self.scores.put(place, logits.copy())
         if self.shifts:
-            self.shifts.put(place, shifts(logits, self._task.config, normalized=True))
+            self.shifts.put(place, shifts(logits, self._task.config, normalized=not self._task.steps.normalized))
         best, logprobs = self._chosen(logits)
         # A finished photo keeps its row here; what comes of it changes nothing any more.
         chosen = np.where(live, best, self._pad)
@@ -80,12 +80,15 @@ class GreedySearch:
         return not why.all()
 
     def _chosen(self, logits: Float32) -> tuple[Int64, Float32]:
-        """A token for every row and its log-probability; -inf where every logit of the row is."""
+        """A token for every row and its log-probability, or its score where that counts; -inf where every logit of the
+        row is."""
         values, indices, logsumexp = top_candidates(logits, 1)
         best, best_logits = indices[:, 0], values[:, 0]
         if self._sampler is not None:
             best = self._sampler.one_each(logits)
             best_logits = np.take_along_axis(logits, best[:, None], axis=1)[:, 0]
+        if self._task.steps.normalized:
+            return best, best_logits
         finite = np.where(np.isfinite(logsumexp), logsumexp, np.float32(0))
         return best, np.where(np.isneginf(best_logits), best_logits, best_logits - finite)
 

@@ -102,7 +102,9 @@ class GroupSearch:
 
         logits: float32[B, size, V].
         """
-        scores = processed(logits.reshape(-1, logits.shape[-1]), self._process, group.sequences)
+        scores = processed(
+            logits.reshape(-1, logits.shape[-1]), self._process, group.sequences, self._task.steps.normalized
+        )
         extended = group.extended(Candidates(*beam_candidates(scores, group.open.scores, self._keep, normalized=True)))
         # A group that has closed pads, and its pad tokens count against the groups after it.
         pad = 0 if self._task.config.pad is None else self._task.config.pad

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..arrays import Float32, Int64, log_softmax
 from ..errors import InputError
+from ..graphs.contract import gives_scores
 from ..memory import check_memory
 from .steps import needed_bytes
 
@@ -68,13 +69,15 @@ def padded_labels(texts: Sequence[Sequence[int]], end: int | None, sizes: Decode
 
 def score(decoder: Decoder, encoded: Encoded, labels: Int64, start: int) -> Score:
     """The cross-entropy of the labels, int64[N, T], after the start token; N is a multiple of the photos."""
+    normalized = gives_scores(decoder)
     state = decoder.start(encoded, len(labels) // encoded.batch, labels.shape[1])
     there = labels != _NO_LABEL
     known = np.where(there, labels, 0)  # what a row is fed after its end changes nothing that counts
     cross_entropy = np.zeros(labels.shape, np.float32)
     tokens = np.full((len(labels), 1), start, np.int64)
     for place in range(labels.shape[1]):
-        logprobs = log_softmax(decoder.step(state, tokens, None))
+        logits = decoder.step(state, tokens, None)
+        logprobs = logits if normalized else log_softmax(logits)
         tokens = known[:, place : place + 1]
         cross_entropy[:, place] = -np.take_along_axis(logprobs, tokens, axis=1)[:, 0]
     return Score(labels, np.where(there, cross_entropy, np.float32(0)))

@@ -14,11 +14,12 @@ from fuseline.kernels import top_candidates
 
 from ..arrays import Bool, Float32, Int64
 from ..errors import InputError
+from ..graphs.contract import Encoded, gives_scores
 
 if TYPE_CHECKING:
     from ..folders.tensors import DecoderSizes
     from ..generation.config import GenerationConfig
-    from ..graphs.contract import Decoder, Encoded
+    from ..graphs.contract import Decoder
     from .endings import Endings
 
 
@@ -87,7 +88,8 @@ class Steps:
     """The steps of one search: decoder, state and clock. A search waits for the decoder here and nowhere else.
 
     milliseconds: time in the decoder so far; logits, attentions: those of all steps, where they are kept;
-    shares: float32[R, M] of all steps, where there are several sources.
+    sources, shares: their names and float32[R, M] of all steps, where there are several; normalized: whether the
+    decoder's logits are scores to be added up as they are, so that no search takes their softmax.
     """
 
     def __init__(
@@ -99,9 +101,13 @@ class Steps:
         self._narrows = not config.keeps_steps
         self._all = np.zeros((0, 0), np.float32)  # logits of all rows, once the state has fewer
         self._decoder = decoder
+        self.normalized = gives_scores(decoder)
         self._state = decoder.start(encoded, each, max_length, attentions=config.output_attentions)
         self.logits, self.attentions = Log(config.output_logits), Log(config.output_attentions)
-        self.shares = Log(encoded.starts is not None)
+        # A search passes on whatever its decoder reads, which need not be an Encoded.
+        several = isinstance(encoded, Encoded) and encoded.starts is not None
+        self.sources = encoded.sources if several else ()
+        self.shares = Log(several)
         self.milliseconds = (perf_counter() - began) * 1000
 
     def __call__(self, step: int, tokens: Int64, parents: Int64 | None, live: Bool) -> Float32:
