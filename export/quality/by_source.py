@@ -62,15 +62,13 @@ def _of(name: str, data: DataSet, items: Sequence[Several], sources: Mapping[str
     left = [replace(item, given={key: each for key, each in item.given.items() if key != name}) for item in items]
     others = shuffled(items, name)
     if any(lacking(sources, item.given) is not None for item in left):
-        LOG.warning("what is said without %s is not measured, since it needs that source", name)
+        LOG.warning("what is said without %s is not measured, since the model needs it", name)
     elif not all(item.given or ZEROS in {each.absent for each in sources.values()} for item in left):
         LOG.warning("what is said without %s is not measured, since an input has no other source", name)
     else:
         yield Change(name, WITHOUT, replace(data, items=tuple(left)))
     if others is None:
-        LOG.warning(
-            "what is said with %s of others is not measured, since more than half have the same or one has it", name
-        )
+        LOG.warning("what is said with %s of others is not measured, since more than half have the same", name)
     else:
         yield Change(name, OF_OTHERS, replace(data, items=tuple(others)))
 

@@ -81,8 +81,8 @@ def record(about: dict[str, Any], conditions: Mapping[str, Any], variants: Quali
     of_these = [each for each in others if _is_entry(each) and _same(each["conditions"], conditions)]
     others = [each for each in others if each not in of_these]
     measured = {name: found for each in of_these for name, found in each["variants"].items()}
-    was = {**{name: found for name, found in quality.items() if _same(found, conditions)}, **measured}
-    measured |= {name: _with_sources(found, was.get(name, {})) for name, found in variants.items()}
+    before = {name: found for name, found in quality.items() if _same(found, conditions)} | measured
+    measured |= {name: _with_sources(found, before.get(name, {})) for name, found in variants.items()}
     if not quality or (any(_same(was, conditions) for was in quality.values()) and _all_same(replaced, conditions)):
         about["quality"] = {**quality, **{name: {**conditions, **found} for name, found in measured.items()}}
     else:
@@ -93,7 +93,7 @@ def record(about: dict[str, Any], conditions: Mapping[str, Any], variants: Quali
 
 def _with_sources(found: Mapping[str, Any], was: Mapping[str, Any]) -> Mapping[str, Any]:
     """With what was measured of each source before, where only the whole was measured again and the texts are equal."""
-    same = SOURCES in was and was.get("texts_sha256") == found["texts_sha256"]
+    same = SOURCES in was and was.get("texts_sha256") == found.get("texts_sha256")
     return {**found, SOURCES: was[SOURCES]} if same and SOURCES not in found else found
 
 
