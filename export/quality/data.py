@@ -125,8 +125,9 @@ def of_one_source(data: DataSet, main: str, sources: Mapping[str, Source]) -> Da
     the model needs another."""
     if (lacks := lacking(sources, {main: None})) is not None:
         raise InputError(f'{data.name} has {data.kind} alone, and this model needs {lacks}; give its lines "sources"')
-    items = [Several(item.name, {main: item.given}, item.references, item.split) for item in data.items]
-    return replace(data, items=tuple(items), kind="inputs")
+    single = [item for item in data.items if not isinstance(item, Several)]
+    items = tuple(Several(item.name, {main: item.given}, item.references, item.split) for item in single)
+    return replace(data, items=items, kind="inputs")
 
 
 def _limited(found: list[Item], limit: int | None, what: str) -> list[Item]:

@@ -51,8 +51,8 @@ class Scored:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     """of the scores themselves, where they are error rates of speech"""
     sources: Mapping[str, Mapping[str, Changed]] = field(default_factory=dict)
-    """of a model with several sources, where it is measured: by source what it says "without" it and with it "of others"
-    """
+    """of a model with several sources, where that is measured: by source what is said "without" it, and with it "of
+    others" """
 
     @property
     def texts_sha256(self) -> str:
@@ -160,9 +160,10 @@ def evaluate(
     """Run a data set through variants of a folder, and say how good each is and how far from fp32.
 
     folder: None is the captioner that ships. data, split, limit: of photos (with `photos`) see read_data, of texts
-    (with `references`) read_texts, of speech read_speech, of several sources read_sources; name: what the data set is called in the results (default:
-    its folder's name and its split). variants: default all; fp32 is always among them if the folder has it, since the
-    others are compared with it. task: of a model that reads photos "caption" (BLEU, ROUGE-L, CIDEr; the default) or
+    (with `references`) read_texts, of speech read_speech, of several sources read_sources, or one of the others for the
+    source that the task is about; name: what the data set is called in the results (default: its folder's name and its
+    split). variants: default all; fp32 is always among them if the folder has it, since the others are compared with
+    it. task: of a model that reads photos "caption" (BLEU, ROUGE-L, CIDEr; the default) or
     "ocr" (error rates of words and characters); of one that reads texts "text" (BLEU, chrF, ROUGE, exact matches, error
     rates); of one that hears speech "speech" (error rates; clips of any length, at temperature 0).
     tokenizer: of captions "words" (lower case, no punctuation; the same everywhere) or "ptb" (COCO's own and METEOR;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import wave
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import pytest
 from PIL import Image
 
 from fuseline import InputError, Model, cli
-from fuseline.export import evaluate, quantize
+from fuseline.export import evaluate, export, quantize
+from fuseline.export.fusion import FusionEncoderDecoder
 from fuseline.export.quality.by_source import changes, shuffled
 from fuseline.export.quality.data import DataSet, read_sources
 from fuseline.export.quality.scores import caption_metrics
 from fuseline.export.quality.sources import Several
 from fuseline.folders.open import open_folder
-from tests.fused_folders import described, exported
+from fuseline.generation.config import PIPELINE_NEW_TOKENS
+from tests.fused_folders import described, exported, save
+from tests.fusion_models import bert, decoder, whisper
 from tests.tiny import tiny_folder
 
 COUNT = 6
@@ -306,6 +310,33 @@ def test_data_of_the_wrong_kind(folder: Path, lines: list[Line], tmp_path: Path)
         evaluate(folder, data, references=data)
     with pytest.raises(InputError, match="several sources, without languages and prefixes; leave them out"):
         evaluate(folder, data, prefix="say: ", threads=1)
+
+
+def test_speech_beside_a_text(tmp_path: Path) -> None:
+    """Words are what is scored where the task is to hear; a clip is read as far as the source goes."""
+    encoders = {"sound": whisper(bands=80, positions=100), "hint": bert()}
+    heard = FusionEncoderDecoder(encoders, decoder("gpt2"), "flat").eval()
+    export(save(heard, tmp_path / "checkpoint"), tmp_path / "folder")
+    random, lines = np.random.default_rng(2), []
+    (tmp_path / "data").mkdir()
+    for number in range(4):
+        samples = (random.normal(size=16_000 * (number + 1)) * 9000).clip(-32768, 32767).astype("<i2")
+        with wave.open(str(tmp_path / "data" / f"{number}.wav"), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(samples.tobytes())
+        lines.append({"sources": {"sound": f"{number}.wav", "hint": f"word{number + 7}"}, "text": "word9 word8"})
+    found = evaluate(tmp_path / "folder", written(tmp_path / "data", lines), threads=1)
+    (scored,) = found.variants.values()
+    assert (found.conditions["tokenizer"], found.conditions["words"]) == ("basic", 8)
+    assert set(scored.scores) == set(scored.intervals) == {"word error rate", "character error rate"}
+    assert list(scored.sources) == ["sound", "hint"]
+    assert all(list(of) == ["without", "of others"] for of in scored.sources.values())
+    with Model.from_pretrained(tmp_path / "folder", threads=1) as model:
+        for line, text in zip(lines, scored.texts, strict=True):
+            sound = model.inputs_of("sound")([tmp_path / "data" / line["sources"]["sound"]])
+            inputs = {"sound": sound, "hint": model.inputs_of("hint")([line["sources"]["hint"]])}
+            options = model.generation_config.with_default_length(PIPELINE_NEW_TOKENS)
+            assert model.decode(model.generate(inputs, generation_config=options).sequences)[0].strip() == text
 
 
 def test_splits_texts_and_names_that_lead_out(folder: Path, lines: list[Line], tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _HELP = """\
 Caption photos, translate or summarize texts, or transcribe speech with the variants of a folder, and print how good
-each is, with 95% intervals of the differences to fp32. The result goes into the folder's fuseline.json and model card.
+each is, with 95% intervals of the differences to fp32. Of a model with several sources also how good it is without each
+of them, and with that of other inputs. The result goes into the folder's fuseline.json and model card.
 After an interrupt, the same command goes on where it was. Needs onnx, and pycocoevalcap for captions, sacrebleu and
 rouge-score for texts, or jiwer for speech."""
 _EPILOG = f"""\
@@ -39,11 +40,16 @@ def add_to(commands: Any) -> None:
     evaluate.set_defaults(command=_run)
     add = evaluate.add_argument
     add("folder", metavar="FOLDER", help="a model folder")
-    add("--data", required=True, metavar="FILE", help="photos with captions, texts, or speech, as below")
+    add(
+        "--data",
+        required=True,
+        metavar="FILE",
+        help="photos with captions, texts, speech, or inputs of several sources, as below",
+    )
     add("--references", metavar="FILE", help="what people wrote for the texts of --data, line by line")
     add("--photos", metavar="FOLDER", help="where the photos' names start from (default: the folder of FILE)")
     add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
-    add("--limit", type=int, metavar="N", help="only the first N photos, texts or clips")
+    add("--limit", type=int, metavar="N", help="only the first N photos, texts, clips or inputs")
     add(
         "--name", metavar="TEXT", help="what to call the data in the results (default: its folder's name and the split)"
     )
