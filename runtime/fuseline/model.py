@@ -31,6 +31,7 @@ from .graphs.guidance import Guidance, guided
 from .graphs.running import CancelToken, Limit, RunEnded
 from .graphs.sources import Encoders, batch_of
 from .inputs.images import ImageProcessor
+from .inputs.named import made_of
 from .inputs.open import PhotoInputs, SpeechInputs, TextInputs, inputs_of_source, open_inputs
 from .migrating.config_view import ConfigView
 from .migrating.copied_calls import (
@@ -109,6 +110,14 @@ class Model:
         if source not in self._inputs:
             self._inputs[source] = inputs_of_source(self.folder, source)
         return self._inputs[source]
+
+    def inputs_beside(self, given: object) -> dict[str, Mapping[str, Any]]:
+        """Of a model with several sources the inputs of all but the first that its task is about, B = 1.
+
+        given: by source a text, or a photo or a sound as load_image and load_audio take it: {"hint": "a text"}. Raises
+        InputError.
+        """
+        return made_of(given, self.folder.sources, self.inputs_of, self.folder.source.name)
 
     @property
     def image_processor(self) -> ImageProcessor:
