@@ -84,7 +84,7 @@ class Model:
         self._tokens, self.inputs = _texts_of(folder)
         self._inputs: dict[
             str, PhotoInputs | TextInputs | SpeechInputs | NoInputs
-        ] = {}  # of other sources, once asked for
+        ] = {}
         self.tokenizer = self._tokens.tokenizer
         self.device, self.threads = device, threads
         self._graphs = open_checked(folder, device, threads)
