@@ -33,7 +33,7 @@ SMALL, ROWS = 256, 8  # pixels on a side of photos that are asked about together
 TIE = 4e-4
 
 Array = npt.NDArray[Any]
-Inputs = Mapping[str, Array]  # what an encoder reads, by its names: [B, ...] each
+Inputs = Mapping[str, Array]  # what an encoder reads, by its names: [B, ...] each; of a decoder alone none, B is 1
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,11 @@ class Answers:
 
     @property
     def kind(self) -> str:
-        """Photos, texts or clips; inputs of several sources."""
+        """Photos, texts or clips; inputs of several sources; without inputs it is texts that are said."""
         if any(isinstance(each, Mapping) for each in self.inputs.values()):
             return "inputs"
         kinds = {PIXEL_VALUES: "photos", INPUT_IDS: "texts"}
-        return next((kind for name, kind in kinds.items() if name in self.inputs), "clips")
+        return next((kind for name, kind in kinds.items() if name in self.inputs), "clips" if self.inputs else "texts")
 
 
 def ask(reference: Any, inputs: Inputs, ends: Sequence[int], max_positions: int) -> Answers:
@@ -233,7 +233,7 @@ def _encoding_once(reference: Any, inputs: Inputs) -> Iterator[None]:
     if PIXEL_VALUES not in inputs:
         yield
         return
-    encoder = model_adapter({"architectures": [type(reference).__name__]}).encoder(reference)
+    encoder: Any = model_adapter({"architectures": [type(reference).__name__]}).encoder(reference)
     own, forward = vars(encoder).get("forward"), encoder.forward  # its own where it always interpolates
     kept: dict[Any, tuple[Any, Any]] = {}
 

@@ -31,6 +31,7 @@ from .sources import Source, source_of
 from .via_optimum import prepared, write_via_optimum
 from .writing.folder import check_schemes, write_to
 from .writing.graphs import GraphSource
+from .writing.parts import DECODER, ENCODER
 from .writing.place import Place, check_out, claimed
 
 SCHEMES: Mapping[str, Scheme] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "int4": "int4"}
@@ -73,7 +74,7 @@ def export(
     interpolate_pos_encoding: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
-    """Write the fuseline folder `out` of an encoder/decoder checkpoint, and compare it with transformers.
+    """Write the fuseline folder `out` of an encoder/decoder checkpoint or a GPT-2, and compare it with transformers.
 
     source: a local folder or a hub id; a folder of CTranslate2 is compared with CTranslate2, where it is installed;
     variants: some of fp32, fp16, int8 and int4, the first is the default; max_length: the longest text in tokens
@@ -256,10 +257,11 @@ def _graphs(plan: _Plan, reference: Any, parts: Parts) -> tuple[dict[str, dict[s
     def decoder(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
         return adapter.build_decoder(weights, config, scheme, positions, outside, padded=padded)
 
-    graphs: dict[str, dict[str, GraphSource]] = {
-        name: {"encoder": partial(encoder, scheme), "decoder": partial(decoder, scheme)}
-        for name, scheme in plan.schemes.items()
-    }
+    def graphs_of(scheme: Scheme) -> dict[str, GraphSource]:
+        encoders: dict[str, GraphSource] = {} if encoder is None else {ENCODER: partial(encoder, scheme)}
+        return {**encoders, DECODER: partial(decoder, scheme)}
+
+    graphs = {name: graphs_of(scheme) for name, scheme in plan.schemes.items()}
     return graphs, adapter.decoder_info(config, positions)
 
 

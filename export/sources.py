@@ -1,4 +1,4 @@
-"""What a checkpoint's encoder reads, photos, texts or speech: how it is tried out, asked, and made a graph."""
+"""What a checkpoint's encoder reads, photos, texts, speech or nothing: how it is tried out, asked, and made a graph."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ class Source(Protocol):
         """Inputs to compare models on, by their names, always the same ones. ends: what ends texts."""
         ...
 
-    def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder:
-        """What makes the encoder's graph by scheme, cross-attention K/V with it. once: whether it is asked once."""
+    def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder | None:
+        """What makes the encoder's graph by scheme, cross-attention K/V with it; None where there is none. once:
+        whether it is asked once."""
         ...
 
     def described(self, parts: Parts) -> dict[str, Any] | None:
@@ -194,9 +195,34 @@ class Speech:
         return kind.from_config(self.extractor, "preprocessor_config.json")
 
 
+@dataclass(frozen=True)
+class Nothing:
+    """Of a decoder alone."""
+
+    reads_text = padded = False
+
+    def try_out(self, checkpoint: Checkpoint, adapter: ModelAdapter) -> None:
+        try_out_texts(checkpoint, adapter)
+
+    def files(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        return {"tokenizer_json": tokenizer_json(checkpoint)}
+
+    def loaded(self, encoder: Any) -> None:
+        """There is none."""
+
+    def generated(self, parts: Parts, ends: Sequence[int]) -> Mapping[str, Array]:
+        return {}
+
+    def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder | None:
+        return None
+
+    def described(self, parts: Parts) -> dict[str, Any] | None:
+        return {"task": "text-generation", "sources": {}}
+
+
 def source_of(
     checkpoint: Checkpoint, adapter: ModelAdapter, given: str | Path, *, interpolate: bool = False
-) -> Photos | Texts | Speech:
+) -> Photos | Texts | Speech | Nothing:
     """What the encoder of a checkpoint reads. given: what its files are named by in messages.
 
     Raises ExportError for an image processor that is missing or not known, and for interpolate without photos.
@@ -205,6 +231,8 @@ def source_of(
         raise ExportError(f"{adapter.loader} reads no photos, so it interpolates no positions of them")
     if adapter.task == "text2text-generation":
         return Texts()
+    if adapter.task == "text-generation":
+        return Nothing()
     if adapter.task == "automatic-speech-recognition":
         extractor = read_extractor(checkpoint, given)
         return Speech(extractor, padded=extractor["feature_extractor_type"] != WHISPER_FEATURES)

@@ -1,4 +1,4 @@
-"""Hugging Face GPT2LMHeadModel with cross-attention, from its state dict to graphs.
+"""Hugging Face GPT2LMHeadModel, with cross-attention or alone, from its state dict to graphs.
 
 Source: transformers' modeling_gpt2.py for the arithmetic (its eager form) and the tensors' names.
 """
@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 from ..graphs.architecture import Pen, place
 from ..graphs.graph import Array, Table, embedding
 from ..graphs.tensors import Tensors
+from .language_model import LanguageModel
 from .layer_pen import Inputs, LayerPen
-from .registry import register
+from .registry import register, register_model
 from .text_decoder import TextDecoder
 
 
@@ -51,8 +52,10 @@ class Gpt2(TextDecoder):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
-        if not self.of["add_cross_attention"]:
+        if self.reads and not self.of["add_cross_attention"]:
             raise self.refuse("has no cross-attention: its config must say add_cross_attention = true")
+        if not self.reads and self.of["add_cross_attention"]:
+            raise self.refuse("has cross-attention and nothing to read; export the model that it is the decoder of")
         # reorder_and_upcast_attn only changes the order of operations in half precision, so it changes nothing here.
 
     def source(self, name: str, prefix: str) -> str:
@@ -64,15 +67,20 @@ class Gpt2(TextDecoder):
         linears = {
             "attn.c_attn": (width, 3 * width),
             "attn.c_proj": (width, width),
-            "crossattention.q_attn": (width, width),
-            "crossattention.c_attn": (width, 2 * width),
-            "crossattention.c_proj": (width, width),
             "mlp.c_fc": (width, inner),
             "mlp.c_proj": (inner, width),
         }
+        norms = ["ln_1", "ln_2"]
+        if self.reads:
+            linears |= {
+                "crossattention.q_attn": (width, width),
+                "crossattention.c_attn": (width, 2 * width),
+                "crossattention.c_proj": (width, width),
+            }
+            norms.append("ln_cross_attn")
         for layer in range(self.sizes.layers):
             wanted.linears.update({f"h.{layer}.{name}": dims for name, dims in linears.items()})
-            wanted.norms.update({f"h.{layer}.{name}": width for name in ("ln_1", "ln_cross_attn", "ln_2")})
+            wanted.norms.update({f"h.{layer}.{name}": width for name in norms})
         return wanted
 
     def embed(self, pen: Pen, inputs: Inputs, tokens: Table, positions: int) -> str:
@@ -84,7 +92,8 @@ class Gpt2(TextDecoder):
         qkv_N3E = pen.linear(pen.norm(hidden_NE, f"{h}.ln_1"), f"{h}.attn.c_attn")
         mixed_NE = pen.self_attention(qkv_N3E, scale)
         hidden_NE = pen.linear(mixed_NE, f"{h}.attn.c_proj", residual=hidden_NE)
-        hidden_NE = pen.cross_attention_layers(hidden_NE, self.cross_layer)
+        if self.reads:
+            hidden_NE = pen.cross_attention_layers(hidden_NE, self.cross_layer)
         normed_NE = pen.norm(hidden_NE, f"{h}.ln_2")
         inner_NI = pen.linear(normed_NE, f"{h}.mlp.c_fc", activation=self.sizes.activation)
         return pen.linear(inner_NI, f"{h}.mlp.c_proj", residual=hidden_NE)
@@ -111,6 +120,19 @@ class Gpt2(TextDecoder):
         """What attention scores of a layer are multiplied by."""
         scale = float(self.sizes.head_size**-0.5) if self.of["scale_attn_weights"] else 1.0
         return scale / (layer + 1) if self.of["scale_attn_by_inverse_layer_idx"] else scale
+
+
+class Gpt2Alone(Gpt2):
+    """Without cross-attention, as most are."""
+
+    reads = False
+
+
+@register_model("GPT2LMHeadModel", "gpt2")
+class Gpt2LanguageModel(LanguageModel):
+    """GPT-2 as it is on the hub."""
+
+    loader, decoder = "GPT2LMHeadModel", Gpt2Alone
 
 
 build_decoder, append_cross_kv, decoder_info = Gpt2.build_decoder, Gpt2.append_cross_kv, Gpt2.decoder_info

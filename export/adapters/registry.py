@@ -62,11 +62,11 @@ class Parts:
     decoder: DecoderAdapter
     decoder_config: Mapping[str, Any]
     written: tuple[type[WrittenEncoder], Mapping[str, Any]] | None = None
-    """of texts or speech instead, with its section of config.json"""
+    """of texts or speech instead, with its section of config.json; neither of a decoder alone"""
 
 
 # What a model is for, in the words of transformers' pipelines.
-Task = Literal["image-to-text", "text2text-generation", "automatic-speech-recognition"]
+Task = Literal["image-to-text", "text2text-generation", "automatic-speech-recognition", "text-generation"]
 
 
 class ModelAdapter(Protocol):
@@ -96,8 +96,8 @@ class ModelAdapter(Protocol):
         """The encoder and the decoder of a model that `loader` has loaded."""
         ...
 
-    def encoder(self, model: Any) -> torch.nn.Module:
-        """What of a model computes the hidden states of what it reads."""
+    def encoder(self, model: Any) -> torch.nn.Module | None:
+        """What of a model computes the hidden states of what it reads, None where it reads nothing."""
         ...
 
     def logits(self, model: Any, inputs: Mapping[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:

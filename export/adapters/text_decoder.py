@@ -49,6 +49,8 @@ class TextDecoder(Architecture):
     prefixes: ClassVar[Sequence[str]] = ("decoder.", "")
     head: ClassVar[str]
     """the head, without .weight"""
+    reads: ClassVar[bool] = True
+    """whether it has cross-attention; one without has no sources"""
 
     @abstractmethod
     def embed(self, pen: Pen, inputs: Inputs, tokens: Table, positions: int) -> str:
@@ -115,7 +117,7 @@ class TextDecoder(Architecture):
         embedded_RTE = decoder.embed(pen, Inputs(ids_RT, position_1, step), tokens, positions)
         hidden_NE = g.op("Reshape", embedded_RTE, g.ints(-1, sizes.width))
         for index in range(sizes.layers):
-            _declare_caches(g, index, sizes, scheme)
+            _declare_caches(g, index, sizes, scheme, reads=cls.reads)
             # Only what is called layer.N becomes one node; other modes than flat have operators that are none of ours.
             with g.scope(f"layer.{index}" if fusion is None or fusion.mode == FLAT else f"fused.{index}"):
                 hidden_NE = decoder.layer(layer_pen(index), hidden_NE)
@@ -126,7 +128,7 @@ class TextDecoder(Architecture):
         for index in range(sizes.layers):
             for name in kv_names("present", index, "decoder"):
                 g.output(name, TensorProto.FLOAT, ["C", "R", sizes.attention])
-        for index in range(sizes.layers if fusion is None or fusion.mode in ONE_QUERY else 0):
+        for index in range(sizes.layers if cls.reads and (fusion is None or fusion.mode in ONE_QUERY) else 0):
             g.output(QUERY.format(index), TensorProto.FLOAT, ["N", sizes.attention])
         if fusion is not None:
             for index in range(sizes.layers):
@@ -210,8 +212,8 @@ class TextDecoder(Architecture):
         return weights
 
 
-def _declare_caches(g: Graph, layer: int, sizes: Sizes, scheme: Scheme) -> None:
+def _declare_caches(g: Graph, layer: int, sizes: Sizes, scheme: Scheme, *, reads: bool) -> None:
     for name in kv_names("past_key_values", layer, "decoder"):
         g.input(name, TensorProto.FLOAT, ["C", "R", sizes.attention])
-    for name in kv_names("past_key_values", layer, "encoder"):
+    for name in kv_names("past_key_values", layer, "encoder") if reads else ():
         g.input(name, *key_value_type(scheme, sizes.heads, sizes.head_size))

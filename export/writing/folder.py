@@ -57,11 +57,12 @@ def write_folder(out: Path, **contents: Unpack[Contents]) -> None:
 
     preprocessor_config: of a model that reads photos; tokenizer_json: the text itself, or the file that holds it, and
     tokenizer_files others beside it, by name, also those in folders of several sources; reads: of a model that reads
-    texts, or several sources, the "task", the "sources" and the "fusion" of fuseline.json; decoder_info: layers, heads,
-    head_size, vocab_size and max_positions; variants: the "encoder" and "decoder" of each, graphs, files that hold them
-    or what makes them; license: under which terms the model may be used, an SPDX "id" and the "terms" in words; check:
-    is called with the complete folder before it takes its place, and what it returns becomes fuseline.json's
-    "agreement"; where it raises, nothing is written. The same inputs give the same bytes.
+    texts, several sources or none, the "task", the "sources" and the "fusion" of fuseline.json; decoder_info: layers,
+    heads, head_size, vocab_size and max_positions; variants: the "encoder" and "decoder" of each, without sources the
+    "decoder", graphs, files that hold them or what makes them; license: under which terms the model may be used, an
+    SPDX "id" and the "terms" in words; check: is called with the complete folder before it takes its place, and what it
+    returns becomes fuseline.json's "agreement"; where it raises, nothing is written. The same inputs give the same
+    bytes.
     Raises ExportError if `out` exists and is not a fuseline folder, or if the graphs do not fit each other or
     decoder_info.
     """
@@ -87,7 +88,7 @@ def write_to(
 ) -> None:
     """As write_folder, at a place that is claimed already."""
     check_out(place.path)
-    _check_variants(variants, default_variant)
+    _check_variants(variants, default_variant, read=reads is None or bool(reads["sources"]))
     texts = {
         "config.json": _text(config),
         "generation_config.json": _text(generation_config),
@@ -178,7 +179,7 @@ def prepared(
     check_place(folder)
     opened = open_folder(folder, whole=True)  # what is listed anew below was compared with its hash before
     default = default_variant or opened.default_variant
-    _check_variants(variants, default, others=opened.variants)
+    _check_variants(variants, default, others=opened.variants, read=bool(opened.sources))
     with place.beside() as made:
         about = json.loads((folder / DESCRIPTION).read_bytes())
         before = {name: _hashes(about, name) for name in variants}
@@ -284,8 +285,9 @@ def _hashes(about: Mapping[str, Any], variant: str) -> list[Any]:
 
 
 def _check_variants(
-    variants: Mapping[str, Mapping[str, GraphSource]], default_variant: str, others: Collection[str] = ()
+    variants: Mapping[str, Mapping[str, GraphSource]], default_variant: str, others: Collection[str] = (), *, read: bool
 ) -> None:
+    """read: whether there are sources."""
     if default_variant not in {*variants, *others}:
         known = ", ".join([*others, *variants])
         raise ExportError(f"the default variant {default_variant!r} is not among the variants {known}")
@@ -295,8 +297,8 @@ def _check_variants(
                 f"a variant cannot be called {variant!r}: use lower case letters, digits and underscores, not {AUTO}"
             )
         encoders = encoders_of(parts)
-        if DECODER not in parts or not encoders or (ENCODER in encoders and len(encoders) > 1):
-            right = f"{ENCODER} and {DECODER}, or an encoder of each source"
+        if DECODER not in parts or bool(encoders) != read or (ENCODER in encoders and len(encoders) > 1):
+            right = f"{ENCODER} and {DECODER}, or an encoder of each source" if read else f"{DECODER} alone"
             raise ExportError(f"variant {variant!r} has {', '.join(sorted(parts))} and must have {right}")
 
 

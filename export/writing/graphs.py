@@ -124,7 +124,7 @@ def _check_fit(tensors: Mapping[str, Any], info: Mapping[str, Any]) -> None:
         raise ExportError(f"decoder_info has {', '.join(sorted(given))} and must have {', '.join(sorted(wanted))}")
     outputs = {tensor["name"]: tensor["shape"] for tensor in tensors["decoder"]["outputs"]}
     cross = {tensor["name"] for tensor in tensors["decoder"]["inputs"] if is_cross_attention(tensor["name"])}
-    problems = []
+    problems = [] if encoders_of(tensors) else [f"no encoder makes the decoder's {name}" for name in sorted(cross)]
     for part in encoders_of(tensors):
         made = {tensor["name"] for tensor in tensors[part]["outputs"]}
         problems += [f"the {part} makes no {name}" for name in sorted(cross - made)]

@@ -1,4 +1,4 @@
-"""The graphs of a variant by part: "encoder" and "decoder", or of several sources "encoder:NAME" each and "decoder".
+"""The graphs of a variant by part: "encoder" and "decoder"; of several sources "encoder:NAME" each, of none "decoder".
 
 fuseline.json has those of several sources under "encoders", by source.
 """

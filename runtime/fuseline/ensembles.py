@@ -19,7 +19,7 @@ from .graphs.fused import LOG_LINEAR, FusedDecoder
 from .graphs.guidance import Guidance
 from .graphs.open import Graphs
 from .graphs.sources import Encoders, batch_of
-from .inputs.open import PhotoInputs, SpeechInputs, TextInputs
+from .inputs.open import NoInputs, PhotoInputs, SpeechInputs, TextInputs
 from .migrating.copied_calls import Opening
 from .model import Model
 
@@ -33,7 +33,8 @@ def ensemble(
     """Models that share a vocabulary as one, to pipelines and searches: beams are those of one search.
 
     weights, rule, normalize: see FusedDecoder; None for 1/M each. A model with weight 0 is not stepped. Options of
-    generation, the folder and the texts are the first model's; the longest text is the shortest of all models'.
+    generation, the folder and the texts are those of the first model that has sources; the longest text is the shortest
+    of all models'. A model without sources, a language model, gets no input.
 
     Where all models prepare their inputs alike, `inputs` is the first's, and calls take what a single model takes;
     otherwise `inputs` makes a mapping {0: ..., 1: ...} of what each reads, and calls take this. They take it in any
@@ -77,17 +78,17 @@ class InputsOfEach:
     """Inputs of models that prepare them in different ways. See fuseline.inputs.contract."""
 
     def __init__(self, models: Sequence[Model]) -> None:
-        self._models = tuple(models)
-        self._kinds = list(dict.fromkeys(_KINDS[model.folder.source.reads] for model in models))
+        self._models = {number: model for number, model in enumerate(models) if model.folder.sources}
+        self._kinds = list(dict.fromkeys(_KINDS[model.folder.source.reads] for model in self._models.values()))
 
     def __call__(self, given: Sequence[Any], /, **options: Any) -> Mapping[Any, Any]:
-        """By the number of each model, from 0, what its own inputs make. Raises InputError."""
+        """By the number of each model that reads anything, from 0, what its own inputs make. Raises InputError."""
         if len(self._kinds) > 1:
             raise InputError(
                 f"the models of this ensemble read {' and '.join(self._kinds)}; make what each reads by its own inputs "
                 f"and {_ONE_EACH}"
             )
-        return {number: model.inputs(given, **options) for number, model in enumerate(self._models)}
+        return {number: model.inputs(given, **options) for number, model in self._models.items()}
 
     @property
     def tokenizer(self) -> Any:
@@ -123,12 +124,14 @@ class Ensemble(Model):
         given = [1 / len(models)] * len(models) if weights is None else weights
         decoder = FusedDecoder([each.decoder for each in models], given, rule, normalize)
         self._made_with = decoder.weights, rule, normalize
-        first = models[0]
+        self._readers = [number for number, each in enumerate(models) if each.folder.sources]
+        readers = [models[number] for number in self._readers] or models
+        self._first = first = readers[0]
         self.generation_config, self._tokens, self.tokenizer = first.generation_config, first._tokens, first.tokenizer
         self.device, self.threads = first.device, first.threads
         positions = min(each.folder.decoder.max_positions for each in models)
         self.folder = replace(first.folder, decoder=replace(first.folder.decoder, max_positions=positions))
-        common = _common_inputs(models)
+        common = _common_inputs(readers)
         self._alike = common is not None
         self.inputs = InputsOfEach(models) if common is None else common
         files = {path: stamp for each in models for path, stamp in each.folder.files_in_use.items()}
@@ -164,35 +167,44 @@ class Ensemble(Model):
         several = [isinstance(each._graphs.encoder, Encoders | _EncodersOfAll) for each in self.models]
         if source_weights is not None and not any(several):
             raise InputError("source_weights are for models with several sources, and this ensemble has none")
-        given = []
-        for number, (model, one) in enumerate(zip(self.models, self._one_each(inputs), strict=True)):
+        given: dict[int, Any] = {}
+        for number, one in zip(self._readers, self._one_each(inputs), strict=True):
             try:
-                given.append(model._checked(one, config, source_weights if several[number] else None))
+                given[number] = self.models[number]._checked(one, config, source_weights if several[number] else None)
             except InputError as error:
                 raise InputError(f"model {number} of the ensemble: {error}") from error
-        return self._graphs.encoder.checked(given)
+        count = batch_of(given[self._readers[0]]) if given else inputs  # of models that read nothing a number is all
+        whole = [
+            given[number] if number in given else model._checked(count, config, None)
+            for number, model in enumerate(self.models)
+        ]
+        return self._graphs.encoder.checked(whole)
 
     def _one_each(self, inputs: object) -> Sequence[Any]:
-        """What is given to each model. Raises InputError."""
-        count = len(self.models)
+        """What is given to each model that reads anything. Raises InputError."""
+        count = len(self._readers)
+        if not count:
+            return []
         numbered = isinstance(inputs, Mapping) and any(isinstance(key, int) for key in inputs)
         if numbered:
             assert isinstance(inputs, Mapping)
-            if set(inputs) != set(range(count)):
+            if set(inputs) != set(self._readers):
                 found = ", ".join(shown(key, 40) for key in list(inputs)[:8])
-                raise InputError(f"inputs by model must have 0 to {count - 1}, not {found}")
-            return [inputs[number] for number in range(count)]
+                right = f"0 to {count - 1}" if count == len(self.models) else " and ".join(map(str, self._readers))
+                raise InputError(f"inputs by model must have {right}, not {found}")
+            return [inputs[number] for number in self._readers]
         if isinstance(inputs, list | tuple) and self._lists_each(inputs):
             if len(inputs) != count:
-                raise InputError(f"this ensemble has {count} models, and there are {len(inputs)} inputs; {_ONE_EACH}")
+                what = "models" if count == len(self.models) else "models that read anything"
+                raise InputError(f"this ensemble has {count} {what}, and there are {len(inputs)} inputs; {_ONE_EACH}")
             return inputs
-        if not self._alike and len({id(each) for each in self.models}) > 1:
+        if not self._alike and len({id(self.models[number]) for number in self._readers}) > 1:
             raise InputError(f"the models of this ensemble read what they are given in different ways; {_ONE_EACH}")
         return [inputs] * count
 
     def _lists_each(self, inputs: Sequence[Any]) -> bool:
         """Whether these are inputs of models, and no rows of one array: a mapping, or an array with all dimensions."""
-        source = self.models[0].folder.source
+        source = self.folder.source
         dimensions = 4 if source.reads == PHOTOGRAPH else 3 if INPUT_FEATURES in source.inputs else 2
         return any(isinstance(each, Mapping) or as_array(each).ndim == dimensions for each in inputs)
 
@@ -200,10 +212,10 @@ class Ensemble(Model):
         raise InputError("an ensemble takes no guidance; guide one of its models alone")
 
     def _forced(self, tgt_lang: str | None) -> list[int]:
-        return self.models[0]._forced(tgt_lang)
+        return self._first._forced(tgt_lang)
 
 
-def _common_inputs(models: Sequence[Model]) -> PhotoInputs | TextInputs | SpeechInputs | None:
+def _common_inputs(models: Sequence[Model]) -> PhotoInputs | TextInputs | SpeechInputs | NoInputs | None:
     """What makes the inputs of all models; None where they need different ones."""
     first = models[0].inputs
     if not all(_prepare_alike(models[0], other) for other in models[1:]):
@@ -219,6 +231,8 @@ def _prepare_alike(first: Model, other: Model) -> bool:
     if first is other:
         return True
     one, two = first.inputs, other.inputs
+    if isinstance(one, NoInputs):
+        return isinstance(two, NoInputs)
     if isinstance(one, PhotoInputs) and isinstance(two, PhotoInputs):
         return one.image_processor == two.image_processor
     folders = [each.folder.of_source(each.folder.source.name) for each in (first, other)]

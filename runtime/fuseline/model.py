@@ -31,7 +31,8 @@ from .graphs.guidance import Guidance, guided
 from .graphs.running import CancelToken, Limit, RunEnded
 from .graphs.sources import Encoders, batch_of
 from .inputs.images import ImageProcessor
-from .inputs.open import PhotoInputs, SpeechInputs, TextInputs, inputs_of_source, open_inputs
+from .inputs.named import made_of
+from .inputs.open import NoInputs, PhotoInputs, SpeechInputs, TextInputs, inputs_of_source, open_inputs
 from .migrating.config_view import ConfigView
 from .migrating.copied_calls import (
     ENCODE,
@@ -78,10 +79,10 @@ class Model:
             folder.config,
             folder.path,
             folder.decoder.vocab_size,
-            reads_text=folder.source.reads_text and folder.fusion is None,
+            reads_text=folder.reads_text_alone,
         )
         self._tokens, self.inputs = _texts_of(folder)
-        self._inputs: dict[str, PhotoInputs | TextInputs | SpeechInputs] = {}  # of other sources, once asked for
+        self._inputs: dict[str, PhotoInputs | TextInputs | SpeechInputs | NoInputs] = {}
         self.tokenizer = self._tokens.tokenizer
         self.device, self.threads = device, threads
         self._graphs = open_checked(folder, device, threads)
@@ -99,16 +100,24 @@ class Model:
         """What config.json says, to be read as that of transformers."""
         return ConfigView(self.folder.config)
 
-    def inputs_of(self, source: str) -> PhotoInputs | TextInputs | SpeechInputs:
+    def inputs_of(self, source: str) -> PhotoInputs | TextInputs | SpeechInputs | NoInputs:
         """What makes the inputs of a source, as `inputs` does of a model with one. Raises InputError."""
         if source not in self.folder.sources:
-            known = ", ".join(self.folder.sources)
+            known = ", ".join(self.folder.sources) or "none"
             raise InputError(f"this model has no source {written(source)}; it has {known}")
         if len(self.folder.sources) == 1 or source == self.folder.source.name:
             return self.inputs
         if source not in self._inputs:
             self._inputs[source] = inputs_of_source(self.folder, source)
         return self._inputs[source]
+
+    def inputs_beside(self, given: object) -> dict[str, Mapping[str, Any]]:
+        """Of a model with several sources the inputs of all but the first that its task is about, B = 1.
+
+        given: by source a text, or a photo or a sound as load_image and load_audio take it: {"hint": "a text"}. Raises
+        InputError.
+        """
+        return made_of(given, self.folder.sources, self.inputs_of, self.folder.source.name)
 
     @property
     def image_processor(self) -> ImageProcessor:
@@ -129,8 +138,8 @@ class Model:
 
     @property
     def task(self) -> str:
-        """What the model is for, by its name among transformers' pipelines: image-to-text, text2text-generation or
-        automatic-speech-recognition."""
+        """What the model is for, by its name among transformers' pipelines: image-to-text, text2text-generation,
+        automatic-speech-recognition, or text-generation of a decoder without sources."""
         return self.folder.task
 
     def eval(self) -> Model:
@@ -244,7 +253,8 @@ class Model:
         several calls may share. Each may be given by its own name instead: generate(pixel_values=...). Texts are padded
         on the right; without attention_mask pad tokens are not looked at, as in transformers. decoder_input_ids:
         int64[B, T], what the texts begin with; as in transformers the start token goes before it if no row begins with
-        it already (Donut's prompts stay as they are: they name a task). generation_config: options between the model's
+        it already (Donut's prompts stay as they are: they name a task). A model without sources takes these alone, as
+        they are, and without them begins one text with its start token. generation_config: options between the model's
         own and fields, see GenerationConfig.over. source_weights: of a model with several sources, how much each
         counts, by source (see fuseline.graphs.sources and docs/fusion.md); its inputs are a mapping by source.
         guidance: of such a model, how much more than by itself a source counts, by source: {"hint": g} has the text of
@@ -309,18 +319,18 @@ class Model:
         self._refuse_closed()
         inputs, decoder_input_ids, options = generating(self._reads, inputs, decoder_input_ids, fields)
         config = self._configured(generation_config).override(**options)
-        config.check_source(self.folder.source.reads_text and self.folder.fusion is None)
+        config.check_source(self.folder.reads_text_alone)
         return inputs, decoder_input_ids, config
 
     @cached_property
     def _reads(self) -> Reads:
         # Of several sources each call names its own.
-        names = self.folder.source.inputs if self.folder.fusion is None else ()
-        return Reads(names, self.folder.config.get("model_type"))
+        names = self.folder.source.inputs if len(self.folder.sources) == 1 else ()
+        return Reads(names, self.folder.config.get("model_type"), needed=bool(self.folder.sources))
 
     def _search(
         self,
-        inputs: Given,
+        inputs: Given | None,
         decoder_input_ids: npt.ArrayLike | None,
         config: GenerationConfig,
         source_weights: Mapping[str, Any] | None,
@@ -330,6 +340,9 @@ class Model:
     ) -> Search:
         """A search for these inputs, the encoder done."""
         began = perf_counter()
+        if inputs is None:  # of a model without sources: as many as there are beginnings
+            ids = as_array(decoder_input_ids)
+            inputs = len(ids) or None if ids.ndim else None
         decoder, encoded = self._encoded(inputs, config, source_weights, cancel)
         if guidance is not None and not isinstance(decoder, _EndedDecoder):
             decoder, encoded = self._guided(encoded, guidance)
@@ -364,7 +377,7 @@ class Model:
 
     def _encoded(
         self,
-        inputs: Given,
+        inputs: Given | None,
         config: GenerationConfig,
         source_weights: Mapping[str, Any] | None,
         cancel: CancelToken | None,
@@ -390,13 +403,14 @@ class Model:
 
     def _checked(self, inputs: object, config: GenerationConfig, source_weights: Mapping[str, Any] | None) -> Any:
         """The inputs as the encoders read them. Raises InputError."""
-        encoder, source = self._graphs.encoder, self.folder.source
+        encoder = self._graphs.encoder
         if isinstance(encoder, Encoders):
             return encoder.checked(inputs, source_weights)
         if source_weights is not None:
-            raise InputError(f"source_weights are for models with several sources, and this one reads {source.reads}s")
-        if source.reads_text and config.pad_token_id not in (None, *config.ends):
-            inputs = with_mask(inputs, source, config.pad_token_id)
+            has = "one" if self.folder.sources else "none"
+            raise InputError(f"source_weights are for models with several sources, and this one has {has}")
+        if self.folder.reads_text_alone and config.pad_token_id not in (None, *config.ends):
+            inputs = with_mask(inputs, self.folder.source, config.pad_token_id)
         return encoder.checked(inputs)
 
     def _run_encoder(self, checked: Any) -> Encoded:
@@ -513,13 +527,13 @@ class Model:
         if ids.min() < 0 or ids.max() >= vocab_size:
             raise InputError(f"decoder_input_ids must be from 0 to {vocab_size - 1}, not {ids.min()} to {ids.max()}")
         ids = ids.astype(np.int64)
-        if _begins_by_itself(self.folder.config):
+        if not self.folder.sources or _begins_by_itself(self.folder.config):
             return ids
         start = config.prompt(batch)
         return ids if (ids[:, :1] == start).any() else np.concatenate([start, ids], axis=1)
 
 
-def _texts_of(folder: Folder) -> tuple[TextTokens, PhotoInputs | TextInputs | SpeechInputs]:
+def _texts_of(folder: Folder) -> tuple[TextTokens, PhotoInputs | TextInputs | SpeechInputs | NoInputs]:
     """What makes texts of tokens, and what makes inputs of photos, texts or speech."""
     target = folder.read_target_tokenizer()
     size = folder.decoder.vocab_size if target is None else folder.source.vocab_size or 0

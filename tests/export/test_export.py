@@ -413,7 +413,8 @@ def test_adapters_are_found_by_class_name_or_model_type() -> None:
     names = sorted([*(f"{name}ForCausalLM" for name in causal), *others])
     assert [name for name in known_decoders() if name[0].isupper()] == names
     seq2seq = ["Bart", "Blip", "M2M100", "MBart", "MT5", "Moonshine", "Pegasus", "T5", "Whisper"]
-    others = ["BartModel", "EncoderDecoderModel", "MarianMTModel", "T5WithLMHeadModel", "VisionEncoderDecoderModel"]
+    others = ["BartModel", "EncoderDecoderModel", "GPT2LMHeadModel", "MarianMTModel", "T5WithLMHeadModel"]
+    others.append("VisionEncoderDecoderModel")
     names = sorted([*(f"{name}ForConditionalGeneration" for name in seq2seq), *others])
     assert [name for name in known_models() if name[0].isupper()] == names
     by_class = decoder_adapter({"architectures": ["GPT2LMHeadModel"]})

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import InputError
+from ..errors import InputError, written
 from . import interrupts
 from .generating import add_running_options, generation_fields, note_if_cut_off
 from .photo_paths import Photos, Unusable
@@ -39,8 +39,12 @@ at all. A finish_reason is "eos_token" where the text ended by itself, and "max_
 word with the places lit; OUT.html is a page that needs no network, where pointing at a word shows its place. Of several
 photos it writes OUT-1.png, OUT-2.png ... in their order; --json then says "heat_map": the file.
 
+--source gives a model with several sources what it reads beside the photo: a text, or the path of a photo or a sound.
+--json then says "words": each with the share of each source in it.
+
 example: fuseline caption --num-beams 4 holiday/ cat.jpg
          fuseline caption --heat-map looked.png cat.jpg
+         fuseline caption --model FOLDER --source "hint=at the station" --source-weights image=0.7,hint=0.3 cat.jpg
          curl -s https://example.org/dog.jpg | fuseline caption --json -"""
 
 
@@ -62,6 +66,10 @@ def add_to(commands: Any) -> None:
     add_running_options(add)
     add("--allow-downloads", action="store_true", help="take URLs for photos, and fetch them (default: no network)")
     add("--heat-map", metavar="OUT", help="write where the model looked, as OUT.png or OUT.html; see below")
+    add(
+        "--source", action="append", default=[], metavar="NAME=WHAT", help="what a model with several sources reads too"
+    )
+    add("--source-weights", metavar="NAME=NUMBER,...", help="how much each source counts (default: 1)")
     how = caption.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print an object a photo, as below")
     how.add_argument("--stream", action="store_true", help="print words as they become certain")
@@ -85,7 +93,9 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     if maps is not None:
         maps.check(model)
         config = config.override(output_attentions=True)
-    job = _Job(model, config, terminal, {"allow_downloads": True} if options.allow_downloads else {}, maps)
+    downloads = {"allow_downloads": True} if options.allow_downloads else {}
+    beside = model.inputs_beside(dict(_named(each, "--source") for each in options.source))
+    job = _Job(model, config, terminal, downloads, maps, beside, _weights(options.source_weights))
     photos = Photos(options.photos)
     show = _json if options.json else _streamed if options.stream else _line
     failed = False
@@ -105,6 +115,26 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     for sentence in photos.left_out():
         terminal.note(sentence)
     return FAILED if failed else 0
+
+
+def _named(given: str, option: str) -> tuple[str, str]:
+    name, sign, value = given.partition("=")
+    if not sign or not name or not value:
+        raise InputError(f"{option} takes NAME=VALUE, not {written(given)}")
+    return name, value
+
+
+def _weights(given: str | None) -> dict[str, float] | None:
+    """By source. Raises InputError for what is no number."""
+    if given is None:
+        return None
+    weights = {}
+    for name, value in (_named(each.strip(), "--source-weights") for each in given.split(",")):
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise InputError(f"--source-weights: {written(value)} is no number; give NAME=NUMBER") from None
+    return weights
 
 
 def _heat_map_files(options: argparse.Namespace, alone: bool) -> HeatMapFiles | None:
@@ -128,13 +158,20 @@ class _Made(NamedTuple):
 
 class _Job(NamedTuple):
     """What one run of the command does with each photo. downloads: how load_image may fetch one; maps: where heat maps
-    go."""
+    go; beside, weights: of a model with several sources, what is given beside the photo, and how much each counts."""
 
     model: Model
     config: GenerationConfig
     terminal: Terminal
     downloads: dict[str, Any]
     maps: HeatMapFiles | None
+    beside: dict[str, Any]
+    weights: dict[str, float] | None
+
+    def inputs(self, photo: Image.Image) -> Any:
+        """What the model reads: the photo, and of several sources what was given beside it."""
+        pixels = self.model.image_processor([photo])
+        return {self.model.folder.source.name: pixels, **self.beside} if self.beside else pixels
 
     def photo(self, name: str) -> Image.Image:
         """Upright, RGB. Raises InputError."""
@@ -151,7 +188,7 @@ class _Job(NamedTuple):
         began = perf_counter()
         path = None if self.maps is None else self.maps.next(name)
         photo = self.photo(name)
-        made = self.model.generate(self.model.image_processor([photo]), generation_config=self.config)
+        made = self.model.generate(self.inputs(photo), generation_config=self.config, source_weights=self.weights)
         milliseconds = round((perf_counter() - began) * 1000, 1)
         if self.maps is not None and path is not None:
             self.maps.write(path, made, photo, self.model)
@@ -182,6 +219,10 @@ def _json(job: _Job, photo: str, before: str) -> None:
     }
     if heat_map is not None:
         caption["heat_map"] = str(heat_map)
+    if made.source_attention is not None:
+        from ..outputs.shares import shares_of_words
+
+        caption["words"] = shares_of_words(made, job.model.decode)
     job.terminal.record(caption)
     job.note_if_cut_off(made)
 
@@ -194,7 +235,8 @@ def _streamed(job: _Job, photo: str, before: str) -> None:
     config = job.config.override(num_return_sequences=1)
 
     def watched() -> Iterator[Event]:
-        for event in job.model.stream(job.model.image_processor([job.photo(photo)]), generation_config=config):
+        inputs = job.inputs(job.photo(photo))
+        for event in job.model.stream(inputs, generation_config=config, source_weights=job.weights):
             if event.generation is not None:
                 found.append(event.generation)
             yield event

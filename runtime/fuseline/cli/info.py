@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Error
+from ..folders.tensors import TEXT
 from ..version import __version__
 from .terminal import FAILED, Terminal, readable
 
@@ -96,7 +97,7 @@ def _described(folder: Folder) -> dict[str, Any]:
 
 def _languages(folder: Folder) -> list[str]:
     """Those that the model has tokens for, as a call names them."""
-    if not folder.source.reads_text:
+    if folder.reads != TEXT:
         return []
     from ..inputs.texts import SourceTokenizer
     from ..tokens.tokenizer import open_tokenizer
@@ -166,6 +167,8 @@ def _rows(machine: dict[str, Any]) -> Iterator[str]:
 def _model_rows(model: dict[str, Any]) -> Iterator[str]:
     made_by = ", ".join(f"{name} {version}" for name, version in model["made by"].items())
     yield f"{'model':<16}{model['path']}" + (f" (made by {made_by})" if made_by else "")
+    if not model["sources"]:
+        yield f"  {model['task']}: reads nothing beside what is said so far"
     for name, source in model["sources"].items():
         longest = "" if source["longest"] is None else f", at most {source['longest']} tokens"
         yield f"  {model['task']}: the {name} reads {' and '.join(source['inputs'])}{longest}"

@@ -39,8 +39,13 @@ TOKENIZER_CONFIG = "tokenizer_config.json"  # how source texts are made tokens, 
 CONFIGS = ("config.json", "generation_config.json", "preprocessor_config.json", TOKENIZER_CONFIG)
 NEEDED = ("config.json", "tokenizer.json")  # of every folder; one that reads photos or speech needs PLAIN too
 PHOTO_TASK = "image-to-text"
-# What models are for, and what they read for it.
-TASKS = {PHOTO_TASK: PHOTOGRAPH, "text2text-generation": TEXT, "automatic-speech-recognition": SPEECH}
+# What models are for, and what they read for it: a decoder alone reads nothing.
+TASKS: Mapping[str, str | None] = {
+    PHOTO_TASK: PHOTOGRAPH,
+    "text2text-generation": TEXT,
+    "automatic-speech-recognition": SPEECH,
+    "text-generation": None,
+}
 
 Json = Mapping[str, Any]
 
@@ -50,7 +55,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 @dataclass(frozen=True)
 class Variant:
-    """The graphs of one variant, as paths relative to the folder. encoders: by source; two may share a graph."""
+    """The graphs of one variant, as paths relative to the folder. encoders: by source, none of a decoder alone; two may
+    share a graph."""
 
     encoders: Mapping[str, str]
     decoder: str
@@ -130,7 +136,7 @@ def prefix(source: str, sources: Mapping[str, Source]) -> str:
 
 
 def main_source(task: str, sources: Mapping[str, Source]) -> Source:
-    """The first source that reads what the task is about: the only one of most models."""
+    """The first source that reads what the task is about: the only one of most models. There must be one."""
     if len(sources) == 1:
         return next(iter(sources.values()))
     return next(each for each in sources.values() if each.reads == TASKS[task])
@@ -154,6 +160,8 @@ def _task(fields: Fields, written_as: int) -> tuple[str, Mapping[str, Source], s
         raise fields.wrong("task", f"one of {', '.join(TASKS)}; update fuseline for others")
     found, fusion = fields.children("sources"), fields.values.get("fusion")
     if fusion is None:
+        if TASKS[task] is None and not found:
+            return task, {}, None
         if list(found) != [PHOTO.name]:
             raise fields.wrong("sources", f"one, called {PHOTO.name}, where there is no fusion")
         source = _source(PHOTO.name, found[PHOTO.name], (REFUSE,))
@@ -173,8 +181,8 @@ def _task(fields: Fields, written_as: int) -> tuple[str, Mapping[str, Source], s
 
 def _by_source(fields: Fields, sources: Mapping[str, Source]) -> Iterator[tuple[str, Fields, str]]:
     """Each source, and in which field of what its encoder stands: "encoder", of several "encoders" by source."""
-    if len(sources) == 1:
-        yield next(iter(sources)), fields, "encoder"
+    if len(sources) < 2:
+        yield from ((name, fields, "encoder") for name in sources)
         return
     several = fields.child("encoders")
     if set(several.values) != set(sources):

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from ..errors import FolderError, shown
+from ..errors import FolderError, InputError, shown
 from ..files.graph_file import GraphFacts
 from ..files.reading import DESCRIPTION, Stamp, inside, parsed, read_small, reading, some, stamp_of
 from ..tokens.tokenizer import TokenizerFile, read_tokenizer
-from .description import CONFIGS, TOKENIZER_CONFIG, Description, Json, Variant, main_source, read_description
+from .description import CONFIGS, TASKS, TOKENIZER_CONFIG, Description, Json, Variant, main_source, read_description
 from .processor_file import PLAIN
-from .tensors import DecoderSizes, Signature, Source
+from .tensors import TEXT, DecoderSizes, Signature, Source
 from .variant_files import Listed, check_hash, check_listed, check_size, check_variant
 
 TOKENIZER = "tokenizer.json"
@@ -31,8 +31,8 @@ LARGEST_TOKENIZER = 64 << 20  # that of 256,000 words has 33 MB
 class Folder:
     """A folder that has been checked as far as the variant in use needs it. hashes: sha256 by file.
 
-    task: what the model is for, by its name among transformers' pipelines; sources: what its decoder reads, by name;
-    fusion: how it reads several, None of one.
+    task: what the model is for, by its name among transformers' pipelines; sources: what its decoder reads, by name,
+    none of a language model; fusion: how it reads several, None of fewer.
     max_loss: the share of quality that a variant may lose to fp32 to be chosen by itself; None where it is not said.
     license: under which terms the model may be used, "id" and "terms"; empty where the folder does not say.
     facts: what is known of the graphs in use, by their paths. stamps: those of the files that were checked.
@@ -68,8 +68,26 @@ class Folder:
 
     @property
     def source(self) -> Source:
-        """The source of a model that has one; of several the first that reads what the model's task is about."""
+        """The source of a model that has one; of several the first that reads what the model's task is about.
+
+        Raises InputError for a model without sources.
+        """
+        if not self.sources:
+            raise InputError(
+                f"{self.path}: this model is a decoder without sources, which reads no photos, texts or speech; "
+                "fuseline.ensemble puts it beside a model that does, and Model.generate goes on from decoder_input_ids"
+            )
         return main_source(self.task, self.sources)
+
+    @property
+    def reads(self) -> str | None:
+        """What the model's task is about, as Source.reads has it; None without sources."""
+        return TASKS[self.task]
+
+    @property
+    def reads_text_alone(self) -> bool:
+        """Whether tokens are all that it reads."""
+        return len(self.sources) == 1 and self.source.reads_text
 
     def of_source(self, name: str) -> Folder:
         """The folder as one of a model with that source alone, as far as making its inputs goes."""
@@ -152,7 +170,7 @@ def open_own_folder(root: Path, variant: str | None = None, *, whole: bool = Fal
     description = read_description(root)
     name = description.default_variant if variant is None else variant
     listing = {file: Listed(size, description.hashes[file]) for file, size in description.sizes.items()}
-    if main_source(description.task, description.sources).reads_text:
+    if TASKS[description.task] == TEXT:
         _refuse_unlisted(root, listing)
     configs, stamps = _small_files(root, listing)
     of_sources: dict[str, Mapping[str, Json]] = {}

@@ -57,7 +57,8 @@ class DecoderSizes:
     vocab_size: int
     max_positions: int
     cross_attention_scales: tuple[float, ...] = ()
-    """what each layer's cross_attention_query and key are multiplied by; empty where the decoder gives no queries"""
+    """what each layer's cross_attention_query and key are multiplied by; empty where the decoder gives no queries, as
+    without sources"""
 
     @property
     def width(self) -> int:
@@ -165,7 +166,7 @@ def contract(
         return tuple(Tensor(name, "float32", shape) for name in names)
 
     cross, cache = ("B", "S", sizes.width), ("C", "R", sizes.width)
-    cross_key_values = caches(PAST, CROSS, cross)
+    cross_key_values = caches(PAST, CROSS, cross) if sources else ()
     steering = (
         Tensor(INPUT_IDS, "int64", ("R", "T")),
         Tensor(POSITION, "int64", (1,)),

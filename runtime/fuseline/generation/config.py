@@ -222,7 +222,7 @@ class GenerationConfig(Options):
         for name in OF_INPUT_TOKENS:
             value, default = getattr(self, name), getattr(GenerationConfig, name)
             if value != default and not reads_text:
-                why = "because the encoder reads pixels and no tokens"
+                why = "because this model has no source of tokens"
                 raise InputError(f"{name}={written(value)} is not supported, {why}; leave it out or at {default!r}")
 
     @property

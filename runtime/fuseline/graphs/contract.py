@@ -23,6 +23,7 @@ NO_ATTENTIONS = (
     "output_attentions needs a decoder graph that gives its cross-attention queries, and this one does not; export the "
     "model with this version of fuseline"
 )
+NO_CROSS_ATTENTION = "output_attentions are those of cross-attention, and this model has none: it has no sources"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Encoded:
     """What the decoder reads of B inputs: cross-attention K/V, float32[B, S, E] each, by the graphs' names.
 
     A decoder that reads halves, float16[B, H, S, D], makes them itself, so that any variant's encoder goes with any
-    variant's decoder. sources: what the positions come from, one after the other.
+    variant's decoder. sources: what the positions come from, one after the other. Without
+    sources there are no values, and B says how many texts are to be written.
     """
 
     batch: int

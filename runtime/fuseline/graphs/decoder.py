@@ -37,7 +37,7 @@ from ..folders.tensors import (
     is_cross_attention,
     kv_names,
 )
-from .contract import NO_ATTENTIONS, Encoded, State, refuse_broken_off, rows_of
+from .contract import NO_ATTENTIONS, NO_CROSS_ATTENTION, Encoded, State, refuse_broken_off, rows_of
 from .running import Graph
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class CachedDecoder:
         self._graph = graph
         self._sizes = sizes
         self._reads = {each.name: each.type for each in graph.session.get_inputs() if is_cross_attention(each.name)}
-        self._sources = next((each.shape[1] for each in graph.session.get_inputs() if each.name == WEIGHTS), 1)
+        one = min(len(self._reads), 1)  # or none
+        self._sources = next((each.shape[1] for each in graph.session.get_inputs() if each.name == WEIGHTS), one)
         self._idle: list[_Buffers] = []
         self._returned: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -99,7 +100,7 @@ class CachedDecoder:
         if num_beams < 1 or max_length < 1:
             raise InputError(f"num_beams and max_length must be at least 1, not {num_beams} and {max_length}")
         if attentions and not self._sizes.cross_attention_scales:
-            raise InputError(NO_ATTENTIONS)
+            raise InputError(NO_ATTENTIONS if self._reads else NO_CROSS_ATTENTION)
         self._check(encoded)
         capacity = min(max_length, self._sizes.max_positions)
         shape = _Shape(encoded.batch * num_beams, capacity, attentions, len(encoded.sources))
@@ -121,6 +122,8 @@ class CachedDecoder:
         found, sizes = encoded.values, self._sizes
         if (encoded.weights is not None) != (self._sources > 1) or len(encoded.sources) != self._sources:
             raise InputError("what is encoded is of another model: it has other sources")
+        if not found and not self._reads:
+            return
         kinds = {(value.data_type(), *value.shape()) for value in found.values()}
         if found.keys() == self._reads.keys() and len(kinds) == 1:
             kind, *shape = next(iter(kinds))

@@ -28,17 +28,18 @@ class FusedEncoded(Encoded):
 
 
 class FusedState(State):
-    """A state of each decoder that is stepped. states: None of those with weight 0."""
+    """A state of each decoder that is stepped. states: None of those with weight 0; lead: the leading one's number."""
 
-    def __init__(self, rows: int, capacity: int, states: Sequence[State | None]) -> None:
+    def __init__(self, rows: int, capacity: int, states: Sequence[State | None], lead: int) -> None:
         super().__init__(rows, capacity)
-        self.states = tuple(states)
+        self.states, self.lead = tuple(states), lead
 
 
 class FusedDecoder:
     """The step contract over several decoders that share a vocabulary.
 
-    One with weight 0 is not stepped. Attentions and shares are those of the leading decoder, the first that is stepped.
+    One with weight 0 is not stepped. Attentions and shares are those of the leading decoder: the first that is stepped
+    and reads something.
     """
 
     def __init__(
@@ -60,17 +61,16 @@ class FusedDecoder:
         self.gives_scores = not normalize
         self._used = [at for at, weight in enumerate(self.weights) if weight]
 
-    @property
-    def lead(self) -> int:
-        """Which decoder attentions and shares are of."""
-        return self._used[0]
+    def _lead(self, parts: Sequence[Encoded]) -> int:
+        """Which decoder attentions and shares are of. A search passes on what its decoders read, no Encoded perhaps."""
+        return next((at for at in self._used if getattr(parts[at], "sources", True)), self._used[0])
 
     def joined(self, parts: Sequence[Encoded]) -> FusedEncoded:
         """What `start` reads, of what each decoder reads. Raises InputError where they are not of the same inputs."""
         if len(parts) != len(self._decoders) or len({part.batch for part in parts}) != 1:
             found = " and ".join(str(part.batch) for part in parts)
             raise InputError(f"each of the {len(self._decoders)} models must have as many inputs, not {found}")
-        lead = parts[self.lead]
+        lead = parts[self._lead(parts)]
         return FusedEncoded(**{each.name: getattr(lead, each.name) for each in fields(Encoded)}, parts=tuple(parts))
 
     def start(self, encoded: Encoded, num_beams: int, max_length: int, *, attentions: bool = False) -> FusedState:
@@ -78,10 +78,11 @@ class FusedDecoder:
         if not isinstance(encoded, FusedEncoded) or len(encoded.parts) != len(self._decoders):
             raise InputError(f"what is encoded is of another model; of these {len(self._decoders)}, encode makes it")
         states: list[State | None] = [None] * len(self._decoders)
+        lead = self._lead(encoded.parts)
         for at in self._used:
-            asked = attentions and at == self.lead
+            asked = attentions and at == lead
             states[at] = self._decoders[at].start(encoded.parts[at], num_beams, max_length, attentions=asked)
-        return _state(states)
+        return _state(states, lead)
 
     def step(self, state: State, tokens: Int64, parents: Int64 | None) -> Float32:
         """See Decoder.step: what the rule gives, float32[R, V]."""
@@ -89,7 +90,7 @@ class FusedDecoder:
         refuse_broken_off(state)
         state.stepping = True
         found = [self._step(at, states[at], tokens, parents) for at in self._used]
-        if len(found) == 1 and self.weights[self.lead] == 1:
+        if len(found) == 1 and self.weights[self._used[0]] == 1:
             scores = found[0]
         else:
             scores = _RULES[self.rule](found, [self.weights[at] for at in self._used])
@@ -106,23 +107,26 @@ class FusedDecoder:
 
     def attentions(self, state: State) -> Float32:
         """See Decoder.attentions."""
-        return self._decoders[self.lead].attentions(self._leading(state))
+        decoder, leading = self._leading(state)
+        return decoder.attentions(leading)
 
     def shares(self, state: State) -> Float32:
         """See Decoder.shares."""
-        return self._decoders[self.lead].shares(self._leading(state))
+        decoder, leading = self._leading(state)
+        return decoder.shares(leading)
 
     def narrow(self, state: State, inputs: Int64) -> FusedState:
         """See Decoder.narrow."""
         pairs = zip(self._decoders, _states(state), strict=True)
-        narrow = _state([None if each is None else decoder.narrow(each, inputs) for decoder, each in pairs])
+        narrowed = [None if each is None else decoder.narrow(each, inputs) for decoder, each in pairs]
+        narrow = _state(narrowed, _lead_of(state))
         narrow.position = state.position
         return narrow
 
-    def _leading(self, state: State) -> State:
-        leading = _states(state)[self.lead]
+    def _leading(self, state: State) -> tuple[Decoder, State]:
+        leading = _states(state)[_lead_of(state)]
         assert leading is not None
-        return leading
+        return self._decoders[_lead_of(state)], leading
 
 
 def checked_weights(weights: object, count: int, rule: object) -> tuple[float, ...]:
@@ -181,9 +185,14 @@ def _linear(logprobs: Sequence[Float32], weights: Sequence[float]) -> Float32:
 _RULES = {LOG_LINEAR: _log_linear, LINEAR: _linear}
 
 
-def _state(states: Sequence[State | None]) -> FusedState:
+def _state(states: Sequence[State | None], lead: int) -> FusedState:
     there = [each for each in states if each is not None]
-    return FusedState(there[0].rows, min(each.capacity for each in there), states)
+    return FusedState(there[0].rows, min(each.capacity for each in there), states, lead)
+
+
+def _lead_of(state: State) -> int:
+    assert isinstance(state, FusedState)  # one that start has made
+    return state.lead
 
 
 def _states(state: State) -> tuple[State | None, ...]:

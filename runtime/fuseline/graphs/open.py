@@ -17,13 +17,13 @@ from .encoder import Encoder
 from .foreign import open_foreign
 from .running import Graph
 from .session import open_graph, signature
-from .sources import Encoders, Encodes
+from .sources import Encoders, Encodes, NoEncoder
 
 
 @dataclass(frozen=True)
 class Graphs:
-    """An encoder, or those of several sources, and the decoder; files: what they are read from; close: lets go of the
-    sessions."""
+    """An encoder, those of several sources, or none, and the decoder; files: what they are read from; close: lets go of
+    the sessions."""
 
     encoder: Encodes
     decoder: Decoder
@@ -69,7 +69,9 @@ def _listed(folder: Folder) -> dict[Path, Signature]:
     return encoders | {folder.decoder_path: folder.decoder_signature}
 
 
-def _encoders(folder: Folder, opened: Mapping[Path, Graph]) -> Encoder | Encoders:
+def _encoders(folder: Folder, opened: Mapping[Path, Graph]) -> Encodes:
+    if not folder.sources:
+        return NoEncoder()
     found = {}
     for name, path in folder.encoder_paths.items():
         listed = folder.encoder_signatures[name]

@@ -24,7 +24,7 @@ Weights = Mapping[str, Any]  # by source, a number or float[B]
 
 
 class Encodes(Protocol):
-    """An Encoder, or several."""
+    """An Encoder, several, or none."""
 
     def checked(self, given: object) -> Any:
         """What is given as the graphs read it. Raises InputError."""
@@ -174,9 +174,28 @@ class Encoders:
         return weights
 
 
+class NoEncoder:
+    """Of a decoder without sources, whose inputs are no arrays but a number of them."""
+
+    def checked(self, given: object) -> Encoded:
+        """So many inputs, each of which is nothing; one where nothing is said. Raises InputError."""
+        if given is None or (isinstance(given, Mapping) and not given):
+            return Encoded(1, {}, sources=())
+        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+            instead = "leave the inputs out, and give what texts begin with as decoder_input_ids"
+            raise InputError(f"this model has no sources, so it reads nothing; {instead}")
+        return Encoded(given, {}, sources=())
+
+    def encode(self, given: Encoded) -> Encoded:
+        """See Encodes.encode."""
+        return given
+
+
 def count_of(inputs: Any) -> int:
-    """How many inputs arrays are of, by name or by source and name: B."""
+    """How many inputs arrays are of, by name or by source and name: B. Without arrays it is one."""
     while isinstance(inputs, Mapping):
+        if not inputs:
+            return 1
         inputs = next(iter(inputs.values()))
     return len(inputs)
 

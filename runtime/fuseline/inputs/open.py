@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _OPTIONS = {"src_lang", "truncation", "max_length", "names"}
 
 
-def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs | SpeechInputs:
+def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs | SpeechInputs | NoInputs:
     """What makes the inputs of the folder's encoder. tokens: of its tokenizer.json. Raises FolderError."""
+    if not folder.sources:
+        return NoInputs()
     if folder.source.reads_text:
         tokenizer = SourceTokenizer(tokens, folder.read_tokenizer(), folder.tokenizer_config)
         return TextInputs(tokenizer, folder.source.longest)
@@ -36,7 +38,7 @@ def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs 
     return PhotoInputs(ImageProcessor.from_config(folder.preprocessor_config, where))
 
 
-def inputs_of_source(folder: Folder, source: str) -> PhotoInputs | TextInputs | SpeechInputs:
+def inputs_of_source(folder: Folder, source: str) -> PhotoInputs | TextInputs | SpeechInputs | NoInputs:
     """What makes the inputs of one of several sources. Raises FolderError."""
     of_source = folder.of_source(source)
     size = of_source.sources[source].vocab_size or folder.decoder.vocab_size
@@ -52,6 +54,25 @@ class PhotoInputs(Inputs):
     def __call__(self, given: Sequence[Any], /, **options: Any) -> Mapping[str, npt.NDArray[Any]]:
         """{"pixel_values": float32[B, 3, height, width]} of images as load_image returns them."""
         return {"pixel_values": self.image_processor(given, **options)}
+
+
+class NoInputs(Inputs):
+    """Of a model without sources: there are none to make. See fuseline.inputs.contract."""
+
+    def __call__(self, given: Sequence[Any], /, **options: Any) -> Mapping[str, npt.NDArray[Any]]:
+        """Raises InputError."""
+        raise self._none()
+
+    @property
+    def tokenizer(self) -> Any:
+        """Of models that read texts. Raises InputError."""
+        raise self._none()
+
+    def _none(self) -> InputError:
+        return InputError(
+            "this model has no sources, so it reads no photos, texts or speech; give the tokens that texts begin with, "
+            "which encode_text makes, to generate as decoder_input_ids"
+        )
 
 
 @dataclass(frozen=True)

@@ -305,17 +305,19 @@ def generating(
         unknown = {name: value for name, value in others.items() if (GENERATE, name) not in _ROWS}
         settle(GENERATE, {name: others[name] for name in others if name not in unknown}, ())
         given |= unknown  # the options know the nearest name
-    if inputs is None:
+    if inputs is None and model.needed:
         raise InputError(_WANTED[model.names])
     return inputs, decoder_input_ids, given
 
 
 @dataclass(frozen=True)
 class Reads:
-    """What a model's encoder reads: names of its inputs. kind: the model_type of config.json."""
+    """What a model's encoder reads: names of its inputs. kind: the model_type of config.json; needed: whether it reads
+    anything."""
 
     names: tuple[str, ...]
     kind: object = None
+    needed: bool = True
 
 
 _WANTED = {

@@ -16,6 +16,7 @@ from ..inputs.contract import together
 from ..inputs.images import ImageProcessor, load_image
 from ..migrating.copied_calls import CAPTION, prompt_tokens, settle
 from ..model import Model
+from ..outputs.shares import shares_of_words
 from .common import Pipeline, checked_batch_size, fields_given, params_of_task
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _OF_A_CALL = (
     "batch_size",
     "prompt",
     "heat_map",
+    "sources",
+    "source_weights",
 )
 
 
@@ -50,6 +53,8 @@ class _Options(TypedDict, total=False):
     timeout: float | None
     allow_downloads: bool | None
     heat_map: bool
+    sources: Mapping[str, Any] | None
+    source_weights: Mapping[str, Any] | None
 
 
 class _Streaming(_Options):
@@ -135,6 +140,8 @@ class ImageToText(Pipeline):
         allow_downloads: bool | None = None,
         stream: bool | None = None,
         heat_map: bool = False,
+        sources: Mapping[str, Any] | None = None,
+        source_weights: Mapping[str, Any] | None = None,
         **copied: Any,
     ) -> Captions | list[Captions] | Iterator[Captions] | Iterator[str]:
         """Caption one photo, a list of them, or a stream.
@@ -143,7 +150,9 @@ class ImageToText(Pipeline):
         a list of such lists; an iterator gives an iterator, which reads batch_size photos ahead and yields as it goes.
         With stream one photo gives an iterator over pieces of its text, which joined are the text; a word comes when it
         is certain that it stays. With heat_map each dict also has "heat_map", a fuseline.outputs.heat_maps.HeatMap:
-        where the model looked in the photo when it said each word. images, by name, is the same as inputs; for other
+        where the model looked in the photo when it said each word. sources: of a model with several, what is given
+        beside each photo, {"hint": "a text"}, and source_weights how much each counts, see docs/fusion.md; each dict
+        then has "words" too, with the share of each source in them. images, by name, is the same as inputs; for other
         keywords see pipeline. Raises InputError, for a list or a stream with the place of the photo in it.
         """
         if inputs is None and "images" in copied:
@@ -158,7 +167,8 @@ class ImageToText(Pipeline):
         if in_pieces and "generation_config" not in fields:  # whatever the model's own number is
             fields = {"num_return_sequences": 1} | fields
         reading = _checked(self._reading.or_as(prompt, timeout, allow_downloads))
-        job = self._job(fields, reading, heat_map, in_pieces)
+        beside = self.model.inputs_beside({} if sources is None else sources)
+        job = self._job(fields, reading, heat_map, in_pieces)._replace(beside=beside, source_weights=source_weights)
         if batch_size is not None:
             job = job._replace(batch_size=checked_batch_size(batch_size))
         if _are_several(inputs):
@@ -209,7 +219,10 @@ class ImageToText(Pipeline):
 
     def _prepared(self, photo: Photo, job: _Job) -> _Prepared:
         image = load_image(photo, **job.reading.downloads)
-        return _Prepared(self.model.inputs([image]), image if job.heat_map else None)
+        pixels: Mapping[Any, Any] = self.model.inputs([image])
+        if job.beside:
+            pixels = {self.model.folder.source.name: pixels, **job.beside}
+        return _Prepared(pixels, image if job.heat_map else None)
 
     def _prepared_or_named(self, photo: Photo, number: int, job: _Job) -> _Prepared:
         try:
@@ -221,9 +234,14 @@ class ImageToText(Pipeline):
         """The captions of B photos that go through the model together."""
         prompt = self._prompt(job.reading.prompt, len(photos), job.config)
         pixels = together([photo.pixels for photo in photos])
-        generation = self.model.generate(pixels, prompt, generation_config=job.config)
+        generation = self.model.generate(
+            pixels, prompt, generation_config=job.config, source_weights=job.source_weights
+        )
         self._tell(generation, job.config)
         captions: Captions = [{"generated_text": text} for text in self.model.decode(generation.sequences)]
+        if generation.source_attention is not None:
+            for index, caption in enumerate(captions):
+                caption["words"] = shares_of_words(generation, self.model.decode, index)
         each = generation.num_return_sequences
         if job.heat_map:
             self._add_heat_maps(captions, generation, [photo.image for photo in photos for _ in range(each)])
@@ -239,7 +257,8 @@ class ImageToText(Pipeline):
 
     def _streamed(self, photo: Photo, job: _Job) -> Iterator[str]:
         prompt = self._prompt(job.reading.prompt, 1, job.config)
-        events = self.model.stream(self._prepared(photo, job).pixels, prompt, generation_config=job.config)
+        given = self._prepared(photo, job).pixels
+        events = self.model.stream(given, prompt, generation_config=job.config, source_weights=job.source_weights)
         return self._pieces(events, job.config)
 
     def _prompt(self, prompt: str | None, photos: int, config: GenerationConfig) -> npt.NDArray[np.int64] | None:
@@ -258,6 +277,9 @@ class _Job(NamedTuple):
     reading: Reading
     batch_size: int
     heat_map: bool = False
+    beside: Mapping[str, Any] = {}
+    """inputs of other sources, the same for all photos"""
+    source_weights: Mapping[str, Any] | None = None
 
 
 class _Prepared(NamedTuple):

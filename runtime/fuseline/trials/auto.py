@@ -56,7 +56,7 @@ CONDITIONS = (
     "truncated",
 )
 _ROUNDS, _SECONDS_EACH, _STEPS = 9, 0.6, 4
-_GENERATED = {PHOTOGRAPH: "photos", TEXT: "texts", SPEECH: "clips"}
+_GENERATED = {PHOTOGRAPH: "photos", TEXT: "texts", SPEECH: "clips", None: "texts"}
 _ABOUT = "auto"
 
 Times = Mapping[str, float]
@@ -83,7 +83,7 @@ class Choice:
         others = [name for name in folder.variants if name not in self.left_out and name != self.variant]
         if others:
             said = ", ".join(f"{name} {self._time(name)}" for name in others)
-            what = "caption" if folder.source.reads == PHOTOGRAPH else "text"
+            what = "caption" if folder.reads == PHOTOGRAPH else "text"
             first = f"{self._time(self.variant)} for a {what} on one thread ({said})"
         else:
             first = "the only one to choose"
@@ -129,7 +129,7 @@ def loss(folder: Folder, name: str) -> tuple[float, str] | None:
     for key, what in (("tokens", "of the next tokens"), ("beam", "of the texts")):
         share = _number(folder.agreement.get(name, {}).get(key))
         if share is not None:
-            return 1 - share, f"{what} on generated {_GENERATED[folder.source.reads]}"
+            return 1 - share, f"{what} on generated {_GENERATED[folder.reads]}"
     return None
 
 

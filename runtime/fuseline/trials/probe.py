@@ -19,8 +19,8 @@ _LENGTHS = (12, 7)  # tokens of each text: of two, so that one has padding
 
 def inputs(folder: Folder, texts: int = 1) -> Mapping[str, Any]:
     """What the encoder reads, made up: a photo, a clip, or so many texts, of which the second is shorter; of several
-    sources one of each, by source."""
-    if folder.fusion is not None:
+    sources one of each, by source, and of none nothing."""
+    if len(folder.sources) != 1:
         return {name: inputs(folder.of_source(name)) for name in folder.sources}
     if folder.source.reads == SPEECH:
         return _clip(folder)
