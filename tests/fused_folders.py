@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerFast, ViTImageProcessor
+from transformers import PreTrainedTokenizerFast, ViTImageProcessor, WhisperFeatureExtractor
 
 from fuseline.export import export
 from tests.fusion_models import END, PAD, START, TEXT_SIZE, VOCAB_SIZE, fusion_model
@@ -18,9 +18,15 @@ def save(model: Any, folder: Path) -> Path:
     model.save_pretrained(folder)
     _tokenizer(folder, VOCAB_SIZE)
     for name in model.config.sources:
-        if model.encoder_of(name).main_input_name == "pixel_values":
+        reads = model.encoder_of(name).main_input_name
+        if reads == "pixel_values":
             processor = ViTImageProcessor(size={"height": 32, "width": 32})
             processor.save_pretrained(folder / name)
+        elif reads == "input_features":
+            config = model.encoder_of(name).config
+            seconds = config.max_source_positions // 50
+            extractor = WhisperFeatureExtractor(config.num_mel_bins, chunk_length=seconds)  # type: ignore[no-untyped-call]
+            extractor.save_pretrained(folder / name)
         else:
             _tokenizer(folder / name, TEXT_SIZE)
     return folder

@@ -76,11 +76,14 @@ DECODERS: dict[str, tuple[Callable[[Any], Any], Callable[[], PretrainedConfig]]]
 FAMILIES = ("gpt2", "bert", "bart", "mbart")  # one of each kind
 
 
-def decoder(name: str, seed: int = 0) -> Any:
-    """The decoder of that name in DECODERS, float32, in eval mode; it is fresh."""
+def decoder(name: str, seed: int = 0, eager: bool = False) -> Any:
+    """The decoder of that name in DECODERS, float32, in eval mode; it is fresh. eager: its attention."""
     torch.manual_seed(seed)
     kind, config = DECODERS[name]
-    return _lively(kind(config()).eval(), 9.0)
+    made = config()
+    if eager:
+        made._attn_implementation = "eager"
+    return _lively(kind(made).eval(), 9.0)
 
 
 def vit(seed: int = 1, width: int = 24) -> Any:
@@ -97,11 +100,11 @@ def bert(seed: int = 2) -> Any:
     return _lively(BertModel(BertConfig(**sizes, intermediate_size=44, max_position_embeddings=40)).eval(), 6.0)  # type: ignore[arg-type]
 
 
-def whisper(seed: int = 3) -> Any:
-    """Speech of 40 frames: 20 positions."""
+def whisper(seed: int = 3, bands: int = 8, positions: int = 20) -> Any:
+    """Speech of twice as many frames as positions."""
     torch.manual_seed(seed)
     sizes = {"d_model": 20, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 36}
-    return WhisperEncoder(WhisperConfig(**sizes, num_mel_bins=8, max_source_positions=20)).eval()  # type: ignore[arg-type]
+    return WhisperEncoder(WhisperConfig(**sizes, num_mel_bins=bands, max_source_positions=positions)).eval()  # type: ignore[arg-type]
 
 
 def fusion_model(mode: str, writer: str = "gpt2", **options: Any) -> Any:

@@ -91,6 +91,9 @@ class FusionEncoderDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     ) -> None:
         if isinstance(encoders, FusionConfig):
             config = encoders
+            asked = getattr(config, "_attn_implementation_internal", None)
+            for each in (*config.encoders.values(), config.decoder) if isinstance(asked, str) else ():
+                each._attn_implementation = asked  # what from_pretrained was asked for is of all parts
             given: dict[str, Any] = {name: made(each) for name, each in config.encoders.items()}
             writer: Any = made(config.decoder)
         else:
@@ -261,8 +264,8 @@ class FusionEncoderDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[mi
     def from_pretrained(cls, folder: str | Path, **options: Any) -> Any:
         """A model from the local folder that save_pretrained wrote: config.json and safetensors. No code of it runs.
 
-        options: those of transformers' from_pretrained, such as torch_dtype. Raises InputError where the folder is
-        none of these, or weights are missing.
+        options: those of transformers' from_pretrained; attn_implementation is that of all parts. Raises InputError
+        where the folder is none of these, or weights are missing.
         """
         where = Path(folder)
         if not (where / "config.json").is_file():

@@ -1,5 +1,5 @@
-"""Data sets: photos with what people wrote about them, of captions.jsonl or COCO's captions JSON, texts of pairs.py, or
-clips of speech of clips.py.
+"""Data sets: photos with what people wrote about them, of captions.jsonl or COCO's captions JSON, texts of pairs.py,
+clips of speech of clips.py, or inputs of several sources of sources.py.
 
 Every entry is checked before the first is used.
 """
@@ -14,10 +14,12 @@ from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar
 
 from fuseline.errors import InputError, counted, shown, written
+from fuseline.folders.tensors import Source
 
 from .clips import Clip, read_clips
 from .lines import is_text, object_of, read_bytes
 from .pairs import Pair, read_pairs
+from .sources import File, Several, lacking, read_inputs
 
 DEFAULT_SPLIT = "val"
 
@@ -37,20 +39,20 @@ class Photo:
         return self.path
 
 
-Item = TypeVar("Item", Photo, Pair, Clip)
+Item = TypeVar("Item", Photo, Pair, Clip, Several)
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Photos, texts or clips in the file's order. sha256: that of the file they came from; remarks: what its user
-    should know; kind: what they are."""
+    """Photos, texts, clips, or inputs of several sources in the file's order. sha256: that of the file they came from;
+    remarks: what its user should know; kind: what they are."""
 
     name: str
     sha256: str
     split: str | None
-    items: tuple[Photo | Pair | Clip, ...]
+    items: tuple[Photo | Pair | Clip | Several, ...]
     remarks: tuple[str, ...] = ()
-    kind: Literal["photos", "texts", "clips"] = "photos"
+    kind: Literal["photos", "texts", "clips", "inputs"] = "photos"
 
     @property
     def facts(self) -> list[Any]:
@@ -103,13 +105,38 @@ def read_data(
     return DataSet(path.name, hashlib.sha256(content).hexdigest(), split, tuple(found), remarks)
 
 
+def read_sources(
+    path: str | Path, sources: Mapping[str, Source], split: str | None = None, limit: int | None = None
+) -> DataSet:
+    """The inputs of a data set with several sources, all files there. path, sources: see sources.read_inputs; split,
+    limit: as for read_data. Raises InputError naming the line or the file that is wrong."""
+    path = Path(path)
+    found, sha256 = read_inputs(path, sources)
+    chosen, split = _of_split(found, split, path)
+    chosen = _limited(chosen, limit, "input")
+    files = [file for item in chosen for file in item.files]
+    _check_files(files, path, path.parent, "file")
+    remarks = _remarks(files, path, path.parent, "file")
+    return DataSet(path.name, sha256, split, tuple(chosen), remarks, kind="inputs")
+
+
+def of_one_source(data: DataSet, main: str, sources: Mapping[str, Source]) -> DataSet:
+    """Photos, texts or clips as inputs of a model with several sources, all but `main` absent. Raises InputError where
+    the model needs another."""
+    if (lacks := lacking(sources, {main: None})) is not None:
+        raise InputError(f'{data.name} has {data.kind} alone, and this model needs {lacks}; give its lines "sources"')
+    single = [item for item in data.items if not isinstance(item, Several)]
+    items = tuple(Several(item.name, {main: item.given}, item.references, item.split) for item in single)
+    return replace(data, items=items, kind="inputs")
+
+
 def _limited(found: list[Item], limit: int | None, what: str) -> list[Item]:
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise InputError(f"limit must be at least 1 {what}, not {written(limit)}")
     return found[:limit]
 
 
-def _remarks(found: Sequence[Photo | Clip], path: Path, folder: Path, what: str) -> tuple[str, ...]:
+def _remarks(found: Sequence[Photo | Clip | File], path: Path, folder: Path, what: str) -> tuple[str, ...]:
     outside = [item.name for item in found if _leads_out(PurePath(item.name))]
     lie = f"{counted(len(outside), what)} that {path} names {'lies' if len(outside) == 1 else 'lie'} outside of"
     return (f"{lie} {_called(folder)}: {_some(outside)}",) if outside else ()
@@ -119,7 +146,7 @@ def _leads_out(name: PurePath) -> bool:
     return name.is_absolute() or ".." in name.parts
 
 
-def _check_files(found: Sequence[Photo | Clip], path: Path, folder: Path, what: str) -> None:
+def _check_files(found: Sequence[Photo | Clip | File], path: Path, folder: Path, what: str) -> None:
     """What costs little to check of all before any is used: that each is a file, has bytes, may be read."""
     missing = [item.name for item in found if not _is_file(item.path)]
     if missing:

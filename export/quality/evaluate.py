@@ -21,10 +21,12 @@ from fuseline.model import Model
 from ..refusals import in_one_sentence
 from ..writing.place import claimed, recovered
 from .bootstrap import Difference, Interval, differences, intervals
-from .data import DataSet, read_data, read_speech, read_texts
+from .by_source import Changed, changed, changes
+from .data import DataSet, of_one_source, read_data, read_sources, read_speech, read_texts
 from .reading import Reading
 from .record import is_others, why_not_written, write_results
 from .scores import Metric, same_share
+from .sources import Several, has_sources
 from .tasks import Settings, Task, check_tokenizer, need_for, task_of, tokenizer_of
 from .texts import Progress, Text, partial_file, texts
 
@@ -48,11 +50,14 @@ class Scored:
     texts: Sequence[str]
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     """of the scores themselves, where they are error rates of speech"""
+    sources: Mapping[str, Mapping[str, Changed]] = field(default_factory=dict)
+    """of a model with several sources, where that is measured: by source what is said "without" it, and with it "of
+    others" """
 
     @property
     def texts_sha256(self) -> str:
         """Of all texts, a line each: equal where an evaluation was repeated exactly."""
-        return hashlib.sha256("".join(f"{text}\n" for text in self.texts).encode()).hexdigest()
+        return _sha256(self.texts)
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set that is to be read, see read_data, read_texts and read_speech."""
+    """A data set that is to be read, see read_data, read_texts, read_speech and read_sources."""
 
     path: str | Path
     references: str | Path | None = None
@@ -95,7 +100,18 @@ class Data:
     limit: int | None = None
 
     def read(self, folder: Folder) -> DataSet:
-        """The photos, texts or clips that a folder's model reads. Raises InputError."""
+        """The photos, texts, clips or inputs of several sources that a folder's model reads. Raises InputError."""
+        if not has_sources(Path(self.path)):
+            read = self._of_one(folder)
+            return read if folder.fusion is None else of_one_source(read, folder.source.name, folder.sources)
+        if folder.fusion is None:
+            raise InputError(f"{folder.path} reads one source, and {self.path} has inputs of several; give other data")
+        if self.references is not None or self.photos is not None:
+            leave = "references" if self.references is not None else "photos"
+            raise InputError(f"{self.path} says itself what belongs to each input; leave {leave} out")
+        return read_sources(self.path, folder.sources, self.split, self.limit)
+
+    def _of_one(self, folder: Folder) -> DataSet:
         reads = folder.source.reads
         if reads != PHOTOGRAPH and self.photos is not None:
             things = "texts" if reads == TEXT else "speech"
@@ -138,14 +154,16 @@ def evaluate(
     threads: int | None = None,
     write: bool = True,
     resume: bool = True,
+    by_source: bool = True,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Run a data set through variants of a folder, and say how good each is and how far from fp32.
 
     folder: None is the captioner that ships. data, split, limit: of photos (with `photos`) see read_data, of texts
-    (with `references`) read_texts, of speech read_speech; name: what the data set is called in the results (default:
-    its folder's name and its split). variants: default all; fp32 is always among them if the folder has it, since the
-    others are compared with it. task: of a model that reads photos "caption" (BLEU, ROUGE-L, CIDEr; the default) or
+    (with `references`) read_texts, of speech read_speech, of several sources read_sources, or one of the others for the
+    source that the task is about; name: what the data set is called in the results (default: its folder's name and its
+    split). variants: default all; fp32 is always among them if the folder has it, since the others are compared with
+    it. task: of a model that reads photos "caption" (BLEU, ROUGE-L, CIDEr; the default) or
     "ocr" (error rates of words and characters); of one that reads texts "text" (BLEU, chrF, ROUGE, exact matches, error
     rates); of one that hears speech "speech" (error rates; clips of any length, at temperature 0).
     tokenizer: of captions "words" (lower case, no punctuation; the same everywhere) or "ptb" (COCO's own and METEOR;
@@ -160,7 +178,9 @@ def evaluate(
     (an installed one, one of other tools or of the hub's cache, one that may not be written) stays as it is: that is
     logged as a warning before the work begins, as is a result that could not be written in the end, and
     Evaluation.not_written tells. resume: keep texts in a file beside the folder, where that can be written, so that a
-    run after an interrupt goes on where it was.
+    run after an interrupt goes on where it was. by_source: of a model with several sources, say also how good the
+    default variant (fp32, where that one is not asked for) is without each source and with each source of other inputs
+    of the data, see by_source.py.
     Raises InputError for data or options that cannot be used, FolderError for the folder, ExportError where another
     process writes it.
     """
@@ -187,12 +207,24 @@ def evaluate(
         settings = Settings(task, cut, reading, config)
         facts = [read.facts, config.num_beams, reading.conditions]
         partial = partial_file(opened, facts) if resume and own else None
-        said = texts(models, read, reading, config, partial, progress or (lambda *_: None))
-        metrics = settings.metrics(read, {name: [each.text for each in of] for name, of in said.items()})
+        judged = opened.default_variant if opened.default_variant in chosen else chosen[0]
+        parts = changes(read, opened.sources) if by_source and opened.fusion is not None else []
+        tell = progress or (lambda *_: None)
+        said = texts(models, read, reading, config, partial, tell)
+        for part in parts:
+            said |= texts({part.row(judged): models[judged]}, part.data, reading, config, partial, tell)
+        if partial:
+            partial.unlink(missing_ok=True)
+        words = {name: [each.text for each in of] for name, of in said.items()}
+        metrics = settings.metrics(read, words)
+        found = _scored(opened, {name: metrics.of[name] for name in chosen}, said, task == "speech")
+        if parts:
+            sources = changed(judged, parts, metrics.of, words)
+            found[judged] = replace(found[judged], sources=sources)
         evaluation = Evaluation(
             path=opened.path,
             conditions=_conditions(read, name or _name(data, read), settings) | dict(metrics.about),
-            variants=_scored(opened, metrics.of, said, task == "speech"),
+            variants=found,
             base=BASE if BASE in chosen else None,
             not_written=reason if write else None,
         )
@@ -215,9 +247,13 @@ def _written(evaluation: Evaluation) -> Evaluation:
 
 def check_lengths(model: Model, data: DataSet, reading: Reading) -> None:
     """Raises InputError for the first text that the model cannot read, before any is."""
-    for item in data.items if data.kind == "texts" else ():
+    sources = model.folder.sources
+    for item in data.items if data.kind in ("texts", "inputs") else ():
+        given: Any = item.given
+        if isinstance(item, Several):
+            given = {name: each for name, each in item.given.items() if sources[name].reads_text}
         try:
-            reading.inputs(model, [item.given])
+            reading.inputs(model, [given])
         except InputError as error:
             raise InputError(f"{data.name}, {item.name}: {error}") from error
 
@@ -280,7 +316,21 @@ def _recorded(scored: Scored) -> dict[str, Any]:
     if scored.same is not None:
         found[SAME] = _rounded(scored.same)
         found["less fp32"] = {name: _all_rounded(each) for name, each in scored.less_base.items()}
+    if scored.sources:
+        found["sources"] = {
+            source: {how: _changed(each) for how, each in of.items()} for source, of in scored.sources.items()
+        }
     return {**found, "texts_sha256": scored.texts_sha256}
+
+
+def _changed(found: Changed) -> dict[str, Any]:
+    scores = {name: _rounded(value) for name, value in found.scores.items()}
+    less = {name: _all_rounded(each) for name, each in found.less_whole.items()}
+    return {**scores, "same as whole": _rounded(found.same), "less whole": less, "texts_sha256": _sha256(found.texts)}
+
+
+def _sha256(texts: Sequence[str]) -> str:
+    return hashlib.sha256("".join(f"{text}\n" for text in texts).encode()).hexdigest()
 
 
 def _all_rounded(found: Difference | Interval) -> dict[str, float]:

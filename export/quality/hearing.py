@@ -56,9 +56,10 @@ def new_tokens(model: Model) -> int:
     return max(1, min(_NEW_TOKENS, model.folder.decoder.max_positions - _LONGEST_PROMPT))
 
 
-def samples_of(model: Model, given: Clip) -> npt.NDArray[np.float32]:
-    """A clip, float32[N] from its beginning, as much as the model reads at once. Raises InputError."""
-    features, source = _features(model), model.folder.source
+def samples_of(model: Model, given: Clip, name: str) -> npt.NDArray[np.float32]:
+    """A clip, float32[N] from its beginning, as much as the model's source of that name reads at once. Raises
+    InputError."""
+    features, source = _features(model, name), model.folder.sources[name]
     if isinstance(features, LogMel):
         return beginning(open_sound(given), features.samples)
     most = None if source.longest is None else source.longest * (source.samples_a_position or 1)
@@ -89,9 +90,10 @@ def said_of(model: Model, sound: Sound, language: str | None, num_beams: int | N
     return Transcriber(model).transcription(sound, options).text.strip()
 
 
-def _features(model: Model) -> Any:
-    assert isinstance(model.inputs, SpeechInputs)  # of whoever asks
-    return model.inputs.features
+def _features(model: Model, name: str | None = None) -> Any:
+    inputs = model.inputs if name is None else model.inputs_of(name)
+    assert isinstance(inputs, SpeechInputs)  # of whoever asks
+    return inputs.features
 
 
 def _vocabulary(model: Model) -> Vocabulary | None:

@@ -21,7 +21,8 @@ from fuseline.model import Model
 
 from . import hearing
 
-Inputs = Mapping[str, npt.NDArray[Any]]  # what an encoder reads, by its names: [B, ...] each
+Given = Path | str | Mapping[str, Path | str]  # a photo, a text or a clip; of several sources by source
+Inputs = Mapping[str, Any]  # what an encoder reads, by its names: [B, ...] each; of several sources by source
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class Reading:
 
         of_data: whether texts with references are read, for which a model with languages must be told which.
         """
+        if model.folder.fusion is not None:
+            if replace(self, truncation=False) != Reading():
+                raise InputError("this model reads several sources, without languages and prefixes; leave them out")
+            if self.truncation and not any(source.reads_text for source in model.folder.sources.values()):
+                raise InputError("this model reads no texts, which alone could be cut; leave truncation out")
+            return
         if isinstance(model.inputs, SpeechInputs):
             if replace(self, src_lang=None) != Reading():
                 raise InputError("this model hears speech, of which only the language that is spoken can be given")
@@ -64,19 +71,41 @@ class Reading:
             raise InputError(f"this model must be told from which language into which it translates; it knows {known}")
 
     def inputs(self, model: Model, given: Sequence[Any]) -> Inputs:
-        """Of photos by their paths, of texts, or of clips by their paths or samples. Raises InputError."""
-        make = model.inputs
+        """Of photos by their paths, of texts, or of clips by their paths or samples; of several sources of mappings of
+        these by source, with None for what an input is without. Raises InputError."""
+        if model.folder.fusion is None:
+            return self._of_source(model, model.folder.source.name, given)
+        return {name: self._of_several(model, name, given) for name in model.folder.sources}
+
+    def _of_several(self, model: Model, name: str, given: Sequence[Mapping[str, Any]]) -> Any:
+        """Of one of several sources."""
+        there = [each[name] for each in given if name in each]
+        try:
+            made = self._of_source(model, name, there) if there else {}
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+        if len(there) == len(given):
+            return made
+        rows = iter(range(len(there)))
+        places = [next(rows) if name in each else None for each in given]
+        return [None if row is None else {key: value[row] for key, value in made.items()} for row in places]
+
+    def _of_source(self, model: Model, name: str, given: Sequence[Any]) -> Inputs:
+        make = model.inputs_of(name)
         if isinstance(make, SpeechInputs):
-            return make([hearing.samples_of(model, each) for each in given])
+            return make([hearing.samples_of(model, each, name) for each in given])
         if isinstance(make, PhotoInputs):
             return make([load_image(each) for each in given])
         prefix = self._task(model).get("prefix") or "" if self.prefix is None else self.prefix
         source = self.src_lang if make.tokenizer.languages else None
         return make([f"{prefix}{text}" for text in given], src_lang=source, truncation=self.truncation)
 
-    def opened(self, model: Model, given: Path | str) -> Inputs | Sound:
-        """One photo, text or clip, of which `said` may be asked of several models. Raises InputError."""
-        return open_sound(given) if isinstance(model.inputs, SpeechInputs) else self.inputs(model, [given])
+    def opened(self, model: Model, given: Given) -> Inputs | Sound:
+        """One photo, text or clip, or one input of several sources, of which `said` may be asked of several models.
+        Raises InputError."""
+        if isinstance(model.inputs, SpeechInputs) and not isinstance(given, Mapping):
+            return open_sound(given)
+        return self.inputs(model, [given])
 
     def said(self, model: Model, opened: Inputs | Sound, config: GenerationConfig) -> str:
         """What the model says of it; of a clip all that is said, however long it is. Raises InputError."""
@@ -87,17 +116,20 @@ class Reading:
 
     def prompt(self, model: Model, encoded: Encoded) -> npt.NDArray[np.int64] | None:
         """What the decoder starts from, int64[B, T], where that is more than the model's start token."""
-        if not isinstance(model.inputs, SpeechInputs):
+        if not isinstance(model.inputs, SpeechInputs) or model.folder.fusion is not None:
             return None
         return hearing.prompt_of(model, encoded, self.src_lang)
 
     def config(self, model: Model) -> GenerationConfig:
         """How texts are made: the model's options, those of the task, and the language that is said. Where none of them
-        sets a length, texts made of texts have as many tokens as in pipelines. Of speech: the beginning of a text."""
-        if isinstance(model.inputs, SpeechInputs):
-            return model.generation_config.override(max_new_tokens=hearing.new_tokens(model))
+        sets a length, texts made of texts, or of speech among several sources, have as many tokens as in pipelines. Of
+        speech alone: the beginning of a text."""
         if isinstance(model.inputs, PhotoInputs):
             return model.generation_config
+        if model.folder.fusion is not None:
+            return model.generation_config.with_default_length(PIPELINE_NEW_TOKENS)
+        if isinstance(model.inputs, SpeechInputs):
+            return model.generation_config.override(max_new_tokens=hearing.new_tokens(model))
         options = {name: value for name, value in self._task(model).items() if name in CHECKS}
         if self.tgt_lang is not None and model.inputs.tokenizer.languages:
             options["forced_bos_token_id"] = model.inputs.tokenizer.language_token(self.tgt_lang)

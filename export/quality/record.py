@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from fuseline.errors import ExportError, shown
-from fuseline.folders.description import DESCRIPTION
+from fuseline.files.reading import DESCRIPTION
 from fuseline.trials.auto import CONDITIONS
 
 from ..writing.card import CARD
 from ..writing.folder import EVALUATIONS, update_description
 from ..writing.place import replace_file
 from .bootstrap import signed
+from .by_source import row_name
 
 BEGIN, END = "<!-- fuseline evaluate: begin -->", "<!-- fuseline evaluate: end -->"
 # What has to be equal for one result to take the place of another. A name is the user's to choose and does not count.
 _CONDITIONS = tuple(name for name in CONDITIONS if name != "dataset")
+SOURCES = "sources"
 Quality = Mapping[str, Mapping[str, Any]]
 
 
@@ -78,13 +80,21 @@ def record(about: dict[str, Any], conditions: Mapping[str, Any], variants: Quali
     others: list[Any] = about[EVALUATIONS] if isinstance(about.get(EVALUATIONS), list) else []
     of_these = [each for each in others if _is_entry(each) and _same(each["conditions"], conditions)]
     others = [each for each in others if each not in of_these]
-    measured = {name: found for each in of_these for name, found in each["variants"].items()} | dict(variants)
+    measured = {name: found for each in of_these for name, found in each["variants"].items()}
+    was = {**{name: found for name, found in quality.items() if _same(found, conditions)}, **measured}
+    measured |= {name: _with_sources(found, was.get(name, {})) for name, found in variants.items()}
     if not quality or (any(_same(was, conditions) for was in quality.values()) and _all_same(replaced, conditions)):
         about["quality"] = {**quality, **{name: {**conditions, **found} for name, found in measured.items()}}
     else:
         others.append({"conditions": dict(conditions), "variants": measured})
     if others or EVALUATIONS in about:
         about[EVALUATIONS] = others
+
+
+def _with_sources(found: Mapping[str, Any], was: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With what was measured of each source before, where only the whole was measured again and the texts are equal."""
+    same = SOURCES in was and was.get("texts_sha256") == found["texts_sha256"]
+    return {**found, SOURCES: was[SOURCES]} if same and SOURCES not in found else found
 
 
 def _is_entry(each: object) -> bool:
@@ -140,13 +150,16 @@ def quality_section(quality: Quality, evaluations: Sequence[Any] = ()) -> str:
     own = any("interval" in found for found in quality.values())
     after = "After a comma: the 95% interval of the score itself. " if own else ""
     in_brackets = f"In brackets: the difference to fp32 and its 95% interval (paired bootstrap over the {over})."
-    lines += [f"{after}{in_brackets}", ""]
+    whole = "Where a source is left out, or is that of others, the difference is to the same variant with its own."
+    measured = [*quality.values(), *(found for each in others for found in each["variants"].values())]
+    rest = f" {whole}" if any(SOURCES in found for found in measured) else ""
+    lines += [f"{after}{in_brackets}{rest}", ""]
     return "\n".join(lines)
 
 
 def kind_of(found: Mapping[str, Any]) -> str:
-    """What the data set of a result is of: clips, texts or photos."""
-    return next((kind for kind in ("clips", "texts") if kind in found), "photos")
+    """What the data set of a result is of: inputs of several sources, clips, texts or photos."""
+    return next((kind for kind in ("inputs", "clips", "texts") if kind in found), "photos")
 
 
 def _conditions(found: Mapping[str, Any]) -> str:
@@ -162,7 +175,11 @@ def _conditions(found: Mapping[str, Any]) -> str:
 def _table(quality: Quality) -> list[str]:
     names = list(dict.fromkeys(key for found in quality.values() for key in found if is_score(found, key)))
     rows = [["variant", *names]]
-    rows += [[variant, *(cell(found, name) for name in names)] for variant, found in quality.items()]
+    for variant, found in quality.items():
+        rows.append([variant, *(cell(found, name) for name in names)])
+        for source, of in found.get(SOURCES, {}).items():
+            for how, each in of.items():
+                rows.append([row_name(variant, source, how), *(cell(each, name) for name in names)])
     rows.insert(1, ["---"] * len(rows[0]))
     return [f"| {' | '.join(row)} |" for row in rows]
 
@@ -176,7 +193,8 @@ def cell(found: Mapping[str, Any], name: str) -> str:
     """A score, with its own interval where there is one, and with its difference to fp32, as tables show it."""
     if name not in found:
         return ""
-    own, less = (found.get(key, {}).get(name) for key in ("interval", "less fp32"))
+    own, less, whole = (found.get(key, {}).get(name) for key in ("interval", "less fp32", "less whole"))
+    less = less or whole
     within = f", {own['low']:.4f} to {own['high']:.4f}" if own else ""
     apart = f" ({signed(less['value'])}: {signed(less['low'])} to {signed(less['high'])})" if less else ""
     return f"{found[name]:.4f}{within}{apart}"

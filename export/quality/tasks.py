@@ -93,7 +93,9 @@ def tokenizer_of(task: Task, tokenizer: str | None, model: Model, reading: Readi
     if tokenizer is not None:
         return tokenizer
     first, *others = _TOKENIZERS[task]
-    return others[0] if task == "speech" and not is_english(model, reading.src_lang) else first
+    # Whose decoder reads several sources may be anybody's, which no rule of Whisper's knows the language of.
+    spoken = task == "speech" and (model.folder.fusion is not None or not is_english(model, reading.src_lang))
+    return others[0] if spoken else first
 
 
 def need_for(task: Task, tokenizer: str | None = None) -> None:

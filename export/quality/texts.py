@@ -22,7 +22,7 @@ from fuseline.model import Model
 
 from ..writing.place import beside
 from .data import DataSet
-from .reading import Reading
+from .reading import Given, Reading
 
 LOG = logging.getLogger("fuseline.export")
 Progress = Callable[[int, int, str], None]
@@ -31,6 +31,7 @@ _WORK = {
     "photos": ("captioning", "photo", "captioned"),
     "texts": ("writing texts", "text", "read"),
     "clips": ("transcribing", "clip", "heard"),
+    "inputs": ("writing texts", "input", "read"),
 }
 
 
@@ -53,8 +54,8 @@ def texts(
     """One text an item by every variant, in the data's order.
 
     The variants take turns item by item, so that a machine that is busy for a while slows all of them. config: for
-    generate. partial: the file that keeps what was said so far (None: no file does); read first if it is there, removed
-    at the end, left by a run that is stopped.
+    generate. partial: the file that keeps what was said so far (None: no file does); read first if it is there, and
+    left there.
     """
     said = _read(partial) if partial else {}
     doing, thing, done = _WORK[data.kind]
@@ -69,8 +70,6 @@ def texts(
             except InputError as error:
                 after = f"; with another {thing} in its place the same command goes on there" if partial else ""
                 raise InputError(f"the data set cannot be {done} whole: {error}{after}") from error
-    if partial:
-        partial.unlink(missing_ok=True)
     return {name: [said[name, item.name] for item in data.items] for name in models}
 
 
@@ -102,7 +101,7 @@ def _key(facts: Sequence[Any]) -> str:
 
 
 def _texts(
-    models: Mapping[str, Model], names: Sequence[str], given: Path | str, reading: Reading, config: GenerationConfig
+    models: Mapping[str, Model], names: Sequence[str], given: Given, reading: Reading, config: GenerationConfig
 ) -> Iterator[tuple[str, Text]]:
     """By each of the variants named, for one item; reading it counts for each."""
     if not names:

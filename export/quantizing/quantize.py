@@ -15,6 +15,7 @@ from fuseline.errors import ExportError, InputError
 from fuseline.folders.open import find, open_folder
 from fuseline.folders.own import Folder
 from fuseline.folders.tensors import PHOTOGRAPH
+from fuseline.getting.places import get_again
 from fuseline.graphs.cores import thread_count
 from fuseline.model import Model
 
@@ -198,6 +199,7 @@ class _Task:
                 threads=self.threads,
                 write=False,
                 resume=False,
+                by_source=False,
                 progress=work.tell,
             )
         return Measured(work.source, agreed, evaluation)
@@ -227,7 +229,9 @@ def _source(folder: Folder, variants: Sequence[str], max_loss: float | None, hal
     source = next((name for name in SOURCES if name in folder.variants and name not in variants), None)
     if source is None:
         has = ", ".join(folder.variants)
-        raise ExportError(f"{folder.path} has {has} and no variant of floats to quantize; export it with fp32 first")
+        get = get_again(folder.path, ("int8", SOURCES[0]))
+        right = f"`{get}` makes it with {SOURCES[0]}" if get else f"export it with {SOURCES[0]} first"
+        raise ExportError(f"{folder.path} has {has} and no variant of floats to quantize; {right}")
     return source
 
 

@@ -18,8 +18,7 @@ from typing import Any, NotRequired, TypedDict, Unpack
 import onnx
 
 from fuseline.errors import ExportError
-from fuseline.files.reading import sha256_of
-from fuseline.folders.description import DESCRIPTION
+from fuseline.files.reading import DESCRIPTION, sha256_of
 from fuseline.folders.open import AUTO, find, open_folder
 from fuseline.folders.own import Folder
 

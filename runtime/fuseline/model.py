@@ -31,6 +31,7 @@ from .graphs.guidance import Guidance, guided
 from .graphs.running import CancelToken, Limit, RunEnded
 from .graphs.sources import Encoders, batch_of
 from .inputs.images import ImageProcessor
+from .inputs.named import made_of
 from .inputs.open import NoInputs, PhotoInputs, SpeechInputs, TextInputs, inputs_of_source, open_inputs
 from .migrating.config_view import ConfigView
 from .migrating.copied_calls import (
@@ -81,6 +82,7 @@ class Model:
             reads_text=folder.reads_text_alone,
         )
         self._tokens, self.inputs = _texts_of(folder)
+        self._inputs: dict[str, PhotoInputs | TextInputs | SpeechInputs] = {}  # of other sources, once asked for
         self.tokenizer = self._tokens.tokenizer
         self.device, self.threads = device, threads
         self._graphs = open_checked(folder, device, threads)
@@ -105,7 +107,17 @@ class Model:
             raise InputError(f"this model has no source {written(source)}; it has {known}")
         if len(self.folder.sources) == 1 or source == self.folder.source.name:
             return self.inputs
-        return inputs_of_source(self.folder, source)
+        if source not in self._inputs:
+            self._inputs[source] = inputs_of_source(self.folder, source)
+        return self._inputs[source]
+
+    def inputs_beside(self, given: object) -> dict[str, Mapping[str, Any]]:
+        """Of a model with several sources the inputs of all but the first that its task is about, B = 1.
+
+        given: by source a text, or a photo or a sound as load_image and load_audio take it: {"hint": "a text"}. Raises
+        InputError.
+        """
+        return made_of(given, self.folder.sources, self.inputs_of, self.folder.source.name)
 
     @property
     def image_processor(self) -> ImageProcessor:
@@ -195,7 +207,8 @@ class Model:
     ) -> Model:
         """Open a model folder, of fuseline or as optimum and transformers.js write them.
 
-        folder: its path, or a name on the hub such as "org/name"; None for the captioner that ships. variant: one of
+        folder: its path, the name of a model that `fuseline get` has fetched, or a name on the hub such as "org/name";
+        None for the captioner that ships. variant: one of
         those in the folder; None for its default; "auto" for the default too, unless another is good enough and
         faster here by far (see fuseline.trials.auto).
         device: "cpu", or a provider of onnxruntime that works in the CPU's memory, such as "openvino"; it is compared

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from fuseline import InputError, Model, cli
 from fuseline.arrays import Float32
+from fuseline.cli import terminal
 from fuseline.cli import transcribe as transcribe_command
 from fuseline.inputs.audio import open_sound
 from fuseline.outputs.subtitles import subtitles
@@ -205,6 +207,10 @@ def test_silence_gives_nothing(run: Run, tmp_path: Path) -> None:
         (["--output-dir", "o", "a.wav", "x/a.mp3"], "a.wav and x/a.mp3 would both become a.txt"),
         (["--json", "--format", "srt", "a.wav"], "--json prints objects"),
         (["--stream", "--words", "a.wav"], "--words needs sounds that have ended"),
+        (["--words", "a.wav"], "--words changes nothing of txt, which has no times of words; add --format srt, vtt or"),
+        (["--words", "--format", "tsv", "a.wav"], "--words changes nothing of tsv"),
+        (["--output-dir=", "a.wav"], "--output-dir is empty; give it a folder, or . for the current one"),
+        (["--model=", "a.wav"], "a model's path is empty"),
         (["--stream", "--format", "srt", "a.wav"], "print a text as it is spoken"),
         (["--raw", "12", "a.raw"], "--raw must be from 1,000 to 768,000"),
         (["-", "-"], "- is given twice"),
@@ -219,6 +225,84 @@ def test_what_does_not_go_together(run: Run, arguments: Sequence[str], sentence:
     assert status == 2
     assert not out or list(said(out)) == ["error"]
     assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_what_is_heard_never_replaces_a_sound(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = write(tmp_path / "talk.txt", white(1, -40)).read_bytes()
+    (tmp_path / "link.wav").symlink_to("talk.txt")
+    os.link(tmp_path / "talk.txt", tmp_path / "hard.srt")
+    (tmp_path / "link.vtt").symlink_to("talk.txt")
+    for arguments in (
+        ("--output-dir", ".", "talk.txt"),
+        ("--output-dir", ".", "--format", "all", "link.wav"),
+        ("--output-dir", tmp_path, "--format", "srt", "./hard.srt"),
+    ):
+        status, out, err = run(*arguments)
+        assert (status, out) == (2, "")
+        assert "would be written over it; give --output-dir another folder, or the sound another name" in err
+        assert err.count("\n") == 1
+    assert (tmp_path / "talk.txt").read_bytes() == data
+    assert run("--output-dir", "elsewhere", "talk.txt")[0] == 0
+    os.link(tmp_path / "talk.txt", tmp_path / "standard-input.txt")
+    with open("talk.txt") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert "-: standard-input.txt would be written over it" in run("--output-dir", ".", "-")[2]
+
+
+def test_objects_name_the_model(run: Run, folder: Path, tmp_path: Path) -> None:
+    assert said(run("--json", write(tmp_path / "talk.wav", white(1, -40)))[1])["model"] == folder.name
+
+
+def test_the_one_that_is_used_of_several_models_and_the_language(
+    run: Run, folder: Path, talk: Float32, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note on a terminal, or with -v; elsewhere nothing."""
+    monkeypatch.setenv("FUSELINE_DATA", str(tmp_path))
+    for name in ("whisper-base", "whisper-tiny.en"):
+        shutil.copytree(folder, tmp_path / "models" / name)
+    path = write(tmp_path / "talk.wav", talk)
+    sentence = "note: the model is whisper-base; --model takes another, such as whisper-tiny.en\n"
+    assert "the model is" not in run(path, model=None)[2]
+    assert sentence in run("-v", path, model=None)[2]
+    monkeypatch.setattr(terminal.Stream, "isatty", lambda self: True)
+    monkeypatch.setattr(terminal.Stream, "moves", lambda self: False)
+    err = run(path, model=None)[2]
+    assert sentence in err
+    assert "note: the language that is heard is " in err
+    err = run("--language", "de", path, model=Path("whisper-tiny.en"))[2]
+    assert "note: the" not in err
+
+
+def test_ctrl_c_before_anything_was_heard_writes_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: object) -> Iterator[Segment]:
+        yield Segment(0.0, 1.0, "", (), 0.0, 0.0, 0.0, 0.0, dropped="no voice")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OfVoices, "__iter__", interrupted)
+    path = write(tmp_path / "talk.wav", white(1, -40))
+    status, out, err = run("--format", "all", "--output-dir", tmp_path / "out", path)
+    assert (status, out) == (130, "")
+    assert "interrupted before anything was heard; nothing is written" in err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_standard_input_without_samples_fails_while_it_is_heard_too(run: Run) -> None:
+    status, out, err = run("--stream", "--raw", RATE, "-", stdin=b"")
+    assert (status, out) == (2, "")
+    assert "standard input: there are no samples in it" in err
+
+
+def test_a_microphone_that_cannot_be_heard_is_said_before_a_model_is_opened(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    status, _, err = run("--microphone")
+    assert status == 2
+    assert "--microphone needs the package sounddevice, which is missing; install it with pip install" in err
     assert err.count("\n") == 1
 
 
@@ -239,7 +323,7 @@ def test_moonshine_hears_clips_between_pauses(run: Run, moonshine: Path, talk: F
     path = write(tmp_path / "talk.wav", talk)
     found = said(run("--json", path, model=moonshine)[1])
     kept = [(each["start"], each["end"]) for each in found["segments"] if each["dropped"] != "no voice"]
-    assert np.allclose(kept, [(0, 2.3), (5.7, 7.3)], atol=0.15)
+    assert np.allclose(kept, [(0, 2), (6, 7)], atol=0.15)
     assert run("--words", path, model=moonshine)[0] == 2
 
 
@@ -258,7 +342,7 @@ def test_words_are_refused_while_speech_goes_on(folder: Path) -> None:
         live(Model.from_pretrained(folder, threads=1), options=SpeechOptions(return_timestamps="word"))
 
 
-def test_stretches_are_read_as_one_sound_and_times_go_back(talk: Float32) -> None:
+def test_stretches_are_read_as_one_sound(talk: Float32) -> None:
     sound = open_sound(talk)
     parts = Stretches(sound, [(100, 5000), (70_000, 140_000), (170_000, 170_001)])
     expected = np.concatenate([talk[100:5000], talk[70_000:140_000], talk[170_000:170_001]])
@@ -266,10 +350,10 @@ def test_stretches_are_read_as_one_sound_and_times_go_back(talk: Float32) -> Non
         found = np.concatenate([np.zeros((0, 1), np.float32), *parts.blocks(start)])[:, 0]
         assert np.array_equal(found, expected[start:])
     assert parts.frames == len(expected)
-    assert parts.time(4900 / RATE) == 70_000 / RATE
-    assert parts.time(4900 / RATE, end=True) == 5000 / RATE
+    assert parts.time(4900 / RATE) == 5000 / RATE
+    assert parts.time(4901 / RATE) == 70_001 / RATE
     assert parts.time(0) == 100 / RATE
-    assert parts.time(99, end=True) == 170_001 / RATE
+    assert parts.time(99) == 170_001 / RATE
 
 
 def test_ctrl_c_prints_what_there_is(folder: Path, tmp_path: Path) -> None:

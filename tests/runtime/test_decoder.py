@@ -348,7 +348,7 @@ def test_a_state_over_graphs_of_other_tools_narrows_to_its_photos(folder: Folder
     """Whether the later steps read the hidden states, which are then those of rows, or only the caches."""
     nothing: Any = None
     foreign, random = ForeignDecoder(nothing, None, folder.decoder), np.random.default_rng(0)
-    state = ForeignState(random.normal(size=(4, 5, 8)), 3, CAPACITY)
+    state = ForeignState(random.normal(size=(4, 5, 8)), np.ones((4, 5), np.int64), 3, CAPACITY)
     state.hidden = state.hidden.repeat(hidden_rows // 4, axis=0)
     state.position, state.tokens = 2, random.integers(0, 9, (12, 2))
     cache = random.normal(size=(12, 2, 2, 4)).astype(np.float32)

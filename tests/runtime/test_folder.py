@@ -523,6 +523,13 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
         open_folder(tmp_path / "file")
 
 
+def test_an_empty_path_is_not_the_current_folder(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(whole)
+    with pytest.raises(FolderError, match="a model's path is empty; name a folder"):
+        open_folder("")
+    assert open_folder(".").path == whole
+
+
 @pytest.mark.parametrize("path", ["", "a\0b", "x" * 10_000, "\ud800", "\udcff/x", "~", "a\nb", "\x1b[31m"])
 def test_odd_paths_are_refused_in_a_sentence(path: str) -> None:
     with pytest.raises(FolderError) as caught:

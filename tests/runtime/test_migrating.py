@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ import transformers
 from PIL import Image
 
 from fuseline import cli
-from tests import tiny
+from fuseline.generation.options import CHECKS
+from fuseline.migrating.whisper_names import ELSEWHERE
+from fuseline.pipelines.speech_reading import KEYWORDS
+from fuseline.speech.options import SpeechOptions
+from tests import sounds, tiny, whisper_models
 
 PAGE = (Path(__file__).parents[2] / "docs" / "migrating.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -34,6 +39,15 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("cat.jpg", "dog.jpg"):
         pixels = random.integers(0, 256, (4, 5, 3), np.uint8).repeat(10, axis=0).repeat(10, axis=1)
         Image.fromarray(pixels).save(root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with FOLDER, a model of speech, and talk.wav."""
+    root = tmp_path_factory.mktemp("speech")
+    whisper_models.exported(True, root / "made").rename(root / "FOLDER")
+    (root / "talk.wav").write_bytes(sounds.wav(whisper_models.sound(3.0)))
     return root
 
 
@@ -65,6 +79,24 @@ def test_the_models_say_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_call_of_transformers_js(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
     assert last_value(of("from fuseline import pipeline\n"), {})[0]["generated_text"]
+
+
+def test_a_transcription_as_of_whisper_packages(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(speech)
+    segments = last_value(of("from fuseline import pipeline  # speech"), {})
+    assert isinstance(segments, list) and all(start <= end and text for start, end, text in segments)
+
+
+def test_names_of_whisper_packages_lead_to_options_that_there_are() -> None:
+    known = {each.name for each in fields(SpeechOptions)} | CHECKS.keys() | {*KEYWORDS}
+    for theirs, ours in ELSEWHERE.items():
+        assert theirs not in known
+        if ours.isidentifier():
+            assert ours in known
+    rows = dict(re.findall(r"^\| `(\w+)=[^`]*` \| `(\w+)=", PAGE.partition("openai-whisper")[2], re.MULTILINE))
+    assert rows["beam_size"] == "num_beams"
+    for theirs, ours in rows.items():
+        assert theirs == ours or theirs == "language" or ELSEWHERE[theirs].startswith(ours)
 
 
 @pytest.mark.skipif(find_spec("optimum") is None, reason="optimum-onnx is not installed")

@@ -30,6 +30,14 @@ def test_the_first_caption_is_what_the_readme_shows(
     assert capsys.readouterr().out == f"{first[2]}\n"
 
 
+def test_the_extra_that_fetching_needs_is_named_before_it_and_every_extra_is_there() -> None:
+    extras = re.findall(r"pip install (?:-e )?'\.\[([\w,]+)\]'", README)
+    assert {name for names in extras for name in names.split(",")} <= PROJECT["optional-dependencies"].keys()
+    before = README.partition("$ fuseline get ")[0]
+    assert re.search(r"pip install '\.\[[\w,]*\bget\b", before)
+    assert "docs/models.md" in README
+
+
 def test_photos_are_small_and_their_terms_stand_beside_them() -> None:
     about = (ROOT / "examples" / "README.md").read_text()
     photos = [path for path in (ROOT / "examples").iterdir() if path.suffix != ".md"]

@@ -337,6 +337,41 @@ def test_what_soundfile_does_not_read(without_ffmpeg: None) -> None:
 # ffmpeg.
 
 
+@needs_soundfile
+@pytest.mark.parametrize("percent", [30, 60, 95])
+def test_short_files_that_are_cut_off_give_what_is_before(without_ffmpeg: None, percent: int) -> None:
+    data = encoded("FLAC", "PCM_16")
+    with pytest.warns(UserWarning, match="what comes before that place is used") as caught:
+        heard = load_audio(data[: len(data) * percent // 100])
+    assert len(caught) == 1
+    assert len(heard) > percent / 100 * 20_000 - 6_000
+    np.testing.assert_array_equal(heard, EXACT[: len(heard)])
+
+
+@needs_soundfile
+def test_a_file_that_is_damaged_from_its_first_sample_on_is_refused_in_one_sentence() -> None:
+    data = encoded("FLAC", "PCM_16")
+    begins = data.index(b"\xff\xf8")  # the first frame
+    assert "and nothing of it can be read; give one that is whole" in refusal(data[: begins + 200])
+
+
+@needs_soundfile
+@needs_ffmpeg
+def test_what_comes_after_a_damaged_place_is_read_where_there_is_ffmpeg() -> None:
+    data = bytearray(encoded("FLAC", "PCM_16", np.tile(EXACT, 10)))
+    middle = len(data) // 2
+    data[middle : middle + 300] = bytes(300)
+    with pytest.warns(UserWarning, match="the file is damaged .*; what ffmpeg reads of it is used") as caught:
+        sound = open_sound(bytes(data))
+        heard = load_audio(sound)
+        again = np.concatenate(list(sound.blocks(150_000)))
+    assert len(caught) == 1
+    assert len(heard) > 180_000
+    np.testing.assert_array_equal(heard[:80_000], np.tile(EXACT, 4))
+    np.testing.assert_array_equal(heard[-40_000:], np.tile(EXACT, 2))
+    np.testing.assert_array_equal(again, heard[150_000:])
+
+
 @needs_ffmpeg
 @pytest.mark.parametrize("ending", ["flac", "mp3", "m4a", "ogg", "opus", "webm", "aiff", "mka", "wma", "mp4"])
 def test_files_by_ffmpeg(without_soundfile: None, ending: str, tmp_path: Path) -> None:
@@ -372,6 +407,29 @@ def test_videos(without_soundfile: None, tmp_path: Path) -> None:
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi"])
+def test_a_picture_that_is_longer_than_the_sound(without_soundfile: None, ending: str, tmp_path: Path) -> None:
+    picture = ["-f", "lavfi", "-i", "testsrc=s=160x120:r=5:d=6", "-map", "0:a", "-map", "1:v"]
+    index = ["-movflags", "faststart"] if ending == "mp4" else []
+    path = sounds.by_ffmpeg(wav(CLIP), tmp_path / f"talk.{ending}", *picture, *index)
+    for given in (path, path.read_bytes()):
+        assert len(quietly(given)) == pytest.approx(20_000, abs=3_000)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_video_that_is_cut_off(without_soundfile: None, ending: str, tmp_path: Path) -> None:
+    picture = ["-f", "lavfi", "-i", "testsrc=s=160x120:r=5:d=12", "-map", "0:a", "-map", "1:v"]
+    index = ["-movflags", "faststart"] if ending == "mp4" else []
+    path = sounds.by_ffmpeg(wav(np.tile(CLIP, 10)), tmp_path / f"talk.{ending}", *picture, *index)
+    data = path.read_bytes()
+    with pytest.warns(
+        UserWarning, match=r"the file is damaged or cut off \(.*(prematurely|partial).*\); \d+\.\d s are"
+    ):
+        load_audio(data[: len(data) * 6 // 10])
+
+
+@needs_ffmpeg
 def test_truncated_files_by_ffmpeg(without_soundfile: None, tmp_path: Path) -> None:
     path = sounds.by_ffmpeg(wav(np.tile(CLIP, 10)), tmp_path / "talk.mp3")
     path.write_bytes(path.read_bytes()[:-20_000])
@@ -388,6 +446,7 @@ def test_what_ffmpeg_does_not_read(without_soundfile: None, tmp_path: Path) -> N
     (tmp_path / "notes.wav").write_text("Dear diary,\n" * 99)
     message = refusal(tmp_path / "notes.wav")
     assert "notes.wav: this is no sound file (ffmpeg: " in message and "/dev/fd" not in message
+    assert message.endswith("give WAV, FLAC, OGG, Opus, MP3, m4a or a video")
 
 
 @needs_ffmpeg

@@ -302,6 +302,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"return_language": 1}, "return_language must be True or False, not 1"),
     ({"chunk_length_s": -1}, "chunk_length_s must be a number of seconds of at least 0, not -1"),
     ({"chunk_length_s": "30"}, "chunk_length_s must be a number of seconds of at least 0, not '30'"),
+    ({"chunk_length_s": 0.01}, "chunk_length_s must be at least 1 s, or 0 for no chunks, not 0.01"),
+    (
+        {"chunk_length_s": 2, "stride_length_s": 0.99},
+        "stride_length_s leaves 0.02 s of each chunk of 2 s; give",
+    ),
+    ({"stride_length_s": 0.5}, "stride_length_s is what chunks share; give chunk_length_s too, or leave it out"),
+    ({"generate_kwargs": {"beam_size": 5}}, "beam_size is no option of speech; here it is num_beams"),
+    ({"word_timestamps": True}, 'word_timestamps is no argument of .*; here it is return_timestamps="word"'),
+    ({"generate_kwargs": {"word_timestamps": True}}, 'no option of speech; here it is return_timestamps="word"'),
     ({"chunk_length_s": 7}, "chunk_length_s=7 is more than the 2 s that this model reads at once"),
     ({"chunk_length_s": 1, "stride_length_s": 0.5}, "stride_length_s must be at least 0, and together less than chunk"),
     (
@@ -338,6 +347,8 @@ def test_sounds_that_cannot_be_are_named(whisper: Both) -> None:
         whisper.ours([good], stream=True)
     with pytest.raises(InputError, match='give "array"'):
         whisper.ours({"raw": good})
+    with pytest.raises(InputError, match='"sampling_rate" of a mapping is None; give how many samples a second'):
+        whisper.ours({"array": good, "sampling_rate": None})
     with pytest.raises(InputError, match="stride is of models that are trained by CTC"):
         whisper.ours({"raw": good, "sampling_rate": RATE, "stride": (1, 1)})
 
@@ -351,7 +362,9 @@ def test_models_of_other_tasks_are_refused(whisper: Both, moonshine: Both, tiny_
     with pytest.raises(InputError, match="reads speech and no texts"):
         pipeline("summarization", whisper.ours.model)
     with pytest.raises(InputError, match="the captioner that ships reads photos"):
-        pipeline(TASK, None)  # type: ignore[call-overload]
+        pipeline("summarization", None)  # type: ignore[call-overload]
+    with pytest.raises(InputError, match="beam_size is no option of speech; here it is num_beams"):
+        moonshine.ours(speech_models.clips(1)[0], generate_kwargs={"beam_size": 5})
     with pytest.raises(InputError, match="it is of pipelines that read speech; leave it out"):
         pipeline("image-to-text", captioner, chunk_length_s=30)
     for keyword in (

@@ -203,6 +203,18 @@ def test_cues_come_before_the_last_segment_is_there() -> None:
     assert came == 2
 
 
+@pytest.mark.parametrize("title", ["Mr.", "Mrs.", "Ms.", "Dr.", "St.", "Prof.", "J."])
+def test_titles_and_initials_do_not_end_sentences(title: str) -> None:
+    text = f" We were shown around the garden at last by {title} Johnson, who had planted all of it himself."
+    for cue in cues([segment(0, 7, text)]):
+        assert not any(line.endswith(title) for line in cue.lines)
+
+
+def test_the_word_i_ends_a_sentence() -> None:
+    text = " So nobody else went there, neither they nor I. The others had been waiting for the whole day."
+    assert any(line.endswith("nor I.") for cue in cues([segment(0, 6, text)]) for line in cue.lines)
+
+
 _WORDS = st.lists(
     st.text(st.characters(codec="utf-8", exclude_categories=["Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=50),
     max_size=30,

@@ -12,7 +12,7 @@ import pytest
 
 from fuseline.arrays import Float32
 from fuseline.inputs.audio import Sound, open_sound
-from fuseline.speech.voice import heard_in, stretches, voiced
+from fuseline.speech.voice import Ear, heard_in, stretches, voiced
 from tests.voices import NOT_VOICES, RATE, pink, speech, tone, white
 
 
@@ -125,6 +125,18 @@ def test_words_of_a_synthesiser_are_heard(voice: str) -> None:
     loud = np.flatnonzero(np.abs(spoken) > 0.02)
     sound = np.concatenate([silent(3), spoken, silent(3)]) + white(20, -45)[: len(spoken) + 6 * RATE]
     assert share_heard(sound, 3 + loud[0] / RATE, 3 + loud[-1] / RATE) > 0.98
+
+
+def test_what_is_loud_is_undecided_until_it_is_over() -> None:
+    loud = white(1, -25) * np.clip(0.3 + np.sin(np.arange(RATE) / RATE * 20), 0, 1)
+    ear = Ear()
+    ear.listen(silent(2))
+    assert ear.undecided == ear.at
+    ear.listen(loud)
+    assert ear.voice_since(0) is None
+    assert abs(ear.undecided - 2 * RATE) < 1000
+    ear.listen(silent(1))
+    assert ear.undecided == ear.at
 
 
 def test_what_is_too_short() -> None:

@@ -6,10 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import InputError
+from ..errors import InputError, written
 from . import interrupts
 from .generating import add_running_options, generation_fields, note_if_cut_off
 from .photo_paths import Photos, Unusable
@@ -17,13 +18,13 @@ from .streams import Unwritable, printable
 from .terminal import FAILED, Terminal
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from PIL import Image
 
     from ..generation.config import GenerationConfig
     from ..generation.result import Generation
     from ..model import Model
     from ..outputs.streaming import Event
+    from .heat_maps import HeatMapFiles
 
 _HELP = """\
 Print what is on photos, one line a photo: only the text if one photo is named, else "path: text".
@@ -34,7 +35,16 @@ _EPILOG = """\
 "variant": ...}, for a photo that failed {"file": ..., "error": ...}, and {"error": ...} if the command can do nothing
 at all. A finish_reason is "eos_token" where the text ended by itself, and "max_length" where it was cut off.
 
+--heat-map writes where the model looked in the photo when it said each word: OUT.png is a picture, the photo once a
+word with the places lit; OUT.html is a page that needs no network, where pointing at a word shows its place. Of several
+photos it writes OUT-1.png, OUT-2.png ... in their order; --json then says "heat_map": the file.
+
+--source gives a model with several sources what it reads beside the photo: a text, or the path of a photo or a sound.
+--json then says "words": each with the share of each source in it.
+
 example: fuseline caption --num-beams 4 holiday/ cat.jpg
+         fuseline caption --heat-map looked.png cat.jpg
+         fuseline caption --model FOLDER --source "hint=at the station" --source-weights image=0.7,hint=0.3 cat.jpg
          curl -s https://example.org/dog.jpg | fuseline caption --json -"""
 
 
@@ -55,6 +65,9 @@ def add_to(commands: Any) -> None:
     add("--model", metavar="FOLDER", help="a model folder (default: the captioner that ships)")
     add_running_options(add)
     add("--allow-downloads", action="store_true", help="take URLs for photos, and fetch them (default: no network)")
+    add("--heat-map", metavar="OUT", help="write where the model looked, as OUT.png or OUT.html; see below")
+    add("--source", action="append", default=[], metavar="NAME=WHAT", help="what a model with several sources reads too")
+    add("--source-weights", metavar="NAME=NUMBER,...", help="how much each source counts (default: 1)")
     how = caption.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print an object a photo, as below")
     how.add_argument("--stream", action="store_true", help="print words as they become certain")
@@ -66,6 +79,8 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     from ..generation.config import PIPELINE_NEW_TOKENS
     from ..model import Model
 
+    alone = len(options.photos) == 1 and not os.path.isdir(options.photos[0])
+    maps = _heat_map_files(options, alone)
     model = Model.from_pretrained(options.model, options.variant, options.device, options.threads)
     if model.folder.source.reads != PHOTOGRAPH:
         from ..pipelines.common import check_task
@@ -73,9 +88,13 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
         check_task(model, "fuseline caption", PHOTOGRAPH)
     default = model.generation_config.with_default_length(PIPELINE_NEW_TOKENS)
     config = default.override(**generation_fields(options))  # a wrong option is said once, and not for every photo
-    job = _Job(model, config, terminal, {"allow_downloads": True} if options.allow_downloads else {})
+    if maps is not None:
+        maps.check(model)
+        config = config.override(output_attentions=True)
+    downloads = {"allow_downloads": True} if options.allow_downloads else {}
+    beside = model.inputs_beside(dict(_named(each, "--source") for each in options.source))
+    job = _Job(model, config, terminal, downloads, maps, beside, _weights(options.source_weights))
     photos = Photos(options.photos)
-    alone = len(options.photos) == 1 and not os.path.isdir(options.photos[0])
     show = _json if options.json else _streamed if options.stream else _line
     failed = False
     with terminal.counted(photos, show=not options.stream) as counted:
@@ -96,23 +115,84 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     return FAILED if failed else 0
 
 
+def _named(given: str, option: str) -> tuple[str, str]:
+    name, sign, value = given.partition("=")
+    if not sign or not name or not value:
+        raise InputError(f"{option} takes NAME=VALUE, not {written(given)}")
+    return name, value
+
+
+def _weights(given: str | None) -> dict[str, float] | None:
+    """By source. Raises InputError for what is no number."""
+    if given is None:
+        return None
+    weights = {}
+    for name, value in (_named(each.strip(), "--source-weights") for each in given.split(",")):
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise InputError(f"--source-weights: {written(value)} is no number; give NAME=NUMBER") from None
+    return weights
+
+
+def _heat_map_files(options: argparse.Namespace, alone: bool) -> HeatMapFiles | None:
+    """Where heat maps go, if they are asked for. Raises InputError for what does not go together."""
+    if options.heat_map is None:
+        return None
+    if options.stream:
+        raise InputError("--heat-map shows a text that is whole, and --stream shows it while it grows; leave one out")
+    from .heat_maps import HeatMapFiles
+
+    return HeatMapFiles(options.heat_map, options.photos, alone)
+
+
+class _Made(NamedTuple):
+    """What is said of a photo, how long that took, and the file that shows where the model looked."""
+
+    generation: Generation
+    milliseconds: float
+    heat_map: Path | None
+
+
 class _Job(NamedTuple):
-    """What one run of the command does with each photo. downloads: how load_image may fetch one."""
+    """What one run of the command does with each photo. downloads: how load_image may fetch one; maps: where heat maps
+    go; beside, weights: of a model with several sources, what is given beside the photo, and how much each counts."""
 
     model: Model
     config: GenerationConfig
     terminal: Terminal
     downloads: dict[str, Any]
+    maps: HeatMapFiles | None
+    beside: dict[str, Any]
+    weights: dict[str, float] | None
 
-    def pixels(self, photo: str) -> npt.NDArray[np.float32]:
-        """float32[1, 3, height, width]. Raises InputError."""
+    def inputs(self, photo: Image.Image) -> Any:
+        """What the model reads: the photo, and of several sources what was given beside it."""
+        pixels = self.model.image_processor([photo])
+        return {self.model.folder.source.name: pixels, **self.beside} if self.beside else pixels
+
+    def photo(self, name: str) -> Image.Image:
+        """Upright, RGB. Raises InputError."""
         from ..inputs.images import load_image
 
-        if photo != "-":
-            return self.model.image_processor([load_image(photo, **self.downloads)])
+        if name != "-":
+            return load_image(name, **self.downloads)
         if sys.stdin is None:
             raise InputError("standard input is closed, and - reads a photo from it; give one, as in < photo.jpg")
-        return self.model.image_processor([load_image(sys.stdin.buffer)])
+        return load_image(sys.stdin.buffer)
+
+    def caption(self, name: str) -> _Made:
+        """What is said of a photo. Raises InputError."""
+        began = perf_counter()
+        path = None if self.maps is None else self.maps.next(name)
+        photo = self.photo(name)
+        made = self.model.generate(
+            self.inputs(photo), generation_config=self.config, source_weights=self.weights
+        )
+        milliseconds = round((perf_counter() - began) * 1000, 1)
+        if self.maps is not None and path is not None:
+            self.maps.write(path, made, photo, self.model)
+        return _Made(made, milliseconds, path)
 
     def note_if_cut_off(self, made: Generation) -> None:
         """Say once where a text ended by a length that nobody chose."""
@@ -121,23 +201,28 @@ class _Job(NamedTuple):
 
 def _line(job: _Job, photo: str, before: str) -> None:
     """The text on one line, after `before`."""
-    made = job.model.generate(job.pixels(photo), generation_config=job.config)
+    made = job.caption(photo).generation
     job.terminal.lines([before + " ".join(job.model.decode(made.sequences[:1])[0].split())])
     job.note_if_cut_off(made)
 
 
 def _json(job: _Job, photo: str, before: str) -> None:
     """An object, which names the photo itself."""
-    began = perf_counter()
-    made = job.model.generate(job.pixels(photo), generation_config=job.config)
+    made, milliseconds, heat_map = job.caption(photo)
     caption = {
         "file": photo,
         "text": job.model.decode(made.sequences[:1])[0],
         "finish_reason": made.finish_reasons[0],
         "score": float(made.sequences_scores[0]),
-        "milliseconds": round((perf_counter() - began) * 1000, 1),
+        "milliseconds": milliseconds,
         "variant": job.model.folder.variant,
     }
+    if heat_map is not None:
+        caption["heat_map"] = str(heat_map)
+    if made.source_attention is not None:
+        from ..outputs.shares import shares_of_words
+
+        caption["words"] = shares_of_words(made, job.model.decode)
     job.terminal.record(caption)
     job.note_if_cut_off(made)
 
@@ -150,7 +235,8 @@ def _streamed(job: _Job, photo: str, before: str) -> None:
     config = job.config.override(num_return_sequences=1)
 
     def watched() -> Iterator[Event]:
-        for event in job.model.stream(job.pixels(photo), generation_config=config):
+        inputs = job.inputs(job.photo(photo))
+        for event in job.model.stream(inputs, generation_config=config, source_weights=job.weights):
             if event.generation is not None:
                 found.append(event.generation)
             yield event

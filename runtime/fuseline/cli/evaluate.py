@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _HELP = """\
 Caption photos, translate or summarize texts, or transcribe speech with the variants of a folder, and print how good
-each is, with 95% intervals of the differences to fp32. The result goes into the folder's fuseline.json and model card.
+each is, with 95% intervals of the differences to fp32. Of a model with several sources also how good it is without each
+of them, and with that of other inputs. The result goes into the folder's fuseline.json and model card.
 After an interrupt, the same command goes on where it was. Needs onnx, and pycocoevalcap for captions, sacrebleu and
 rouge-score for texts, or jiwer for speech."""
 _EPILOG = f"""\
@@ -39,11 +40,16 @@ def add_to(commands: Any) -> None:
     evaluate.set_defaults(command=_run)
     add = evaluate.add_argument
     add("folder", metavar="FOLDER", help="a model folder")
-    add("--data", required=True, metavar="FILE", help="photos with captions, texts, or speech, as below")
+    add(
+        "--data",
+        required=True,
+        metavar="FILE",
+        help="photos with captions, texts, speech, or inputs of several sources, as below",
+    )
     add("--references", metavar="FILE", help="what people wrote for the texts of --data, line by line")
     add("--photos", metavar="FOLDER", help="where the photos' names start from (default: the folder of FILE)")
     add("--split", metavar="NAME", help="a split of the data (default: val, if the file knows splits)")
-    add("--limit", type=int, metavar="N", help="only the first N photos, texts or clips")
+    add("--limit", type=int, metavar="N", help="only the first N photos, texts, clips or inputs")
     add(
         "--name", metavar="TEXT", help="what to call the data in the results (default: its folder's name and the split)"
     )
@@ -110,10 +116,12 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
 def _rows(found: Evaluation) -> Iterator[str]:
     """A line for every variant and score, and its difference to fp32 with the interval."""
     from fuseline.export.quality.bootstrap import signed
+    from fuseline.export.quality.by_source import row_name
     from fuseline.export.quality.record import kind_of
 
     about = found.conditions
     thing = kind_of(about).removesuffix("s")
+    one = "an" if thing == "input" else "a"
     said = [f"{name} {about[name]}" for name in ("from", "to") if name in about]
     counts = [counted(about[f"{each}s"], each) for each in (thing, "word") if f"{each}s" in about]
     yield ", ".join([about["dataset"], *counts, *said, f"beam {about['num_beams']}"])
@@ -121,10 +129,17 @@ def _rows(found: Evaluation) -> Iterator[str]:
     for name, scored in found.variants.items():
         same = "" if scored.same is None else f", {scored.same:.1%} of the texts as fp32"
         yield ""
-        yield f"{name}: {scored.bytes / 1e6:.2f} MB, {scored.milliseconds:.1f} ms a {thing}{same}"
+        yield f"{name}: {scored.bytes / 1e6:.2f} MB, {scored.milliseconds:.1f} ms {one} {thing}{same}"
         for score, value in scored.scores.items():
             less = scored.less_base.get(score)
             apart = f"   {signed(less.value)} ({signed(less.low)} to {signed(less.high)})" if less else ""
             own = scored.intervals.get(score)
             within = f" ({own.low:.4f} to {own.high:.4f})" if own else ""
             yield f"  {score:<22}{value:.4f}{within}{apart}"
+        for source, of in scored.sources.items():
+            for how, changed in of.items():
+                yield ""
+                yield f"{row_name(name, source, how)}: {changed.same:.1%} of the texts as with its own"
+                for score, value in changed.scores.items():
+                    less = changed.less_whole[score]
+                    yield f"  {score:<22}{value:.4f}   {signed(less.value)} ({signed(less.low)} to {signed(less.high)})"

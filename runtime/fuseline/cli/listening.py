@@ -27,8 +27,8 @@ def listen(options: argparse.Namespace, model: Model, asked: SpeechOptions, term
     from ..speech.live import live
 
     if options.microphone:
-        terminal.note("listening; Ctrl-C ends it")
         with microphone() as pieces:
+            terminal.note("listening; Ctrl-C ends it")
             _tell(_heard(live(model, MICROPHONE_RATE, asked), pieces), terminal, "")
         return 0
     failed = False

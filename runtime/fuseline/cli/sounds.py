@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
@@ -46,7 +46,7 @@ def opened(name: str, raw: int | None = None) -> Iterator[Sound]:
     with _in_a_file(name) as file:  # a sound is read several times, which standard input cannot be
         count = os.fstat(file.fileno()).st_size // 2
         if not count:
-            raise InputError(f"{_shown(name)}: there are no samples in it; --raw reads int16 of one channel")
+            raise _no_samples(name)
         yield _samples(np.memmap(file, "<i2", "r", shape=(count,)), raw, _shown(name))
 
 
@@ -77,6 +77,10 @@ def _opened(name: str) -> BinaryIO:
     return open(name, "rb")
 
 
+def _no_samples(name: str) -> InputError:
+    return InputError(f"{_shown(name)}: there are no samples in it; --raw reads int16 of one channel")
+
+
 def _shown(name: str) -> str:
     return "standard input" if name == "-" else shown(name)
 
@@ -90,13 +94,15 @@ def standard_input() -> BinaryIO:
 
 
 def raw_pieces(name: str, rate: int) -> Iterator[bytes]:
-    """Samples of int16 as soon as they come, a tenth of a second at most, whole ones. Raises InputError."""
-    size = 2 * max(1, int(rate * _PIECE))
-    if name != "-":
-        with _opened(name) as file:
-            yield from _whole(file, size)
-    else:
-        yield from _whole(standard_input(), size)
+    """Samples of int16 as soon as they come, a tenth of a second at most, whole ones. Raises InputError, and where none
+    came too."""
+    size, come = 2 * max(1, int(rate * _PIECE)), False
+    with nullcontext(standard_input()) if name == "-" else _opened(name) as file:
+        for piece in _whole(file, size):
+            come = come or bool(piece)
+            yield piece
+    if not come:
+        raise _no_samples(name)
 
 
 def _whole(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -109,12 +115,8 @@ def _whole(file: BinaryIO, size: int) -> Iterator[bytes]:
         yield whole[:even]
 
 
-@contextmanager
-def microphone() -> Iterator[Iterator[bytes]]:
-    """What the microphone hears, int16 at MICROPHONE_RATE: all that has come since the last time. Raises InputError
-    where there is none."""
-    from queue import SimpleQueue
-
+def check_microphone() -> Any:
+    """The package sounddevice, by which a microphone is heard. Raises InputError where it cannot be imported."""
     try:
         import sounddevice
     except ImportError:
@@ -123,6 +125,16 @@ def microphone() -> Iterator[Iterator[bytes]]:
     except OSError as error:  # the package is there and the system's library is not
         right = "install the system's package of it, such as libportaudio2"
         raise InputError(f"--microphone needs PortAudio, which cannot be loaded ({error}); {right}") from None
+    return sounddevice
+
+
+@contextmanager
+def microphone() -> Iterator[Iterator[bytes]]:
+    """What the microphone hears, int16 at MICROPHONE_RATE: all that has come since the last time. Raises InputError
+    where there is none."""
+    from queue import SimpleQueue
+
+    sounddevice = check_microphone()
     heard: SimpleQueue[bytes] = SimpleQueue()
 
     def take(samples: Any, frames: int, time: object, status: object) -> None:

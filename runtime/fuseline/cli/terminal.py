@@ -30,7 +30,9 @@ it, or has an object a line:
   {"source": "Guten Morgen!", "references": ["Good morning!", "Morning!"], "split": "val"}
 For a model that hears speech FILE is a table (metadata.csv: file, text), has an object a line, has a clip's name, a
 blank and a text a line (transcripts.txt), or is a folder with such a file or with LibriSpeech's *.trans.txt below it:
-  {"file": "clips/one.flac", "text": "what is said in it", "split": "val"}"""
+  {"file": "clips/one.flac", "text": "what is said in it", "split": "val"}
+For a model with several sources FILE has an object a line, with files or texts by the names of the sources:
+  {"sources": {"image": "images/dogs.jpg", "hint": "two dogs"}, "captions": ["two dogs run"], "split": "val"}"""
 
 _PACKAGE = __name__.partition(".")[0]  # whose parts log as fuseline.export and so on
 
@@ -78,6 +80,11 @@ class Terminal:
         if text not in self._said:
             self._said.add(text)
             self.say(f"note: {text}")
+
+    def remark(self, text: str) -> None:
+        """What is worth knowing to somebody who is looking: a note on a terminal, nothing elsewhere."""
+        if self._err.isatty():
+            self.note(text)
 
     def fail(self, error: BaseException, file: str | None = None, where: str | None = None, **facts: object) -> None:
         """What could not be done: a sentence, and if asked for an object. file: the photo, or the file of texts; where:

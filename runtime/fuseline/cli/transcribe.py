@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import InputError, counted, shown
 from . import interrupts
 from .generating import add_running_options
-from .sounds import check_names, opened
+from .sounds import check_microphone, check_names, opened
 from .streams import Unwritable
 from .terminal import FAILED, Terminal
 from .transcripts import Coming, Files, Lines, Objects, Output, Running, check_output
@@ -29,17 +29,20 @@ with what there is so far."""
 _EPILOG = """\
 Only where somebody speaks the model is asked (--vad off: everywhere). What is left out of the text, since nobody speaks
 there or the model repeats itself, is counted on standard error, and listed with -v and in JSON ("dropped").
-Without --model the one is used that `fuseline get` has fetched.
+Without --model the one is used that `fuseline get` has fetched; of several whisper-base, else whisper-tiny.en, else
+moonshine-tiny.
 
 --json prints an object a line: {"file": ..., "text": ..., "language": ..., "duration": ..., "segments": [{"start": ...,
 "end": ..., "text": ..., "avg_logprob": ..., "no_speech_prob": ..., "compression_ratio": ..., "temperature": ...,
-"dropped": ..., "words": ...}], "milliseconds": ..., "variant": ...}, for a sound that failed {"file": ...,
-"error": ...}, and {"error": ...} if the command can do nothing at all.
+"dropped": ..., "words": ...}], "milliseconds": ..., "model": ..., "variant": ...}, for a sound that failed
+{"file": ..., "error": ...}, and {"error": ...} if the command can do nothing at all.
 
 example: fuseline get whisper-tiny.en && fuseline transcribe talk.mp3
          fuseline transcribe --format srt talk.mp4 > talk.srt
          fuseline transcribe --format all --output-dir texts --words *.flac
          arecord -t raw -f S16_LE -r 16000 | fuseline transcribe --stream --raw 16000 -"""
+
+_HEARD = "auto"  # in the place of a language
 
 # As the reference command of Whisper decodes, with what transformers calls the threshold of repetition.
 _CAREFULLY: dict[str, Any] = {
@@ -65,10 +68,10 @@ def add_to(commands: Any) -> None:
     transcribe.set_defaults(command=_run)
     add = transcribe.add_argument
     add("files", nargs="*", metavar="FILE", help="a sound or a video, or - for standard input")
-    add("--model", metavar="FOLDER", help="a model folder (default: the one that `fuseline get` has fetched)")
-    add("--language", default="auto", metavar="LANG", help="a code or a name; auto: the one that is heard (default)")
+    add("--model", metavar="MODEL", help="a model's name or folder (default: the one that `fuseline get` has fetched)")
+    add("--language", default=_HEARD, metavar="LANG", help="a code or a name; auto: the one that is heard (default)")
     add("--task", choices=("transcribe", "translate"), help="translate: into English, of models that can")
-    add("--words", action="store_true", help="times of words too, for JSON and for subtitles")
+    add("--words", action="store_true", help="times of words too, for JSON, srt and vtt")
     add("--format", default="txt", metavar="F", help="txt, srt, vtt, tsv, json, or all of them (default: txt)")
     add("--output-dir", metavar="D", help="write files in there, called as the sounds are (default: print)")
     add("--vad", choices=("auto", "off"), default="auto", help="auto: pauses do not reach the model (default)")
@@ -89,7 +92,8 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     _check(options)
     live = options.stream or options.microphone
     formats = check_output(options.format, options.files, options.output_dir, alone=live, as_json=options.json)
-    model = _model(options)
+    _check_words(options, formats)
+    model = _model(options, terminal)
     asked = _asked(options, model)
     if live:
         from .listening import listen
@@ -117,7 +121,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 def _output(options: argparse.Namespace, formats: Sequence[str], model: Model, terminal: Terminal) -> Output:
     if options.json:
-        return Objects(terminal, model.folder.variant)
+        return Objects(terminal, _name(options, model), model.folder.variant)
     if options.output_dir is not None:
         return Files(terminal, formats, options.output_dir)
     return Lines(terminal, formats[0], several=len(options.files) > 1)
@@ -134,6 +138,15 @@ def _check(options: argparse.Namespace) -> None:
         )
     if (options.stream or options.microphone) and options.words:
         raise InputError("--words needs sounds that have ended; leave it out, or leave out --stream and --microphone")
+    if options.microphone:
+        check_microphone()
+
+
+def _check_words(options: argparse.Namespace, formats: Sequence[str]) -> None:
+    """Raise InputError where times of words would go nowhere."""
+    if options.words and not options.json and not {"json", "srt", "vtt"} & {*formats}:
+        right = "add --format srt, vtt or json, or --json, or leave it out"
+        raise InputError(f"--words changes nothing of {formats[0]}, which has no times of words; {right}")
 
 
 def _asked(options: argparse.Namespace, model: Model) -> SpeechOptions:
@@ -150,18 +163,27 @@ def _asked(options: argparse.Namespace, model: Model) -> SpeechOptions:
     return SpeechOptions(language=options.language, return_timestamps=timestamps, **_CAREFULLY, **asked)
 
 
-def _model(options: argparse.Namespace) -> Model:
+def _model(options: argparse.Namespace, terminal: Terminal) -> Model:
     from ..model import Model
 
     folder = options.model
     if folder is None:
-        from ..getting.places import speech_model
+        from ..getting.places import fetched_for_speech, installed
 
-        folder = speech_model()
-        if folder is None:
-            right = "fetch one by `fuseline get whisper-tiny.en`, or give --model a folder"
-            raise InputError(f"there is no model of speech here yet; {right}")
+        folder = fetched_for_speech("--model")
+        others = [name for name in installed() if name != folder.name]
+        if others:
+            tell = terminal.note if options.verbose else terminal.remark
+            tell(f"the model is {folder.name}; --model takes another, such as {others[0]}")
     return Model.from_pretrained(folder, options.variant, options.device, options.threads)
+
+
+def _name(options: argparse.Namespace, model: Model) -> str:
+    """What the model is called: by a name on the hub, or else as its folder."""
+    from ..folders.hub import is_hub_id
+
+    given = options.model
+    return given if given is not None and is_hub_id(given) else model.folder.path.name
 
 
 class _Job(NamedTuple):
@@ -194,7 +216,9 @@ class _Job(NamedTuple):
         return OfVoices(self.transcriber, sound, self.asked, progress=tell)
 
     def _note(self, name: str, said: Transcription) -> None:
-        """Say what was left out of the text, with -v in detail."""
+        """Say which language was heard where nobody gave it, and what was left out of the text, with -v in detail."""
+        if said.language is not None and self.options.language == _HEARD and not self.options.verbose:
+            self.terminal.remark(f"the language that is heard is {said.language}; --language gives another")
         dropped = [segment for segment in said.segments if segment.dropped is not None]
         if self.options.verbose:
             if said.language is not None:

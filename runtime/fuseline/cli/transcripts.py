@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
 from ..errors import InputError, shown, written
+from ..files.whole import write_whole
 from ..outputs.subtitles import FORMATS, record, subtitles, written_as
 from ..speech.segments import Segment, Transcription
 from .terminal import Terminal
@@ -95,13 +97,14 @@ class Lines:
 class Objects:
     """Standard output, an object a sound."""
 
-    def __init__(self, terminal: Terminal, variant: str) -> None:
-        self._terminal, self._variant = terminal, variant
+    def __init__(self, terminal: Terminal, model: str, variant: str) -> None:
+        """model: its name."""
+        self._terminal, self._model, self._variant = terminal, model, variant
 
     def take(self, coming: Coming) -> None:
         """See Output."""
         made = record(coming.whole)
-        facts = {"milliseconds": coming.milliseconds, "variant": self._variant}
+        facts = {"milliseconds": coming.milliseconds, "model": self._model, "variant": self._variant}
         also = {"interrupted": True} if coming.interrupted else {}
         self._terminal.record({"file": coming.name, **made, **facts, **also})
 
@@ -121,9 +124,12 @@ class Files:
     def take(self, coming: Coming) -> None:
         """See Output. A file is there as a whole or not at all."""
         said = coming.whole
+        if coming.interrupted and all(segment.dropped is not None for segment in said.segments):
+            self._terminal.note(f"{shown(coming.name)}: interrupted before anything was heard; nothing is written")
+            return
         for format in self._formats:
-            path = self._folder / f"{_stem(coming.name)}.{format}"
-            _write(path, subtitles(said, format))
+            path = _place(self._folder, coming.name, format)
+            write_whole(path, subtitles(said, format).encode("utf-8", "replace"))
             self._terminal.lines([str(path)])
         if coming.interrupted:
             end = max((segment.end for segment in said.segments), default=0.0)
@@ -133,6 +139,8 @@ class Files:
 def check_output(format: str, names: Sequence[str], folder: str | None, *, alone: bool, as_json: bool) -> Sequence[str]:
     """The formats to write. alone: whether only a text can be printed, since it is shown while it is made. Raises
     InputError for what does not go together."""
+    if folder == "":
+        raise InputError("--output-dir is empty; give it a folder, or . for the current one")
     if format not in (*FORMATS, ALL):
         raise InputError(f"--format must be {', '.join(FORMATS)} or {ALL}, not {written(format)}")
     formats = FORMATS if format == ALL else (format,)
@@ -151,33 +159,25 @@ def check_output(format: str, names: Sequence[str], folder: str | None, *, alone
         if other != name:
             both = f"{shown(other)} and {shown(name)}"
             raise InputError(f"{both} would both become {_stem(name)}.{formats[0]}; transcribe them into two folders")
+    _check_not_over_sounds(names, [_place(Path(folder), name, each) for name in stems.values() for each in formats])
     return formats
+
+
+def _check_not_over_sounds(names: Sequence[str], made: Sequence[Path]) -> None:
+    """Raise InputError where a file that is to be made is a sound that is to be read, whatever either is called."""
+    for name in names:
+        for path in made:
+            # One that is not there, a name of no file, or no standard input.
+            with suppress(OSError, ValueError, AttributeError):
+                if os.path.samestat(os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name), os.stat(path)):
+                    right = "give --output-dir another folder, or the sound another name"
+                    raise InputError(f"{shown(name)}: {shown(path)} would be written over it; {right}")
+
+
+def _place(folder: Path, name: str, format: str) -> Path:
+    """Where what is said in a sound goes."""
+    return folder / f"{_stem(name)}.{format}"
 
 
 def _stem(name: str) -> str:
     return _STANDARD_INPUT if name == "-" else Path(name).stem
-
-
-def _write(path: Path, text: str) -> None:
-    """Put a file there in one step. Raises InputError."""
-    made = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", errors="replace", dir=path.parent, prefix=".", delete=False, newline="\n"
-        ) as file:
-            made = file.name
-            file.write(text)
-        os.chmod(made, 0o666 & ~_umask())
-        os.replace(made, path)
-    except OSError as error:
-        if made is not None and os.path.exists(made):
-            os.unlink(made)
-        raise InputError(
-            f"{shown(path)}: it cannot be written ({error.strerror}); give a place where it can"
-        ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -21,6 +21,8 @@ from fuseline.kernels import guard_files
 
 from ..errors import FolderError, shown
 
+DESCRIPTION = "fuseline.json"  # the file that makes a folder one of fuseline's
+
 # config.json of the largest models is some tens of kB; a description with thousands of files stays below this too.
 LARGEST_JSON = 4 << 20
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody writes to would be waited for

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import FolderError, shown
-from ..files.reading import check_name, parsed, read_small, some
+from ..files.reading import DESCRIPTION, check_name, parsed, read_small, some
 from .processor_file import PLAIN
 from .tensors import (
     FORMATS,
@@ -35,7 +35,6 @@ from .tensors import (
     mismatches,
 )
 
-DESCRIPTION = "fuseline.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"  # how source texts are made tokens, of a model that reads texts
 CONFIGS = ("config.json", "generation_config.json", "preprocessor_config.json", TOKENIZER_CONFIG)
 NEEDED = ("config.json", "tokenizer.json")  # of every folder; one that reads photos or speech needs PLAIN too

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from ..errors import FolderError
-from .description import CONFIGS, DESCRIPTION
+from ..files.reading import DESCRIPTION
+from .description import CONFIGS
 from .processor_file import NESTED
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")

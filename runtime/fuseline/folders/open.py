@@ -6,9 +6,8 @@ import os
 from pathlib import Path, PurePosixPath
 
 from ..errors import FolderError, InputError, shown, written
-from ..files.reading import reading
+from ..files.reading import DESCRIPTION, reading
 from ..packaged import on_disk
-from .description import DESCRIPTION
 from .foreign import open_foreign_folder
 from .hub import downloaded, has_form, is_hub_id
 from .own import Folder, open_own_folder
@@ -33,22 +32,27 @@ def open_folder(path: str | Path | None = None, variant: str | None = None, *, w
 
 
 def find(path: str | Path | None, variant: str | None = None) -> Path:
-    """The resolved folder at path; a bare name that is no folder here may be that of a model that ships.
+    """The resolved folder at path; a bare name that is no folder here may be that of a model that ships, or of one that
+    `fuseline get` has fetched.
 
     A text "org/name" that is no path here is downloaded from the hub, as much of it as the variant needs.
     Raises FolderError if there is no folder.
     """
     if path is not None and not isinstance(path, str | os.PathLike):
         raise InputError(f"a model is a folder's path or a name on the hub, not {written(path)}")
+    if path is not None and not os.fspath(path):
+        raise FolderError(f"a model's path is empty; {_RIGHT}, or . for the current folder")
     root = on_disk("models", DEFAULT_MODEL) if path is None else Path(path)
     if root is None:
         raise FolderError(f"the captioner {DEFAULT_MODEL} is not there; install fuseline again")
     with reading(root):
         if not os.path.lexists(root):
-            bare = str(root)
-            shipped = on_disk("models", bare) if bare == PurePosixPath(bare).name else None
+            bare = str(root) if str(root) == PurePosixPath(root).name else None
+            shipped = on_disk("models", bare) if bare else None
             if shipped is not None and (shipped / DESCRIPTION).exists():
                 root = shipped
+            elif bare and (fetched := _fetched(bare)):
+                root = fetched
             elif isinstance(path, str) and is_hub_id(path):
                 root = downloaded(path, variant)
         if not root.exists():
@@ -58,6 +62,17 @@ def find(path: str | Path | None, variant: str | None = None) -> Path:
                 f"{root} is a file; a model is a folder with a {DESCRIPTION}, or of ONNX graphs by optimum"
             )
         return root.resolve()
+
+
+def _fetched(name: str) -> Path | None:
+    """The folder of a model that can be fetched by this name. Raises FolderError where it is not here yet."""
+    from ..getting.offers import OFFERS
+    from ..getting.places import installed
+
+    folder = installed().get(name)
+    if folder is None and name in OFFERS:
+        raise FolderError(f"{name} is not fetched yet; `fuseline get {name}` fetches it")
+    return folder
 
 
 def _not_asked(path: str | Path | None) -> str:

@@ -14,19 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import FolderError, InputError, shown
 from ..files.graph_file import GraphFacts
-from ..files.reading import Stamp, inside, parsed, read_small, reading, some, stamp_of
+from ..files.reading import DESCRIPTION, Stamp, inside, parsed, read_small, reading, some, stamp_of
 from ..tokens.tokenizer import TokenizerFile, read_tokenizer
-from .description import (
-    CONFIGS,
-    DESCRIPTION,
-    TASKS,
-    TOKENIZER_CONFIG,
-    Description,
-    Json,
-    Variant,
-    main_source,
-    read_description,
-)
+from .description import CONFIGS, TASKS, TOKENIZER_CONFIG, Description, Json, Variant, main_source, read_description
 from .processor_file import PLAIN
 from .tensors import TEXT, DecoderSizes, Signature, Source
 from .variant_files import Listed, check_hash, check_listed, check_size, check_variant

@@ -13,9 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import FolderError, shown
 from ..files.graph_file import GraphFacts, check
-from ..files.reading import Stamp, check_name, contents, inside, open_regular, reading, stamp_of
+from ..files.reading import DESCRIPTION, Stamp, check_name, contents, inside, open_regular, reading, stamp_of
 from ..memory import machine_bytes
-from .description import DESCRIPTION
 
 # A file of weights: so many times the bytes up to the last tensor that a graph has in it, and these besides. Exporters
 # fill up to whole pages.

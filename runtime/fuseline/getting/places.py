@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..folders.description import DESCRIPTION
+from ..errors import InputError
+from ..files.reading import DESCRIPTION
 from .offers import OFFERS
 
-MODELS = "models"
+MODELS, CARD = "models", "MODEL_CARD.md"
 
 
 def data_folder() -> Path:
@@ -36,6 +38,23 @@ def models_folder() -> Path:
     return data_folder() / MODELS
 
 
+def get_again(folder: Path, variants: Sequence[str]) -> str | None:
+    """The command that makes a folder anew, with these variants; None for one that `fuseline get` has not made."""
+    if folder.name not in OFFERS or not _made_by_get(folder):
+        return None
+    home = folder.parent
+    where = [] if home == models_folder().resolve() else ["--dir", str(home)]
+    return shlex.join(["fuseline", "get", folder.name, *where, "--variants", ",".join(variants), "--force"])
+
+
+def _made_by_get(folder: Path) -> bool:
+    """As its model card says."""
+    try:
+        return (folder / CARD).read_text("utf-8").startswith(OFFERS[folder.name].card.rstrip())
+    except (OSError, ValueError):
+        return False
+
+
 def is_model(folder: Path) -> bool:
     """Whether a model lies there, whole or not: that is told when it is opened."""
     try:
@@ -51,6 +70,15 @@ def installed() -> Mapping[str, Path]:
     except RuntimeError:  # there is no home
         return {}
     return {name: folder / name for name in OFFERS if is_model(folder / name)}
+
+
+def fetched_for_speech(argument: str) -> Path:
+    """speech_model; argument: where a user names another. Raises InputError where none is here."""
+    folder = speech_model()
+    if folder is None:
+        right = f"fetch one by `fuseline get whisper-tiny.en`, or give {argument} a folder"
+        raise InputError(f"there is no model of speech here yet; {right}")
+    return folder
 
 
 def speech_model() -> Path | None:

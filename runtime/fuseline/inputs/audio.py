@@ -227,6 +227,8 @@ def _path(given: str | os.PathLike[str]) -> str:
 def _of_mapping(given: Mapping[str, Any]) -> Sound:
     samples = given.get("raw")
     samples = given.get("array") if samples is None else samples
+    if samples is not None and "sampling_rate" in given and given["sampling_rate"] is None:
+        raise InputError('"sampling_rate" of a mapping is None; give how many samples a second "array" has')
     if samples is None or given.get("sampling_rate") is None:
         keys = written(sorted(map(str, given)))
         raise InputError(f'a mapping with {keys} is no sound; give "array" (or "raw") and "sampling_rate"')

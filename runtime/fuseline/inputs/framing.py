@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
+from .placing import Placement
 from .resizing import resize, resize_with_gap
 
 
@@ -33,7 +34,7 @@ class Frame:
         """The page in its frame. Raises InputError for one that is too elongated, or too large for the frame."""
         if self.bare:
             image = _without_margin(image)
-        if self.turn and (self.width - self.height) * (image.width - image.height) < 0:
+        if self._turns(image.size):
             image = image.transpose(Image.Transpose.ROTATE_270)
         if self.scale:
             image = self._scaled(image)
@@ -41,22 +42,48 @@ class Frame:
             image = self._shrunk(image)
         return self._surrounded(image) if self.surround else image
 
+    def placement(self, image: Image.Image) -> Placement:
+        """Where the page that `fit` takes lies in the frame that it gives. Raises InputError as `fit` does."""
+        place = Placement.of(image.size)
+        if self.bare and (box := _print_box(image)) is not None:
+            place = place.cut(box[0], box[1], (box[2] - box[0], box[3] - box[1]))
+        if self._turns(place.frame):
+            place = place.turned_clockwise()
+        if self.scale:
+            place = place.resized(self._scaled_size(place.frame))
+        if self.shrink:
+            place = place.resized(self._shrunk_size(place.frame))
+        if not self.surround:
+            return place
+        width, height = place.frame
+        return place.cut(-((self.width - width) // 2), -((self.height - height) // 2), (self.width, self.height))
+
+    def _turns(self, size: tuple[int, int]) -> bool:
+        return self.turn and (self.width - self.height) * (size[0] - size[1]) < 0
+
     def _scaled(self, image: Image.Image) -> Image.Image:
-        edge, (short, long) = min(self.height, self.width), sorted(image.size)
+        return resize(image, self._scaled_size(image.size), self.resample)
+
+    def _scaled_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        edge, (short, long) = min(self.height, self.width), sorted(size)
         longest = int(edge * long / short)
-        return resize(image, (edge, longest) if image.width <= image.height else (longest, edge), self.resample)
+        return (edge, longest) if size[0] <= size[1] else (longest, edge)
 
     def _shrunk(self, image: Image.Image) -> Image.Image:
-        width, height = min(image.width, self.width), min(image.height, self.height)
-        if (width, height) == image.size:
-            return image
-        if image.height > image.width:
-            width = int(image.width * height / image.height)
-        elif image.width > image.height:
-            height = int(image.height * width / image.width)
+        size = self._shrunk_size(image.size)
+        return image if size == image.size else resize_with_gap(image, size, Image.Resampling.BICUBIC)
+
+    def _shrunk_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        width, height = min(size[0], self.width), min(size[1], self.height)
+        if (width, height) == size:
+            return size
+        if size[1] > size[0]:
+            width = int(size[0] * height / size[1])
+        elif size[0] > size[1]:
+            height = int(size[1] * width / size[0])
         if not (width and height):
-            raise InputError(f"a photo of {image.width} x {image.height} pixels is too elongated; cut out a part of it")
-        return resize_with_gap(image, (width, height), Image.Resampling.BICUBIC)
+            raise InputError(f"a photo of {size[0]} x {size[1]} pixels is too elongated; cut out a part of it")
+        return width, height
 
     def _surrounded(self, image: Image.Image) -> Image.Image:
         if image.width > self.width or image.height > self.height:
@@ -72,11 +99,17 @@ _DARK = 200  # of the greys from 0 to 255 that a page is stretched to; what is d
 
 def _without_margin(page: Image.Image) -> Image.Image:
     """The smallest part of a page that holds all its print; a page of one grey is left as it is."""
+    box = _print_box(page)
+    return page if box is None else page.crop(box)
+
+
+def _print_box(page: Image.Image) -> tuple[int, int, int, int] | None:
+    """Left, upper, right and lower edge of that part; None for a page of one grey."""
     grey = page.convert("L")
     pixels = np.asarray(grey)
     low, high = int(pixels.min()), int(pixels.max())
     if low == high:
-        return page
+        return None
     levels = np.arange(256).clip(low, high)
     dark = (levels - low) / (high - low) * 255 < _DARK  # rounds as transformers does
-    return page.crop(grey.point((dark * 255).tolist()).getbbox())
+    return grey.point((dark * 255).tolist()).getbbox()

@@ -24,6 +24,7 @@ from .photos.header import check_size
 from .photos.orientation import ORIENTATION, TURNS, orientation
 from .photos.source import file_bytes, path_bytes
 from .photos.text import text_bytes
+from .placing import Placement
 from .preprocessor_config import ConfigReader
 from .resizing import resize
 
@@ -252,6 +253,18 @@ class ImageProcessor:
         if self.size is not None:
             image = resize(image, self._target(image), self.resample)
         return image if self.crop is None else _cropped(image, *self.crop)
+
+    def placement(self, image: Image.Image) -> Placement:
+        """Where an image as `load_image` returns it lies in the pixel_values that become of it. Raises InputError."""
+        if self.frame is not None:
+            return self.frame.placement(image)
+        place = Placement.of(image.size)
+        if self.size is not None:
+            place = place.resized(self._target(image))
+        if self.crop is None:
+            return place
+        (height, width), (x, y) = self.crop, place.frame
+        return place.cut(-((width - x + 1) // 2), -((height - y + 1) // 2), (width, height))
 
     def _target(self, image: Image.Image) -> tuple[int, int]:
         """The (width, height) to resize to."""

@@ -22,6 +22,7 @@ from ..errors import DeviceError, InputError, written
 from ..folders.hub import is_hub_id
 from ..folders.open import AUTO
 from ..generation.options import CHECKS, UNSUPPORTED
+from .whisper_names import hint
 
 OPEN, PIPELINE, CAPTION, GENERATE = "from_pretrained", "pipeline", "a pipeline's call", "generate"
 TEXT, SPEECH = "a text pipeline's call", "a speech pipeline's call"
@@ -189,7 +190,8 @@ def settle(call: str, given: Mapping[str, Any], own: Iterable[str]) -> None:
         else:
             names = [*own, *(other for where, other in _ROWS if where == call)]
             near = difflib.get_close_matches(name[:80], names if call == CAPTION else [*names, *CHECKS], 1)
-            raise InputError(f"{name} is no argument of {call}" + (f"; did you mean {near[0]}?" if near else ""))
+            meant = (hint(name) if call in (SPEECH, PIPELINE) else "") or (f"; did you mean {near[0]}?" if near else "")
+            raise InputError(f"{name} is no argument of {call}{meant}")
 
 
 def _passed(row: Row, value: Any) -> bool:

@@ -19,6 +19,7 @@ _PAUSE = 1000  # milliseconds in which nothing is said, before which a cue had b
 
 _SENTENCE_ENDS = ".?!…。！？؟।"
 _CLAUSE_ENDS = ",;:、，；：،"
+_NO_ENDS = re.compile(r"(?:^|[\s(\"'“‘-])(?:Mr|Mrs|Ms|Dr|St|Prof|[A-HJ-Z])\.$")  # titles and initials; I ends sentences
 _CLOSING = "\"'”’»)]」』）"  # what may stand between such a mark and the next word
 _AFTER_WIDE_MARK = re.compile(r"(?<=[、。，．！？；：])")  # marks after which scripts without spaces go on at once
 
@@ -158,6 +159,8 @@ def _folded(found: Sequence[_Piece]) -> tuple[str, ...] | None:
 
 def _weight_of_end(text: str) -> float:
     """How bad it is to go on elsewhere after a piece: 0 after a sentence, 1 inside a clause."""
+    if _NO_ENDS.search(text):
+        return 1.0
     last = text.rstrip(_CLOSING)[-1:]
     if last and last in _SENTENCE_ENDS:
         return 0.0

@@ -16,17 +16,30 @@ from ..inputs.contract import together
 from ..inputs.images import ImageProcessor, load_image
 from ..migrating.copied_calls import CAPTION, prompt_tokens, settle
 from ..model import Model
+from ..outputs.shares import shares_of_words
 from .common import Pipeline, checked_batch_size, fields_given, params_of_task
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ..generation.result import Generation
 
 Photo: TypeAlias = "str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | npt.NDArray[Any]"
-Captions: TypeAlias = list[dict[str, str]]
+Captions: TypeAlias = list[dict[str, Any]]
 
 TASK = "image-to-text"
-_OF_A_CALL = ("images", "inputs", "max_new_tokens", "generate_kwargs", "generation_config", "batch_size", "prompt")
+_OF_A_CALL = (
+    "images",
+    "inputs",
+    "max_new_tokens",
+    "generate_kwargs",
+    "generation_config",
+    "batch_size",
+    "prompt",
+    "heat_map",
+    "sources",
+    "source_weights",
+)
 
 
 class _Options(TypedDict, total=False):
@@ -39,6 +52,9 @@ class _Options(TypedDict, total=False):
     prompt: str | None
     timeout: float | None
     allow_downloads: bool | None
+    heat_map: bool
+    sources: Mapping[str, Any] | None
+    source_weights: Mapping[str, Any] | None
 
 
 class _Streaming(_Options):
@@ -123,6 +139,9 @@ class ImageToText(Pipeline):
         timeout: float | None = None,
         allow_downloads: bool | None = None,
         stream: bool | None = None,
+        heat_map: bool = False,
+        sources: Mapping[str, Any] | None = None,
+        source_weights: Mapping[str, Any] | None = None,
         **copied: Any,
     ) -> Captions | list[Captions] | Iterator[Captions] | Iterator[str]:
         """Caption one photo, a list of them, or a stream.
@@ -130,8 +149,11 @@ class ImageToText(Pipeline):
         One photo gives [{"generated_text": text}], num_return_sequences dicts in all; a list or another sequence gives
         a list of such lists; an iterator gives an iterator, which reads batch_size photos ahead and yields as it goes.
         With stream one photo gives an iterator over pieces of its text, which joined are the text; a word comes when it
-        is certain that it stays. images, by name, is the same as inputs; for other keywords see pipeline.
-        Raises InputError, for a list or a stream with the place of the photo in it.
+        is certain that it stays. With heat_map each dict also has "heat_map", a fuseline.outputs.heat_maps.HeatMap:
+        where the model looked in the photo when it said each word. sources: of a model with several, what is given
+        beside each photo, {"hint": "a text"}, and source_weights how much each counts, see docs/fusion.md; each dict
+        then has "words" too, with the share of each source in them. images, by name, is the same as inputs; for other
+        keywords see pipeline. Raises InputError, for a list or a stream with the place of the photo in it.
         """
         if inputs is None and "images" in copied:
             inputs = copied.pop("images")
@@ -145,7 +167,8 @@ class ImageToText(Pipeline):
         if in_pieces and "generation_config" not in fields:  # whatever the model's own number is
             fields = {"num_return_sequences": 1} | fields
         reading = _checked(self._reading.or_as(prompt, timeout, allow_downloads))
-        job = _Job(self._config(fields), reading, self._batch_size)
+        beside = self.model.inputs_beside({} if sources is None else sources)
+        job = self._job(fields, reading, heat_map, in_pieces)._replace(beside=beside, source_weights=source_weights)
         if batch_size is not None:
             job = job._replace(batch_size=checked_batch_size(batch_size))
         if _are_several(inputs):
@@ -156,9 +179,23 @@ class ImageToText(Pipeline):
         photo = cast("Photo", inputs)
         if in_pieces:
             return self._streamed(photo, job)
-        return self._caption([self._prepared(photo, reading)], job)[0]
+        return self._caption([self._prepared(photo, job)], job)[0]
 
     predict = transform = __call__
+
+    def _job(self, fields: Mapping[str, Any], reading: Reading, heat_map: bool, in_pieces: bool) -> _Job:
+        """What a call asks for. Raises InputError."""
+        if not isinstance(heat_map, bool):
+            raise InputError(f"heat_map must be True or False, not {written(heat_map)}")
+        if heat_map and in_pieces:
+            raise InputError("heat_map=True shows a text that is whole, and stream=True gives pieces; leave one out")
+        config = self._config(fields)
+        if heat_map:
+            from ..outputs.heat_maps import check_shows
+
+            check_shows(self.model)
+            config = config.override(output_attentions=True)
+        return _Job(config, reading, self._batch_size, heat_map)
 
     def _config(self, fields: Mapping[str, Any]) -> GenerationConfig:
         """The options of a call, by transformers' rules: its own, the model's, then the pipeline's default length.
@@ -178,33 +215,50 @@ class ImageToText(Pipeline):
     def _captions(self, photos: Iterable[Photo], job: _Job) -> Iterator[Captions]:
         numbered = enumerate(photos, start=1)
         while batch := list(islice(numbered, job.batch_size)):
-            yield from self._caption(
-                [self._prepared_or_named(photo, number, job.reading) for number, photo in batch], job
-            )
+            yield from self._caption([self._prepared_or_named(photo, number, job) for number, photo in batch], job)
 
-    def _prepared(self, photo: Photo, reading: Reading) -> Mapping[Any, Any]:
-        """{"pixel_values": float32[1, 3, height, width]}; of an ensemble those of each model."""
-        return self.model.inputs([load_image(photo, **reading.downloads)])
+    def _prepared(self, photo: Photo, job: _Job) -> _Prepared:
+        image = load_image(photo, **job.reading.downloads)
+        pixels = self.model.inputs([image])
+        if job.beside:
+            pixels = {self.model.folder.source.name: pixels, **job.beside}
+        return _Prepared(pixels, image if job.heat_map else None)
 
-    def _prepared_or_named(self, photo: Photo, number: int, reading: Reading) -> Mapping[Any, Any]:
+    def _prepared_or_named(self, photo: Photo, number: int, job: _Job) -> _Prepared:
         try:
-            return self._prepared(photo, reading)
+            return self._prepared(photo, job)
         except InputError as error:
             raise InputError(f"photo {number}: {error}") from error
 
-    def _caption(self, prepared: list[Mapping[Any, Any]], job: _Job) -> list[Captions]:
-        """The captions of B photos that go through the model together, each as `_prepared` gives it."""
-        pixels = together(prepared)
-        prompt = self._prompt(job.reading.prompt, len(prepared), job.config)
-        generation = self.model.generate(pixels, prompt, generation_config=job.config)
+    def _caption(self, photos: list[_Prepared], job: _Job) -> list[Captions]:
+        """The captions of B photos that go through the model together."""
+        prompt = self._prompt(job.reading.prompt, len(photos), job.config)
+        pixels = together([photo.pixels for photo in photos])
+        generation = self.model.generate(
+            pixels, prompt, generation_config=job.config, source_weights=job.source_weights
+        )
         self._tell(generation, job.config)
-        captions = [{"generated_text": text} for text in self.model.decode(generation.sequences)]
+        captions: Captions = [{"generated_text": text} for text in self.model.decode(generation.sequences)]
+        if generation.source_attention is not None:
+            for index, caption in enumerate(captions):
+                caption["words"] = shares_of_words(generation, self.model.decode, index)
         each = generation.num_return_sequences
+        if job.heat_map:
+            self._add_heat_maps(captions, generation, [photo.image for photo in photos for _ in range(each)])
         return [captions[first : first + each] for first in range(0, len(captions), each)]
+
+    def _add_heat_maps(self, captions: Captions, generation: Generation, images: Sequence[Image.Image | None]) -> None:
+        """Put "heat_map" into each. images: of each caption."""
+        from ..outputs.heat_maps import heat_map
+
+        for index, (caption, image) in enumerate(zip(captions, images, strict=True)):
+            assert image is not None
+            caption["heat_map"] = heat_map(generation, image, self.model, index)
 
     def _streamed(self, photo: Photo, job: _Job) -> Iterator[str]:
         prompt = self._prompt(job.reading.prompt, 1, job.config)
-        events = self.model.stream(self._prepared(photo, job.reading), prompt, generation_config=job.config)
+        given = self._prepared(photo, job).pixels
+        events = self.model.stream(given, prompt, generation_config=job.config, source_weights=job.source_weights)
         return self._pieces(events, job.config)
 
     def _prompt(self, prompt: str | None, photos: int, config: GenerationConfig) -> npt.NDArray[np.int64] | None:
@@ -222,6 +276,18 @@ class _Job(NamedTuple):
     config: GenerationConfig
     reading: Reading
     batch_size: int
+    heat_map: bool = False
+    beside: Mapping[str, Any] = {}
+    """inputs of other sources, the same for all photos"""
+    source_weights: Mapping[str, Any] | None = None
+
+
+class _Prepared(NamedTuple):
+    """A photo as the model reads it, {"pixel_values": float32[1, 3, height, width]}, of an ensemble that of each model;
+    and itself where it is to be shown."""
+
+    pixels: Mapping[Any, Any]
+    image: Image.Image | None
 
 
 def _are_several(inputs: object) -> bool:

@@ -71,7 +71,7 @@ def pipeline(
 @overload
 def pipeline(
     task: Literal["automatic-speech-recognition"],
-    model: Model | str | Path,
+    model: Model | str | Path | None = None,
     *,
     variant: str | None = AUTO,
     device: str | int = "cpu",
@@ -112,14 +112,16 @@ def pipeline(
     """A callable that does a task: it captions photos, makes texts of texts, or writes down what is said.
 
     task: "image-to-text"; or "text2text-generation", "summarization", "translation" or "translation_XX_to_YY"; or
-    "automatic-speech-recognition"; None for what the model is for. model: a Model, or the path of a folder; None for
-    the captioner that ships. variant, device, threads: see Model.from_pretrained. batch_size: inputs that go through
-    the model together. max_new_tokens, generate_kwargs, generation_config: the GenerationConfig fields of every call
-    that does not give its own; where neither they nor the model set a length, texts have 256 new tokens at most, and a
-    warning says once that one ended there. stream: whether calls that do not say give the text of one input in pieces.
-    Of photos: prompt, what texts begin with, of BLIP's models; allow_downloads, whether photos may be URLs, fetched
-    within timeout seconds. Of texts: src_lang, tgt_lang, truncation and the others of TextToText's call. Of speech:
-    chunk_length_s, stride_length_s, return_timestamps, return_language and the others of SpeechRecognition's call.
+    "automatic-speech-recognition"; None for what the model is for. model: a Model, the path of a folder, or the name
+    of a model that `fuseline get` has fetched; None for the captioner that ships, or of speech for the one that was
+    fetched, as docs/models.md orders them. variant, device, threads: see Model.from_pretrained. batch_size: inputs that
+    go through the model together. max_new_tokens, generate_kwargs, generation_config: the GenerationConfig fields of
+    every call that does not give its own; where neither they nor the model set a length, texts have 256 new tokens at
+    most, and a warning says once that one ended there. stream: whether calls that do not say give the text of one input
+    in pieces. Of photos: prompt, what texts begin with, of BLIP's models; allow_downloads, whether photos may be URLs,
+    fetched within timeout seconds. Of texts: src_lang, tgt_lang, truncation and the others of TextToText's call. Of
+    speech: chunk_length_s, stride_length_s, return_timestamps, return_language and the others of SpeechRecognition's
+    call.
     copied: other fields of GenerationConfig, and keywords of transformers' and optimum's pipelines; see
     fuseline.migrating.copied_calls.
     Raises InputError for an unknown task, a wrong option or a model of another task, FolderError and DeviceError as
@@ -129,6 +131,10 @@ def pipeline(
     special = {name: copied.pop(name) for name in _special_among(copied)}
     if reads is not None:
         special = _of_kind(special, reads)
+    if reads == SPEECH and model is None:
+        from ..getting.places import fetched_for_speech
+
+        model = fetched_for_speech("model=")
     if reads not in (None, PHOTOGRAPH) and model is None:
         raise InputError(f"the captioner that ships reads photos; give model= the folder of a model for {task}")
     fields = {name: value for name, value in copied.items() if name in CHECKS or name in UNSUPPORTED}

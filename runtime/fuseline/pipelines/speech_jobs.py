@@ -15,6 +15,7 @@ from ..folders.tensors import INPUT_FEATURES
 from ..generation.config import PIPELINE_NEW_TOKENS, GenerationConfig
 from ..generation.options import CHECKS
 from ..inputs.audio import SAMPLING_RATE, LogMel, RawSamples, Sound, open_sound
+from ..migrating.whisper_names import hint
 from ..speech.chunks import Marks, Merger, Output, Stride, Timestamps, bounded, chunks_of, joined
 from ..speech.options import SpeechOptions
 from ..speech.reading import beginning
@@ -197,6 +198,8 @@ class PlainJob:
         options = {name: value for name, value in fields.items() if name != "return_timestamps"}
         given = options.pop("generation_config", None)
         if unknown := [name for name in options if name not in CHECKS]:
+            if meant := hint(unknown[0]):
+                raise InputError(f"{unknown[0]} is no option of speech{meant}")
             GenerationConfig(**{unknown[0]: options[unknown[0]]})  # which says what is wrong with it
         self.config = plain_config(model, given).override(**options)
         self._model, self._reading = model, reading

@@ -198,6 +198,7 @@ class SpeechRecognition(Pipeline):
         fields = {name: options.pop(name) for name in list(options) if name in names}
         reading = self._reading.taking(options)
         copied_calls.settle(copied_calls.SPEECH, options, _OF_A_CALL)
+        reading.check()
         fields = self._fields | fields | fields_given(max_new_tokens, generate_kwargs, generation_config)
         size = self._batch_size if batch_size is None else checked_batch_size(batch_size)
         return self._job(fields, reading), size

@@ -1,9 +1,10 @@
 """Speech as it is spoken: text that is committed, and never changes any more, and what may still follow it.
 
-Every second the sound since some pause is recognised anew, with the text that is committed as its beginning. What two
-hypotheses in a row agree on is committed (local agreement: Liu, Spanakis and Niehues, "Low-Latency Sequence-to-Sequence
-Speech Recognition and Translation by Partial Hypothesis Selection", Interspeech 2020), and at a pause all that was said
-before it. Sound before a pause is forgotten once there is enough of it, so that no call costs more than a window does.
+Every second the sound since the last pause is recognised anew, with the text that is committed as its beginning. What
+two hypotheses in a row agree on is committed (local agreement: Liu, Spanakis and Niehues, "Low-Latency
+Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis Selection", Interspeech 2020), and at a
+pause all that was said before it. Then both are forgotten: a model that is given a finished sentence as the beginning
+of its text may take all that it hears for said, and no call costs more than a window does.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from ..arrays import Float32, as_array
 from ..errors import Cancelled, InputError, written
 from ..inputs.sounds.arrays import check_rate
 from ..inputs.sounds.recording import check_format
+from ..inputs.sounds.sound import LARGEST
 from ..inputs.sounds.streamed import Streamed
 from .voice import Ear, quietest
 
@@ -32,12 +34,11 @@ RATE = 16_000
 
 # All in samples.
 _TICK = RATE // 4  # after so many it is looked whether somebody still speaks
-_STEP = RATE  # new ones that are worth a hypothesis
-_FAR_BEHIND = 4 * RATE  # the most that are taken at once where more have come
+_STEP = RATE  # new ones that are worth a hypothesis; where more come at once, so many are
+_FAR_BEHIND = 4 * RATE  # new ones that are worth one however many come at once
 _PAUSE = RATE * 6 // 10  # without a voice: what was being said has ended
-_SILENCE = 2 * RATE  # without a voice: what was said before is no context any more
-_BEFORE = RATE * 3 // 4  # kept of a silence, since a voice is noticed some time after it began
-_KEPT = 8 * RATE  # a window as long as this, or as a third of the longest, is forgotten at a pause
+_SILENCE = 2 * RATE  # without a voice: so much of the window is not kept
+_BEFORE = RATE * 3 // 4  # kept of a silence before what may be a voice, which begins quietly
 _LONGEST = 26 * RATE  # of a window, where the listener can hear so much
 
 _NOTHING = np.zeros(0, np.float32)
@@ -76,16 +77,11 @@ class Listener(Protocol):
 class Resampler(Protocol):
     """A stream at one rate into one at 16 kHz."""
 
+    rate: int
+
     def feed(self, samples: Float32) -> Float32: ...
 
     def finish(self) -> Float32: ...
-
-
-class _Pause(NamedTuple):
-    """A sample of the stream up to which all that was said is committed; how many of the window's tokens that is."""
-
-    at: int
-    tokens: int
 
 
 def live(
@@ -109,8 +105,8 @@ def live(
 class Live:
     """One stream of speech. Not to be shared between threads.
 
-    What is heard does not hang on how the stream is cut into pieces, unless one has more than a second: what comes at
-    once is heard at once, so a machine that falls behind takes larger steps.
+    What is heard does not hang on how the stream is cut into pieces, unless one has more than a second: then hypotheses
+    are as far apart as the piece is long, so that a machine that falls behind makes fewer of them.
     """
 
     def __init__(
@@ -126,7 +122,8 @@ class Live:
         self._said = _Said(listener)
         self._guessed: list[int] = []  # the last hypothesis, after what is committed
         self._heard = 0  # samples of the stream that it is of
-        self._pause = _Pause(0, 0)  # the last one
+        self._worth = _STEP  # new samples that are worth a hypothesis
+        self._since = 0  # the sample of the stream up to which all that was said is committed
         self._speaking = False  # whether something was said since then
         self._finished = False
 
@@ -149,6 +146,8 @@ class Live:
         if self._finished:
             raise InputError("this stream has finished; begin another one for more sound")
         samples = samples_of(pcm)
+        rate = RATE if self._resampler is None else self._resampler.rate
+        self._worth = min(max(_STEP, len(samples) * RATE // rate), _FAR_BEHIND)
         return self._take(samples if self._resampler is None else self._resampler.feed(samples))
 
     def finish(self) -> list[Heard]:
@@ -158,7 +157,7 @@ class Live:
         told = self._take(_NOTHING if self._resampler is None else self._resampler.finish())
         self._finished = True
         self._grow(len(self._waiting))
-        if self._ear.voice_since(self._pause.at) is not None or self._speaking:
+        if self._ear.voice_since(self._since) is not None or self._speaking:
             told += self._close(self._ear.at)
         return told
 
@@ -166,8 +165,7 @@ class Live:
         self._waiting = np.concatenate([self._waiting, samples])
         told: list[Heard] = []
         while len(self._waiting) >= _TICK:
-            behind = min(len(self._waiting), _FAR_BEHIND, max(_TICK, self._longest - len(self._window)))
-            self._grow(behind // _TICK * _TICK if len(self._waiting) > _STEP else _TICK)
+            self._grow(_TICK)
             told += self._look()
         return told
 
@@ -178,20 +176,17 @@ class Live:
 
     def _look(self) -> list[Heard]:
         """What is new now that the window has grown."""
-        at, voice = self._ear.at, self._ear.voice_since(self._pause.at)
+        at, voice = self._ear.at, self._ear.voice_since(self._since)
         if voice is None:
-            if at - self._pause.at > _SILENCE:
-                self._let_go(at - _BEFORE, tokens=len(self._said.tokens))
+            if at - self._since > _SILENCE:
+                self._let_go(self._ear.undecided - _BEFORE)
             return []
         self._speaking = True
         if at - voice >= _PAUSE:
             return self._close(min(at, voice + _PAUSE // 2))
         if len(self._window) >= self._longest:
-            if self._pause.at > at - len(self._window):
-                self._let_go(self._pause.at, self._pause.tokens)
-            else:
-                return self._close(at - len(self._window) + quietest(self._window))
-        return self._guess() if at - self._heard >= _STEP else []
+            return self._close(at - len(self._window) + quietest(self._window))
+        return self._guess() if at - self._heard >= self._worth else []
 
     def _guess(self) -> list[Heard]:
         """Recognise the window, and commit what this and the last hypothesis agree on."""
@@ -206,9 +201,7 @@ class Live:
         found = self._hear(at - self._ear.at + len(self._window))
         text = self._said.commit(found)
         self._guessed, self._heard, self._speaking = [], self._ear.at, False
-        self._pause = _Pause(at, len(self._said.tokens))
-        if len(self._window) >= min(_KEPT, self._longest // 3):
-            self._let_go(at, self._pause.tokens)
+        self._let_go(at)
         return [Heard(text, "", self.seconds, pause=True)]
 
     def _hear(self, end: int) -> list[int]:
@@ -217,12 +210,11 @@ class Live:
             raise Cancelled("the stream was given up because its cancel token was set")
         return list(self._listener.hear(self._window[:end], self._said.tokens, self._cancel))
 
-    def _let_go(self, at: int, tokens: int) -> None:
-        """Forget what came before a sample of the stream, and as many committed tokens."""
-        keep = min(len(self._window), self._ear.at - at)
-        self._window = self._window[len(self._window) - keep :]
-        self._said.let_go(tokens)
-        self._pause = _Pause(max(at, self._pause.at), 0)
+    def _let_go(self, at: int) -> None:
+        """Forget what came before a sample of the stream, and the tokens that were committed."""
+        self._window = self._window[max(0, at - self._ear.at + len(self._window)) :]
+        self._said.let_go()
+        self._since = max(at, self._since)
 
 
 class _Said:
@@ -247,10 +239,9 @@ class _Said:
         """What they would add."""
         return self._after(self._given, self._text_of([*self.tokens, *tokens]))
 
-    def let_go(self, count: int) -> None:
-        """Forget the first tokens, but not their text."""
-        self.tokens = self.tokens[count:]
-        self._given = self._text_of(self.tokens)
+    def let_go(self) -> None:
+        """Forget the tokens, but not their text."""
+        self.tokens, self._given = [], ""
 
     def whole_words(self, tokens: Sequence[int], agreed: int) -> int:
         """How many of the first `agreed` tokens are words that no further token changes."""
@@ -297,6 +288,10 @@ def samples_of(pcm: Any) -> Float32:
         raise InputError(f"pcm must be samples of one channel, float32[N], int16[N] or bytes of int16, not {what}")
     if samples.dtype == np.int16:
         return samples.astype(np.float32) / np.float32(2**15)
-    if not np.isfinite(samples).all():
-        raise InputError("pcm has samples that are infinite or no numbers; give finite ones")
+    possible = np.abs(samples) <= LARGEST  # said this way round, NaN is refused too
+    if not possible.all():
+        first = int(np.argmin(possible))
+        raise InputError(
+            f"the stream: sample {first:,} of this piece is {samples[first]:g}; samples are numbers from -1 to 1"
+        )
     return samples.astype(np.float32)

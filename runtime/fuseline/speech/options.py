@@ -19,6 +19,7 @@ from ..errors import InputError, written
 from ..generation import checks
 from ..generation.options import CHECKS as OF_GENERATION
 from ..generation.options import UNSUPPORTED, Options, option, refuse
+from ..migrating.whisper_names import hint
 
 FIRST, ALL = "first-segment", "all-segments"
 WORD = "word"
@@ -179,7 +180,8 @@ def _refuse(name: str, value: Any) -> None:
     """Pass an option of transformers that is not supported at its default. Raises InputError for all others."""
     if name not in UNSUPPORTED:
         near = difflib.get_close_matches(name[:80], [*_CHECKS, *OF_GENERATION], 1)
-        raise InputError(f"{name} is no option of speech" + (f"; did you mean {near[0]}?" if near else ""))
+        meant = hint(name) or (f"; did you mean {near[0]}?" if near else "")
+        raise InputError(f"{name} is no option of speech{meant}")
     refuse(name, value)
 
 

@@ -12,8 +12,10 @@ import numpy as np
 
 from ..arrays import Float32
 from ..inputs.audio import SAMPLING_RATE, LogMel, Sound
-from .segments import NO_VOICE, Segment, Word
-from .voice import heard_in, quietest
+from .joints import Joints, Span
+from .segments import NO_VOICE, Segment
+from .vocabulary import Vocabulary
+from .voice import PADDING, heard_in, quietest, widened
 
 if TYPE_CHECKING:
     from ..graphs.running import CancelToken
@@ -58,11 +60,10 @@ class Stretches:
                 return
             at += len(block)
 
-    def time(self, seconds: float, end: bool = False) -> float:
-        """The time in the whole sound of a time here. end: of what ends then, which is before a pause, not after it."""
+    def time(self, seconds: float) -> float:
+        """When in the whole sound the first `seconds` here are over."""
         at = min(max(seconds * SAMPLING_RATE, 0.0), self._begins[-1])
-        place = (bisect_left if end else bisect_right)(self._begins, at) - 1
-        place = min(max(place, 0), len(self._stretches) - 1)
+        place = max(bisect_left(self._begins, at) - 1, 0)
         return (self._stretches[place][0] + at - self._begins[place]) / SAMPLING_RATE
 
 
@@ -91,36 +92,43 @@ class OfVoices:
 
     def __iter__(self) -> Iterator[Segment]:
         """Raises Cancelled, and InputError for a sound that cannot be read."""
-        voices, samples = heard_in(self._sound)
+        bare, samples = heard_in(self._sound, 0.0)
+        voices = widened(bare, round(PADDING * SAMPLING_RATE), samples)
         self.duration = samples / SAMPLING_RATE
         in_windows = isinstance(self._transcriber.model.inputs.features, LogMel)  # type: ignore[union-attr]
         kept = _with_short_pauses(voices, samples) if in_windows else _clips(voices, self._most)
         left_out = _left_out(kept, samples)
-        for segment in self._of_windows(kept) if in_windows else self._of_clips(kept):
+        spans = _spans(kept, bare)
+        for segment in self._of_windows(kept, spans) if in_windows else self._of_clips(kept, spans):
             while left_out and left_out[0].start < segment.start:
                 yield left_out.pop(0)
             yield segment
         yield from left_out
 
-    def _of_windows(self, kept: Sequence[tuple[int, int]]) -> Iterator[Segment]:
+    def _of_windows(self, kept: Sequence[tuple[int, int]], spans: Sequence[Span]) -> Iterator[Segment]:
         """All stretches as one sound, for a model that knows times."""
         if not kept:
             return
-        stretches, tell = Stretches(self._sound, kept), self._progress
+        stretches, joints, tell = Stretches(self._sound, kept), Joints(spans, self._text), self._progress
         running = self._transcriber.transcribe(
             Sound(stretches),
             self._options,
             cancel=self._cancel,
-            progress=None if tell is None else lambda seconds: tell(stretches.time(seconds, end=True)),
+            progress=None if tell is None else lambda seconds: tell(stretches.time(seconds)),
         )
         for segment in running:
             self.language = running.language
-            yield _moved(segment, stretches)
+            yield from joints.placed(segment)
 
-    def _of_clips(self, kept: Sequence[tuple[int, int]]) -> Iterator[Segment]:
+    def _text(self, tokens: Sequence[int]) -> str:
+        model = self._transcriber.model
+        kept = [token for token in tokens if token < Vocabulary.of(model).first_special]
+        return model.decode([kept])[0] if kept else ""
+
+    def _of_clips(self, kept: Sequence[tuple[int, int]], spans: Sequence[Span]) -> Iterator[Segment]:
         """One stretch after the other, for a model that reads clips whole; one that is too long in parts."""
         blocks, waiting = Sound(Stretches(self._sound, kept)).blocks() if kept else iter(()), np.zeros(0, np.float32)
-        for start, end in kept:
+        for (start, end), span in zip(kept, spans, strict=True):
             at = start
             while at < end:
                 while len(waiting) < min(self._most, end - at) and (block := next(blocks, None)) is not None:
@@ -130,7 +138,8 @@ class OfVoices:
                 if not count:  # the sound is shorter than it was
                     return
                 for segment in self._transcriber.transcribe(waiting[:count], self._options, cancel=self._cancel):
-                    yield _later(segment, at / SAMPLING_RATE)
+                    begin, stop = span.within(at / SAMPLING_RATE + segment.start, at / SAMPLING_RATE + segment.end)
+                    yield replace(segment, start=begin, end=stop)
                 waiting, at = waiting[count:], at + count
                 if self._progress is not None:
                     self._progress(at / SAMPLING_RATE)
@@ -169,6 +178,15 @@ def _with_short_pauses(voices: Sequence[tuple[int, int]], samples: int) -> list[
     return kept
 
 
+def _spans(kept: Sequence[tuple[int, int]], voices: Sequence[tuple[int, int]]) -> list[Span]:
+    """The stretches, and where the voices in them begin and end. voices: without what is kept around them."""
+    found = []
+    for start, end in kept:
+        inside = [voice for voice in voices if start <= voice[0] and voice[1] <= end]
+        found.append(Span(*(at / SAMPLING_RATE for at in (start, end, inside[0][0], inside[-1][1]))))
+    return found
+
+
 def _left_out(kept: Sequence[tuple[int, int]], samples: int) -> list[Segment]:
     edges = [0, *(edge for stretch in kept for edge in stretch), samples]
     return [
@@ -176,20 +194,3 @@ def _left_out(kept: Sequence[tuple[int, int]], samples: int) -> list[Segment]:
         for start, end in zip(edges[::2], edges[1::2], strict=True)
         if end > start
     ]
-
-
-def _moved(segment: Segment, stretches: Stretches) -> Segment:
-    """The segment at its times in the whole sound."""
-
-    def times(each: Segment | Word) -> tuple[float, float]:
-        start = stretches.time(each.start)
-        return start, max(start, stretches.time(each.end, end=True))
-
-    words = tuple(replace(word, start=start, end=end) for word in segment.words for start, end in [times(word)])
-    start, end = times(segment)
-    return replace(segment, start=start, end=end, words=words)
-
-
-def _later(segment: Segment, seconds: float) -> Segment:
-    """The segment so many seconds later."""
-    return replace(segment, start=segment.start + seconds, end=segment.end + seconds)

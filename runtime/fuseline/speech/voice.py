@@ -63,9 +63,9 @@ def voiced(sound: Sound) -> list[tuple[float, float]]:
     return [(start / RATE, end / RATE) for start, end in heard_in(sound)[0]]
 
 
-def heard_in(sound: Sound) -> tuple[list[tuple[int, int]], int]:
-    """The same stretches in samples, and how many samples the sound has."""
-    return _heard(sound.blocks(), PADDING)
+def heard_in(sound: Sound, padding: float = PADDING) -> tuple[list[tuple[int, int]], int]:
+    """The same stretches in samples, and how many samples the sound has. padding: seconds."""
+    return _heard(sound.blocks(), padding)
 
 
 def stretches(samples: Float32, padding: float = PADDING) -> list[tuple[float, float]]:
@@ -80,7 +80,7 @@ def _heard(blocks: Iterable[Float32], padding: float) -> tuple[list[tuple[int, i
         rest = np.concatenate([rest, block])
         judge.see(frames_of(rest))
         rest = rest[max(0, (len(rest) - _FRAME) // _HOP + 1) * _HOP :]
-    return _padded(_spoken(*judge.verdict()), round(padding * RATE), count), count
+    return widened(_in_samples(_spoken(*judge.verdict()), count), round(padding * RATE), count), count
 
 
 class Ear:
@@ -105,9 +105,19 @@ class Ear:
         found = _spoken(_loudness(bands), periodic > _PERIODIC) if len(bands) else []
         if not found:
             return None
-        first = self.at - len(self._rest) - len(bands) * _HOP  # sample of the first frame
-        end = first + (found[-1][1] - 1) * _HOP + _FRAME
+        end = self._sample_of(found[-1][1] - 1) + _FRAME
         return end if end > since else None
+
+    @property
+    def undecided(self) -> int:
+        """The sample up to which it is known whether somebody spoke: what is loud from there on may turn out a voice,
+        which takes as long as little of it is periodic. `at` where nothing is loud now."""
+        bands = self._frames.bands
+        found = _loud(_loudness(bands)) if len(bands) else []
+        return self._sample_of(found[-1][0]) if found and len(bands) - found[-1][1] < _GAP else self.at
+
+    def _sample_of(self, frame: int) -> int:
+        return self.at - len(self._rest) - (len(self._frames.bands) - frame) * _HOP
 
 
 def frames_of(samples: Float32) -> Frames:
@@ -212,6 +222,11 @@ def _floor(bands: Float32) -> Float32:
 
 def _spoken(loudness: npt.NDArray[np.floating], periodic: Bool) -> list[tuple[int, int]]:
     """(first, end) in frames of the loud stretches that are voice."""
+    return [(first, end) for first, end in _loud(loudness) if np.count_nonzero(periodic[first:end]) >= _LEAST]
+
+
+def _loud(loudness: npt.NDArray[np.floating]) -> list[tuple[int, int]]:
+    """(first, end) in frames of the loud stretches."""
     found: list[tuple[int, int]] = []
     for first, end in _runs(loudness > _LOUD_STILL):
         if not (loudness[first:end] > _LOUD).any():
@@ -220,7 +235,7 @@ def _spoken(loudness: npt.NDArray[np.floating], periodic: Bool) -> list[tuple[in
             found[-1] = (found[-1][0], end)
         else:
             found.append((first, end))
-    return [(first, end) for first, end in found if np.count_nonzero(periodic[first:end]) >= _LEAST]
+    return found
 
 
 def _runs(true: Bool) -> list[tuple[int, int]]:
@@ -229,12 +244,16 @@ def _runs(true: Bool) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def _padded(found: list[tuple[int, int]], padding: int, count: int) -> list[tuple[int, int]]:
-    """Stretches in samples, of frames, with as many samples around them; those that touch are one."""
+def _in_samples(found: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """Stretches in samples, of frames."""
+    return [(first * _HOP, min(count, (end - 1) * _HOP + _FRAME)) for first, end in found]
+
+
+def widened(found: Iterable[tuple[int, int]], padding: int, count: int) -> list[tuple[int, int]]:
+    """Stretches of a sound of `count` samples with as many samples around them; those that touch are one."""
     wide: list[tuple[int, int]] = []
     for first, end in found:
-        start = max(0, first * _HOP - padding)
-        stop = min(count, (end - 1) * _HOP + _FRAME + padding)
+        start, stop = max(0, first - padding), min(count, end + padding)
         if wide and start <= wide[-1][1]:
             wide[-1] = (wide[-1][0], stop)
         else:

@@ -47,6 +47,7 @@ CONDITIONS = (
     "photos",
     "texts",
     "clips",
+    "inputs",
     "num_beams",
     "tokenizer",
     "from",

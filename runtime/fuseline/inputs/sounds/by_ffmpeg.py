@@ -32,6 +32,9 @@ _INPUT = "file:/dev/fd/0"
 
 _LINE = re.compile(r"^(?:\[[^\]]* @ [^\]]*\] )?\[(error|fatal|info)\] (.*)$")
 _DURATION = re.compile(r"^\s*Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_TRACK = re.compile(r"^\s*Stream #0:\d+.*?: (?:Audio|Video|Subtitle|Data): ")
+_COVER = "(attached pic)"  # a picture that has no time
+_OF_OUTPUT = "Stream mapping:"  # what comes before it is about the input
 _PATIENCE = 5.0  # seconds, for what is on its way already
 _LINES = 64  # of what ffmpeg says, the first and last so many are kept
 
@@ -41,10 +44,11 @@ _MISSING, _SLACK = 0.02, 0.5  # share and seconds of what a file names that may 
 class FfmpegFile:
     """A file that ffmpeg reads. See fuseline.inputs.sounds.recording."""
 
-    def __init__(self, program: str, encoded: Encoded) -> None:
-        """Raises NotReadable, and InputError for rates and numbers of channels that cannot be."""
+    def __init__(self, program: str, encoded: Encoded, quiet: bool = False) -> None:
+        """quiet: whether somebody else says that the file is damaged. Raises NotReadable, and InputError for rates and
+        numbers of channels that cannot be."""
         self._program, self._encoded = program, encoded
-        self._warned = False
+        self._warned = quiet
         with _Run(program, encoded) as run:
             self.name = encoded.name
             self.sampling_rate = run.header.sampling_rate
@@ -64,10 +68,12 @@ class FfmpegFile:
     def _check_end(self, at: int, run: _Run) -> None:
         failed = run.status() != 0
         missing = 0 if self.frames is None else self.frames - at
-        cut = missing > max(_MISSING * at, _SLACK * self.sampling_rate)
+        # Of a file of several tracks the length is that of the longest, which may be the picture's.
+        cut = missing > max(_MISSING * at, _SLACK * self.sampling_rate) and (run.alone() or run.met_damage())
         if (failed or cut) and not self._warned:
             self._warned = True
-            why = run.reason() if failed else f"its header says {(at + missing) / self.sampling_rate:.1f} s"
+            own = f"its header says {(at + missing) / self.sampling_rate:.1f} s"
+            why = run.reason() if failed or not run.alone() else own
             has = f"{at / self.sampling_rate:.1f} s"
             warn(f"{self.name}: the file is damaged or cut off ({why}); {has} are there and used")
 
@@ -117,6 +123,14 @@ class _Run:
         """Seconds that the file is said to have."""
         return self._said.duration()
 
+    def alone(self) -> bool:
+        """Whether the sound is all that the file has, so that its length is the file's, once it has ended."""
+        return self._said.tracks() == 1
+
+    def met_damage(self) -> bool:
+        """Whether something could not be read, once it has ended."""
+        return self._said.errors()
+
     def _read_header(self, name: str) -> wav.Header:
         if not wav.is_wav(self.output.peek(12)):  # type: ignore[attr-defined]  # Popen's pipes are buffered readers
             raise NotReadable(name, "ffmpeg", self.reason())
@@ -141,6 +155,7 @@ class _Said:
         self._pipe = pipe
         self._first: list[str] = []
         self._last: deque[str] = deque(maxlen=_LINES)
+        self._tracks, self._of_input = 0, True
         self._thread = Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -148,6 +163,16 @@ class _Said:
         """Seconds that the file is said to have."""
         self._described.wait(_PATIENCE)
         return self._duration
+
+    def tracks(self) -> int:
+        """How many tracks of the file have a length."""
+        self._thread.join()
+        return self._tracks
+
+    def errors(self) -> bool:
+        """Whether there was any."""
+        self._thread.join()
+        return bool(self._first)
 
     def reason(self) -> str:
         """The first error, without what only repeats which file it is."""
@@ -170,6 +195,10 @@ class _Said:
             level, text = match.groups()
             if level != "info":
                 (self._first if len(self._first) < _LINES else self._last).append(text)
+            elif self._of_input and text.startswith(_OF_OUTPUT):
+                self._of_input = False
+            elif self._of_input and _TRACK.match(text):
+                self._tracks += _COVER not in text
             elif text.lstrip().startswith("Duration: ") and not self._described.is_set():
                 if found := _DURATION.match(text):
                     hours, minutes, seconds = found.groups()

@@ -47,6 +47,11 @@ def _refusal(head: bytes, reasons: list[str], has_library: bool, has_program: bo
     if known is not None:
         return f"this is {known} that cannot be read{said}; give a file that is whole and holds a sound"
     if not has_library and not has_program:
-        right = f"give WAV, or install the package soundfile ({_PACKAGE}) or the program ffmpeg"
+        right = (
+            f"give WAV, or install the package soundfile ({_PACKAGE}) or, for m4a and videos too, the program ffmpeg"
+        )
         return f"this is no sound file that is known; {right}"
-    return f"this is no sound file{said}; give WAV, FLAC, OGG, Opus or MP3"
+    if has_program:
+        return f"this is no sound file{said}; give WAV, FLAC, OGG, Opus, MP3, m4a or a video"
+    right = "give WAV, FLAC, OGG, Opus or MP3, or install the program ffmpeg for m4a and videos"
+    return f"this is no sound file{said}; {right}"

@@ -14,7 +14,7 @@ from .recording import Recording
 from .resampling import SAMPLING_RATE
 from .streamed import resampled
 
-_LARGEST = 1e6  # beyond it no scale of samples lies, and squares come near the end of float32
+LARGEST = 1e6  # beyond it no scale of samples lies, and squares come near the end of float32
 _LOUD = 16.0  # of what is meant to lie in [-1, 1]: more is the scale of integers
 
 
@@ -61,8 +61,8 @@ class Sound:
         largest = np.abs(samples).max(initial=0)
         if largest <= _LOUD:
             return
-        if not largest <= _LARGEST:  # said this way round, NaN is refused too
-            first = int(np.argmin(np.abs(samples) <= _LARGEST))
+        if not largest <= LARGEST:  # said this way round, NaN is refused too
+            first = int(np.argmin(np.abs(samples) <= LARGEST))
             where = f"at {(start + first) / self._recording.sampling_rate:.3f} s"
             raise InputError(f"{self.name}: the sample {where} is {samples[first]}; samples are numbers from -1 to 1")
         if not self._warned:

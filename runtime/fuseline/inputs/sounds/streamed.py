@@ -17,7 +17,7 @@ class Streamed:
     def __init__(self, rate: int, start: int = 0) -> None:
         """rate: samples a second; start: the output that comes first, for a sound that is not read from its beginning.
         Then what is fed begins at sample `first`."""
-        self._rate, self._groups = rate, groups_of(rate)
+        self.rate, self._groups = rate, groups_of(rate)
         group = start // self._groups.outputs
         self._start, self._next = start, group * self._groups.outputs  # the output that was wanted, that comes next
         origin = group * self._groups.step - self._groups.before
@@ -33,7 +33,7 @@ class Streamed:
 
     def finish(self) -> Float32:
         """The rest, float32[m]: the stream is silent from here on. ceil(samples x 16,000 / rate) have come in all."""
-        left = -(-self._fed * SAMPLING_RATE // self._rate) - max(self._start, self._next)
+        left = -(-self._fed * SAMPLING_RATE // self.rate) - max(self._start, self._next)
         if left <= 0:
             return np.zeros(0, np.float32)
         groups = self._groups

@@ -1,0 +1,32 @@
+"""How much of each word came from each source: what Generation.source_attention says of tokens, said of words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InputError
+from ..generation.result import Generation
+from .looking import steps_of_words
+from .words import Decode
+
+
+def shares_of_words(generation: Generation, decode: Decode, index: int = 0) -> list[dict[str, Any]]:
+    """[{"text": "blue", "shares": {"image": 0.97, "hint": 0.03}}, ...] of one sequence: the mean over a word's tokens.
+
+    decode: Model.decode; index: of the sequence, among B x num_return_sequences. Raises InputError for what a model
+    with one source has said.
+    """
+    found = generation.source_attention
+    if found is None:
+        raise InputError("this generation is of a model with one source, so there are no shares of sources")
+    _, words = steps_of_words(generation, decode, index)
+    return [
+        {
+            "text": word,
+            "shares": {
+                name: round(float(share), 4)
+                for name, share in zip(generation.sources, found[index, steps].mean(axis=0), strict=True)
+            },
+        }
+        for word, steps in words
+    ]
