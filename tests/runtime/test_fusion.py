@@ -328,14 +328,23 @@ def test_a_pipeline_and_the_command_take_sources_by_name(make: Make, tmp_path: P
     expected = model.generate(inputs, source_weights=weights, max_new_tokens=5, num_beams=2)
     texts = model.decode(expected.sequences)
     caption = pipeline("image-to-text", model, max_new_tokens=5, batch_size=2)
-    said = caption(
-        files, sources={"hint": "word5 word9"}, source_weights=weights, generate_kwargs={"num_beams": 2}
-    )
+    said = caption(files, sources={"hint": "word5 word9"}, source_weights=weights, generate_kwargs={"num_beams": 2})
     assert [each[0]["generated_text"] for each in said] == texts
     for (each,) in said:
-        assert "".join(word["text"] for word in each["words"]).replace(" ", "") == each["generated_text"].replace(" ", "")
+        assert "".join(word["text"] for word in each["words"]).replace(" ", "") == each["generated_text"].replace(
+            " ", ""
+        )
         assert all(abs(sum(word["shares"].values()) - 1) < 1e-3 for word in each["words"])
-    options = ["--model", str(model.folder.path), "--source", "hint=word5 word9", "--num-beams", "2", "--max-length", "6"]
+    options = [
+        "--model",
+        str(model.folder.path),
+        "--source",
+        "hint=word5 word9",
+        "--num-beams",
+        "2",
+        "--max-length",
+        "6",
+    ]
     more = ["--source-weights", "image=0.7, hint=0.3", "--json", "--threads", "1"]
     done = program("caption", *options, *more, *map(str, files))
     records = [json.loads(line) for line in done.stdout.splitlines()]

@@ -66,7 +66,9 @@ def add_to(commands: Any) -> None:
     add_running_options(add)
     add("--allow-downloads", action="store_true", help="take URLs for photos, and fetch them (default: no network)")
     add("--heat-map", metavar="OUT", help="write where the model looked, as OUT.png or OUT.html; see below")
-    add("--source", action="append", default=[], metavar="NAME=WHAT", help="what a model with several sources reads too")
+    add(
+        "--source", action="append", default=[], metavar="NAME=WHAT", help="what a model with several sources reads too"
+    )
     add("--source-weights", metavar="NAME=NUMBER,...", help="how much each source counts (default: 1)")
     how = caption.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print an object a photo, as below")
@@ -186,9 +188,7 @@ class _Job(NamedTuple):
         began = perf_counter()
         path = None if self.maps is None else self.maps.next(name)
         photo = self.photo(name)
-        made = self.model.generate(
-            self.inputs(photo), generation_config=self.config, source_weights=self.weights
-        )
+        made = self.model.generate(self.inputs(photo), generation_config=self.config, source_weights=self.weights)
         milliseconds = round((perf_counter() - began) * 1000, 1)
         if self.maps is not None and path is not None:
             self.maps.write(path, made, photo, self.model)

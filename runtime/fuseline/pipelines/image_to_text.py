@@ -219,7 +219,7 @@ class ImageToText(Pipeline):
 
     def _prepared(self, photo: Photo, job: _Job) -> _Prepared:
         image = load_image(photo, **job.reading.downloads)
-        pixels = self.model.inputs([image])
+        pixels: Mapping[Any, Any] = self.model.inputs([image])
         if job.beside:
             pixels = {self.model.folder.source.name: pixels, **job.beside}
         return _Prepared(pixels, image if job.heat_map else None)
