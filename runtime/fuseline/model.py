@@ -82,9 +82,7 @@ class Model:
             reads_text=folder.reads_text_alone,
         )
         self._tokens, self.inputs = _texts_of(folder)
-        self._inputs: dict[
-            str, PhotoInputs | TextInputs | SpeechInputs | NoInputs
-        ] = {}
+        self._inputs: dict[str, PhotoInputs | TextInputs | SpeechInputs | NoInputs] = {}
         self.tokenizer = self._tokens.tokenizer
         self.device, self.threads = device, threads
         self._graphs = open_checked(folder, device, threads)
