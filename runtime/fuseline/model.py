@@ -527,6 +527,11 @@ class Model:
         if ids.min() < 0 or ids.max() >= vocab_size:
             raise InputError(f"decoder_input_ids must be from 0 to {vocab_size - 1}, not {ids.min()} to {ids.max()}")
         ids = ids.astype(np.int64)
+        if not self.folder.sources and config.pad_token_id not in (None, *config.ends) and config.pad_token_id in ids:
+            raise InputError(
+                f"decoder_input_ids have the pad token, {config.pad_token_id}, and prompts are not padded; "
+                "call generate for each length"
+            )
         if not self.folder.sources or _begins_by_itself(self.folder.config):
             return ids
         start = config.prompt(batch)

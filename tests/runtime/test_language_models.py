@@ -14,6 +14,7 @@ import torch
 import fuseline
 from fuseline import FolderError, InputError, Model
 from fuseline.cli import main
+from fuseline.errors import ExportError
 from fuseline.export import export
 from fuseline.folders.open import open_folder
 from fuseline.graphs.contract import Encoded
@@ -142,6 +143,10 @@ def test_what_it_cannot_do_is_refused_in_one_sentence(lm: Model, capsys: pytest.
         (lambda: lm.generate(decoder_input_ids=[4]), r"of shape \[1, T\], not int64 of shape \[1\]"),
         (lambda: lm.generate(decoder_input_ids=np.zeros((0, 2), int)), r"not int64 of shape \[0, 2\]"),
         (lambda: lm.generate(2, decoder_input_ids=[[4]]), r"of shape \[2, T\]"),
+        (
+            lambda: lm.generate(decoder_input_ids=[[tiny.PAD, 4], [5, 6]]),
+            "have the pad token, 0, and prompts are not",
+        ),
         (lambda: lm.generate(output_attentions=True), "this model has none: it has no sources"),
         (lambda: lm.generate(source_weights={"a": 1}), "models with several sources, and this one has none"),
         (lambda: lm.generate(guidance={"a": 1}), "guidance needs a model with several sources"),
@@ -185,6 +190,21 @@ def test_a_description_that_contradicts_itself_is_refused(
     )
     with pytest.raises(FolderError, match=sentence):
         open_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"add_cross_attention": True}, "the GPT-2 decoder has cross-attention and nothing to read; export the"),
+        ({"bos_token_id": None}, "bos_token_id"),
+    ],
+)
+def test_checkpoints_that_cannot_stand_alone_are_refused(tmp_path: Path, fields: dict[str, Any], sentence: str) -> None:
+    reference = language_models.language_model(0, ends=False, **fields)
+    language_models.write_checkpoint(reference, tmp_path / "checkpoint")
+    with pytest.raises(ExportError, match=sentence):
+        export(tmp_path / "checkpoint", tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
 
 
 @pytest.mark.parametrize("beams", [1, 4])
