@@ -283,6 +283,14 @@ def test_attentions_of_sources_that_come_one_after_the_other_are_refused(make: M
             make(mode)[1].generate(arrays(given(1)), output_attentions=True)
 
 
+def test_info_says_what_is_fused(make: Make) -> None:
+    told = program("info", str(make("gated")[1].folder.path)).stdout
+    assert "the hint reads input_ids and attention_mask, at most 40 tokens; without it: skip" in told
+    assert "sources are fused by gated" in told
+    record = json.loads(program("info", "--json", str(make("gated")[1].folder.path)).stdout)
+    assert record["model"]["fusion"] == "gated" and list(record["model"]["sources"]) == ["image", "hint", "other"]
+
+
 def test_inputs_are_made_source_by_source(make: Make) -> None:
     from PIL import Image
 

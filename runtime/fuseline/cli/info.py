@@ -89,9 +89,11 @@ def _described(folder: Folder) -> dict[str, Any]:
         }
     described: dict[str, Any] = {"path": str(folder.path), "made by": folder.made_by, "license": dict(folder.license)}
     reads = {
-        name: {"inputs": list(source.inputs), "longest": source.longest} for name, source in folder.sources.items()
+        name: {"inputs": list(source.inputs), "longest": source.longest, "absent": source.absent}
+        for name, source in folder.sources.items()
     }
-    described |= {"task": folder.task, "sources": reads, "languages": _languages(folder)}
+    about = {"task": folder.task, "sources": reads, "fusion": folder.fusion, "languages": _languages(folder)}
+    described |= about
     return described | {"variants": variants, "files": dict(folder.sizes), "auto": _chosen(folder)}
 
 
@@ -171,7 +173,10 @@ def _model_rows(model: dict[str, Any]) -> Iterator[str]:
         yield f"  {model['task']}: reads nothing beside what is said so far"
     for name, source in model["sources"].items():
         longest = "" if source["longest"] is None else f", at most {source['longest']} tokens"
-        yield f"  {model['task']}: the {name} reads {' and '.join(source['inputs'])}{longest}"
+        without = "" if model["fusion"] is None else f"; without it: {source['absent']}"
+        yield f"  {model['task']}: the {name} reads {' and '.join(source['inputs'])}{longest}{without}"
+    if model["fusion"] is not None:
+        yield f"  sources are fused by {model['fusion']}, see docs/fusion.md"
     if model["languages"]:
         shown = model["languages"][:_LANGUAGES]
         more = f", ... ({len(model['languages'])} in all, see --json)" if len(model["languages"]) > len(shown) else ""
