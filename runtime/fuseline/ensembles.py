@@ -134,9 +134,19 @@ class Ensemble(Model):
         common = _common_inputs(readers)
         self._alike = common is not None
         self.inputs = InputsOfEach(models) if common is None else common
+        self._inputs = {}
         files = {path: stamp for each in models for path, stamp in each.folder.files_in_use.items()}
         self._graphs = Graphs(_EncodersOfAll(self.models, decoder), decoder, Unchanged(files), self._close_all)
         self._closed = False
+
+    def inputs_beside(self, given: object) -> dict[str, Mapping[str, Any]]:
+        """See Model.inputs_beside; of models that all prepare their inputs alike."""
+        if given and not self._alike:
+            raise InputError(
+                "the models of this ensemble prepare their inputs in different ways, so sources cannot be given by name; "
+                "make what each reads by its own inputs, and give generate a list with one entry a model"
+            )
+        return super().inputs_beside(given)
 
     def __repr__(self) -> str:
         closed = ", closed" if self._closed else ""

@@ -279,8 +279,47 @@ def test_attentions_are_shares_times_those_of_each_source(make: Make, mode: str)
 
 def test_attentions_of_sources_that_come_one_after_the_other_are_refused(make: Make) -> None:
     for mode in ("serial", "gated"):
-        with pytest.raises(InputError, match="output_attentions needs a decoder graph"):
+        with pytest.raises(InputError, match="this one reads them one after the other"):
             make(mode)[1].generate(arrays(given(1)), output_attentions=True)
+
+
+@pytest.mark.parametrize("mode", ["flat", "hierarchical"])
+def test_attentions_where_a_source_is_absent(make: Make, mode: str) -> None:
+    model, inputs = make(mode)[1], arrays(given(2))
+    found = model.generate({"hint": inputs["hint"]}, max_new_tokens=3, num_beams=1, output_attentions=True)
+    assert found.cross_attentions is not None and found.source_starts[:2] == (0, 0)
+    sums = found.cross_attentions.sum(axis=-1)
+    np.testing.assert_allclose(sums[:, 0], 1, atol=1e-5)
+
+
+def test_heat_maps_show_the_photo_among_sources(make: Make) -> None:
+    from PIL import Image
+
+    from fuseline.outputs.heat_maps import heat_map
+
+    model, photo = make("flat")[1], Image.new("RGB", (40, 30), "red")
+    inputs = {"image": model.inputs([photo]), "hint": model.inputs_of("hint")(["word5 word9"])}
+    found = model.generate(inputs, max_new_tokens=4, num_beams=1, output_attentions=True)
+    shown = heat_map(found, photo, model)
+    np.testing.assert_allclose(shown.maps.sum(axis=(1, 2)), 1, atol=1e-4)
+    alone = model.generate({"hint": inputs["hint"]}, max_new_tokens=4, output_attentions=True)
+    with pytest.raises(InputError, match="this text was made without image"):
+        heat_map(alone, photo, model)
+    (said,) = pipeline("image-to-text", model, max_new_tokens=4)(photo, sources={"hint": "word5"}, heat_map=True)
+    assert said["heat_map"].words and said["words"]
+    with pytest.raises(InputError, match=r"reads its sources one after the other \(gated fusion\)"):
+        pipeline("image-to-text", make("gated")[1])(photo, heat_map=True)
+
+
+def test_an_ensemble_takes_sources_by_name(make: Make) -> None:
+    from PIL import Image
+
+    import fuseline
+
+    photo, both = Image.new("RGB", (40, 30), "red"), fuseline.ensemble([make("flat")[1], make("mix")[1]])
+    (said,) = pipeline("image-to-text", both, max_new_tokens=4)(photo, sources={"hint": "word5"})
+    inputs = {"image": both.inputs([photo]), "hint": both.inputs_of("hint")(["word5"])}
+    assert both.decode(both.generate(inputs, max_new_tokens=4).sequences) == [said["generated_text"]]
 
 
 def test_info_says_what_is_fused(make: Make) -> None:
@@ -363,6 +402,7 @@ def test_a_pipeline_and_the_command_take_sources_by_name(make: Make, tmp_path: P
         (["--source", "sound=a.wav"], "this model has no source sound beside; it has hint, other"),
         (["--source", f"other={tmp_path / 'none.png'}"], "source other: "),
         (["--source-weights", "image=much"], "--source-weights: 'much' is no number"),
+        (["--source", "hint=word5", "--source", "hint=word6"], "--source names a source twice"),
     ):
         refused = program("caption", "--model", str(model.folder.path), *wrong, str(files[0]))
         assert refused.returncode == 2 and sentence in refused.stderr and refused.stderr.count("\n") == 1

@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
         maps.check(model)
         config = config.override(output_attentions=True)
     downloads = {"allow_downloads": True} if options.allow_downloads else {}
-    beside = model.inputs_beside(dict(_named(each, "--source") for each in options.source))
+    beside = model.inputs_beside(_once([_named(each, "--source") for each in options.source], "--source"))
     job = _Job(model, config, terminal, downloads, maps, beside, _weights(options.source_weights))
     photos = Photos(options.photos)
     show = _json if options.json else _streamed if options.stream else _line
@@ -124,12 +124,21 @@ def _named(given: str, option: str) -> tuple[str, str]:
     return name, value
 
 
+def _once(pairs: list[tuple[str, str]], option: str) -> dict[str, str]:
+    """By name. Raises InputError for a name that is there twice."""
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        raise InputError(f"{option} names a source twice; give each once, not {', '.join(name for name, _ in pairs)}")
+    return named
+
+
 def _weights(given: str | None) -> dict[str, float] | None:
     """By source. Raises InputError for what is no number."""
     if given is None:
         return None
     weights = {}
-    for name, value in (_named(each.strip(), "--source-weights") for each in given.split(",")):
+    pairs = [_named(each.strip(), "--source-weights") for each in given.split(",")]
+    for name, value in _once(pairs, "--source-weights").items():
         try:
             weights[name] = float(value)
         except ValueError:

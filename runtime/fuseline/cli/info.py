@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Error
-from ..folders.tensors import TEXT
+from ..folders.tensors import FLAT, INPUT_IDS, TEXT
 from ..version import __version__
 from .terminal import FAILED, Terminal, readable
 
@@ -113,8 +113,8 @@ def _layers(folder: Folder, variant: str) -> dict[str, Any]:
     """How many of a variant's decoder layers run as one node each, and why others do not, as far as that is known."""
     from ..folders.foreign import ForeignFolder
 
-    if isinstance(folder, ForeignFolder) or not folder.has(variant):
-        return {}
+    if isinstance(folder, ForeignFolder) or not folder.has(variant) or folder.fusion not in (None, FLAT):
+        return {}  # layers of other modes of fusion cannot be one node
     try:
         used = folder.using(variant)
     except Error as error:
@@ -172,7 +172,8 @@ def _model_rows(model: dict[str, Any]) -> Iterator[str]:
     if not model["sources"]:
         yield f"  {model['task']}: reads nothing beside what is said so far"
     for name, source in model["sources"].items():
-        longest = "" if source["longest"] is None else f", at most {source['longest']} tokens"
+        unit = "tokens" if INPUT_IDS in source["inputs"] else "positions"
+        longest = "" if source["longest"] is None else f", at most {source['longest']} {unit}"
         without = "" if model["fusion"] is None else f"; without it: {source['absent']}"
         yield f"  {model['task']}: the {name} reads {' and '.join(source['inputs'])}{longest}{without}"
     if model["fusion"] is not None:

@@ -61,6 +61,8 @@ class Generation:
     each generated token each of the M sources gave, by `sources`; the mean over layers and heads; 0 after the end"""
     sources: tuple[str, ...] = ()
     """the names of the M sources"""
+    source_starts: tuple[int, ...] = ()
+    """of M sources M + 1 numbers: the S positions of cross_attentions from one to the next are those of one source"""
     variant: str = ""
     """the variant of the model that said it"""
 

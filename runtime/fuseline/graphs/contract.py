@@ -23,6 +23,10 @@ NO_ATTENTIONS = (
     "output_attentions needs a decoder graph that gives its cross-attention queries, and this one does not; export the "
     "model with this version of fuseline"
 )
+NO_ONE_QUERY = (
+    "output_attentions needs a decoder that asks all its sources the same, and this one reads them one after the other "
+    "(serial or gated fusion); source_attention says how much each source gave"
+)
 NO_CROSS_ATTENTION = "output_attentions are those of cross-attention, and this model has none: it has no sources"
 
 

@@ -37,7 +37,7 @@ from ..folders.tensors import (
     is_cross_attention,
     kv_names,
 )
-from .contract import NO_ATTENTIONS, NO_CROSS_ATTENTION, Encoded, State, refuse_broken_off, rows_of
+from .contract import NO_ATTENTIONS, NO_CROSS_ATTENTION, NO_ONE_QUERY, Encoded, State, refuse_broken_off, rows_of
 from .running import Graph
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class CachedDecoder:
         if num_beams < 1 or max_length < 1:
             raise InputError(f"num_beams and max_length must be at least 1, not {num_beams} and {max_length}")
         if attentions and not self._sizes.cross_attention_scales:
-            raise InputError(NO_ATTENTIONS if self._reads else NO_CROSS_ATTENTION)
+            one_by_one = NO_ATTENTIONS if self._sources == 1 else NO_ONE_QUERY
+            raise InputError(one_by_one if self._reads else NO_CROSS_ATTENTION)
         self._check(encoded)
         capacity = min(max_length, self._sizes.max_positions)
         shape = _Shape(encoded.batch * num_beams, capacity, attentions, len(encoded.sources))
@@ -352,6 +353,8 @@ class _Buffers:
         weights = np.zeros_like(scores)
         for source, (first, end) in enumerate(itertools.pairwise(starts)):
             there = shares[:, source] > 0  # elsewhere no position counts
+            if not there.any():
+                continue
             weights[there, first:end] = np.exp(log_softmax(scores[there, first:end])) * shares[there, source, None]
         return weights
 

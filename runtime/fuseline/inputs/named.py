@@ -6,9 +6,24 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import InputError, shown, written
-from ..folders.tensors import PHOTOGRAPH, Source
+from ..folders.tensors import PHOTOGRAPH, SPEECH, Source
 from .contract import Inputs
 from .images import load_image
+
+
+def _opened(value: Any, source: Source, inputs: Inputs) -> Any:
+    """A photo, samples of a sound, or what a text is. Raises InputError, for a sound of more than the encoder hears."""
+    if source.reads == PHOTOGRAPH:
+        return load_image(value)
+    if source.reads != SPEECH:
+        return value
+    from .audio import SAMPLING_RATE, load_audio
+
+    samples, hears = load_audio(value), getattr(getattr(inputs, "features", None), "samples", None)
+    if hears is not None and len(samples) > hears:
+        lasts, most = len(samples) / SAMPLING_RATE, hears / SAMPLING_RATE
+        raise InputError(f"the sound lasts {lasts:.1f} s and the model hears {most:.0f} s of it; cut it")
+    return samples
 
 
 def made_of(
@@ -28,7 +43,7 @@ def made_of(
             has = f"it has {', '.join(others)}" if others else "it has none but what it describes"
             raise InputError(f"this model has no source {shown(name, 40)} beside; {has}")
         try:
-            made[name] = inputs_of(name)([load_image(value) if sources[name].reads == PHOTOGRAPH else value])
+            made[name] = inputs_of(name)([_opened(value, sources[name], inputs_of(name))])
         except InputError as error:
             raise InputError(f"source {name}: {error}") from error
     return made

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ..arrays import Float32
 from ..errors import InputError, shown
 from ..files.whole import write_whole
-from ..folders.tensors import DecoderSizes
+from ..folders.tensors import DecoderSizes, Source
 from ..generation.result import Generation
 from ..inputs.images import ImageProcessor
 from ..inputs.placing import Placement
@@ -56,6 +56,12 @@ class _Folder(Protocol):
     def config(self) -> Mapping[str, Any]: ...
     @property
     def decoder(self) -> DecoderSizes: ...
+    @property
+    def source(self) -> Source: ...
+    @property
+    def sources(self) -> Mapping[str, Source]: ...
+    @property
+    def fusion(self) -> str | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +117,11 @@ def check_suffix(path: Path) -> str:
 
 def check_shows(model: Captioner) -> None:
     """Raise InputError for a model whose decoder does not say where it looks, as those of other tools."""
+    if len(model.folder.sources) > 1 and not model.folder.decoder.cross_attention_scales:
+        raise InputError(
+            f"{model.folder.path} reads its sources one after the other ({model.folder.fusion} fusion), and its graph "
+            "does not say where it looks in each; there are heat maps of flat, mix, parallel and hierarchical fusion"
+        )
     if not model.folder.decoder.cross_attention_scales:
         raise InputError(
             f"{model.folder.path}: a heat map needs a decoder graph that gives its cross-attention queries, and this "
@@ -125,10 +136,27 @@ def heat_map(generation: Generation, photo: Image.Image, model: Captioner, index
     sequence, among B x num_return_sequences. Raises InputError for a generation without attentions, an index that it
     does not have, and where the encoder's positions are no grid of patches.
     """
+    config: Mapping[str, Any] = model.folder.config
+    if generation.sources:
+        generation, config = _of_photo(generation, model.folder)
     found = looking(generation, model.decode, index)
     place = model.image_processor.placement(photo)
-    grid = grid_of(model.folder.config, place.frame, found.weights.shape[1])
+    grid = grid_of(config, place.frame, found.weights.shape[1])
     return HeatMap(found.text, found.words, on_photo(found.weights, grid, place), photo)
+
+
+def _of_photo(generation: Generation, folder: _Folder) -> tuple[Generation, Mapping[str, Any]]:
+    """Of a model with several sources what it looked at in the photo that its task is about, and the configuration of
+    that source's encoder. Raises InputError where the photo was absent."""
+    name, seen = folder.source.name, generation.cross_attentions
+    place = generation.sources.index(name)
+    first, end = generation.source_starts[place : place + 2]
+    if first == end:
+        raise InputError(f"this text was made without {name}, so there is no heat map of it")
+    config = folder.config
+    encoder = config.get("encoders", {}).get(config.get("shared", {}).get(name, name), config)
+    only = None if seen is None else seen[..., first:end]  # heads that looked elsewhere count little
+    return replace(generation, cross_attentions=only), {"encoder": encoder}
 
 
 def on_photo(weights: Float32, grid: Grid, place: Placement) -> Float32:

@@ -145,6 +145,7 @@ class Search:
             cross_attentions=_attentions(self._found, attentions) if attentions else None,
             source_attention=_of_tokens(self._found, shares) if shares else None,
             sources=steps.sources if shares else (),
+            source_starts=steps.starts if shares else (),
         )
 
     def _stop(self, reason: str) -> bool:

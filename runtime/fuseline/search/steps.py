@@ -88,8 +88,9 @@ class Steps:
     """The steps of one search: decoder, state and clock. A search waits for the decoder here and nowhere else.
 
     milliseconds: time in the decoder so far; logits, attentions: those of all steps, where they are kept;
-    sources, shares: their names and float32[R, M] of all steps, where there are several; normalized: whether the
-    decoder's logits are scores to be added up as they are, so that no search takes their softmax.
+    sources, starts, shares: where there are several, their names, where the positions of each begin, and float32[R, M]
+    of all steps; normalized: whether the decoder's logits are scores to be added up as they are, so that no search
+    takes their softmax.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Steps:
         # A search passes on whatever its decoder reads, which need not be an Encoded.
         several = isinstance(encoded, Encoded) and encoded.starts is not None
         self.sources = encoded.sources if several else ()
+        self.starts = tuple(encoded.starts.tolist()) if several and encoded.starts is not None else ()
         self.shares = Log(several)
         self.milliseconds = (perf_counter() - began) * 1000
 

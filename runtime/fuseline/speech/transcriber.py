@@ -34,6 +34,11 @@ class Transcriber:
         reads = model.folder.source.reads
         if reads != SPEECH:
             raise InputError(f"the model in {model.folder.path} reads {reads}s and no speech; open one of Whisper")
+        if model.folder.fusion is not None:
+            raise InputError(
+                f"the model in {model.folder.path} reads several sources, and is no transcriber of speech alone; "
+                "Model.generate takes what Model.inputs_of makes"
+            )
         self.model = model
         self._features: LogMel | RawSamples = model.inputs.features  # type: ignore[union-attr]  # since it reads speech
         self._vocabulary = Vocabulary.of(model) if isinstance(self._features, LogMel) else None
