@@ -16,6 +16,9 @@ Given = Mapping[str, Any]
 """by source an array or a tensor, or a mapping of those by the names of the encoder's inputs"""
 
 
+LARGEST_WEIGHT = 1e30  # that float32 can still divide by
+
+
 def named(inputs: object, names: Sequence[str], what: str) -> dict[str, Any]:
     """The entries of a mapping by source that are there. Raises InputError for unknown names, and for no mapping."""
     if not isinstance(inputs, Mapping):
@@ -99,6 +102,9 @@ def weights_of(given: object, names: Sequence[str], count: int, device: torch.de
         wrong = values[~(np.isfinite(values) & (values >= 0))]
         if wrong.size:
             raise InputError(f"the weight of source {name} is {wrong.flat[0]}; weights are finite and not negative")
+        if (large := values[values > LARGEST_WEIGHT]).size:
+            most = f"{LARGEST_WEIGHT:.0e}"
+            raise InputError(f"the weight of source {name} is {large.flat[0]}; give one of at most {most}")
         weights[:, names.index(name)] = torch.from_numpy(np.broadcast_to(values, count).astype(np.float32))
     return weights.to(device)
 

@@ -189,6 +189,8 @@ class FusionEncoderDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         if decoder_input_ids is None and labels is None:
             raise InputError("a forward needs labels or decoder_input_ids")
         encoded = self.encode(_needed(inputs), source_weights) if encoder_outputs is None else encoder_outputs
+        if labels is not None:
+            _check_labels(labels, encoded)
         if decoder_input_ids is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         with self._reading(encoded):
@@ -368,6 +370,15 @@ def _count(given: Mapping[str, Mapping[str, Tensor]]) -> int:
         found = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise InputError(f"sources have different numbers of inputs: {found}; for an absent one give a weight of 0")
     return next(iter(counts.values()))
+
+
+def _check_labels(labels: object, encoded: EncodedSources) -> None:
+    """Raises InputError for labels that are no tensor int64[B, T] of as many inputs."""
+    assert encoded.weights is not None
+    rows = len(encoded.weights)
+    if not isinstance(labels, Tensor) or labels.ndim != 2 or len(labels) != rows or labels.is_floating_point():
+        found = list(labels.shape) if isinstance(labels, Tensor) else written(labels)
+        raise InputError(f"labels must be a tensor of whole numbers of shape [{rows}, T], not {found}")
 
 
 def _needed(inputs: Given | None) -> Given:

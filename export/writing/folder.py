@@ -204,7 +204,9 @@ def prepared(
 
 
 def _reading(reads: Mapping[str, Any]) -> dict[str, Any]:
-    return {"task": reads["task"], "sources": reads["sources"], "fusion": reads.get("fusion")}
+    fusion = reads.get("fusion")
+    order = {} if fusion is None else {"order": list(reads["sources"])}
+    return {"task": reads["task"], "sources": reads["sources"], "fusion": fusion, **order}
 
 
 def _describe(made: Path, about: Mapping[str, Any], like: Path) -> None:

@@ -143,7 +143,7 @@ class Ensemble(Model):
         """See Model.inputs_beside; of models that all prepare their inputs alike."""
         if given and not self._alike:
             raise InputError(
-                "the models of this ensemble prepare their inputs in different ways, so sources cannot be given by name; "
+                "the models of this ensemble prepare inputs in different ways, so sources cannot be given by name; "
                 "make what each reads by its own inputs, and give generate a list with one entry a model"
             )
         return super().inputs_beside(given)

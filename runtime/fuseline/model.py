@@ -102,7 +102,7 @@ class Model:
 
     def inputs_of(self, source: str) -> PhotoInputs | TextInputs | SpeechInputs | NoInputs:
         """What makes the inputs of a source, as `inputs` does of a model with one. Raises InputError."""
-        if source not in self.folder.sources:
+        if not isinstance(source, str) or source not in self.folder.sources:
             known = ", ".join(self.folder.sources) or "none"
             raise InputError(f"this model has no source {written(source)}; it has {known}")
         if len(self.folder.sources) == 1 or source == self.folder.source.name:
@@ -317,10 +317,22 @@ class Model:
     ) -> tuple[Any, Any, GenerationConfig]:
         """What a call gives, in fuseline's own terms: inputs, decoder_input_ids and all options."""
         self._refuse_closed()
+        self._refuse_apart(fields)
         inputs, decoder_input_ids, options = generating(self._reads, inputs, decoder_input_ids, fields)
         config = self._configured(generation_config).override(**options)
         config.check_source(self.folder.reads_text_alone)
         return inputs, decoder_input_ids, config
+
+    def _refuse_apart(self, given: Mapping[str, Any]) -> None:
+        """Raises InputError for inputs of several sources that are given as keywords."""
+        sources = self.folder.sources
+        if self.folder.fusion is None:
+            return
+        names = {*sources, *(name for source in sources.values() for name in source.inputs)}
+        if apart := sorted(names.intersection(given)):
+            first = next(iter(sources))
+            right = f'give inputs as one mapping by source, {{"{first}": ...}}'
+            raise InputError(f"{apart[0]}: this model has several sources; {right}, with {', '.join(sources)}")
 
     @cached_property
     def _reads(self) -> Reads:

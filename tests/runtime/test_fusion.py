@@ -423,6 +423,9 @@ def test_a_pipeline_and_the_command_take_sources_by_name(make: Make, tmp_path: P
         ("image", {"sound": 1}, "source_weights has sound, and this model's sources are image, hint, other"),
         ("image", 0.5, "source_weights must be numbers by source"),
         ("sound", None, "this model has no source sound; it has image, hint, other"),
+        ("image", "", "source_weights must be numbers by source"),
+        ("image", 0, "source_weights must be numbers by source"),
+        ("nobody", None, "there are no inputs; give at least one"),
         ("counts", None, "every source must have as many inputs, not 2 of image and 1 of hint"),
         ("long", None, "text 1 has 60 tokens and this model reads 40"),
         ("vocabulary", None, f"outside the vocabulary, whose ids are 0 to {TEXT_SIZE - 1}"),
@@ -436,6 +439,7 @@ def test_bad_inputs_are_refused(make: Make, inputs: Any, weights: Any, sentence:
         "image": {"image": good["image"]},
         "sound": {"image": good["image"], "sound": good["image"]},
         "counts": {"image": good["image"], "hint": ids[:1, :5]},
+        "nobody": {"image": good["image"][:0]},
         "long": {"image": good["image"], "hint": ids},
         "vocabulary": {"image": good["image"], "hint": ids[:, :5] + 90},
         "nan": {"image": good["image"] * np.float32("nan")},
@@ -443,6 +447,38 @@ def test_bad_inputs_are_refused(make: Make, inputs: Any, weights: Any, sentence:
     with pytest.raises(InputError) as error:
         model.generate(kinds[inputs] if isinstance(inputs, str) else inputs, source_weights=weights)
     assert sentence in str(error.value)
+
+
+def test_inputs_by_keyword_are_told_where_they_go(make: Make) -> None:
+    model, inputs = make("flat")[1], arrays(given(1))
+    for keyword in ("pixel_values", "image"):
+        with pytest.raises(InputError, match=f"{keyword}: this model has several sources; give inputs as one mapping"):
+            model.generate(**{keyword: inputs["image"]})
+    with pytest.raises(InputError, match="guidance must be a number of at least 0 by source and at most 1000000"):
+        model.generate(inputs, guidance={"hint": 1e38})
+    with pytest.raises(InputError, match="this model has no source"):
+        model.inputs_of(["hint"])  # type: ignore[arg-type]
+
+
+def test_a_list_of_named_arrays_is_one_an_input(make: Make) -> None:
+    model, inputs = make("flat")[1], arrays(given(2))
+    ids, mask = inputs["hint"]["input_ids"], inputs["hint"]["attention_mask"]
+    rows = [{"input_ids": ids[row][mask[row] > 0]} for row in range(2)]
+    expected = model.generate(inputs, max_new_tokens=6).sequences
+    np.testing.assert_array_equal(model.generate(dict(inputs, hint=rows), max_new_tokens=6).sequences, expected)
+    flags = model.generate(inputs, max_new_tokens=6, source_weights={"hint": [True, True]}).sequences
+    np.testing.assert_array_equal(flags, expected)
+
+
+def test_the_order_of_keys_in_a_file_means_nothing(tmp_path: Path) -> None:
+    _, folder = exported(tmp_path, "gated")
+    inputs = arrays(given(2))
+    with Model.from_pretrained(folder, threads=1) as model:
+        expected = model.generate(inputs, max_new_tokens=8).sequences
+    about = described(folder)
+    (folder / "fuseline.json").write_text(json.dumps(about, sort_keys=True))
+    with Model.from_pretrained(folder, threads=1) as model:
+        np.testing.assert_array_equal(model.generate(inputs, max_new_tokens=8).sequences, expected)
 
 
 def test_weights_are_for_several_sources() -> None:
@@ -459,10 +495,12 @@ def test_weights_are_for_several_sources() -> None:
     [
         (lambda about: about.update(fusion="blend"), "'fusion' is wrong; it must be one of flat"),
         (lambda about: about.update(fusion=None), "'sources' is wrong; it must be one, called encoder"),
-        (lambda about: about["sources"].pop("other"), "'encoders' is wrong; it must be an object with image, hint"),
+        (lambda about: about["sources"].pop("other"), "'order' is wrong; it must be a list of the sources, image"),
         (lambda about: about["sources"]["hint"].update(absent="zeros"), "'absent' is wrong; it must be 'skip' or 'ref"),
         (lambda about: about["sources"]["hint"].update(inputs=["pixel_values"]), "does not list hint/preproc"),
         (lambda about: about.update(task="automatic-speech-recognition"), "'task' is wrong"),
+        (lambda about: about.pop("order"), "'order' is missing; it must be a list"),
+        (lambda about: about.update(order=["image", "hint", "hint"]), "'order' is wrong; it must be a list"),
         (lambda about: about["files"].pop("image/preprocessor_config.json"), "does not list image/preprocessor_config"),
         (lambda about: about["variants"]["fp32"]["encoders"].pop("hint"), "'encoders' is wrong"),
     ],

@@ -114,7 +114,7 @@ def test_zeros_stand_for_a_source_that_is_absent_as_zeros(tmp_path_factory: pyte
     ("guidance", "sentence"),
     [
         ({"sound": 1.5}, "guidance has sound, and this model's sources are image, hint"),
-        ({"hint": -1}, "at least 0 by source, and that of hint is -1"),
+        ({"hint": -1}, "at least 0 by source and at most 1000000, and that of hint is -1"),
         ({"hint": float("nan")}, "and that of hint is nan"),
         ({"hint": "much"}, "and that of hint is 'much'"),
         ({}, "guidance must be a number of at least 0 by source, as in"),

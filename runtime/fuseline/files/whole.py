@@ -18,12 +18,11 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
         os.chmod(made, 0o666 & ~_umask())
         os.replace(made, path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # of a name that no file system has
         if made is not None and os.path.exists(made):
             os.unlink(made)
-        raise InputError(
-            f"{shown(path)}: it cannot be written ({error.strerror}); give a place where it can"
-        ) from error
+        why = error.strerror if isinstance(error, OSError) else "no file can be called so"
+        raise InputError(f"{shown(path)}: it cannot be written ({why}); give a place where it can") from error
 
 
 def _umask() -> int:

@@ -173,7 +173,10 @@ def _task(fields: Fields, written_as: int) -> tuple[str, Mapping[str, Source], s
     if not 1 < len(found) <= MOST_SOURCES or not all(_NAME.fullmatch(name) for name in found):
         right = f"2 to {MOST_SOURCES}, with names of letters, digits and underscores, where there is fusion"
         raise fields.wrong("sources", right)
-    sources = {name: _source(name, each, (SKIP, ZEROS, REFUSE)) for name, each in found.items()}
+    order = fields.get("order", list)  # that of an object's keys may change as files are written anew
+    if sorted(map(str, order)) != sorted(found):
+        raise fields.wrong("order", f"a list of the sources, {', '.join(found)}, as the decoder reads them")
+    sources = {name: _source(name, found[name], (SKIP, ZEROS, REFUSE)) for name in order}
     if TASKS[task] not in {each.reads for each in sources.values()}:
         raise fields.wrong("task", "that of a model which reads what one of the sources reads")
     return task, sources, str(fusion)

@@ -18,6 +18,8 @@ from .contract import Decoder, Encoded, State, gives_scores, refuse_broken_off
 
 LOG_LINEAR, LINEAR = "log_linear", "linear"
 RULES = (LOG_LINEAR, LINEAR)
+# Beyond these a weight only makes sums that float32 does not have, or nothing.
+MOST_WEIGHT, LEAST_WEIGHT = 1e6, 1e-6
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,9 @@ def checked_weights(weights: object, count: int, rule: object) -> tuple[float, .
     found = [each for each in numbers if each is not None]
     if not found or not len(found) == len(numbers) == count:
         raise InputError(f"weights must be {count} finite numbers, one a model, not {written(weights)}")
+    if wrong := [each for each in found if each and not LEAST_WEIGHT <= abs(each) <= MOST_WEIGHT]:
+        right = f"must be 0 or from {LEAST_WEIGHT} to {MOST_WEIGHT:.0f} in size"
+        raise InputError(f"weights {right}, and one is {wrong[0]}")
     if not any(found):
         raise InputError("all weights are 0; at least one model must count")
     if rule == LINEAR and min(found) < 0:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from ..errors import InputError, shown, written
 from .contract import Decoder, Encoded
-from .fused import FusedDecoder, FusedEncoded, number_of
+from .fused import MOST_WEIGHT, FusedDecoder, FusedEncoded, number_of
 from .sources import Encoders, Encodes
 
 Guidance = Mapping[str, float]  # by source, the scale g
@@ -37,8 +37,8 @@ def guided(
             known = ", ".join(encoder.encoders)
             raise InputError(f"guidance has {shown(name, 40)}, and this model's sources are {known}")
         scale = number_of(given)
-        if scale is None or scale < 0:
-            raise InputError(f"{right}, and that of {name} is {written(given)}")
+        if scale is None or not 0 <= scale <= MOST_WEIGHT:
+            raise InputError(f"{right} and at most {MOST_WEIGHT:.0f}, and that of {name} is {written(given)}")
         weights[0] = scale if len(guidance) == 1 else weights[0] + (scale - 1)
         weights.append(1 - scale)
         parts.append(encoded if scale == 1 else encoder.without(encoded, name))

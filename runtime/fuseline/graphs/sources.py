@@ -65,7 +65,7 @@ class Encoders:
         by_source = self._by_source(given)
         there = {name: _there(by_source[name], name) for name in self.encoders if by_source.get(name) is not None}
         batch = self._batch(there)
-        weights = self._weights(source_weights or {}, batch)
+        weights = self._weights({} if source_weights is None else source_weights, batch)
         present = np.zeros((batch, len(self.encoders)), bool)
         for place, (name, encoder) in enumerate(self.encoders.items()):
             has = there[name] if name in there else np.zeros(batch, bool)
@@ -158,7 +158,10 @@ class Encoders:
         if len(set(counts.values())) > 1:
             found = " and ".join(f"{count} of {name}" for name, count in counts.items())
             raise InputError(f"every source must have as many inputs, not {found}; put None where an input has none")
-        return next(iter(counts.values()))
+        count = next(iter(counts.values()))
+        if not count:
+            raise InputError("there are no inputs; give at least one")
+        return count
 
     def _weights(self, given: Weights, batch: int) -> npt.NDArray[np.float64]:
         """float64[B, M], 1 where nothing is said."""
@@ -208,7 +211,7 @@ def batch_of(checked: Any) -> int:
 def _weight(given: Any, name: str, batch: int) -> npt.NDArray[np.float64]:
     right = f"source_weights of {name} must be a number of at least 0, or {batch} of them, one an input"
     array = as_array(given)
-    if array.dtype.kind not in "fiu" or array.shape not in ((), (1,), (batch,)):
+    if array.dtype.kind not in "fiub" or array.shape not in ((), (1,), (batch,)):
         raise InputError(f"{right}, not {written(given)}")
     found = np.broadcast_to(array.astype(np.float64), (batch,))
     if not (np.isfinite(found) & (found >= 0)).all():
@@ -232,7 +235,8 @@ def _there(given: Any, name: str) -> Bool:
 
 
 def _is_ragged(given: Any) -> bool:
-    return isinstance(given, list | tuple) and any(each is None for each in given)
+    """Whether it is a list of what single inputs give, of which some may be None."""
+    return isinstance(given, list | tuple) and any(each is None or isinstance(each, Mapping) for each in given)
 
 
 def _of_rows(encoder: Encoder, given: Any, has: Bool, rows: Int64) -> Arrays:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, written
 from ..generation.result import Generation
 from .looking import steps_of_words
 from .words import Decode
@@ -19,6 +19,8 @@ def shares_of_words(generation: Generation, decode: Decode, index: int = 0) -> l
     found = generation.source_attention
     if found is None:
         raise InputError("this generation is of a model with one source, so there are no shares of sources")
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(found):
+        raise InputError(f"index must be that of a sequence, from 0 to {len(found) - 1}, not {written(index)}")
     _, words = steps_of_words(generation, decode, index)
     return [
         {
