@@ -137,7 +137,7 @@ def test_a_name_stands_for_what_was_fetched(
     shutil.copytree(folder, tmp_path / NAME)
     assert fuseline.Model.from_pretrained(NAME).folder.path == tmp_path / NAME
     (tmp_path / NAME / "fuseline.json").unlink()
-    with pytest.raises(FolderError, match=r"is a folder of a model of speech without fuseline\.json; give one that"):
+    with pytest.raises(FolderError, match=r"is a graph of fuseline, and fuseline\.json is not there"):
         fuseline.Model.from_pretrained(NAME)
 
 

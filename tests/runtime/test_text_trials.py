@@ -116,7 +116,9 @@ def test_info_tells_task_sources_and_languages(tmp_path: Path, capsys: pytest.Ca
     assert main(["info", "--json", str(folder)]) == 0
     model = json.loads(capsys.readouterr().out)["model"]
     assert model["task"] == "text2text-generation"
-    assert model["sources"] == {"encoder": {"inputs": ["input_ids", "attention_mask"], "longest": 70}}
+    assert model["sources"] == {
+        "encoder": {"inputs": ["input_ids", "attention_mask"], "longest": 70, "absent": "refuse"}
+    }
     assert set(LANGUAGES) <= set(model["languages"])
     assert model["variants"]["fp32"]["layers"] == {"joined": 3, "of": 3, "not joined": []}
     assert main(["info", str(folder)]) == 0

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from ..errors import FolderError
+from ..files.reading import DESCRIPTION
 from ..folders.foreign import ForeignFolder
 from ..folders.tensors import (
     INPUT_FEATURES,
@@ -80,6 +81,11 @@ def _encoder_inputs(graph: Graph, source: Source) -> Mapping[str, Tensor]:
     """
     found, path, (name, *masks) = signature(graph), graph.path, source.inputs
     inputs = {tensor.name: tensor for tensor in found.inputs}
+    if any(is_cross_attention(tensor.name) for tensor in found.outputs):
+        raise FolderError(
+            f"{path} is a graph of fuseline, and {DESCRIPTION} is not there, which says what it is; give a folder that "
+            "`fuseline get` or `fuseline export` has made"
+        )
     if name not in inputs or not inputs.keys() <= {name, *masks}:
         kind = "speech" if source.reads == SPEECH else "photos"
         also = "".join(f", and may read {mask}" for mask in masks) or " alone"
