@@ -28,7 +28,22 @@ _NUMBERS = (0.0, -0.0, 1e-45, 1e-30, 1e30, 3e38, -3e38, math.nan, math.inf, -mat
 # Sums of some hundred float32 products in another order; a share of the largest number of the result.
 TOLERANCE = 2e-4
 # What is never constant.
-_FED = ("x", "ids", "qkv", "query", "key", "value", "position", "beam_table", "residual", "factor", "lengths", "rows")
+_FED = (
+    "x",
+    "ids",
+    "qkv",
+    "query",
+    "key",
+    "value",
+    "position",
+    "beam_table",
+    "residual",
+    "factor",
+    "lengths",
+    "rows",
+    "starts",
+    "weights",
+)
 _IN_STEPS = (
     "LayerNorm",
     "FloatLinear",
@@ -36,6 +51,8 @@ _IN_STEPS = (
     "BiasedCachedSelfAttention",
     "CrossAttention",
     "PaddedCrossAttention",
+    "CrossAttentionFlat",
+    "CrossAttentionSeparate",
     "RMSNorm",
     "Rotary",
     ">",
@@ -89,16 +106,31 @@ def _attention(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
         return feed, attributes
     positions = random.choice((1, 2, 17, 50, 70))
     lengths = np.array([[random.choice((0, 1, positions, positions // 2))] for _ in range(batch)], np.int64)
-    if operator.endswith("CrossAttention"):
+    if "CrossAttention" in operator:
         half = operator.startswith("Half")
         shape = (batch, heads, positions, size) if half else (batch, positions, width)
         key, value = (_floats(random, *shape).astype(np.float16 if half else np.float32) for _ in range(2))
         feed = {"query": _floats(random, batch * random.choice((1, 2, 3, 4, 5)), width), "key": key, "value": value}
+        if operator.endswith(("Flat", "Separate")):
+            return feed | _sources(random, batch, positions), attributes
         return feed | ({"lengths": lengths} if "Padded" in operator else {}), attributes
     feed = {"qkv": _floats(random, batch, positions, 3 * width), "lengths": lengths}
     if operator.startswith("Biased"):
         feed["distance_bias"] = _floats(random, heads, random.choice((1, 3, 15, 63)))
     return feed, attributes
+
+
+def _sources(random: Random, batch: int, positions: int) -> Feed:
+    """Which of the positions are whose, of one to four sources, some of them absent or without any."""
+    starts = sorted([0, positions, *(random.randint(0, positions) for _ in range(random.randrange(4)))])
+    sizes = np.diff(starts)
+    lengths = [[random.choice((0, 1, size, size // 2)) if size else 0 for size in sizes] for _ in range(batch)]
+    weights = [[random.choice((0.0, 1.0, 1.0, 0.3, 0.01)) for _ in sizes] for _ in range(batch)]
+    return {
+        "lengths": np.array(lengths, np.int64),
+        "starts": np.array(starts, np.int64),
+        "weights": np.array(weights, np.float32),
+    }
 
 
 def _rotary(random: Random) -> tuple[Feed, dict[str, Any]]:
@@ -113,7 +145,7 @@ def _rotary(random: Random) -> tuple[Feed, dict[str, Any]]:
 
 def sound(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
     """Inputs in their order, and attributes, that an operator takes."""
-    if operator.endswith("Attention"):
+    if "Attention" in operator:
         return _attention(random, operator)
     rows, inputs, outputs = (random.choice(_SIZES) for _ in range(3))
     if operator == "Rotary":
