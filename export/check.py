@@ -121,7 +121,7 @@ def ask(reference: Any, inputs: Inputs, ends: Sequence[int], max_positions: int)
             at_once = ROWS // beams if small and INPUT_VALUES not in inputs else 1
             for some in (_some(inputs, slice(first, first + at_once)) for first in range(0, count, at_once)):
                 found = _generate(reference)(**_tensors(some), **_options(beams, max_length)).numpy()
-                said += [_ended(row, ends) for row in found]
+                said += [until_end(row, ends) for row in found]
                 if beams == 1:
                     logits.extend(_reference_logits(reference, some, found[:, :-1]))
     logits = [along[: len(said) - 1] for along, said in zip(logits, sequences[1], strict=True)]
@@ -164,7 +164,7 @@ def _compared(model: Model, variant: str, answers: Answers, reference: Callable[
     differences: list[_Difference] = []
     for beams, said in answers.sequences.items():
         found = model.generate(encoded, **_options(beams, answers.max_length)).sequences
-        ended = [_ended(row, model.generation_config.ends) for row in found]
+        ended = [until_end(row, model.generation_config.ends) for row in found]
         width, pad = max(map(len, [*said, *ended])), model.generation_config.pad or 0
         expected, got = (_padded(rows, width, pad) for rows in (said, ended))
         shares[beams] = float((expected == got).all(axis=1).mean())
@@ -257,7 +257,7 @@ def _encoding_once(reference: Any, inputs: Inputs) -> Iterator[None]:
             encoder.forward = own
 
 
-def _ended(row: Array, ends: Sequence[int]) -> Array:
+def until_end(row: Array, ends: Sequence[int]) -> Array:
     """A sequence int64[T] up to its end token; the first may be one, since texts may begin with it."""
     found = np.flatnonzero(np.isin(row[1:], ends))
     return row[: found[0] + 2] if len(found) else row

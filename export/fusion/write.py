@@ -18,7 +18,7 @@ from fuseline.folders.tensors import GATED, HIERARCHICAL, READS
 from ..adapters.fused_layers import Fusion
 from ..adapters.registry import decoder_adapter
 from ..adapters.vision_encoder_decoder import is_tied
-from ..check import BEAMS, MAX_LENGTH, Agreement, Answers, compare
+from ..check import BEAMS, MAX_LENGTH, Agreement, Answers, compare, until_end
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.tokenizer import tokenizer_json
 from ..graphs.weights import Array, Scheme
@@ -118,7 +118,7 @@ def ask(model: FusionEncoderDecoder, inputs: Mapping[str, Mapping[str, Array]], 
         for beams in (1, BEAMS):
             options: dict[str, Any] = {"num_beams": beams, "max_length": max_length, "do_sample": False}
             found = model.generate(inputs, **options).numpy()
-            sequences[beams] = [_ended(row, ends) for row in found]
+            sequences[beams] = [until_end(row, ends) for row in found]
             if beams == 1:
                 tokens = torch.from_numpy(found[:, :-1])
                 logits = model(encoder_outputs=encoded, decoder_input_ids=tokens).logits.numpy()
@@ -182,8 +182,3 @@ def _generation_config(model: FusionEncoderDecoder, longest: int | None) -> dict
 
 def _text(file: Any) -> Any:
     return json.dumps(file, indent=2) if isinstance(file, Mapping) else file
-
-
-def _ended(row: Array, ends: Sequence[int]) -> Array:
-    found = np.flatnonzero(np.isin(row[1:], ends))
-    return row[: found[0] + 2] if len(found) else row
