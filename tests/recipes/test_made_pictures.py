@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from recipes.default_captioner.made_pictures import KINDS, MadePicture, drawing_of, grey_of, made_pictures
+from recipes.default_captioner.made_pictures.__main__ import CAPTION, CELL
 from recipes.default_captioner.made_pictures.captions import five_captions, sentences
 
+ROOT = Path(__file__).parents[2]
 ROUND = len(KINDS)
 
 
@@ -91,3 +96,11 @@ def test_drawings_of_a_photo_keep_its_size_and_differ_by_chance() -> None:
 def test_a_grey_photo_has_three_equal_bands() -> None:
     red, green, blue = grey_of(Image.new("RGB", (4, 3), (200, 100, 0))).split()
     assert red.tobytes() == green.tobytes() == blue.tobytes() == bytes([118] * 12)  # ITU-R 601-2 luma
+
+
+def test_the_command_writes_a_sheet_of_the_kinds(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "recipes.default_captioner.made_pictures", "--sheet", str(tmp_path / "sheet.png")]
+    subprocess.run([*command, "--kinds", "moon", "coins", "chat", "--each", "2"], check=True, cwd=ROOT)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (4 * CELL, 2 * (CELL + CAPTION))
+        assert len(sheet.getcolors(sheet.width * sheet.height) or []) > 100

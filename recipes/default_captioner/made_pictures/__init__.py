@@ -17,7 +17,7 @@ from .canvas import Painted, Rng
 from .captions import five_captions
 from .photos import drawing_of, grey_of
 
-__all__ = ["KINDS", "MadePicture", "drawing_of", "grey_of", "made_pictures"]
+__all__ = ["KINDS", "MadePicture", "drawing_of", "grey_of", "made_picture", "made_pictures"]
 
 KINDS: dict[str, Callable[[Rng], Painted]] = {
     paint.__name__: paint

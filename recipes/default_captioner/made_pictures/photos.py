@@ -45,10 +45,11 @@ def _ink(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def _cartoon(rng: Rng, image: Image.Image) -> Image.Image:
-    """Few colours, smoothed, with dark lines at the edges."""
-    smooth = ImageOps.autocontrast(image, 1).filter(ImageFilter.MedianFilter(3))
-    flat = smooth.quantize(whole(rng, 8, 20), dither=Image.Dither.NONE).convert("RGB")
-    edges = smooth.convert("L").filter(ImageFilter.GaussianBlur(1)).filter(ImageFilter.FIND_EDGES)
-    lines = edges.point([255 - min(200, 12 * max(0, v - 14)) for v in range(256)])
-    ImageDraw.Draw(lines).rectangle((0, 0, image.width - 1, image.height - 1), outline=255, width=3)
-    return ImageChops.multiply(flat, lines.convert("RGB"))
+    """Few bright colours in even patches, with dark lines at the edges."""
+    smooth = ImageOps.autocontrast(image, 1).reduce(2).filter(ImageFilter.MedianFilter(5))
+    bright = smooth.point([int(255 * (value / 255) ** 0.7) for value in range(256)] * 3)
+    flat = bright.quantize(whole(rng, 6, 12), dither=Image.Dither.NONE).convert("RGB")
+    edges = smooth.convert("L").filter(ImageFilter.GaussianBlur(0.7)).filter(ImageFilter.FIND_EDGES)
+    lines = edges.point([255 - min(220, 12 * max(0, value - 22)) for value in range(256)])
+    ImageDraw.Draw(lines).rectangle((0, 0, lines.width - 1, lines.height - 1), outline=255, width=2)
+    return ImageChops.multiply(flat, lines.convert("RGB")).resize(image.size)
