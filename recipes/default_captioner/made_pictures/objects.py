@@ -110,10 +110,11 @@ def _coin(rng: Rng, draw: ImageDraw.ImageDraw, centre: tuple[float, float], radi
     shade = whole(rng, 130, 220)
     draw.circle((x + radius * 0.06, y + radius * 0.08), radius, 10)
     draw.circle(centre, radius, shade, shade - 60, max(2, int(radius / 9)))
+    draw.circle(centre, radius * 0.82, None, shade - 35, max(1, int(radius / 25)))
     for _ in range(whole(rng, 8, 16)):
         dx, dy = rng.normal(0, radius / 4.5, 2).tolist()
         draw.ellipse(
-            (x + dx - radius / 8, y + dy - radius / 6, x + dx + radius / 8, y + dy), shade + whole(rng, -70, 35)
+            (x + dx - radius / 8, y + dy - radius / 6, x + dx + radius / 8, y + dy), shade + whole(rng, -40, 35)
         )
 
 

@@ -48,7 +48,7 @@ def printed_page(rng: Rng) -> Painted:
         (
             "a [page|sheet of paper|document] with [black|printed|] text on it",
             "a [page|close up|photo|piece] of printed text",
-            "[lines of|some] [printed|black] text on [a page|a white page|paper]",
+            "[lines of|some] [printed|black] text on [a page|a sheet of paper|paper]",
             "a page [of|from] a book [|with printed text]",
         ),
     )
@@ -132,7 +132,7 @@ def handwriting(rng: Rng) -> Painted:
         worn(rng, image),
         (
             "a [page|sheet|note|letter] [of|with] handwriting [|in ink|on paper]",
-            "[handwritten text|handwriting|a handwritten note] on a [piece of paper|page|white page]",
+            "[handwritten text|handwriting|a handwritten note] on a [piece of paper|page|sheet of paper]",
             "[words|lines] written by hand on paper",
         ),
     )
@@ -239,6 +239,6 @@ def sheet_music(rng: Rng) -> Painted:
         worn(rng, image),
         (
             "a [page|sheet|piece] of [|printed] [sheet music|music|music notes]",
-            "[music notes|musical notes|notes of music] on [a page|paper|a white page]",
+            "[music notes|musical notes|notes of music] on [a page|paper|a sheet of paper]",
         ),
     )
