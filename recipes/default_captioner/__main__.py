@@ -6,13 +6,11 @@ A run that was stopped goes on where it was: finished caches and epochs are kept
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from .data import read_split
+from .corpus import load_corpus
 from .export import export, install
-from .prepare import prepare
-from .train import load_corpus, train
+from .train import train
 
 MODELS = Path(__file__).parents[2] / "runtime" / "fuseline" / "models"
 
@@ -22,17 +20,19 @@ def main() -> None:
         prog="python -m recipes.default_captioner",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: python -m recipes.default_captioner --data flickr8k --work /tmp/captioner",
+        epilog="example: python -m recipes.default_captioner --data flickr8k --kinds objects --work /tmp/captioner",
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with captions.jsonl and the photos")
-    parser.add_argument("--work", type=Path, required=True, help="folder for caches, checkpoints and the log (3 GB)")
-    parser.add_argument("--install", action="store_true", help="put the result into the package")
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder with captions.jsonl and the photos, or COCO's own folder")
+    add("--kinds", type=Path, help="folder with labels.jsonl and photos of things")
+    add("--also", type=Path, action="append", default=[], help="one more folder with captions to train with")
+    add("--score", type=Path, action="append", default=[], help="a folder with captions that is only measured")
+    add("--work", type=Path, required=True, help="folder for caches, checkpoints and the log (3 GB)")
+    add("--install", action="store_true", help="put the result into the package")
     options = parser.parse_args()
-    prepare(options.data, options.work)
-    vocabulary = json.loads((options.work / "vocabulary.json").read_text(encoding="utf-8"))
-    photos, val = (read_split(options.data, split) for split in ("train", "val"))
-    captioner = train(load_corpus(options.work, photos, val, vocabulary), options.work)
-    shipped = export(captioner, options.data, options.work, vocabulary)
+    corpus = load_corpus(options.work, options.data, options.kinds, options.also, options.score)
+    captioner = train(corpus, options.work)
+    shipped = export(captioner, corpus, options.data, options.work)
     if options.install:
         install(shipped, MODELS)
     print(f"the captioner is in {MODELS / shipped.name if options.install else shipped}")

@@ -1,21 +1,27 @@
-"""The default captioner in torch: EfficientNet-Lite0, a transformer bridge, a GPT-2 decoder with cross-attention.
+"""The default captioner in torch: EfficientNet-Lite, a transformer bridge, a GPT-2 decoder with cross-attention.
 
-Dimensions: B photos, K captions of each photo, R = B x K rows, T tokens, S encoder positions, E width, H heads, D head
-size, V words, N tokens that are not padding. Parameter names below `transformer.` are those of transformers'
-GPT2LMHeadModel (add_cross_attention=True), whose arithmetic the decoder follows: pre-norm, learned positions, tanh
-GELU, tied head.
+Cross-attention reads the photo's positions, those of what the photo's classifier is sure of ("labels": everyday words
+with their probabilities, which go through the bridge with the photo), and those of a hint that somebody typed.
+
+Dimensions: B photos, K captions of each photo, R = B x K rows, T tokens, P positions of a photo, L labels, J tokens of
+a hint, S = P + L + J, E width, H heads, D head size, V words, N tokens that are not padding. Parameter names below
+`transformer.` are those of transformers' GPT2LMHeadModel (add_cross_attention=True), whose arithmetic the decoder
+follows: pre-norm, learned positions, tanh GELU, tied head.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .efficientnet import HEAD_CHANNELS, EfficientNetLite0
+from .efficientnet import HEAD_CHANNELS, LITE1, EfficientNetLite, Variant
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
@@ -26,16 +32,20 @@ class Shape:
     """Sizes of the captioner; the defaults are those of the model that ships."""
 
     vocab_size: int
-    image_size: int = 256
+    encoder: Variant = LITE1
+    image_size: int = 240
     width: int = 256
     heads: int = 8
     bridge_layers: int = 2
-    layers: int = 4
+    bridge_inner: int = 512
+    layers: int = 3
+    labels: int = 6
     max_positions: int = 32
+    hint_positions: int = 32
 
     @property
-    def encoder_positions(self) -> int:
-        return (self.image_size // 32) ** 2
+    def photo_positions(self) -> int:
+        return math.ceil(self.image_size / 32) ** 2
 
 
 @dataclass
@@ -58,10 +68,10 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 class Mlp(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(width, 4 * width)
-        self.c_proj = nn.Linear(4 * width, width)
+        self.c_fc = nn.Linear(width, inner)
+        self.c_proj = nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
@@ -83,17 +93,18 @@ class CrossAttention(nn.Module):
 
 
 class BridgeLayer(nn.Module):
-    """A pre-norm transformer encoder layer over the S positions of a photo."""
+    """A pre-norm transformer encoder layer over the positions of a photo and its labels."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.heads = shape.heads
         self.ln_1, self.ln_2 = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
-        self.attn, self.mlp = SelfAttention(shape.width), Mlp(shape.width)
+        self.attn, self.mlp = SelfAttention(shape.width), Mlp(shape.width, shape.bridge_inner)
 
-    def forward(self, x: Tensor, drop: float) -> Tensor:
+    def forward(self, x: Tensor, there: Tensor | None, drop: float) -> Tensor:
         q, k, v = (split_heads(y, self.heads) for y in self.attn.c_attn(self.ln_1(x)).chunk(3, -1))
-        y = self.attn.c_proj(merge_heads(F.scaled_dot_product_attention(q, k, v)))
+        mask = None if there is None else there[:, None, None]
+        y = self.attn.c_proj(merge_heads(F.scaled_dot_product_attention(q, k, v, mask)))
         x = x + F.dropout(y, drop, self.training)
         return x + F.dropout(self.mlp(self.ln_2(x)), drop, self.training)
 
@@ -107,14 +118,22 @@ class DecoderLayer(nn.Module):
         self.ln_1, self.ln_2 = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
         self.ln_cross_attn = nn.LayerNorm(shape.width)
         self.attn, self.crossattention = SelfAttention(shape.width), CrossAttention(shape.width)
-        self.mlp = Mlp(shape.width)
+        self.mlp = Mlp(shape.width, 4 * shape.width)
+
+
+class Encoded(NamedTuple):
+    """What cross-attention reads: float32[B, S, E], and which of it is there, bool[B, S] (None: all)."""
+
+    hidden: Tensor
+    there: Tensor | None = None
 
 
 @dataclass
 class Memory:
-    """Keys and values a layer: cross-attention [B, H, S, D], and self-attention [R, H, t, D] or None."""
+    """Keys and values a layer: cross-attention [B, H, S, D], and self-attention [R, H, t, D] or None; `there` as above."""
 
     cross: list[tuple[Tensor, Tensor]]
+    there: Tensor | None
     past: list[tuple[Tensor, Tensor] | None]
 
     def reorder(self, rows: Tensor) -> None:
@@ -133,22 +152,25 @@ class Decoder(nn.Module):
         self.h = nn.ModuleList([DecoderLayer(shape) for _ in range(shape.layers)])
         self.ln_f = nn.LayerNorm(shape.width)
 
-    def memory(self, encoded: Tensor) -> Memory:
-        """Cross-attention keys and values of encoder_hidden_states float32[B, S, E]."""
+    def memory(self, encoded: Encoded) -> Memory:
+        """Cross-attention keys and values."""
         cross = []
         for layer in self.h:
-            k, v = layer.crossattention.c_attn(encoded).chunk(2, -1)
+            k, v = layer.crossattention.c_attn(encoded.hidden).chunk(2, -1)
             cross.append((split_heads(k, self.shape.heads), split_heads(v, self.shape.heads)))
-        return Memory(cross, [None] * len(self.h))
+        there = None if encoded.there is None else encoded.there[:, None, None]
+        return Memory(cross, there, [None] * len(self.h))
 
-    def cross(self, layer: DecoderLayer, x: Tensor, key_value: tuple[Tensor, Tensor]) -> Tensor:
+    def cross(self, x: Tensor, memory: Memory, layer: int) -> Tensor:
         """Cross-attention of x [R, T, E]: all rows of a photo ask its one K/V together."""
         rows, steps, width = x.shape
-        photos = key_value[0].shape[0]
+        key, value = memory.cross[layer]
+        photos = key.shape[0]
         q = split_heads(x.reshape(photos, rows // photos * steps, width), self.shape.heads)
-        return merge_heads(F.scaled_dot_product_attention(q, *key_value)).reshape(rows, steps, width)
+        mixed = F.scaled_dot_product_attention(q, key, value, memory.there)
+        return merge_heads(mixed).reshape(rows, steps, width)
 
-    def forward(self, tokens: Tensor, keep: Tensor, cross: list[tuple[Tensor, Tensor]], noise: Noise) -> Tensor:
+    def forward(self, tokens: Tensor, keep: Tensor, memory: Memory, noise: Noise) -> Tensor:
         """Teacher forcing. tokens int64[R, T], keep bool[R, T] (not padding) -> float32[N, E] of the kept ones.
 
         Everything but attention runs on the kept tokens alone: captions are short, padding would cost a third.
@@ -162,12 +184,12 @@ class Decoder(nn.Module):
         def pad(y: Tensor) -> Tensor:
             return y.new_zeros(rows * steps, y.shape[-1]).index_copy(0, index, y).view(rows, steps, -1)
 
-        for layer, key_value in zip(self.h, cross, strict=True):
+        for i, layer in enumerate(self.h):
             q, k, v = (split_heads(y, self.shape.heads) for y in pad(layer.attn.c_attn(layer.ln_1(x))).chunk(3, -1))
             y = merge_heads(F.scaled_dot_product_attention(q, k, v, is_causal=True)).flatten(0, 1)[index]
             x = x + F.dropout(layer.attn.c_proj(y), drop, self.training)
             y = pad(layer.crossattention.q_attn(layer.ln_cross_attn(x)))
-            y = self.cross(layer, y, key_value).flatten(0, 1)[index]
+            y = self.cross(y, memory, i).flatten(0, 1)[index]
             x = x + F.dropout(layer.crossattention.c_proj(y), drop, self.training)
             x = x + F.dropout(layer.mlp(layer.ln_2(x)), drop, self.training)
         return self.ln_f(x)
@@ -183,27 +205,58 @@ class Decoder(nn.Module):
             memory.past[i] = (k, v)
             x = x + layer.attn.c_proj(merge_heads(F.scaled_dot_product_attention(q, k, v)))
             q = layer.crossattention.q_attn(layer.ln_cross_attn(x))
-            x = x + layer.crossattention.c_proj(self.cross(layer, q, memory.cross[i]))
+            x = x + layer.crossattention.c_proj(self.cross(q, memory, i))
             x = x + layer.mlp(layer.ln_2(x))
         return self.ln_f(x).squeeze(1)
+
+
+@dataclass
+class Inputs:
+    """What a batch of captions is written from. Any of the three may be absent for some photos, but not all of them.
+
+    features: float32[B, P, 1280] of the photos, None where no photo has any; labels: which classes' everyday words
+    int64[B, L], and their probabilities float32[B, L]; hints: token ids int64[B, J]; photo_there, labels_there: bool[B];
+    hints_there: bool[B, J].
+    """
+
+    features: Tensor | None
+    labels: Tensor
+    probabilities: Tensor
+    hints: Tensor | None = None
+    hints_there: Tensor | None = None
+    photo_there: Tensor | None = None
+    labels_there: Tensor | None = None
 
 
 class Captioner(nn.Module):
     """Photo to words. `cnn.front` is frozen and its output cached; the rest trains."""
 
-    def __init__(self, shape: Shape) -> None:
+    of_class: Tensor
+    class_tokens: Tensor
+
+    def __init__(self, shape: Shape, of_class: NDArray[np.int64], class_tokens: NDArray[np.int64]) -> None:
+        """of_class: int64[1000], which everyday words each of ImageNet's classes has; class_tokens: int64[words, 4], the
+        tokens of each of these, padded."""
         super().__init__()
         self.shape = shape
-        self.cnn = EfficientNetLite0()
+        self.register_buffer("of_class", torch.from_numpy(of_class))
+        self.register_buffer("class_tokens", torch.from_numpy(class_tokens))
+        self.cnn = EfficientNetLite(shape.encoder, shape.image_size)
         self.project = nn.Linear(HEAD_CHANNELS, shape.width)
-        self.positions = nn.Parameter(torch.zeros(shape.encoder_positions, shape.width))
+        self.positions = nn.Parameter(torch.zeros(shape.photo_positions, shape.width))
+        self.word = nn.Linear(shape.width, shape.width)
+        self.probability = nn.Linear(2, shape.width)
+        self.hint_positions = nn.Parameter(torch.zeros(shape.hint_positions, shape.width))
         self.bridge = nn.ModuleList([BridgeLayer(shape) for _ in range(shape.bridge_layers)])
-        self.ln_bridge = nn.LayerNorm(shape.width)
+        self.ln_bridge, self.ln_hint = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
         self.transformer = Decoder(shape)
         self.apply(self._init)
         for name, weight in self.named_parameters():  # GPT-2: residual projections start smaller with depth
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(weight, std=0.02 / (2 * shape.layers) ** 0.5)
+        # Words are small vectors; what reads them makes them as large as a photo's positions are.
+        nn.init.normal_(self.word.weight, std=1 / shape.width**0.5)
+        nn.init.normal_(self.probability.weight, std=0.2)
         self.cnn.front.requires_grad_(False)
 
     @staticmethod
@@ -214,31 +267,83 @@ class Captioner(nn.Module):
             nn.init.zeros_(module.bias)
 
     def features(self, front: Tensor) -> Tensor:
-        """front float32[B, 112, h, w] -> the encoder's features float32[B, S, 1280]."""
+        """front float32[B, 112, h, w] -> the encoder's features float32[B, P, 1280]."""
         features: Tensor = self.cnn.tail(front.contiguous(memory_format=torch.channels_last))
         return features.flatten(2).transpose(1, 2)
 
-    def encode(self, features: Tensor, noise: Noise) -> Tensor:
-        """float32[B, S, 1280] -> encoder_hidden_states float32[B, S, E]."""
-        x = self.project(features) + self.positions
-        if self.training and noise.positions:
-            x = x * (torch.rand(*x.shape[:2], 1) >= noise.positions)
+    def class_logits(self, features: Tensor) -> Tensor:
+        """float32[B, P, 1280] -> float32[B, 1000]."""
+        logits: Tensor = self.cnn.classifier(features.mean(1))
+        return logits
+
+    def labels(self, class_logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest everyday words int64[B, L], and their probabilities float32[B, L]: sums over their classes."""
+        every = class_logits.new_zeros(len(class_logits), len(self.class_tokens))
+        every = every.index_add(1, self.of_class, class_logits.softmax(-1))
+        probabilities, labels = every.topk(self.shape.labels)
+        return labels, probabilities
+
+    def class_words(self) -> Tensor:
+        """float32[words, E]: what each class's everyday words are to the bridge, the mean of their tokens, projected."""
+        there = (self.class_tokens != PAD).unsqueeze(-1)
+        mean = (self.transformer.wte(self.class_tokens) * there).sum(1) / there.sum(1)
+        words: Tensor = self.word(mean)
+        return words
+
+    def sureness(self, probabilities: Tensor) -> Tensor:
+        """float32[B, L] -> float32[B, L, E]."""
+        told = torch.stack([probabilities, (probabilities + 1e-4).log() / 4], -1)
+        vectors: Tensor = self.probability(told)
+        return vectors
+
+    def encode(self, inputs: Inputs, noise: Noise) -> Encoded:
+        """Photos and labels through the bridge, and the hints beside them."""
+        x = self.class_words()[inputs.labels] + self.sureness(inputs.probabilities)
+        there = _there(inputs.labels_there, x)
+        if inputs.features is not None:
+            photo = self.project(inputs.features) + self.positions
+            if self.training and noise.positions:
+                photo = photo * (torch.rand(*photo.shape[:2], 1) >= noise.positions)
+            x, there = torch.cat([photo, x], 1), _joined(_there(inputs.photo_there, photo), there, photo, x)
         for layer in self.bridge:
-            x = layer(x, noise.residual)
-        return self.ln_bridge(x)
+            x = layer(x, there, noise.residual)
+        x = self.ln_bridge(x)
+        if inputs.hints is None or inputs.hints_there is None:
+            return Encoded(x, there)
+        hint = self.encode_hint(inputs.hints)
+        return Encoded(torch.cat([x, hint], 1), _joined(there, inputs.hints_there, x, hint))
+
+    def encode_hint(self, hints: Tensor) -> Tensor:
+        """int64[B, J] -> float32[B, J, E]."""
+        x = self.word(self.transformer.wte(hints)) + self.hint_positions[: hints.shape[1]]
+        normed: Tensor = self.ln_hint(x)
+        return normed
 
     def logits(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.transformer.wte.weight)
 
-    def forward(self, features: Tensor, tokens: Tensor, noise: Noise) -> Tensor:
-        """features [B, S, 1280], tokens int64[B, K, T + 1] from <s> to </s> -> logits [N, V] of those after <s>."""
-        inputs = tokens[..., :-1].flatten(0, 1)
+    def forward(self, inputs: Inputs, tokens: Tensor, noise: Noise) -> Tensor:
+        """tokens int64[B, K, T + 1] from <s> to </s> -> logits [N, V] of those after <s>; a caption of padding is none."""
+        given = tokens[..., :-1].flatten(0, 1)
         keep = tokens[..., 1:].flatten(0, 1) != PAD
         if self.training and noise.words:  # a word hidden now and then makes the decoder look at the photo
-            hide = (torch.rand(inputs.shape) < noise.words) & (inputs > UNK)
-            inputs = inputs.masked_fill(hide, UNK)
-        cross = self.transformer.memory(self.encode(features, noise)).cross
-        return self.logits(self.transformer(inputs, keep, cross, noise))
+            hide = (torch.rand(given.shape) < noise.words) & (given > UNK)
+            given = given.masked_fill(hide, UNK)
+        memory = self.transformer.memory(self.encode(inputs, noise))
+        return self.logits(self.transformer(given, keep, memory, noise))
+
+
+def _there(which: Tensor | None, x: Tensor) -> Tensor | None:
+    """bool[B] -> bool[B, positions of x]."""
+    return None if which is None else which[:, None].expand(x.shape[:2])
+
+
+def _joined(one: Tensor | None, other: Tensor | None, x: Tensor, y: Tensor) -> Tensor | None:
+    """Of positions of x and then of y, which are there; None is all of them."""
+    if one is None and other is None:
+        return None
+    every = [z.new_ones(z.shape[:2], dtype=torch.bool) if w is None else w for w, z in ((one, x), (other, y))]
+    return torch.cat(every, 1)
 
 
 def gpt2_state_dict(model: Captioner) -> dict[str, np.ndarray]:

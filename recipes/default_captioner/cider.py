@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .captioner import EOS, PAD
-from .data import Photo
 
 # People hardly ever end a caption in one of these. One in a hundred that CIDEr alone teaches does ("standing on a
 # red"): the n-grams before the end earn more than the end costs.
@@ -49,23 +48,20 @@ class Vector:
 
 
 class CiderReward:
-    """CIDEr-D (0..10) against the five captions of training photos.
+    """CIDEr-D (0..10) against the five captions of training photos, of their tokens."""
 
-    Words are ids where the vocabulary has them and strings where it does not, so that <unk> never matches.
-    """
-
-    def __init__(self, photos: list[Photo], vocabulary: list[str]) -> None:
-        index: dict[str, object] = {word: i for i, word in enumerate(vocabulary)}
-        references = [[[index.get(w, w) for w in caption] + [EOS] for caption in photo.captions] for photo in photos]
-        counted = [[grams(caption) for caption in captions] for captions in references]
-        seen = Counter(gram for captions in counted for gram in set().union(*captions))
-        total = math.log(len(photos))
+    def __init__(self, captions: NDArray[np.int64], vocabulary: dict[str, int]) -> None:
+        """captions: int64[photos, 5, T], from <s> to </s>, padded; vocabulary: the ids of tokens."""
+        references = [[[int(t) for t in row[1:] if t != PAD] for row in of_photo] for of_photo in captions]
+        counted = [[grams(caption) for caption in of_photo] for of_photo in references]
+        seen = Counter(gram for of_photo in counted for gram in set().union(*of_photo))
+        total = math.log(len(captions))
         self.idf = {gram: total - math.log(count) for gram, count in seen.items()}
         self.unseen = total
-        self.dangling = {index[word] for word in DANGLING if word in index}
+        self.dangling = {vocabulary[word] for word in DANGLING if word in vocabulary}
         self.references = [
-            [self._vector(c, len(words)) for c, words in zip(counts, captions, strict=True)]
-            for counts, captions in zip(counted, references, strict=True)
+            [self._vector(c, len(words)) for c, words in zip(counts, of_photo, strict=True)]
+            for counts, of_photo in zip(counted, references, strict=True)
         ]
 
     def _vector(self, counts: Counter[Gram], length: int) -> Vector:
@@ -75,11 +71,15 @@ class CiderReward:
             squares[len(gram) - 1] += weight * weight
         return Vector(weights, [math.sqrt(s) for s in squares], length)
 
-    def score(self, photo: int, words: Sequence[object]) -> float:
-        """Reward of one caption (ids, </s> included) for the photo with this index."""
+    def score(self, photo: int, words: Sequence[object], left_out: int = -1) -> float:
+        """Reward of one caption (ids, </s> included) for the photo with this index.
+
+        left_out: the reference that a hint was taken from, which would be rewarded for being repeated.
+        """
         hypothesis = self._vector(grams(words), len(words))
         total = 0.0
-        for reference in self.references[photo]:
+        references = [each for i, each in enumerate(self.references[photo]) if i != left_out]
+        for reference in references:
             products = [0.0] * ORDERS
             for gram, weight in hypothesis.weights.items():
                 other = reference.weights.get(gram)
@@ -89,20 +89,24 @@ class CiderReward:
             for product, norm, other_norm in zip(products, hypothesis.norms, reference.norms, strict=True):
                 if norm and other_norm:
                     total += penalty * product / (norm * other_norm)
-        return 10.0 * total / (ORDERS * len(self.references[photo]))
+        return 10.0 * total / (ORDERS * len(references))
 
     def batch(
-        self, photos: NDArray[np.int64], tokens: NDArray[np.int64], penalize_ends: bool = False
+        self,
+        photos: NDArray[np.int64],
+        tokens: NDArray[np.int64],
+        left_out: NDArray[np.int64],
+        penalize_ends: bool = False,
     ) -> NDArray[np.float32]:
         """Rewards float32[B, K] of sampled tokens int64[B, K, T] (without <s>, padded after </s>).
 
-        penalize_ends: take off DANGLING_COST where a caption ends in mid-sentence.
+        left_out: int64[B], see score; penalize_ends: take off DANGLING_COST where a caption ends in mid-sentence.
         """
         rewards = np.zeros(tokens.shape[:2], np.float32)
         for b, photo in enumerate(photos):
             for k, row in enumerate(tokens[b]):
                 words = [int(t) for t in row if t != PAD]
-                rewards[b, k] = self.score(int(photo), words)
+                rewards[b, k] = self.score(int(photo), words, int(left_out[b]))
                 if penalize_ends and len(words) > 1 and words[-1] == EOS and words[-2] in self.dangling:
                     rewards[b, k] -= DANGLING_COST
         return rewards

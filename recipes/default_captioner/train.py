@@ -1,14 +1,10 @@
-"""Steps 2 to 4: cross-entropy with word dropout and label smoothing, then self-critical training on CIDEr.
-
-Sources: Rennie et al., "Self-critical Sequence Training for Image Captioning" (2017), with the mean reward of a photo's
-other samples as the baseline (Luo, "A Better Variant of Self-Critical Sequence Training", 2020).
-Each epoch ends with a checkpoint and a score on `val`; a run that was stopped goes on from the last checkpoint.
-"""
+"""Steps 2 and 3: cross-entropy, then self-critical training; every epoch is a checkpoint to go on from."""
 
 from __future__ import annotations
 
 import copy
 import math
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,20 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fuseline.export.quality.scores import caption_metrics
 
-from .captioner import BOS, PAD, UNK, Captioner, Noise, Shape
+from .batches import SENTENCES_A_STEP, Corpus, PhotoBatch, PhotoSet, SentenceBatches, batches_of, photo_batches
+from .captioner import BOS, PAD, UNK, Captioner, Inputs, Noise, Shape
 from .cider import CiderReward
-from .data import MAX_WORDS, Photo, caption_ids, load_views
-from .efficientnet import imagenet_weights
 from .progress import record, track
 from .search import FORBIDDEN, beam_search, sample
+from .words import content_words, hint_ids
 
-PHOTOS_A_STEP = 32
 SAMPLES = 5
+SCORED = 400  # photos of a set that are scored after each epoch
+SENTENCE_LOSS, CLASS_LOSS = 0.4, 0.3
+# In the self-critical phase cross-entropy of the other sets and of sentences joins every second step.
+KEPT_LOSS, KEPT_EVERY = 0.15, 2
 
 
 @dataclass(frozen=True)
@@ -48,99 +46,157 @@ class Phase:
     weight_decay: float = 0.05
 
 
-CROSS_ENTROPY = Phase("cross_entropy", 10, 7e-4, 1.5e-4, 1, 200, 0.03, Noise(residual=0.2, words=0.1, positions=0.1))
-SELF_CRITICAL = Phase("self_critical", 8, 8e-5, 0.0, 99, 50, 0.1, Noise(residual=0.1))
-# A last epoch in which a caption that breaks off costs something.
-ENDINGS = Phase("endings", 1, 4e-5, 0.0, 99, 20, 0.1, Noise(residual=0.1))
-
-
-@dataclass
-class Corpus:
-    """What a phase reads."""
-
-    photos: list[Photo]
-    val_photos: list[Photo]
-    views: NDArray[np.float16]
-    val_views: NDArray[np.float16]
-    ids: NDArray[np.int64]
-    vocabulary: list[str]
-
+CROSS_ENTROPY = Phase("cross_entropy", 7, 7e-4, 1.5e-4, 1, 200, 0.03, Noise(residual=0.2, words=0.1, positions=0.1))
+SELF_CRITICAL = Phase("self_critical", 3, 1e-4, 0.0, 99, 50, 0.1, Noise(residual=0.1))
 
 Step = tuple[Tensor, dict[str, float]]  # a loss, and what to log
-Loss = Callable[[Captioner, Corpus, NDArray[np.int64], Tensor, Noise], Step]
 
 
-def batches(corpus: Corpus, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """Every photo once in a random order, each in a random one of its views: indices, front float32[B, 112, h, w]."""
-    order = rng.permutation(len(corpus.photos))
-    for start in range(0, len(order), PHOTOS_A_STEP):
-        chosen = order[start : start + PHOTOS_A_STEP]
-        view = rng.integers(corpus.views.shape[1], size=len(chosen))
-        front = np.stack([corpus.views[p, v] for p, v in zip(chosen, view, strict=True)])
-        yield chosen, torch.from_numpy(front).float()
-
-
-def cross_entropy(model: Captioner, corpus: Corpus, chosen: NDArray[np.int64], front: Tensor, noise: Noise) -> Step:
-    """Label-smoothed cross-entropy of all five captions; <unk> is never a target, so it is never said."""
-    tokens = torch.from_numpy(corpus.ids[chosen])
-    tokens = tokens[..., : int((tokens != PAD).sum(-1).max())]
-    logits = model(model.features(front), tokens, noise)
+def caption_loss(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Label-smoothed cross-entropy of the tokens that are not padding."""
     targets = tokens[..., 1:].flatten()
-    targets = targets[targets != PAD]
-    loss = F.cross_entropy(logits, targets, ignore_index=UNK, label_smoothing=0.1)
-    return loss, {"loss": loss.item()}
+    return F.cross_entropy(logits, targets[targets != PAD], ignore_index=UNK, label_smoothing=0.1)
 
 
-def self_critical(reward: CiderReward, penalize_ends: bool) -> Loss:
-    """The loss whose gradient raises the expected CIDEr of sampled captions."""
+def class_loss(logits: Tensor, before: Tensor) -> Tensor:
+    """What the classifier says must stay what it said before the encoder was trained (Hinton et al., 1503.02531)."""
+    return F.kl_div(logits.log_softmax(-1), before.softmax(-1), reduction="batchmean")
 
-    def loss_of(model: Captioner, corpus: Corpus, chosen: NDArray[np.int64], front: Tensor, noise: Noise) -> Step:
+
+class CrossEntropy:
+    """The loss of all captions of all sets, and of sentences without photos."""
+
+    def __init__(self, corpus: Corpus, model: Captioner) -> None:
+        self.corpus = corpus
+        weights = model.cnn.classifier.weight.detach().numpy()
+        self.sentences = SentenceBatches(corpus, weights, model.shape.labels)
+
+    def batches(self, rng: random.Random) -> Iterator[PhotoBatch]:
+        return photo_batches(self.corpus, self.corpus.sets, rng)
+
+    @property
+    def steps(self) -> int:
+        return batches_of(self.corpus.sets)
+
+    def __call__(self, model: Captioner, batch: PhotoBatch, noise: Noise, rng: random.Random) -> Step:
+        features = model.features(batch.front)
+        logits = model.class_logits(features)
+        loss = caption_loss(model(batch.inputs(model, features, logits), batch.tokens, noise), batch.tokens)
+        classes = class_loss(logits, batch.class_logits)
+        said = self.of_sentences(model, noise, rng)
+        figures = {"loss": loss.item(), "class_loss": classes.item(), "sentence_loss": said.item()}
+        return loss + CLASS_LOSS * classes + SENTENCE_LOSS * said, figures
+
+    def of_sentences(self, model: Captioner, noise: Noise, rng: random.Random) -> Tensor:
+        inputs, tokens = self.sentences.draw(rng, SENTENCES_A_STEP)
+        return caption_loss(model(inputs, tokens, noise), tokens)
+
+
+class SelfCritical:
+    """The loss whose gradient raises the expected CIDEr of sampled captions; the other sets keep their cross-entropy."""
+
+    def __init__(self, corpus: Corpus, model: Captioner) -> None:
+        self.corpus, self.plain = corpus, CrossEntropy(corpus, model)
+        self.reward = CiderReward(corpus.sets[0].ids, corpus.vocabulary)
+        self._others: Iterator[PhotoBatch] = iter(())
+        self._turn = 0
+
+    def batches(self, rng: random.Random) -> Iterator[PhotoBatch]:
+        return photo_batches(self.corpus, self.corpus.sets[:1], rng, whole_only=True)
+
+    @property
+    def steps(self) -> int:
+        return batches_of(self.corpus.sets[:1])
+
+    def __call__(self, model: Captioner, batch: PhotoBatch, noise: Noise, rng: random.Random) -> Step:
         model.eval()
         with torch.no_grad():
-            features = model.features(front)
-            drawn = sample(model, model.encode(features, Noise()), SAMPLES, MAX_WORDS)
+            features = model.features(batch.front)
+            inputs = batch.inputs(model, features, model.class_logits(features))
+            drawn = sample(model, model.encode(inputs, Noise()), SAMPLES, 20)
         drawn = drawn[..., : int((drawn != PAD).sum(-1).max())]
-        rewards = torch.from_numpy(reward.batch(chosen, drawn.numpy(), penalize_ends))
+        rewards = torch.from_numpy(self.reward.batch(batch.indices, drawn.numpy(), batch.left_out, penalize_ends=True))
         advantage = (rewards - rewards.mean(1, keepdim=True)) * SAMPLES / (SAMPLES - 1)
         model.train()
         tokens = torch.cat([torch.full((*drawn.shape[:2], 1), BOS), drawn], -1)
-        logits = model(features, tokens, noise)
+        logits = model(inputs, tokens, noise)
         logits[:, FORBIDDEN] = -torch.inf
         keep = drawn.flatten() != PAD
         log_probs = logits.log_softmax(-1).gather(1, drawn.flatten()[keep].unsqueeze(1)).squeeze(1)
         weight = advantage.unsqueeze(-1).expand_as(drawn).flatten()[keep]
-        return -(weight * log_probs).mean(), {"reward": rewards.mean().item()}
+        loss, figures = -(weight * log_probs).mean(), {"reward": rewards.mean().item()}
+        self._turn += 1
+        if self._turn % KEPT_EVERY:
+            return loss, figures
+        kept = self._kept(model, noise, rng)
+        return loss + KEPT_LOSS * kept, figures | {"kept": KEPT_EVERY * kept.item()}
 
-    return loss_of
+    def _kept(self, model: Captioner, noise: Noise, rng: random.Random) -> Tensor:
+        """Cross-entropy of sentences, and of a few photos of the other sets."""
+        loss = self.plain.of_sentences(model, noise, rng)
+        if len(self.corpus.sets) == 1:
+            return loss
+        batch = next(self._others, None)
+        if batch is None:
+            self._others = photo_batches(self.corpus, self.corpus.sets[1:], rng)
+            batch = next(self._others)
+        tokens = batch.tokens[:, :2]  # two captions of each are enough
+        with torch.no_grad():
+            features = model.features(batch.front)
+            inputs = batch.inputs(model, features, model.class_logits(features))
+        return loss + caption_loss(model(inputs, tokens, noise), tokens)
+
+
+Loss = CrossEntropy | SelfCritical
+
+
+@torch.no_grad()
+def captions_of(model: Captioner, corpus: Corpus, photos: PhotoSet, hints: list[list[str]] | None = None) -> list[str]:
+    """Captions of the plain views, by beams of 4."""
+    model.eval()
+    texts: list[str] = []
+    for start in track(range(0, len(photos.photos), 50), "captions", math.ceil(len(photos.photos) / 50)):
+        features = model.features(torch.from_numpy(np.asarray(photos.views.front[start : start + 50, 0], np.float32)))
+        inputs = Inputs(features, *model.labels(model.class_logits(features)))
+        if hints is not None:
+            ids, there = hint_ids(corpus.tokenizer, hints[start : start + 50])
+            inputs.hints, inputs.hints_there = torch.from_numpy(ids), torch.from_numpy(there)
+        rows = beam_search(model, model.encode(inputs, Noise())).tolist()
+        texts += [corpus.tokenizer.decode([t for t in row if t > UNK]) for row in rows]
+    return texts
 
 
 def validate(model: Captioner, corpus: Corpus) -> dict[str, float]:
-    """Beam 4 on every photo of val."""
-    model.eval()
-    captions: list[str] = []
-    for start in track(range(0, len(corpus.val_photos), 50), "val", math.ceil(len(corpus.val_photos) / 50)):
-        front = torch.from_numpy(np.asarray(corpus.val_views[start : start + 50, 0], np.float32))
-        with torch.no_grad():
-            encoded = model.encode(model.features(front), Noise())
-        for row in beam_search(model, encoded).tolist():
-            captions.append(" ".join(corpus.vocabulary[t] for t in row if t > UNK))
-    references = [[" ".join(words) for words in photo.captions] for photo in corpus.val_photos]
-    return {name: round(metric.value(), 4) for name, metric in caption_metrics(references, captions).items()}
+    """Of each set's first photos: scores without a hint; of those with captions CIDEr with two right words too."""
+    found: dict[str, float] = {}
+    for name, whole in corpus.val.items():
+        photos = PhotoSet(name, whole.photos[:SCORED], whole.views, whole.ids)
+        texts = captions_of(model, corpus, photos)
+        if photos.photos[0].names:
+            named = [any(f" {n} " in f" {t} " for n in p.names) for p, t in zip(photos.photos, texts, strict=True)]
+            found[f"{name} named"] = sum(named) / len(named)
+            continue
+        references = [[" ".join(words) for words in photo.captions] for photo in photos.photos]
+        found |= {f"{name} {metric}": value.value() for metric, value in caption_metrics(references, texts).items()}
+        hints = [content_words(photo.captions[0])[:2] for photo in photos.photos]
+        texts = captions_of(model, corpus, photos, hints)
+        found[f"{name} hinted CIDEr"] = caption_metrics([each[1:] for each in references], texts)["CIDEr"].value()
+    return {key: round(value, 4) for key, value in found.items()}
 
 
 class Trainer:
     """The state of a phase: model, averaged weights, optimizer, and where it stands."""
 
-    def __init__(self, phase: Phase, corpus: Corpus, work: Path, model: Captioner) -> None:
-        self.phase, self.corpus, self.work, self.model = phase, corpus, work, model
+    def __init__(self, phase: Phase, corpus: Corpus, work: Path, model: Captioner, loss_of: Loss) -> None:
+        self.phase, self.corpus, self.work, self.model, self.loss_of = phase, corpus, work, model, loss_of
         self.averaged = copy.deepcopy(model).eval()
-        tail = list(model.cnn.tail.parameters())
+        tail = [*model.cnn.tail.parameters(), *model.cnn.classifier.parameters()]
         ids = {id(p) for p in tail}
         rest = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
         groups = [{"params": rest, "peak": phase.rate}, {"params": tail, "peak": phase.tail_rate}]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=phase.weight_decay, betas=(0.9, 0.98), fused=True)
         self.epoch = self.step = 0
-        self.steps = math.ceil(len(corpus.photos) / PHOTOS_A_STEP) * phase.epochs
+        self.steps = loss_of.steps * phase.epochs
 
     @property
     def checkpoint(self) -> Path:
@@ -179,17 +235,19 @@ class Trainer:
             ours, theirs = list(self.averaged.parameters()), list(self.model.parameters())
             torch._foreach_lerp_(ours, theirs, 1 - decay)
 
-    def run_epoch(self, loss_of: Loss) -> None:
+    def run_epoch(self) -> None:
         torch.manual_seed(1000 + self.epoch)
-        rng = np.random.default_rng(1000 + self.epoch)
-        self.model.cnn.tail.requires_grad_(self.epoch >= self.phase.tail_from_epoch)
+        rng = random.Random(1000 + self.epoch)
+        trained = self.epoch >= self.phase.tail_from_epoch
+        for part in (self.model.cnn.tail, self.model.cnn.classifier):
+            part.requires_grad_(trained)
         self.model.train()
         totals: dict[str, float] = {}
-        count = math.ceil(len(self.corpus.photos) / PHOTOS_A_STEP)
+        count = self.loss_of.steps
         label = f"{self.phase.name} {self.epoch + 1}/{self.phase.epochs}"
-        for chosen, front in track(batches(self.corpus, rng), label, count):
+        for batch in track(self.loss_of.batches(rng), label, count):
             self.set_rates()
-            loss, figures = loss_of(self.model, self.corpus, chosen, front, self.phase.noise)
+            loss, figures = self.loss_of(self.model, batch, self.phase.noise, rng)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -199,40 +257,30 @@ class Trainer:
             totals = {key: totals.get(key, 0.0) + value / count for key, value in figures.items()}
         self.epoch += 1
         self.save()
-        scores = validate(self.averaged, self.corpus)
         means = {key: round(value, 4) for key, value in totals.items()}
-        record(self.work, phase=self.phase.name, epoch=self.epoch, **means, **scores)
+        record(self.work, phase=self.phase.name, epoch=self.epoch, **means, **validate(self.averaged, self.corpus))
 
 
-def run_phase(phase: Phase, corpus: Corpus, work: Path, model: Captioner, loss_of: Loss) -> Captioner:
+def run_phase(phase: Phase, corpus: Corpus, work: Path, model: Captioner, loss: Callable[..., Loss]) -> Captioner:
     """Train to the phase's end; the averaged weights."""
-    trainer = Trainer(phase, corpus, work, model)
+    trainer = Trainer(phase, corpus, work, model, loss(corpus, model))
     trainer.resume()
     if trainer.epoch < phase.epochs:
         record(work, phase=phase.name, begins_at_epoch=trainer.epoch, **{"settings": asdict(phase)})
     while trainer.epoch < phase.epochs:
-        trainer.run_epoch(loss_of)
+        trainer.run_epoch()
     return trainer.averaged
 
 
-def load_corpus(work: Path, photos: list[Photo], val_photos: list[Photo], vocabulary: list[str]) -> Corpus:
-    """The captions as ids and the cached views."""
-    ids = caption_ids(photos, vocabulary)
-    return Corpus(photos, val_photos, load_views(work, "train"), load_views(work, "val"), ids, vocabulary)
-
-
-def new_captioner(vocabulary: list[str]) -> Captioner:
+def new_captioner(corpus: Corpus) -> Captioner:
     """Fresh weights from a fixed seed, the encoder from ImageNet."""
     torch.manual_seed(1)
-    model = Captioner(Shape(vocab_size=len(vocabulary)))
-    model.cnn.load_imagenet(imagenet_weights())
+    model = Captioner(Shape(vocab_size=len(corpus.vocabulary)), corpus.classes.of_class, corpus.class_tokens())
+    model.cnn.load_imagenet()
     return model
 
 
 def train(corpus: Corpus, work: Path) -> Captioner:
     """All phases; the captioner that is exported."""
-    model = run_phase(CROSS_ENTROPY, corpus, work, new_captioner(corpus.vocabulary), cross_entropy)
-    reward = CiderReward(corpus.photos, corpus.vocabulary)
-    for phase, penalize_ends in ((SELF_CRITICAL, False), (ENDINGS, True)):
-        model = run_phase(phase, corpus, work, copy.deepcopy(model), self_critical(reward, penalize_ends))
-    return model
+    model = run_phase(CROSS_ENTROPY, corpus, work, new_captioner(corpus), CrossEntropy)
+    return run_phase(SELF_CRITICAL, corpus, work, copy.deepcopy(model), SelfCritical)

@@ -25,12 +25,13 @@ def grid_of(config: Mapping[str, Any], frame: tuple[int, int], positions: int) -
 
     config: config.json. What stands before the patches is known by how much is left over: nothing (Swin, SigLIP,
     convolutions), a class token (ViT, CLIP, BLIP, BEiT, DINOv2), a distillation token too (DeiT), register tokens
-    (DINOv2 with registers). Encoders of one patch size have rows and columns of whole patches; Swin's halve the grid
-    after each stage but the last, an odd one rounded up (`SwinPatchMerging.maybe_pad`); of others (EfficientNet, PVT,
-    LeViT, hybrids) the stride is the power of two that fits. Raises InputError where no grid does.
+    (DINOv2 with registers), words for the whole photo (the captioner that ships, `num_label_tokens`). Encoders of one
+    patch size have rows and columns of whole patches; Swin's halve the grid after each stage but the last, an odd one
+    rounded up (`SwinPatchMerging.maybe_pad`); of others (EfficientNet, PVT, LeViT, hybrids) the stride is the power of
+    two that fits. Raises InputError where no grid does.
     """
     encoder = _encoder(config)
-    allowed = {0, 1, 2, 1 + _number(encoder.get("num_register_tokens"))}
+    allowed = {0, 1, 2, 1 + _number(encoder.get("num_register_tokens")), _number(encoder.get("num_label_tokens"))}
     if "qformer_config" not in config and "num_query_tokens" not in config:
         for stride, rounded_up in _strides(encoder):
             across, down = ((edge + rounded_up * (stride - 1)) // stride for edge in frame)

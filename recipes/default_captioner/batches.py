@@ -1,0 +1,210 @@
+"""What each training step learns from: photos with hints, right, wrong or none, and sentences without photos."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from .captioner import PAD, Captioner, Inputs
+from .data import CAPTIONS, Photo, Views
+from .words import MIN_COUNT, Classes, Sentences, content_words, hint_ids, some_words, token_ids
+
+PHOTOS_A_STEP = 32
+SENTENCES_A_STEP = 32
+# Shares of photos that have a right hint and a wrong one, and that go without the photo or its labels.
+RIGHT_HINTS, WRONG_HINTS, NO_PHOTO, NO_LABELS = 0.4, 0.15, 0.08, 0.15
+# Of sentences: those with a hint, and those of them in which a word is exchanged for a rare one, to be copied.
+HINTED_SENTENCES, RARE_WORDS = 0.5, 0.25
+NEIGHBOURS = 15
+
+
+@dataclass
+class PhotoSet:
+    """Photos with their views and their captions' tokens int64[photos, 5, T]; how often an epoch has each photo."""
+
+    name: str
+    photos: list[Photo]
+    views: Views
+    ids: NDArray[np.int64]
+    share: float = 1.0
+
+
+@dataclass
+class Corpus:
+    """All that training reads. sets: Flickr8k's first; val: by name, what is scored after each epoch."""
+
+    sets: list[PhotoSet]
+    val: dict[str, PhotoSet]
+    tokenizer: Tokenizer
+    classes: Classes
+    sentences: Sentences
+
+    @cached_property
+    def rare(self) -> list[str]:
+        """Words that are written in pieces."""
+        counts: dict[str, int] = {}
+        for photo in self.sets[0].photos:
+            for word in (word for caption in photo.captions for word in content_words(caption)):
+                counts[word] = counts.get(word, 0) + 1
+        return sorted(word for word, count in counts.items() if count < MIN_COUNT and word.isalpha())
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Ids of tokens."""
+        found: dict[str, int] = self.tokenizer.get_vocab()
+        return found
+
+    def class_tokens(self) -> NDArray[np.int64]:
+        """int64[words, T]: the tokens of each class's everyday words, padded."""
+        rows = [self.tokenizer.encode(name, add_special_tokens=False).ids for name in self.classes.names]
+        ids = np.full((len(rows), max(map(len, rows))), PAD, np.int64)
+        for row, found in zip(ids, rows, strict=True):
+            row[: len(found)] = found
+        return ids
+
+
+@dataclass
+class PhotoBatch:
+    """front float32[B, C, h, w]; class_logits float32[B, 1000] of the network as it was; tokens int64[B, 5, T + 2];
+    indices int64[B] in the set; left_out int64[B]: which caption the hint is taken from, -1 for none of them."""
+
+    front: Tensor
+    class_logits: Tensor
+    tokens: Tensor
+    indices: NDArray[np.int64]
+    left_out: NDArray[np.int64]
+    hints: Tensor
+    hints_there: Tensor
+    photo_there: Tensor
+    labels_there: Tensor
+
+    def inputs(self, model: Captioner, features: Tensor, class_logits: Tensor) -> Inputs:
+        """What the model is given, from what its own encoder says."""
+        labels, probabilities = model.labels(class_logits.detach())
+        there = (self.photo_there, self.labels_there)
+        return Inputs(features, labels, probabilities, self.hints, self.hints_there, *there)
+
+
+def photo_batches(
+    corpus: Corpus, sets: list[PhotoSet], rng: random.Random, whole_only: bool = False
+) -> Iterator[PhotoBatch]:
+    """An epoch over the sets, mixed. whole_only: photo and labels are always there."""
+    chosen = []
+    for number, each in enumerate(sets):
+        order = rng.sample(range(len(each.photos)), len(each.photos))
+        chosen.extend((number, index) for index in order[: round(each.share * len(order))])
+    rng.shuffle(chosen)
+    for start in range(0, len(chosen), PHOTOS_A_STEP):
+        yield _photo_batch(corpus, [(sets[s], i) for s, i in chosen[start : start + PHOTOS_A_STEP]], rng, whole_only)
+
+
+def batches_of(sets: list[PhotoSet]) -> int:
+    """How many batches an epoch has."""
+    return -(-sum(round(each.share * len(each.photos)) for each in sets) // PHOTOS_A_STEP)
+
+
+def _photo_batch(
+    corpus: Corpus, chosen: list[tuple[PhotoSet, int]], rng: random.Random, whole_only: bool
+) -> PhotoBatch:
+    hints, left_out = zip(*(_hint(each, index, rng) for each, index in chosen), strict=True)
+    ids, there = hint_ids(corpus.tokenizer, hints)
+    tokens = np.stack([each.ids[index] for each, index in chosen])
+    for row, caption in enumerate(left_out):
+        if caption >= 0:
+            tokens[row, caption] = PAD
+    views = [rng.randrange(each.views.front.shape[1]) for each, _ in chosen]
+    front = np.stack([each.views.front[i, v] for (each, i), v in zip(chosen, views, strict=True)])
+    logits = np.stack([each.views.logits[i, v] for (each, i), v in zip(chosen, views, strict=True)])
+    photo, labels = (np.array([whole_only or rng.random() >= p for _ in chosen]) for p in (NO_PHOTO, NO_LABELS))
+    return PhotoBatch(
+        torch.from_numpy(front).float(),
+        torch.from_numpy(logits).float(),
+        trimmed(tokens),
+        np.array([index for _, index in chosen]),
+        np.array(left_out),
+        torch.from_numpy(ids),
+        torch.from_numpy(there),
+        torch.from_numpy(photo | ~labels),  # never without both
+        torch.from_numpy(labels),
+    )
+
+
+def _hint(photos: PhotoSet, index: int, rng: random.Random) -> tuple[list[str], int]:
+    """A hint for a photo, and the caption that it is from, which is no target then."""
+    photo, draw = photos.photos[index], rng.random()
+    if draw < RIGHT_HINTS:
+        if photo.names:
+            return rng.choice(photo.names).split(), -1
+        caption = rng.randrange(CAPTIONS)
+        words = some_words(photo.captions[caption], rng)
+        return words, caption if words else -1
+    if draw < RIGHT_HINTS + WRONG_HINTS:
+        return some_words(rng.choice(rng.choice(photos.photos).captions), rng), -1
+    return [], -1
+
+
+def trimmed(tokens: NDArray[np.int64]) -> Tensor:
+    """Without the columns that are padding alone."""
+    return torch.from_numpy(tokens[..., : int((tokens != PAD).sum(-1).max())])
+
+
+class SentenceBatches:
+    """Sentences with what a classifier would say of a photo of them, and with hints."""
+
+    def __init__(self, corpus: Corpus, class_weights: NDArray[np.float32], labels: int) -> None:
+        """class_weights: float32[1000, 1280], the classifier's: what it takes for each other has similar ones."""
+        self.corpus, self.labels = corpus, labels
+        groups = len(corpus.classes.names)
+        mean = np.zeros((groups, class_weights.shape[1]), np.float32)
+        np.add.at(mean, corpus.classes.of_class, class_weights)
+        mean -= mean.mean(0)
+        mean /= np.linalg.norm(mean, axis=1, keepdims=True)
+        self.neighbours = np.argsort(-(mean @ mean.T), axis=1)[:, 1 : NEIGHBOURS + 1]
+
+    def draw(self, rng: random.Random, count: int) -> tuple[Inputs, Tensor]:
+        """The inputs, without photos, and the targets int64[count, 1, T + 2]."""
+        sentences, hints, labels, probabilities = [], [], [], []
+        for _ in range(count):
+            words = self.corpus.sentences.one(rng)
+            found, sure = self._labels(self.corpus.classes.in_words(words), rng)
+            words, hint = self._hinted(words, rng)
+            for kept, value in zip((sentences, hints, labels, probabilities), (words, hint, found, sure), strict=True):
+                kept.append(value)
+        ids, there = (torch.from_numpy(each) for each in hint_ids(self.corpus.tokenizer, hints))
+        tokens = trimmed(token_ids(self.corpus.tokenizer, sentences)[:, None])
+        return Inputs(None, torch.tensor(labels), torch.tensor(probabilities), ids, there), tokens
+
+    def _hinted(self, words: list[str], rng: random.Random) -> tuple[list[str], list[str]]:
+        """The sentence and its hint, now and then with a word that no sentence has."""
+        if rng.random() >= HINTED_SENTENCES:
+            return words, []
+        hint = some_words(words, rng)
+        if hint and rng.random() < RARE_WORDS:
+            new = rng.choice(self.corpus.rare)
+            words = [new if word == hint[0] else word for word in words]
+            hint[0] = new
+        return words, hint
+
+    def _labels(self, right: list[int], rng: random.Random) -> tuple[list[int], list[float]]:
+        """Classes by falling probability: some that the sentence names, and some that are taken for them."""
+        right = rng.sample(right, rng.randint(min(1, len(right)), min(3, len(right))))
+        around = self.neighbours[rng.choice(right)] if right else np.arange(len(self.neighbours))
+        others = [int(i) for i in rng.sample(list(around), 8) if i not in right]
+        chosen = [*right, *others][: self.labels]
+        sure = rng.uniform(0.1, 0.95) if right else rng.uniform(0.05, 0.4)
+        parts = [rng.uniform(0.2, 1.0) for _ in right]
+        weights = [sure * part / sum(parts) for part in parts]
+        left = (1 - sum(weights)) * rng.uniform(0.2, 0.9)
+        while len(weights) < len(chosen):
+            weights.append(left * rng.uniform(0.2, 0.6))
+            left -= weights[-1]
+        ordered = sorted(zip(weights, chosen, strict=True), reverse=True)
+        return [label for _, label in ordered], [weight for weight, _ in ordered]

@@ -1,0 +1,64 @@
+"""What training reads, put together from the folders of photos, pictures made here, words and sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from .batches import Corpus, PhotoSet
+from .captioner import Shape
+from .data import CAPTIONS, Photo, Views, read_captions, read_kinds
+from .made import made_photos
+from .prepare import prepare
+from .words import Classes, Sentences, build_tokenizer, token_ids
+
+# Views of each photo: plain, mirrored, and random ones. Each costs 20 ms a photo to make. Pages are not mirrored.
+VIEWS = {"train": 4, "kinds": 2, "made": 1}
+TOKENIZER = "tokenizer.json"
+# Templates that must have a word before it is a token of its own.
+TEMPLATES = 2
+
+
+def load_corpus(work: Path, data: Path, kinds: Path | None, others: list[Path], scored_too: list[Path]) -> Corpus:
+    """data: photos with captions, `train` and `val`; kinds: photos of things with labels, or None; others: more photos
+    with captions to train with; scored_too: folders whose photos are only scored after each epoch. The encoder's front
+    and the tokenizer are made where `work` has none."""
+    train, val = read_captions(data, "train"), read_captions(data, "val")
+    sets = {"train": (train, 1.0)}
+    for number, folder in enumerate(others):
+        sets[f"train_{number}"] = read_captions(folder, "train"), 1.0
+    scored = {"val": val}
+    if kinds is not None:
+        sets["kinds"] = read_kinds(kinds, "train"), 0.5
+        scored["kinds_dev"] = read_kinds(kinds, "dev")
+    sets["made"] = made_photos(work, sets["kinds"][0] if kinds is not None else []), 0.5
+    scored |= {folder.name: read_captions(folder, None) for folder in scored_too}
+    classes, sentences = Classes.read(), Sentences.read()
+    tokenizer = _tokenizer(work, [photos for photos, _ in sets.values()], classes, sentences)
+    chosen = []
+    for name, (photos, share) in sets.items():
+        chosen.append(_photo_set(work, name, photos, tokenizer, VIEWS[name.split("_")[0]], share))
+    held = {name: _photo_set(work, name, photos, tokenizer, 1) for name, photos in scored.items()}
+    return Corpus(chosen, held, tokenizer, classes, sentences)
+
+
+def _tokenizer(work: Path, sets: list[list[Photo]], classes: Classes, sentences: Sentences) -> Tokenizer:
+    """The one of the work folder, or a new one."""
+    path = work / TOKENIZER
+    if not path.exists():
+        captions = [caption for photos in sets for photo in photos for caption in photo.captions]
+        names = [word for photos in sets for photo in photos for name in photo.names for word in name.split()]
+        spoken = [word for word, count in sentences.words().items() if count >= TEMPLATES]
+        always = [*spoken, *names, *(word for name in classes.names for word in name.split())]
+        path.write_text(build_tokenizer(captions, sorted(set(always))).to_str(pretty=True), encoding="utf-8")
+    return Tokenizer.from_file(str(path))
+
+
+def _photo_set(
+    work: Path, name: str, photos: list[Photo], tokenizer: Tokenizer, views: int, share: float = 1.0
+) -> PhotoSet:
+    shape = Shape(vocab_size=0)
+    prepare(work, name, photos, views, shape.encoder, shape.image_size)
+    ids = token_ids(tokenizer, [caption for photo in photos for caption in photo.captions])
+    return PhotoSet(name, photos, Views.load(work, name), ids.reshape(len(photos), CAPTIONS, -1), share)

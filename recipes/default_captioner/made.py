@@ -1,0 +1,60 @@
+"""Pictures that are no photos, made here and kept in the work folder: pages, screens, charts, drawings, textures."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .data import CAPTIONS, Photo, read_captions
+from .made_pictures import drawing_of, made_pictures
+from .progress import track
+
+PICTURES, DRAWINGS, SEED = 880, 240, 1
+_DRAWN = (
+    "a drawing of {}",
+    "a pencil drawing of {}",
+    "a black and white drawing of {}",
+    "a sketch of {}",
+    "a picture of {} drawn on paper",
+    "an illustration of {}",
+    "a drawing of {} on a white background",
+)
+
+
+def made_photos(work: Path, things: list[Photo]) -> list[Photo]:
+    """What lies in work/made, or is made there. things: photos of kinds, some of which are drawn."""
+    folder = work / "made"
+    if not folder.exists():
+        partial = work / "made.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / "images").mkdir(parents=True)
+        rng = random.Random(SEED)
+        every = [*_made(), *_drawings(things, rng)] if things else [*_made()]
+        lines = []
+        for number, (image, captions) in enumerate(track(every, "pictures", len(every))):
+            file = f"images/{number:05}.jpg"
+            image.save(partial / file, quality=rng.randint(60, 95))
+            lines.append(json.dumps({"file": file, "captions": captions, "split": "train"}))
+        (partial / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        partial.rename(folder)
+    return read_captions(folder, "train")
+
+
+def _made() -> Iterator[tuple[Image.Image, list[str]]]:
+    for picture in made_pictures(PICTURES, SEED):
+        yield picture.image, list(picture.captions)
+
+
+def _drawings(things: list[Photo], rng: random.Random) -> Iterator[tuple[Image.Image, list[str]]]:
+    for thing in rng.sample(things, min(DRAWINGS, len(things))):
+        with Image.open(thing.file) as opened:
+            image = drawing_of(opened.convert("RGB"), np.random.default_rng(rng.randrange(2**32)))
+        name = thing.names[0]
+        named = f"an {name}" if name[0] in "aeiou" else f"a {name}"
+        yield image, [form.format(named) for form in rng.sample(_DRAWN, CAPTIONS)]
