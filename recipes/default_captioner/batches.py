@@ -18,9 +18,9 @@ from .data import CAPTIONS, Photo, Views
 from .words import MIN_COUNT, Classes, Sentences, content_words, hint_ids, some_words, token_ids
 
 PHOTOS_A_STEP = 32
-SENTENCES_A_STEP = 32
+SENTENCES_A_STEP = 48
 # Shares of photos that have a right hint and a wrong one, and that go without the photo or its labels.
-RIGHT_HINTS, WRONG_HINTS, NO_PHOTO, NO_LABELS = 0.4, 0.15, 0.08, 0.15
+RIGHT_HINTS, WRONG_HINTS, NO_PHOTO, NO_LABELS = 0.4, 0.15, 0.12, 0.12
 # Of sentences: those with a hint, and those of them in which a word is exchanged for a rare one, to be copied.
 HINTED_SENTENCES, RARE_WORDS = 0.5, 0.25
 NEIGHBOURS = 15

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from .efficientnet import HEAD_CHANNELS, LITE1, EfficientNetLite, Variant
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
+COPIED = 0.05  # how much of a word that is attended to reaches the residual stream at the start
+FAINT = 0.002  # classes below this probability are noise, which would add up where many have the same word (dogs: 118)
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 
 
@@ -244,7 +246,7 @@ class Captioner(nn.Module):
         self.cnn = EfficientNetLite(shape.encoder, shape.image_size)
         self.project = nn.Linear(HEAD_CHANNELS, shape.width)
         self.positions = nn.Parameter(torch.zeros(shape.photo_positions, shape.width))
-        self.word = nn.Linear(shape.width, shape.width)
+        self.ln_word, self.word = nn.LayerNorm(shape.width), nn.Linear(shape.width, shape.width)
         self.probability = nn.Linear(2, shape.width)
         self.hint_positions = nn.Parameter(torch.zeros(shape.hint_positions, shape.width))
         self.bridge = nn.ModuleList([BridgeLayer(shape) for _ in range(shape.bridge_layers)])
@@ -254,10 +256,20 @@ class Captioner(nn.Module):
         for name, weight in self.named_parameters():  # GPT-2: residual projections start smaller with depth
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(weight, std=0.02 / (2 * shape.layers) ** 0.5)
-        # Words are small vectors; what reads them makes them as large as a photo's positions are.
-        nn.init.normal_(self.word.weight, std=1 / shape.width**0.5)
         nn.init.normal_(self.probability.weight, std=0.2)
+        self._open_way_of_words()
         self.cnn.front.requires_grad_(False)
+
+    @torch.no_grad()
+    def _open_way_of_words(self) -> None:
+        """At the start a word that is attended to is made likelier: what reads words, the values and the output of
+        cross-attention pass a vector on as it is, and the head is tied. When to say it is left to be learned; the way
+        itself took longer than the training has."""
+        identity = torch.eye(self.shape.width)
+        self.word.weight.copy_(identity)
+        for layer in self.transformer.h:
+            layer.crossattention.c_attn.weight[self.shape.width :] += identity
+            layer.crossattention.c_proj.weight += COPIED * identity
 
     @staticmethod
     def _init(module: nn.Module) -> None:
@@ -279,7 +291,7 @@ class Captioner(nn.Module):
     def labels(self, class_logits: Tensor) -> tuple[Tensor, Tensor]:
         """The likeliest everyday words int64[B, L], and their probabilities float32[B, L]: sums over their classes."""
         every = class_logits.new_zeros(len(class_logits), len(self.class_tokens))
-        every = every.index_add(1, self.of_class, class_logits.softmax(-1))
+        every = every.index_add(1, self.of_class, (class_logits.softmax(-1) - FAINT).relu())
         probabilities, labels = every.topk(self.shape.labels)
         return labels, probabilities
 
@@ -287,8 +299,12 @@ class Captioner(nn.Module):
         """float32[words, E]: what each class's everyday words are to the bridge, the mean of their tokens, projected."""
         there = (self.class_tokens != PAD).unsqueeze(-1)
         mean = (self.transformer.wte(self.class_tokens) * there).sum(1) / there.sum(1)
-        words: Tensor = self.word(mean)
-        return words
+        return self.read_words(mean)
+
+    def read_words(self, words: Tensor) -> Tensor:
+        """Embeddings of tokens [..., E] as labels and hints have them."""
+        read: Tensor = self.word(self.ln_word(words))
+        return read
 
     def sureness(self, probabilities: Tensor) -> Tensor:
         """float32[B, L] -> float32[B, L, E]."""
@@ -315,7 +331,7 @@ class Captioner(nn.Module):
 
     def encode_hint(self, hints: Tensor) -> Tensor:
         """int64[B, J] -> float32[B, J, E]."""
-        x = self.word(self.transformer.wte(hints)) + self.hint_positions[: hints.shape[1]]
+        x = self.read_words(self.transformer.wte(hints)) + self.hint_positions[: hints.shape[1]]
         normed: Tensor = self.ln_hint(x)
         return normed
 

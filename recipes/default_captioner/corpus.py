@@ -30,9 +30,9 @@ def load_corpus(work: Path, data: Path, kinds: Path | None, others: list[Path], 
         sets[f"train_{number}"] = read_captions(folder, "train"), 1.0
     scored = {"val": val}
     if kinds is not None:
-        sets["kinds"] = read_kinds(kinds, "train"), 0.5
+        sets["kinds"] = read_kinds(kinds, "train"), 0.7
         scored["kinds_dev"] = read_kinds(kinds, "dev")
-    sets["made"] = made_photos(work, sets["kinds"][0] if kinds is not None else []), 0.5
+    sets["made"] = made_photos(work, sets["kinds"][0] if kinds is not None else []), 0.4
     scored |= {folder.name: read_captions(folder, None) for folder in scored_too}
     classes, sentences = Classes.read(), Sentences.read()
     tokenizer = _tokenizer(work, [photos for photos, _ in sets.values()], classes, sentences)

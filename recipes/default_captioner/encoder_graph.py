@@ -18,7 +18,7 @@ from fuseline.export.graphs.weights import Scheme
 from fuseline.export.quantizing.convolutions import store_convolutions
 from fuseline.kernels.bodies import add_bodies
 
-from .captioner import BridgeLayer, Captioner
+from .captioner import FAINT, BridgeLayer, Captioner
 from .convolutions_graph import FEATURES, POOLED, array, convolutions
 from .efficientnet import HEAD_CHANNELS
 
@@ -62,7 +62,8 @@ def _labels(g: Graph, captioner: Captioner, scheme: Scheme) -> str:
     with g.scope("labels"):
         small: Scheme = "int4" if scheme == "int8" else scheme
         logits = linear(g, POOLED, array(classifier.weight).T, array(classifier.bias), small, "classifier")
-        of_class = g.op("Softmax", logits, axis=-1)
+        clear = g.op("Sub", g.op("Softmax", logits, axis=-1), g.scalar(FAINT, np.float32))
+        of_class = g.op("Relu", clear)
         batch = g.op("Shape", of_class, end=1)
         zeros = g.op("Expand", g.scalar(0.0, np.float32), g.op("Concat", batch, g.ints(groups), axis=0))
         index = g.op("Expand", g.ints(*captioner.of_class.tolist()), g.op("Shape", of_class))
@@ -88,9 +89,9 @@ def hint_encoder(captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
     g = new_graph("hint")
     ids_BJ = g.input("input_ids", TensorProto.INT64, ["B", "S"])
     g.input("attention_mask", TensorProto.INT64, ["B", "S"])
-    word, norm = captioner.word, captioner.ln_hint
-    projected = array(captioner.transformer.wte.weight) @ array(word.weight).T + array(word.bias)
-    x_BJE = embedding(g, ids_BJ, table(g, projected, scheme, "words"))
+    norm = captioner.ln_hint
+    words = array(captioner.read_words(captioner.transformer.wte.weight))
+    x_BJE = embedding(g, ids_BJ, table(g, words, scheme, "words"))
     positions = g.weight("positions", array(captioner.hint_positions))
     these = g.op("Slice", positions, g.ints(0), g.op("Shape", ids_BJ, start=1), g.ints(0))
     hidden = layer_norm(

@@ -33,21 +33,26 @@ def made_photos(work: Path, things: list[Photo]) -> list[Photo]:
     if not folder.exists():
         partial = work / "made.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        (partial / "images").mkdir(parents=True)
-        rng = random.Random(SEED)
-        every = [*_made(), *_drawings(things, rng)] if things else [*_made()]
-        lines = []
-        for number, (image, captions) in enumerate(track(every, "pictures", len(every))):
-            file = f"images/{number:05}.jpg"
-            image.save(partial / file, quality=rng.randint(60, 95))
-            lines.append(json.dumps({"file": file, "captions": captions, "split": "train"}))
-        (partial / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_made(partial, PICTURES, SEED, things)
         partial.rename(folder)
     return read_captions(folder, "train")
 
 
-def _made() -> Iterator[tuple[Image.Image, list[str]]]:
-    for picture in made_pictures(PICTURES, SEED):
+def write_made(folder: Path, count: int, seed: int, things: list[Photo]) -> None:
+    """A folder of pictures with captions.jsonl, as JPEG files of different quality."""
+    (folder / "images").mkdir(parents=True)
+    rng = random.Random(seed)
+    every = [*_made(count, seed), *_drawings(things, rng)]
+    lines = []
+    for number, (image, captions) in enumerate(track(every, "pictures", len(every))):
+        file = f"images/{number:05}.jpg"
+        image.save(folder / file, quality=rng.randint(60, 95))
+        lines.append(json.dumps({"file": file, "captions": captions, "split": "train"}))
+    (folder / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _made(count: int, seed: int) -> Iterator[tuple[Image.Image, list[str]]]:
+    for picture in made_pictures(count, seed):
         yield picture.image, list(picture.captions)
 
 

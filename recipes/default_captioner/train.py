@@ -25,7 +25,7 @@ from .words import content_words, hint_ids
 
 SAMPLES = 5
 SCORED = 400  # photos of a set that are scored after each epoch
-SENTENCE_LOSS, CLASS_LOSS = 0.4, 0.3
+SENTENCE_LOSS, CLASS_LOSS = 0.7, 0.3
 # In the self-critical phase cross-entropy of the other sets and of sentences joins every second step.
 KEPT_LOSS, KEPT_EVERY = 0.15, 2
 
@@ -46,7 +46,7 @@ class Phase:
     weight_decay: float = 0.05
 
 
-CROSS_ENTROPY = Phase("cross_entropy", 7, 7e-4, 1.5e-4, 1, 200, 0.03, Noise(residual=0.2, words=0.1, positions=0.1))
+CROSS_ENTROPY = Phase("cross_entropy", 6, 7e-4, 1.5e-4, 1, 200, 0.03, Noise(residual=0.2, words=0.1, positions=0.1))
 SELF_CRITICAL = Phase("self_critical", 3, 1e-4, 0.0, 99, 50, 0.1, Noise(residual=0.1))
 
 Step = tuple[Tensor, dict[str, float]]  # a loss, and what to log
