@@ -63,9 +63,9 @@ def write_folder(out: Path, **contents: Unpack[Contents]) -> None:
     heads, head_size, vocab_size and max_positions; variants: the "encoder" and "decoder" of each, without sources the
     "decoder", graphs, files that hold them or what makes them; license: under which terms the model may be used, an
     SPDX "id" and the "terms" in words; confidence: how sure the model is of a text, {"intercept": float, "weights":
-    {feature: float}, "unsure_below": float}, see docs/design.md; check: is called with the complete folder before it takes its place, and what it
-    returns becomes fuseline.json's "agreement"; where it raises, nothing is written. The same inputs give the same
-    bytes.
+    {feature: float}, "unsure_below": float}, see docs/design.md; check: is called with the complete folder before it
+    takes its place, and what it returns becomes fuseline.json's "agreement"; where it raises, nothing is written. The
+    same inputs give the same bytes.
     Raises ExportError if `out` exists and is not a fuseline folder, if the graphs do not fit each other or
     decoder_info, or if confidence is not as the runtime reads it.
     """
