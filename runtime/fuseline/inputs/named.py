@@ -70,8 +70,8 @@ def _opened(value: Any, source: Source, inputs: Inputs) -> Any:
 
 
 def is_blank(text: str) -> bool:
-    """Whether there is nothing in a text that can be seen: spaces, line breaks, marks without a width."""
-    return not any(each.isprintable() and not each.isspace() for each in text)
+    """Whether there is nothing in a text that can be seen: spaces, control characters, marks without a width."""
+    return all(each.isspace() or unicodedata.category(each) in ("Cc", "Cf") for each in text)
 
 
 def tidy(hint: object) -> str | None:
