@@ -19,7 +19,7 @@ from ..migrating.copied_calls import CAPTION, prompt_tokens, settle
 from ..model import Model
 from ..outputs.shares import shares_of_words
 from .beside import Beside
-from .common import Pipeline, checked_batch_size, fields_given, params_of_task
+from .common import Pipeline, add_confidences, checked_batch_size, fields_given, params_of_task, telling_confidence
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -216,8 +216,8 @@ class ImageToText(Pipeline):
 
             check_shows(self.model)
             config = config.override(output_attentions=True)
-        if self.model.folder.confidence is not None and not in_pieces:
-            config = config.override(output_sequences_confidences=True)
+        if not in_pieces:
+            config = telling_confidence(self.model, config)
         return _Job(config, reading, self._batch_size, beside, heat_map)
 
     def _config(self, fields: Mapping[str, Any]) -> GenerationConfig:
@@ -267,9 +267,7 @@ class ImageToText(Pipeline):
         if generation.source_attention is not None:
             for index, caption in enumerate(captions):
                 caption["words"] = shares_of_words(generation, self.model.decode, index)
-        if generation.sequences_confidences is not None:
-            for caption, confidence in zip(captions, generation.sequences_confidences.tolist(), strict=True):
-                caption["confidence"] = confidence
+        add_confidences(captions, generation)
         each = generation.num_return_sequences
         if job.heat_map:
             self._add_heat_maps(captions, generation, [photo.image for photo in photos for _ in range(each)])
