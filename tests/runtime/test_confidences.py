@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +287,23 @@ def test_a_model_that_does_not_say_has_no_border(tmp_path: Path, files: list[str
     (record,) = map(json.loads, program("caption", "--model", folder, "--json", files[0]).stdout.splitlines())
     assert "confidence" not in record and "unsure" not in record
     assert "says how sure" not in program("info", folder).stdout
+
+
+def test_texts_made_of_texts_have_confidences_too(text_model_made: Callable[[str], Any], tmp_path: Path) -> None:
+    folder = shutil.copytree(text_model_made("T5").folder, tmp_path / "sure")
+    rewrite = pipeline("text2text-generation", folder, threads=1, max_new_tokens=8)
+    lines = ["Two dogs run.", "A cat."]
+    assert all("confidence" not in each for each in rewrite(lines))
+    write_confidence(folder, SURE)
+    sure = pipeline("text2text-generation", folder, threads=1, max_new_tokens=8)
+    made = sure.model.generate(
+        sure.model.inputs(lines), output_sequences_confidences=True, max_new_tokens=8, num_beams=4
+    )
+    assert made.sequences_confidences is not None
+    found = sure(lines, batch_size=2, num_beams=4)
+    np.testing.assert_allclose([each["confidence"] for each in found], made.sequences_confidences, rtol=1e-5)
+    assert "".join(sure(lines[0], stream=True, num_beams=4)) == found[0]["generated_text"]
+    (tmp_path / "lines.txt").write_text("\n".join([lines[0], "", lines[1]]))
+    options = ["--model", str(folder), "--threads", "1", "--num-beams", "4", "--json", str(tmp_path / "lines.txt")]
+    first, empty, last = map(json.loads, program("text", *options).stdout.splitlines())
+    assert 0 < first["confidence"] < 1 and 0 < last["confidence"] < 1 and "confidence" not in empty
