@@ -11,7 +11,7 @@ try:
     from .convert import ExportReport, export
     from .quality import Evaluation, evaluate
     from .quantizing.quantize import QuantizeReport, quantize
-    from .writing.folder import add_variants, write_folder
+    from .writing.folder import add_variants, write_confidence, write_folder
 except ImportError:
     need("fuseline.export", "onnx")  # raises what says how to get it
     raise
@@ -29,5 +29,6 @@ __all__ = [
     "evaluate",
     "export",
     "quantize",
+    "write_confidence",
     "write_folder",
 ]

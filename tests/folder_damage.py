@@ -142,12 +142,12 @@ def _bind(path: Path) -> None:
 
 
 def _list(random: Random, folder: Path) -> str:
-    """fuseline.json lists what is not there, or thousands of it."""
+    """fuseline.json lists what is not there, or thousands of it, or is sure in odd ways."""
     path = folder / "fuseline.json"
     about = _loaded(path)
     if not isinstance(about, dict) or not isinstance(about.get("files"), dict):
         return "nothing"
-    way = random.choice(["many files", "many variants", "odd names", "endless layers"])
+    way = random.choice(["many files", "many variants", "odd names", "endless layers", "confidence"])
     entry = {"bytes": random.choice([0, 1 << 50]), "sha256": "0" * 64}
     if way == "many files":
         about["files"] |= {f"f{i}": entry for i in range(20_000)}
@@ -158,6 +158,13 @@ def _list(random: Random, folder: Path) -> str:
         about["files"][
             random.choice(["../x", "/etc/passwd", "a\0b", "\ud800", "x" * 10_000, "", ".", "C:x", "a\\b"])
         ] = entry
+    elif way == "confidence":
+        weights = {random.choice(("mean_log_prob", "tokens", "", "words")): random.choice((1, *_VALUES))}
+        about["confidence"] = {
+            "intercept": random.choice((0.5, *_VALUES)),
+            "weights": random.choice((weights, weights, *_VALUES)),
+            "unsure_below": random.choice((0.5, *_VALUES)),
+        }
     else:
         about["decoder"] = dict.fromkeys(("layers", "heads", "head_size", "vocab_size", "max_positions"), 10**9)
     path.write_text(json.dumps(about))

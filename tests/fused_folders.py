@@ -9,7 +9,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast, ViTImageProcessor, WhisperFeatureExtractor
 
 from fuseline.export import export
-from tests.fusion_models import END, PAD, START, TEXT_SIZE, VOCAB_SIZE, fusion_model
+from fuseline.export.fusion import FusionEncoderDecoder
+from tests.fusion_models import END, PAD, START, TEXT_SIZE, VOCAB_SIZE, bert, decoder, fusion_model, vit
 from tests.tiny import word_tokenizer
 
 
@@ -57,3 +58,10 @@ def exported(
 def described(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "fuseline.json").read_text())
     return found
+
+
+def hinted(root: Path) -> Path:
+    """The folder of a small model as captioners with a hint are: flat fusion of `image` and an optional `hint`."""
+    model = FusionEncoderDecoder({"image": vit(), "hint": bert()}, decoder("gpt2"), "flat").eval()
+    export(save(model, root / "checkpoint"), root / "hinted", ("fp32",))
+    return root / "hinted"

@@ -10,15 +10,16 @@ import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, Unpack
 
 import onnx
 
-from fuseline.errors import ExportError
+from fuseline.errors import ExportError, FolderError
 from fuseline.files.reading import DESCRIPTION, sha256_of
+from fuseline.folders.description import Fields, confidence_in, read_description
 from fuseline.folders.open import AUTO, find, open_folder
 from fuseline.folders.own import Folder
 
@@ -48,6 +49,7 @@ class Contents(TypedDict):
     default_variant: str
     quality: NotRequired[Mapping[str, Any] | None]
     license: NotRequired[Mapping[str, str] | None]
+    confidence: NotRequired[Mapping[str, Any] | None]
     check: NotRequired[Callable[[Path], Mapping[str, Any]] | None]
 
 
@@ -60,11 +62,12 @@ def write_folder(out: Path, **contents: Unpack[Contents]) -> None:
     texts, several sources or none, the "task", the "sources" and the "fusion" of fuseline.json; decoder_info: layers,
     heads, head_size, vocab_size and max_positions; variants: the "encoder" and "decoder" of each, without sources the
     "decoder", graphs, files that hold them or what makes them; license: under which terms the model may be used, an
-    SPDX "id" and the "terms" in words; check: is called with the complete folder before it takes its place, and what it
-    returns becomes fuseline.json's "agreement"; where it raises, nothing is written. The same inputs give the same
-    bytes.
-    Raises ExportError if `out` exists and is not a fuseline folder, or if the graphs do not fit each other or
-    decoder_info.
+    SPDX "id" and the "terms" in words; confidence: how sure the model is of a text, {"intercept": float, "weights":
+    {feature: float}, "unsure_below": float}, see docs/design.md; check: is called with the complete folder before it
+    takes its place, and what it returns becomes fuseline.json's "agreement"; where it raises, nothing is written. The
+    same inputs give the same bytes.
+    Raises ExportError if `out` exists and is not a fuseline folder, if the graphs do not fit each other or
+    decoder_info, or if confidence is not as the runtime reads it.
     """
     with claimed(Path(out)) as place:
         write_to(place, **contents)
@@ -84,10 +87,12 @@ def write_to(
     default_variant: str,
     quality: Mapping[str, Any] | None = None,
     license: Mapping[str, str] | None = None,
+    confidence: Mapping[str, Any] | None = None,
     check: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> None:
     """As write_folder, at a place that is claimed already."""
     check_out(place.path)
+    sureness = _confidence(confidence)
     _check_variants(variants, default_variant, read=reads is None or bool(reads["sources"]))
     texts = {
         "config.json": _text(config),
@@ -107,6 +112,7 @@ def write_to(
             **({} if reads is None else _reading(reads)),
             "made_by": {package: _version(package) for package in ("fuseline", "onnxruntime")},
             **({"license": dict(license)} if license else {}),
+            **sureness,
             "decoder": sizes,
             "default_variant": default_variant,
             "variants": graphs,
@@ -207,6 +213,35 @@ def _reading(reads: Mapping[str, Any]) -> dict[str, Any]:
     fusion = reads.get("fusion")
     order = {} if fusion is None else {"order": list(reads["sources"])}
     return {"task": reads["task"], "sources": reads["sources"], "fusion": fusion, **order}
+
+
+def _confidence(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The field "confidence", if there is one. Raises ExportError for what the runtime would not read."""
+    fields = Fields({"confidence": dict(given) if isinstance(given, Mapping) else given}, DESCRIPTION)
+    try:
+        found = confidence_in(fields)
+    except FolderError as error:
+        raise ExportError(str(error)) from error
+    return {} if found is None else {"confidence": asdict(found)}
+
+
+@in_one_sentence("written")
+def write_confidence(folder: Path, confidence: Mapping[str, Any] | None) -> None:
+    """Write how sure a folder's model is of a text into its fuseline.json, whole or not at all; None takes it out.
+
+    confidence: as for write_folder. Raises ExportError if it is not as the runtime reads it, FolderError if the folder
+    is not one of fuseline's.
+    """
+    field = _confidence(confidence)
+
+    def change(about: dict[str, Any]) -> None:
+        about.pop("confidence", None)
+        about.update(field)
+
+    path = find(recovered(folder))
+    read_description(path)
+    with claimed(path) as place:
+        update_description(place.path, change)
 
 
 def _describe(made: Path, about: Mapping[str, Any], like: Path) -> None:

@@ -130,7 +130,8 @@ class Ensemble(Model):
         self.generation_config, self._tokens, self.tokenizer = first.generation_config, first._tokens, first.tokenizer
         self.device, self.threads = first.device, first.threads
         positions = min(each.folder.decoder.max_positions for each in models)
-        self.folder = replace(first.folder, decoder=replace(first.folder.decoder, max_positions=positions))
+        sizes = replace(first.folder.decoder, max_positions=positions)
+        self.folder = replace(first.folder, decoder=sizes, confidence=None)  # what one says of itself is not of all
         common = _common_inputs(readers)
         self._alike = common is not None
         self.inputs = InputsOfEach(models) if common is None else common

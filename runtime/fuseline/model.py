@@ -356,6 +356,8 @@ class Model:
             ids = as_array(decoder_input_ids)
             inputs = len(ids) or None if ids.ndim else None
         decoder, encoded = self._encoded(inputs, config, source_weights, cancel)
+        if guidance is not None and config.output_sequences_confidences:
+            raise InputError("output_sequences_confidences is of what the model says by itself; leave guidance out")
         if guidance is not None and not isinstance(decoder, _EndedDecoder):
             decoder, encoded = self._guided(encoded, guidance)
         encoder_ms = (perf_counter() - began) * 1000
@@ -372,6 +374,7 @@ class Model:
             partial=partial,
             variant=self.variant,
             inputs=encoded.tokens,
+            confidence=self.folder.confidence,
         )
 
     def _configured(self, given: object) -> GenerationConfig:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from fuseline.errors import ExportError
-from fuseline.export import add_variants, build_decoder, decoder_info, write_folder
+from fuseline.errors import ExportError, FolderError
+from fuseline.export import add_variants, build_decoder, decoder_info, write_confidence, write_folder
 from fuseline.export.graphs.graph import model_of, new_graph
 from fuseline.export.graphs.weights_file import WeightsFile
 from fuseline.export.writing import graphs as stored
@@ -227,6 +228,49 @@ def test_the_tiny_folder_is_one_that_can_be_opened(tiny_path: Path, tmp_path: Pa
 
     opened = open_folder(tmp_path / "copy", variant="int8")
     assert (opened.variant, opened.default_variant, opened.decoder.width) == ("int8", "fp32", 32)
+
+
+SURE = {"intercept": 1.5, "weights": {"mean_log_prob": 2.0, "tokens": -0.25}, "unsure_below": 0.4}
+
+
+def test_a_folder_says_how_sure_its_model_is(parts: dict[str, Any], tmp_path: Path) -> None:
+    out, plain = tmp_path / "out", tmp_path / "plain"
+    write_folder(out, **parts, confidence=SURE)
+    write_folder(plain, **parts)
+    found = open_folder(out).confidence
+    assert found is not None and asdict(found) == SURE and open_folder(plain).confidence is None
+    assert json.loads((out / "fuseline.json").read_text())["confidence"] == SURE
+    add_variants(out, {"int4": parts["variants"]["fp32"]})
+    assert open_folder(out, "int4").confidence == found
+    write_confidence(out, None)
+    assert open_folder(out).confidence is None
+    write_confidence(plain, SURE | {"intercept": np.float64(1.5), "weights": dict(SURE["weights"])})  # type: ignore[call-overload]
+    assert open_folder(plain).confidence == found
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "plain"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"weights": {"words": 1.0}}, "'weights' is wrong; it must be numbers by mean_log_prob, .* without 'words'"),
+        ({"intercept": float("nan")}, "'intercept' is wrong; it must be a number from"),
+        ({"unsure_below": 2}, "'unsure_below' is wrong; it must be a number from 0 to 1"),
+    ],
+)
+def test_a_confidence_that_would_not_be_read_is_not_written(
+    parts: dict[str, Any], tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ExportError, match=sentence):
+        write_folder(out, **parts, confidence=SURE | changes)
+    assert list(tmp_path.iterdir()) == []
+    write_folder(out, **parts)
+    before = written(out)
+    with pytest.raises(ExportError, match=sentence):
+        write_confidence(out, SURE | changes)
+    assert written(out) == before
+    with pytest.raises(FolderError):
+        write_confidence(tmp_path / "none", SURE)
 
 
 def test_variants_are_added_to_a_folder_that_exists(parts: dict[str, Any], tmp_path: Path) -> None:

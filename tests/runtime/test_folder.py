@@ -223,6 +223,8 @@ def sparse_weights(size: int, dims: int) -> Callable[[Path], object]:
 
 
 MALFORMED = b'{\n  "a": 1,\n  "b": }\n'
+SURE = {"intercept": 0.5, "weights": {"mean_log_prob": 1.0}, "unsure_below": 0.5}
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "missing": (lambda f: (f / GRAPH).unlink(), (GRAPH, "is missing")),
     "missing tokenizer": (lambda f: (f / "tokenizer.json").unlink(), ("tokenizer.json", "is missing")),
@@ -392,6 +394,23 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
             ("made_by", {"fuseline": "\ud800"}, "'fuseline' is wrong; it must be a text without halves"),
             ("max_loss", float("nan"), "'max_loss' is wrong"),
             ("max_loss", 10**400, "'max_loss' is wrong"),
+            ("confidence", [], "'confidence' is wrong; it must be an object"),
+            (
+                "confidence",
+                {"weights": {}, "unsure_below": 0},
+                "'intercept' is missing; it must be a number from -1e+09",
+            ),
+            ("confidence", SURE | {"intercept": float("nan")}, "'intercept' is wrong; it must be a number from"),
+            ("confidence", SURE | {"intercept": True}, "'intercept' is wrong"),
+            ("confidence", SURE | {"intercept": 10**400}, "'intercept' is wrong"),
+            ("confidence", SURE | {"intercept": "1"}, "'intercept' is wrong"),
+            ("confidence", SURE | {"weights": None}, "'weights' is wrong; it must be an object"),
+            ("confidence", SURE | {"weights": {"tokens": float("inf")}}, "'tokens' is wrong; it must be a number"),
+            ("confidence", SURE | {"weights": {"words": 1}}, "first_log_prob, second_lowest_log_prob, without 'words'"),
+            ("confidence", SURE | {"weights": {"\ud800": 1}}, "'weights' is wrong"),
+            ("confidence", SURE | {"unsure_below": 1.01}, "'unsure_below' is wrong; it must be a number from 0 to 1"),
+            ("confidence", SURE | {"unsure_below": -0.01}, "'unsure_below' is wrong"),
+            ("confidence", SURE | {"unsure_below": float("nan")}, "'unsure_below' is wrong"),
         )
     },
     "unlisted weights": (unlisted_weights, (GRAPH, "reads its weights from onnx/weights.bin", "does not list")),

@@ -19,7 +19,8 @@ from fuseline.generation.options import CHECKS
 FIELDS = {f.name for f in dataclasses.fields(GenerationConfig) if not f.name.startswith("_")}
 ARGUMENTS = {"logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"}  # of generate itself in transformers
 # transformers takes torch's global generator, has a model of its own for timestamps, computes confidences elsewhere.
-SUPPORTED = FIELDS - ARGUMENTS - {"seed", "timestamps", "output_confidences"}
+OWN = {"seed", "timestamps", "output_confidences", "output_model_logprobs", "output_sequences_confidences"}
+SUPPORTED = FIELDS - ARGUMENTS - OWN
 VISION = {"model_type": "vision-encoder-decoder", "encoder": {"model_type": "vit"}}
 
 # Another value for every option that is refused.

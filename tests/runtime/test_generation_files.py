@@ -206,6 +206,7 @@ def test_every_option_of_transformers_is_taken_left_alone_or_refused() -> None:
 
 RETURNED = {
     *("output_attentions", "output_scores", "output_logits", "output_confidences"),
+    *("output_model_logprobs", "output_sequences_confidences"),
     "return_dict_in_generate",
 }
 

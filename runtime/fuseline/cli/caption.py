@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ..outputs.streaming import Event
     from .heat_maps import HeatMapFiles
 
+HINT = "hint"  # as in inputs/named.py, which takes time to be imported
+
 _HELP = """\
 Print what is on photos, one line a photo: only the text if one photo is named, else "path: text".
 A folder stands for all photos in it and below it, in order of their names; - reads a photo from standard input.
@@ -40,10 +43,15 @@ word with the places lit; OUT.html is a page that needs no network, where pointi
 photos it writes OUT-1.png, OUT-2.png ... in their order; --json then says "heat_map": the file.
 
 --source gives a model with several sources what it reads beside the photo: a text, or the path of a photo or a sound.
---json then says "words": each with the share of each source in it.
+--json then says "words": each with the share of each source in it. --hint gives one with a source called hint a few
+words that are true of all the photos, and is the same as --source hint=...; --json repeats it as "hint".
+
+A model that was taught how sure it is says so: "unsure: " stands before a text that may well be wrong, or " (unsure)"
+behind it with --stream; --json has "confidence", from 0 to 1, and "unsure". --min-confidence moves the border.
 
 example: fuseline caption --num-beams 4 holiday/ cat.jpg
          fuseline caption --heat-map looked.png cat.jpg
+         fuseline caption --model FOLDER --hint "tram, Lisbon" --min-confidence 0.7 photos/
          fuseline caption --model FOLDER --source "hint=at the station" --source-weights image=0.7,hint=0.3 cat.jpg
          curl -s https://example.org/dog.jpg | fuseline caption --json -"""
 
@@ -69,6 +77,8 @@ def add_to(commands: Any) -> None:
     add(
         "--source", action="append", default=[], metavar="NAME=WHAT", help="what a model with several sources reads too"
     )
+    add("--hint", metavar="WORDS", help="a few words about the photos, of a model that reads a hint (default: none)")
+    add("--min-confidence", type=float, metavar="P", help="from 0 to 1: say unsure below it (default: the model's own)")
     add("--source-weights", metavar="NAME=NUMBER,...", help="how much each source counts (default: 1)")
     how = caption.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print an object a photo, as below")
@@ -93,9 +103,13 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     if maps is not None:
         maps.check(model)
         config = config.override(output_attentions=True)
+    unsure_below = _unsure_below(options, model)
+    if unsure_below is not None:
+        config = config.override(output_sequences_confidences=True)
     downloads = {"allow_downloads": True} if options.allow_downloads else {}
-    beside = model.inputs_beside(_once([_named(each, "--source") for each in options.source], "--source"))
-    job = _Job(model, config, terminal, downloads, maps, beside, _weights(options.source_weights))
+    sources = _sources(options, model)
+    beside, hint = model.inputs_beside(sources), sources.get(HINT)
+    job = _Job(model, config, terminal, downloads, maps, beside, _weights(options.source_weights), hint, unsure_below)
     photos = Photos(options.photos)
     show = _json if options.json else _streamed if options.stream else _line
     failed = False
@@ -115,6 +129,32 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     for sentence in photos.left_out():
         terminal.note(sentence)
     return FAILED if failed else 0
+
+
+def _sources(options: argparse.Namespace, model: Model) -> dict[str, str]:
+    """What --source and --hint give, by source. Raises InputError."""
+    from ..inputs.named import check_takes_hint, tidy
+
+    sources = _once([_named(each, "--source") for each in options.source], "--source")
+    if options.hint is not None and HINT in sources:
+        raise InputError("--hint and --source hint= are the same; give one of them")
+    hint = tidy(options.hint)
+    if hint is None:
+        return sources
+    check_takes_hint(model.folder.sources, model.folder.source.name)
+    return sources | {HINT: hint}
+
+
+def _unsure_below(options: argparse.Namespace, model: Model) -> float | None:
+    """The confidence below which texts are said to be unsure; None where the model has none. Raises InputError."""
+    given, known = options.min_confidence, model.folder.confidence
+    if given is None:
+        return None if known is None else known.unsure_below
+    if not 0 <= given <= 1:
+        raise InputError(f"--min-confidence must be from 0 to 1, not {given:g}")
+    if known is None:
+        raise InputError("--min-confidence: this model does not say how sure it is; leave it out")
+    return float(given)
 
 
 def _named(given: str, option: str) -> tuple[str, str]:
@@ -167,7 +207,8 @@ class _Made(NamedTuple):
 
 class _Job(NamedTuple):
     """What one run of the command does with each photo. downloads: how load_image may fetch one; maps: where heat maps
-    go; beside, weights: of a model with several sources, what is given beside the photo, and how much each counts."""
+    go; beside, weights: of a model with several sources, what is given beside the photo, and how much each counts;
+    hint: the text among them; unsure_below: the confidence below which a text is said to be unsure, if it is known."""
 
     model: Model
     config: GenerationConfig
@@ -176,6 +217,13 @@ class _Job(NamedTuple):
     maps: HeatMapFiles | None
     beside: dict[str, Any]
     weights: dict[str, float] | None
+    hint: str | None = None
+    unsure_below: float | None = None
+
+    def unsure(self, made: Generation) -> bool:
+        """Whether the text may well be wrong, as far as the model can tell."""
+        sure = made.sequences_confidences
+        return sure is not None and self.unsure_below is not None and float(sure[0]) < self.unsure_below
 
     def inputs(self, photo: Image.Image) -> Any:
         """What the model reads: the photo, and of several sources what was given beside it."""
@@ -211,6 +259,7 @@ class _Job(NamedTuple):
 def _line(job: _Job, photo: str, before: str) -> None:
     """The text on one line, after `before`."""
     made = job.caption(photo).generation
+    before += "unsure: " if job.unsure(made) else ""
     job.terminal.lines([before + " ".join(job.model.decode(made.sequences[:1])[0].split())])
     job.note_if_cut_off(made)
 
@@ -226,6 +275,10 @@ def _json(job: _Job, photo: str, before: str) -> None:
         "milliseconds": milliseconds,
         "variant": job.model.folder.variant,
     }
+    if job.hint is not None:
+        caption["hint"] = job.hint
+    if made.sequences_confidences is not None:
+        caption |= {"confidence": float(made.sequences_confidences[0]), "unsure": job.unsure(made)}
     if heat_map is not None:
         caption["heat_map"] = str(heat_map)
     if made.source_attention is not None:
@@ -248,6 +301,8 @@ def _streamed(job: _Job, photo: str, before: str) -> None:
         for event in job.model.stream(inputs, generation_config=config, source_weights=job.weights):
             if event.generation is not None:
                 found.append(event.generation)
+                if job.unsure(event.generation):  # which is known at the end alone
+                    event = replace(event, text=f"{event.text} (unsure)")
             yield event
 
     show(watched(), job.terminal.out, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,8 @@ def _described(folder: Folder) -> dict[str, Any]:
     }
     about = {"task": folder.task, "sources": reads, "fusion": folder.fusion, "languages": _languages(folder)}
     described |= about
+    if folder.confidence is not None:
+        described["confidence"] = asdict(folder.confidence)
     return described | {"variants": variants, "files": dict(folder.sizes), "auto": _chosen(folder)}
 
 
@@ -182,6 +185,8 @@ def _model_rows(model: dict[str, Any]) -> Iterator[str]:
         shown = model["languages"][:_LANGUAGES]
         more = f", ... ({len(model['languages'])} in all, see --json)" if len(model["languages"]) > len(shown) else ""
         yield f"  languages: {', '.join(shown)}{more}"
+    if "confidence" in model:
+        yield f"  says how sure it is: unsure where confidence is below {model['confidence']['unsure_below']:g}"
     if model["license"]:
         yield f"  license: {': '.join(model['license'].values())}"
     for name, variant in model["variants"].items():

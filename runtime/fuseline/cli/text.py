@@ -17,6 +17,7 @@ from .terminal import FAILED, Terminal
 
 if TYPE_CHECKING:
     from ..arrays import Int64
+    from ..generation.result import Generation
     from ..model import Model
     from ..outputs.streaming import Event
     from ..pipelines.text_to_text import Job, TextToText
@@ -31,7 +32,8 @@ _EPILOG = """\
 --json prints an object a line: {"file": ..., "line": ..., "text": ..., "finish_reason": ..., "score": ...,
 "milliseconds": ..., "variant": ...}, for a line that failed {"file": ..., "line": ..., "error": ...}, and
 {"error": ...} if the command can do nothing at all. Lines that go through the model together share its time.
-Of an empty line, which is not given to the model, finish_reason and score are null.
+Of an empty line, which is not given to the model, finish_reason and score are null. A model that was taught how sure it
+is has "confidence" too, from 0 to 1.
 
 example: fuseline text --model nllb --from eng_Latn --to deu_Latn letters.txt > briefe.txt
          echo "translate English to German: How are you?" | fuseline text --model t5"""
@@ -175,7 +177,13 @@ class _Answer(NamedTuple):
     finish_reason: str | None = None
     score: float | None = None
     milliseconds: float = 0.0
+    confidence: float | None = None
     error: Exception | None = None
+
+
+def _sure(made: Generation, at: int) -> float | None:
+    """How sure the model is of a text, where its folder says how."""
+    return None if made.sequences_confidences is None else float(made.sequences_confidences[at])
 
 
 class _Work(NamedTuple):
@@ -234,7 +242,7 @@ class _Work(NamedTuple):
         each = round((perf_counter() - began) * 1000 / len(lines), 1)
         note_if_cut_off(self.terminal, self.job.model, self.job.config, made)
         return [
-            _Answer(line, text, made.finish_reasons[at], float(made.sequences_scores[at]), each)
+            _Answer(line, text, made.finish_reasons[at], float(made.sequences_scores[at]), each, _sure(made, at))
             for at, (line, text) in enumerate(zip(lines, texts, strict=True))
         ]
 
@@ -245,6 +253,8 @@ class _Work(NamedTuple):
             self._fail(line, answer.error)
         elif self.as_json:
             found = {name: getattr(answer, name) for name in ("text", "finish_reason", "score", "milliseconds")}
+            if answer.confidence is not None:
+                found["confidence"] = answer.confidence
             variant = self.job.model.folder.variant
             self.terminal.record({"file": line.file, "line": line.number, **found, "variant": variant})
         else:

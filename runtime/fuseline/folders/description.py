@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import FolderError, shown
 from ..files.reading import DESCRIPTION, check_name, parsed, read_small, some
+from .confidence import FEATURES, Confidence
 from .processor_file import PLAIN
 from .tensors import (
     FORMATS,
@@ -50,6 +51,7 @@ TASKS: Mapping[str, str | None] = {
 Json = Mapping[str, Any]
 
 MOST_SOURCES = 16  # of one model
+_MOST_WEIGHT = 1e9  # of a confidence, so that no sum is infinite
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
@@ -92,6 +94,7 @@ class Description:
     task: str
     sources: Mapping[str, Source]
     fusion: str | None
+    confidence: Confidence | None
 
 
 def read_description(root: Path) -> Description:
@@ -125,6 +128,7 @@ def read_description(root: Path) -> Description:
         task=task,
         sources=sources,
         fusion=fusion,
+        confidence=confidence_in(fields),
     )
     _check_contract(description, where)
     return description
@@ -255,6 +259,24 @@ def _max_loss(fields: Fields) -> float | None:
     return float(value)
 
 
+def confidence_in(fields: Fields) -> Confidence | None:
+    """What the field "confidence" says; None where there is none. Raises FolderError."""
+    if fields.values.get("confidence") is None:
+        return None
+    found = fields.child("confidence")
+    weights = found.child("weights")
+    if unknown := [name for name in weights.values if name not in FEATURES]:
+        known = ", ".join(FEATURES)
+        raise found.wrong(
+            "weights", f"numbers by {known}, without {shown(unknown[0], 40)!r}; update fuseline for others"
+        )
+    return Confidence(
+        found.number("intercept", -_MOST_WEIGHT, _MOST_WEIGHT),
+        {name: weights.number(name, -_MOST_WEIGHT, _MOST_WEIGHT) for name in weights.values},
+        found.number("unsure_below", 0, 1),
+    )
+
+
 def _texts(fields: Fields) -> Json:
     """An object of texts."""
     return {key: fields.text(key) for key in fields.values}
@@ -352,6 +374,13 @@ class Fields:
         if value < least or (most is not None and value > most):
             raise self.wrong(key, f"at least {least}" if most is None else f"at least {least} and at most {most}")
         return value
+
+    def number(self, key: str, least: float, most: float) -> float:
+        """A number from least to most, so that it is finite."""
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise self.wrong(key, f"a number from {least:g} to {most:g}")
+        return float(value)
 
     def child(self, key: str, optional: bool = False) -> Fields:
         """The object in a field; where it is optional and missing, an empty one."""

@@ -16,6 +16,7 @@ from ..errors import FolderError, InputError, shown
 from ..files.graph_file import GraphFacts
 from ..files.reading import DESCRIPTION, Stamp, inside, parsed, read_small, reading, some, stamp_of
 from ..tokens.tokenizer import TokenizerFile, read_tokenizer
+from .confidence import Confidence
 from .description import CONFIGS, TASKS, TOKENIZER_CONFIG, Description, Json, Variant, main_source, read_description
 from .processor_file import PLAIN
 from .tensors import TEXT, DecoderSizes, Signature, Source
@@ -65,6 +66,8 @@ class Folder:
     tokenizer_file: str = TOKENIZER  # that of what is read
     source_configs: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     """of several sources: what lies in the folder of each, by file"""
+    confidence: Confidence | None = None
+    """how sure the model is of a text; None where the folder does not say"""
 
     @property
     def source(self) -> Source:

@@ -231,6 +231,11 @@ class GenerationConfig(Options):
         return self.output_scores or bool(self.output_logits) or self.output_attentions
 
     @property
+    def keeps_model_logprobs(self) -> bool:
+        """Whether it is kept what the decoder itself finds of each token."""
+        return self.output_model_logprobs or self.output_sequences_confidences
+
+    @property
     def pad(self) -> int | None:
         """The token after a sequence's end: pad_token_id, or else the first end token."""
         return self.pad_token_id if self.pad_token_id is not None else next(iter(self.ends), None)

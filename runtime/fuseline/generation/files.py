@@ -21,8 +21,9 @@ from .options import CHECKS, SAMPLING, UNSUPPORTED
 ABOUT_RUNNING = frozenset({
     "use_cache", "cache_implementation", "cache_config", "return_legacy_cache", "prefill_chunk_size", "compile_config",
     "disable_compile", "low_memory", "alignment_heads", "output_attentions", "output_hidden_states", "output_scores",
-    "output_logits", "output_confidences", "return_dict", "return_dict_in_generate", "is_assistant",
-    "num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold",
+    "output_logits", "output_confidences", "output_model_logprobs", "output_sequences_confidences",
+    "return_dict", "return_dict_in_generate", "is_assistant", "num_assistant_tokens", "num_assistant_tokens_schedule",
+    "assistant_confidence_threshold",
     "prompt_lookup_num_tokens",
     "max_matching_ngram_size", "assistant_early_exit", "assistant_lookbehind", "target_lookbehind",
 })  # fmt: skip

@@ -174,6 +174,10 @@ class Options:
     """whether Generation.scores is kept"""
     output_confidences: bool = option(False, checks.flag)
     """whether Generation.confidences is kept"""
+    output_model_logprobs: bool = option(False, checks.flag)
+    """whether Generation.model_logprobs is kept"""
+    output_sequences_confidences: bool = option(False, checks.flag)
+    """whether Generation.sequences_confidences and model_logprobs are kept, of a model whose folder says how"""
     output_logits: bool | None = option(None, checks.flag_or_none)
     """whether Generation.logits is kept"""
     output_attentions: bool = option(False, checks.flag)

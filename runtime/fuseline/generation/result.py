@@ -47,6 +47,13 @@ class Generation:
     """with output_confidences, float32[B x num_return_sequences, T - prompt]: the log-probability of every generated
     token by the softmax of what it was chosen from, at temperature 1: with beams too, where token_logprobs are not
     normalized again after something was excluded; 0 after the end"""
+    model_logprobs: tuple[npt.NDArray[np.float64], ...] | None = None
+    """with output_model_logprobs, of each of the B x num_return_sequences sequences, float64[generated tokens]: the
+    log-probability of every generated token by the softmax of the decoder's own logits, before anything changed them
+    (within 1e-5), the end token among them"""
+    sequences_confidences: npt.NDArray[np.float32] | None = None
+    """with output_sequences_confidences, of a model whose folder says how: float32[B x num_return_sequences], from 0 to
+    1, how sure the model is of each text, by model_logprobs (see fuseline.folders.confidence)"""
     scores: tuple[npt.NDArray[np.float32], ...] | None = None
     """with output_scores, of every step: what the tokens were chosen by, float32[R, V]: logits, with beams
     log-probabilities, after all that changed them"""

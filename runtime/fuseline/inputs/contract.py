@@ -23,15 +23,30 @@ class Inputs(Protocol):
 def together(made: Sequence[Mapping[Any, Any]]) -> Mapping[Any, Any]:
     """Inputs of photos that were made one by one, as one batch: arrays of the same name one below the other.
 
-    Raises InputError for different sizes.
+    Of a source that not all of them have, or whose texts differ in length, they stay a list with an entry a photo, None
+    where it is without, as Model.generate takes it. Raises InputError for different sizes.
     """
     joined: dict[Any, Any] = {}
-    for name, first in made[0].items():
-        each = [one[name] for one in made]
-        if isinstance(first, Mapping):
-            joined[name] = together(each)
-        elif len({array.shape[1:] for array in each}) > 1:
+    for name in dict.fromkeys(name for one in made for name in one):
+        each = [one.get(name) for one in made]
+        there = [value for value in each if value is not None]
+        if isinstance(there[0], Mapping):
+            whole = len(there) == len(each) and not _lengths_differ(there)
+            joined[name] = together(there) if whole else [_of_one(value) for value in each]
+        elif len({array.shape[1:] for array in there}) > 1:
             raise InputError("this model leaves photos their sizes, so these cannot go together; use batch_size=1")
         else:
-            joined[name] = np.concatenate(each)
+            joined[name] = np.concatenate(there)
     return joined
+
+
+def _lengths_differ(made: Sequence[Mapping[Any, Any]]) -> bool:
+    """Whether these are texts or samples, [1, S], of several lengths."""
+    return any(
+        getattr(array, "ndim", 0) == 2 and len({one[name].shape for one in made}) > 1 for name, array in made[0].items()
+    )
+
+
+def _of_one(made: Mapping[Any, Any] | None) -> dict[Any, Any] | None:
+    """What one input gives, without the dimension B."""
+    return None if made is None else {name: array[0] for name, array in made.items()}

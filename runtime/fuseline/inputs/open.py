@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, written
 from ..folders.own import Folder
-from ..folders.tensors import INPUT_FEATURES, SPEECH
+from ..folders.tensors import ATTENTION_MASK, INPUT_FEATURES, SKIP, SPEECH
 from ..tokens.tokenizer import TextTokens, open_tokenizer
 from .contract import Inputs
 from .images import ImageProcessor
@@ -28,7 +29,7 @@ def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs 
         return NoInputs()
     if folder.source.reads_text:
         tokenizer = SourceTokenizer(tokens, folder.read_tokenizer(), folder.tokenizer_config)
-        return TextInputs(tokenizer, folder.source.longest)
+        return TextInputs(tokenizer, folder.source.longest, folder.source.absent == SKIP)
     where = str(folder.path / folder.preprocessor_file)
     if folder.source.reads == SPEECH:
         from .audio import LogMel, RawSamples  # which takes time to be imported, and captions need it not
@@ -97,15 +98,22 @@ class SpeechInputs(Inputs):
 
 @dataclass(frozen=True)
 class TextInputs(Inputs):
-    """Texts into input_ids and attention_mask. longest: tokens that the encoder reads, None without a bound."""
+    """Texts into input_ids and attention_mask. longest: tokens that the encoder reads, None without a bound; optional:
+    whether an input may be without a text."""
 
     tokenizer: SourceTokenizer
     longest: int | None
+    optional: bool = False
 
     def __call__(self, given: Sequence[Any], /, **options: Any) -> Mapping[str, npt.NDArray[Any]]:
         """{"input_ids": int64[B, S], "attention_mask": int64[B, S]}. options: src_lang, truncation (whether a text that
-        is too long is cut), max_length and names, see SourceTokenizer.encode. Raises InputError."""
+        is too long is cut), max_length and names, see SourceTokenizer.encode. Of a source that inputs may be without,
+        a text may be None, whose attention_mask is 0 everywhere. Raises InputError."""
         texts = [given] if isinstance(given, str) else given
+        if self.optional and isinstance(texts, list | tuple) and any(text is None for text in texts):
+            made = self(["" if text is None else text for text in texts], **options)
+            has = np.array([[text is not None] for text in texts])
+            return {**made, ATTENTION_MASK: made[ATTENTION_MASK] * has}
         if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
             raise InputError(f"inputs are made of a text or a list of texts, not of {written(given)}")
         if other := sorted(options.keys() - _OPTIONS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import InputError, written
@@ -124,6 +124,18 @@ def fields_given(
             raise InputError("generation_config is given twice, by itself and in generate_kwargs; give it once")
         fields["generation_config"] = generation_config
     return fields
+
+
+def telling_confidence(model: Model, config: GenerationConfig) -> GenerationConfig:
+    """The options that tell how sure the model is too, where its folder says how."""
+    return config if model.folder.confidence is None else config.override(output_sequences_confidences=True)
+
+
+def add_confidences(results: Sequence[dict[str, Any]], generation: Generation) -> None:
+    """Put "confidence" into each result, where the generation has them."""
+    if generation.sequences_confidences is not None:
+        for result, confidence in zip(results, generation.sequences_confidences.tolist(), strict=True):
+            result["confidence"] = confidence
 
 
 def params_of_task(config: Mapping[str, Any], task: str) -> dict[str, Any]:

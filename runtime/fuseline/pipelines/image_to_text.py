@@ -14,10 +14,12 @@ from ..errors import InputError, written
 from ..generation.config import PIPELINE_NEW_TOKENS, GenerationConfig
 from ..inputs.contract import together
 from ..inputs.images import ImageProcessor, load_image
+from ..inputs.named import HINT
 from ..migrating.copied_calls import CAPTION, prompt_tokens, settle
 from ..model import Model
 from ..outputs.shares import shares_of_words
-from .common import Pipeline, checked_batch_size, fields_given, params_of_task
+from .beside import Beside
+from .common import Pipeline, add_confidences, checked_batch_size, fields_given, params_of_task, telling_confidence
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,6 +41,7 @@ _OF_A_CALL = (
     "heat_map",
     "sources",
     "source_weights",
+    "hint",
 )
 
 
@@ -55,6 +58,7 @@ class _Options(TypedDict, total=False):
     heat_map: bool
     sources: Mapping[str, Any] | None
     source_weights: Mapping[str, Any] | None
+    hint: str | Iterable[str | None] | None
 
 
 class _Streaming(_Options):
@@ -64,11 +68,12 @@ class _Streaming(_Options):
 
 
 class Reading(NamedTuple):
-    """How a call's photos are read, and what their texts begin with."""
+    """How a call's photos are read, what their texts begin with, and the hint of calls that give none."""
 
     prompt: str | None = None
     timeout: float | None = None
     allow_downloads: bool = False
+    hint: str | None = None
 
     def or_as(self, prompt: str | None, timeout: float | None, allow_downloads: bool | None) -> Reading:
         """The same, with what is not None."""
@@ -76,6 +81,7 @@ class Reading(NamedTuple):
             self.prompt if prompt is None else prompt,
             self.timeout if timeout is None else timeout,
             self.allow_downloads if allow_downloads is None else allow_downloads,
+            self.hint,
         )
 
     @property
@@ -100,6 +106,7 @@ class ImageToText(Pipeline):
         """fields: GenerationConfig fields over the model's own, checked here and not at the first photo."""
         super().__init__(model, batch_size, fields, stream)
         self._reading = _checked(reading)
+        self._beside(None, None)
         config = self.generation_config
         if reading.prompt is not None:
             self._prompt(reading.prompt, 1, config)
@@ -142,6 +149,7 @@ class ImageToText(Pipeline):
         heat_map: bool = False,
         sources: Mapping[str, Any] | None = None,
         source_weights: Mapping[str, Any] | None = None,
+        hint: str | Iterable[str | None] | None = None,
         **copied: Any,
     ) -> Captions | list[Captions] | Iterator[Captions] | Iterator[str]:
         """Caption one photo, a list of them, or a stream.
@@ -151,9 +159,11 @@ class ImageToText(Pipeline):
         With stream one photo gives an iterator over pieces of its text, which joined are the text; a word comes when it
         is certain that it stays. With heat_map each dict also has "heat_map", a fuseline.outputs.heat_maps.HeatMap:
         where the model looked in the photo when it said each word. sources: of a model with several, what is given
-        beside each photo, {"hint": "a text"}, and source_weights how much each counts, see docs/fusion.md; each dict
-        then has "words" too, with the share of each source in them. images, by name, is the same as inputs; for other
-        keywords see pipeline. Raises InputError, for a list or a stream with the place of the photo in it.
+        beside each photo, {"hint": "a text"}, for all photos or a list (or an iterator) with one a photo, None where
+        there is none; source_weights how much each counts, see docs/fusion.md; each dict then has "words" too, with the
+        share of each source in them. hint: the same as sources={"hint": ...}; an empty one is none. Where the model's
+        folder says how sure it is, each dict has "confidence", from 0 to 1. images, by name, is the same as inputs; for
+        other keywords see pipeline. Raises InputError, for a list or a stream with the place of the photo in it.
         """
         if inputs is None and "images" in copied:
             inputs = copied.pop("images")
@@ -167,23 +177,34 @@ class ImageToText(Pipeline):
         if in_pieces and "generation_config" not in fields:  # whatever the model's own number is
             fields = {"num_return_sequences": 1} | fields
         reading = _checked(self._reading.or_as(prompt, timeout, allow_downloads))
-        beside = self.model.inputs_beside({} if sources is None else sources)
-        job = self._job(fields, reading, heat_map, in_pieces)._replace(beside=beside, source_weights=source_weights)
+        beside = self._beside(sources, hint)
+        job = self._job(fields, reading, heat_map, in_pieces, beside)._replace(source_weights=source_weights)
         if batch_size is not None:
             job = job._replace(batch_size=checked_batch_size(batch_size))
         if _are_several(inputs):
             if in_pieces:
                 raise InputError("stream=True gives the text of one photo in pieces; call it for each photo")
+            if isinstance(inputs, Sequence):
+                beside.check_count(len(inputs))
             captions = self._captions(cast("Iterable[Photo]", inputs), job)
             return captions if isinstance(inputs, Iterator) else list(captions)
         photo = cast("Photo", inputs)
+        beside.check_count(1)
         if in_pieces:
             return self._streamed(photo, job)
         return self._caption([self._prepared(photo, job)], job)[0]
 
     predict = transform = __call__
 
-    def _job(self, fields: Mapping[str, Any], reading: Reading, heat_map: bool, in_pieces: bool) -> _Job:
+    def _beside(self, sources: Mapping[str, Any] | None, hint: str | Iterable[str | None] | None) -> Beside:
+        """What a call gives beside its photos; where it says nothing of a hint, the pipeline's own. Raises
+        InputError."""
+        own = hint is None and not (isinstance(sources, Mapping) and HINT in sources)
+        return Beside(self.model, sources, self._reading.hint if own else hint)
+
+    def _job(
+        self, fields: Mapping[str, Any], reading: Reading, heat_map: bool, in_pieces: bool, beside: Beside
+    ) -> _Job:
         """What a call asks for. Raises InputError."""
         if not isinstance(heat_map, bool):
             raise InputError(f"heat_map must be True or False, not {written(heat_map)}")
@@ -195,7 +216,9 @@ class ImageToText(Pipeline):
 
             check_shows(self.model)
             config = config.override(output_attentions=True)
-        return _Job(config, reading, self._batch_size, heat_map)
+        if not in_pieces:
+            config = telling_confidence(self.model, config)
+        return _Job(config, reading, self._batch_size, beside, heat_map)
 
     def _config(self, fields: Mapping[str, Any]) -> GenerationConfig:
         """The options of a call, by transformers' rules: its own, the model's, then the pipeline's default length.
@@ -213,20 +236,22 @@ class ImageToText(Pipeline):
         return config.override(**of_task | options)
 
     def _captions(self, photos: Iterable[Photo], job: _Job) -> Iterator[Captions]:
-        numbered = enumerate(photos, start=1)
+        numbered, count = enumerate(photos, start=1), 0
         while batch := list(islice(numbered, job.batch_size)):
             yield from self._caption([self._prepared_or_named(photo, number, job) for number, photo in batch], job)
+            count += len(batch)
+        job.beside.check_count(count)
 
-    def _prepared(self, photo: Photo, job: _Job) -> _Prepared:
+    def _prepared(self, photo: Photo, job: _Job, number: int = 1) -> _Prepared:
         image = load_image(photo, **job.reading.downloads)
         pixels: Mapping[Any, Any] = self.model.inputs([image])
         if job.beside:
-            pixels = {self.model.folder.source.name: pixels, **job.beside}
+            pixels = {self.model.folder.source.name: pixels, **job.beside.of(number)}
         return _Prepared(pixels, image if job.heat_map else None)
 
     def _prepared_or_named(self, photo: Photo, number: int, job: _Job) -> _Prepared:
         try:
-            return self._prepared(photo, job)
+            return self._prepared(photo, job, number)
         except InputError as error:
             raise InputError(f"photo {number}: {error}") from error
 
@@ -242,6 +267,7 @@ class ImageToText(Pipeline):
         if generation.source_attention is not None:
             for index, caption in enumerate(captions):
                 caption["words"] = shares_of_words(generation, self.model.decode, index)
+        add_confidences(captions, generation)
         each = generation.num_return_sequences
         if job.heat_map:
             self._add_heat_maps(captions, generation, [photo.image for photo in photos for _ in range(each)])
@@ -271,14 +297,13 @@ class ImageToText(Pipeline):
 
 
 class _Job(NamedTuple):
-    """What a call asks for."""
+    """What a call asks for. beside: inputs of other sources."""
 
     config: GenerationConfig
     reading: Reading
     batch_size: int
+    beside: Beside
     heat_map: bool = False
-    beside: Mapping[str, Any] = {}
-    """inputs of other sources, the same for all photos"""
     source_weights: Mapping[str, Any] | None = None
 
 
@@ -300,6 +325,8 @@ def _checked(reading: Reading) -> Reading:
     """Raise InputError for a way to read that is none."""
     if not isinstance(reading.allow_downloads, bool):
         raise InputError(f"allow_downloads must be True or False, not {written(reading.allow_downloads)}")
+    if reading.hint is not None and not isinstance(reading.hint, str):
+        raise InputError(f"hint of a pipeline must be a text; give calls one a photo, not {written(reading.hint)} here")
     timeout = reading.timeout
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0):
         raise InputError(f"timeout must be a number of seconds above 0, not {written(timeout)}")

@@ -18,7 +18,15 @@ from ..inputs.open import TextInputs
 from ..migrating.copied_calls import TEXT, settle
 from ..model import Model
 from ..warning import warn
-from .common import Pipeline, check_task, checked_batch_size, fields_given, params_of_task
+from .common import (
+    Pipeline,
+    add_confidences,
+    check_task,
+    checked_batch_size,
+    fields_given,
+    params_of_task,
+    telling_confidence,
+)
 from .text_reading import KEYWORDS, TextReading
 
 if TYPE_CHECKING:
@@ -154,7 +162,7 @@ class TextToText(Pipeline):
                 raise InputError("forced_bos_token_id and tgt_lang say different things; give tgt_lang alone")
             config = config.override(forced_bos_token_id=target)
         prefix = "" if source is not None else self._prefix
-        return Job(self.model, config, prefix, source, reading)
+        return Job(self.model, telling_confidence(self.model, config), prefix, source, reading)
 
     def _languages(self, reading: TextReading, whole: bool) -> tuple[str | None, int | None]:
         """The language of the sources, and the token of the targets', where the model has languages."""
@@ -199,9 +207,10 @@ class TextToText(Pipeline):
         generation = job.generate(rows)
         self._tell(generation, job.config)
         if job.reading.tensors:
-            results = [{f"{self._result}_token_ids": row} for row in generation.sequences]
+            results: Results = [{f"{self._result}_token_ids": row} for row in generation.sequences]
         else:
             results = [{f"{self._result}_text": text} for text in job.texts(generation.sequences)]
+        add_confidences(results, generation)
         each = generation.num_return_sequences
         return [results[first : first + each] for first in range(0, len(results), each)]
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..arrays import Float32
 from ..errors import Cancelled, InputError, written
+from ..folders.confidence import Confidence
 from ..generation.config import GenerationConfig
 from ..generation.result import Generation, Timings
 from ..graphs.running import CancelToken, Limit, RunEnded
@@ -25,6 +26,7 @@ from .beam import BeamSearch
 from .endings import Endings
 from .greedy import GreedySearch
 from .groups import GroupSearch
+from .model_logprobs import Float64, ModelLogprobs
 from .steps import Hypothesis, Log, Prefix, Steps, Task, needed_bytes
 
 if TYPE_CHECKING:
@@ -34,15 +36,22 @@ if TYPE_CHECKING:
 __all__ = ["CancelToken", "Prefix", "Search", "search"]
 
 
+_NOT_SAID = (
+    'output_sequences_confidences needs a model whose fuseline.json has "confidence", and this one does not say how '
+    "sure it is; output_model_logprobs has what the model finds of each token"
+)
+
+
 class _Strategy(Protocol):
     """How a search goes on, a step at a time: one that is broken off has changed nothing of what the others tell.
 
     scores: float32[R, V] of every step as they were chosen from, where they are kept; shifts: float32[R] of
-    every step, see steps.shifts; count: steps so far.
+    every step, see steps.shifts; model_logprobs: see there; count: steps so far.
     """
 
     scores: Log
     shifts: Log
+    model_logprobs: ModelLogprobs
 
     @property
     def count(self) -> int: ...
@@ -72,11 +81,14 @@ class Search:
         partial: bool = False,
         variant: str = "",
         inputs: Sequence[npt.NDArray[np.int64]] = (),
+        confidence: Confidence | None = None,
     ) -> None:
-        """See `search`. variant: that of the decoder, for the Generation; inputs: tokens of each input, int64[S]."""
+        """See `search`. variant: that of the decoder, for the Generation; inputs: tokens of each input, int64[S];
+        confidence: how sure the model is of a text, if that is known."""
         self._encoder_ms, self._ms = encoder_ms, 0.0
         self._cancel, self._partial, self._stopped = cancel, partial, ""
         self._config, self._prompt, self._variant = config, prompt, variant
+        self._confidence = confidence
         limited = config.max_time is not None or cancel is not None
         self._limit = Limit(config.max_time, cancel) if limited else nullcontext()  # of each step
         self._found: list[Hypothesis] | None = None  # once it is over
@@ -89,6 +101,8 @@ class Search:
                 f"the decoder's prompt must be int64 of shape [photos, tokens], "
                 f"not {prompt.dtype} of shape {list(prompt.shape)}"
             )
+        if config.output_sequences_confidences and confidence is None:
+            raise InputError(_NOT_SAID)
         with self._timed():
             longest = config.total_length(prompt.shape[1], max_positions)
             # More sequences than beams only where they are sampled.
@@ -132,6 +146,7 @@ class Search:
         steps, count = self._steps, self._strategy.count
         total = self._encoder_ms + self._ms
         attentions, shares = steps.attentions.of(count), steps.shares.of(count)
+        logprobs = self._strategy.model_logprobs.of(self._found)
         return Generation(
             **arrays,
             timings=Timings(self._encoder_ms, steps.milliseconds, self._ms - steps.milliseconds, total, count),
@@ -140,6 +155,8 @@ class Search:
             confidences=_confidences(
                 self._found, arrays["token_logprobs"], self._strategy.shifts.of(count), self._config
             ),
+            model_logprobs=logprobs,
+            sequences_confidences=self._sequences_confidences(logprobs),
             scores=self._strategy.scores.of(count),
             logits=steps.logits.of(count),
             cross_attentions=_attentions(self._found, attentions) if attentions else None,
@@ -147,6 +164,12 @@ class Search:
             sources=steps.sources if shares else (),
             source_starts=steps.starts if shares else (),
         )
+
+    def _sequences_confidences(self, logprobs: tuple[Float64, ...] | None) -> Float32 | None:
+        """float32[N], see Generation. logprobs: those of each sequence, if they are kept."""
+        if logprobs is None or self._confidence is None or not self._config.output_sequences_confidences:
+            return None
+        return np.array([self._confidence.of(each) for each in logprobs], np.float32)
 
     def _stop(self, reason: str) -> bool:
         self._stopped = reason

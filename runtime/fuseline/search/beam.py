@@ -17,6 +17,7 @@ from fuseline.kernels import beam_candidates
 from ..arrays import Bool, Float32, Int64, Processor, log_softmax, read_only
 from ..generation.processors import Lengths, processors
 from .endings import REASONS, Int8
+from .model_logprobs import ModelLogprobs
 from .pool import OUT_OF_REACH, Pool, shared_prefix
 from .sample import Sampler
 from .steps import Hypothesis, Log, Prefix, Task, length_divisors, shifts
@@ -185,6 +186,7 @@ class BeamSearch:
         self._sampler = Sampler(config.seed, len(task.prompt)) if config.do_sample else None
         self._keep = max(2, 1 + len(config.ends)) * config.num_beams
         self.scores, self.shifts = Log(config.output_scores), Log(config.output_confidences)
+        self.model_logprobs = ModelLogprobs(config.keeps_model_logprobs)
 
     @property
     def count(self) -> int:
@@ -195,7 +197,9 @@ class BeamSearch:
         """One token more for every hypothesis; whether there is something to go on with."""
         beams = self._beams
         logits = self._task.steps(beams.count, beams.last, beams.open.parents, ~beams.closed)
-        extended = beams.extended(self._candidates(logits), ranked=self._sampler is None)
+        candidates = self._candidates(logits)
+        self.model_logprobs.put(beams.count, logits, candidates.rows.ravel(), candidates.tokens.ravel())
+        extended = beams.extended(candidates, ranked=self._sampler is None)
         self._beams = extended
         return not extended.over
 

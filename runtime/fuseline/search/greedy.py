@@ -14,6 +14,7 @@ from fuseline.kernels import top_candidates
 from ..arrays import Float32, Int64, read_only
 from ..generation.processors import Lengths, processors
 from .endings import REASONS, Int8
+from .model_logprobs import ModelLogprobs
 from .sample import Sampler
 from .steps import Hypothesis, Log, Prefix, Task, length_divisors, shifts
 
@@ -50,6 +51,7 @@ class GreedySearch:
         lengths, why = np.full(len(prompt), task.start), np.zeros(len(prompt), np.int8)
         self._at = Reached(task.start, lengths, why, prompt)
         self.scores, self.shifts = Log(config.output_scores), Log(config.output_confidences)
+        self.model_logprobs = ModelLogprobs(config.keeps_model_logprobs)
 
     @property
     def count(self) -> int:
@@ -62,7 +64,8 @@ class GreedySearch:
         length = at.length
         # Without end tokens transformers pads nothing, and a photo that a criterion has stopped goes on until all have.
         live = at.why == 0 if self._task.config.ends else np.ones(len(at.why), np.bool_)
-        logits = self._task.steps(place, at.tokens, None, np.asarray(live.reshape(-1, self._each).any(axis=1)))
+        given = self._task.steps(place, at.tokens, None, np.asarray(live.reshape(-1, self._each).any(axis=1)))
+        logits = given
         if self._process is not None:
             logits = self._process(read_only(self._history[:, :length]), logits.copy())
         if self.scores:
@@ -70,6 +73,7 @@ class GreedySearch:
         if self.shifts:
             self.shifts.put(place, shifts(logits, self._task.config, normalized=not self._task.steps.normalized))
         best, logprobs = self._chosen(logits)
+        self.model_logprobs.put(place, given, np.arange(len(best)), best)
         # A finished photo keeps its row here; what comes of it changes nothing any more.
         chosen = np.where(live, best, self._pad)
         self._history[:, length] = chosen

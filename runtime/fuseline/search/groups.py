@@ -19,6 +19,7 @@ from ..arrays import Float32, Int64
 from ..generation.processors import Lengths, processors
 from .beam import Beams, Candidates, processed
 from .endings import REASONS
+from .model_logprobs import ModelLogprobs
 from .pool import Pool, shared_prefix
 from .steps import Hypothesis, Log, Prefix, Task, shifts
 
@@ -67,6 +68,7 @@ class GroupSearch:
         self._process = processors(config, Lengths(task.start, task.longest, task.inputs, self._taken))
         self._keep = max(2, 1 + len(config.ends)) * self._size
         self.scores, self.shifts = Log(config.output_scores), Log(config.output_confidences)
+        self.model_logprobs = ModelLogprobs(config.keeps_model_logprobs)
 
     @property
     def count(self) -> int:
@@ -94,6 +96,8 @@ class GroupSearch:
         if self.shifts:
             each = [self._by_photo(shifts(scores, self._task.config, normalized=False)) for _, scores in found]
             self.shifts.put(place, np.stack(each, axis=1).reshape(len(logits)))
+        if self.model_logprobs:
+            self.model_logprobs.put(place, logits, *self._followed([group for group, _ in found], len(logits)))
         self._groups = [group for group, _ in found]  # in one go, see Beams
         return not self._over
 
@@ -110,6 +114,19 @@ class GroupSearch:
         pad = 0 if self._task.config.pad is None else self._task.config.pad
         self._taken.append(np.where(group.closed[:, None], pad, self._by_photo(extended.last[:, -1])))
         return extended, scores
+
+    def _followed(self, extended: list[Group], rows: int) -> tuple[Int64, Int64]:
+        """The rows of all and the tokens, int64[K] each, that sequences may go on with: the last of those that are
+        open, and after any row the end, as the first end token stands for others. extended: the groups after a step."""
+        parents = [
+            self._row(group.open.parents, index)
+            for index, group in enumerate(extended)
+            if group.open.parents is not None  # which there are after a step
+        ]
+        tokens = [group.last[:, -1] for group in extended]
+        if ends := self._task.config.ends:
+            parents, tokens = [*parents, np.arange(rows)], [*tokens, np.full(rows, ends[0])]
+        return np.concatenate(parents), np.concatenate(tokens)
 
     def _by_photo(self, array: np.ndarray) -> np.ndarray:
         """[B x size, ...] of a group as [B, size, ...]."""

@@ -32,6 +32,8 @@ _OWN_WAY: Mapping[str, str] = {
     "output_logits": "Model.generate returns them",
     "output_attentions": 'return_timestamps="word" says when words are said, and Model.generate returns them',
     "output_confidences": "each segment has its avg_logprob",
+    "output_model_logprobs": "Model.generate returns them",
+    "output_sequences_confidences": "each segment has its avg_logprob",
 }
 
 
