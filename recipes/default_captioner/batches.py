@@ -187,7 +187,7 @@ class SentenceBatches:
         if rng.random() >= HINTED_SENTENCES:
             return words, []
         hint = some_words(words, rng)
-        if hint and rng.random() < RARE_WORDS:
+        if hint and self.corpus.rare and rng.random() < RARE_WORDS:
             new = rng.choice(self.corpus.rare)
             words = [new if word == hint[0] else word for word in words]
             hint[0] = new

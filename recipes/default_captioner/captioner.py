@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .efficientnet import HEAD_CHANNELS, LITE1, EfficientNetLite, Variant
@@ -132,7 +132,7 @@ class Encoded(NamedTuple):
 
 @dataclass
 class Memory:
-    """Keys and values a layer: cross-attention [B, H, S, D], and self-attention [R, H, t, D] or None; `there` as above."""
+    """Keys and values a layer: cross-attention [B, H, S, D], and self-attention [R, H, t, D] or None; `there` bool."""
 
     cross: list[tuple[Tensor, Tensor]]
     there: Tensor | None
@@ -217,8 +217,8 @@ class Inputs:
     """What a batch of captions is written from. Any of the three may be absent for some photos, but not all of them.
 
     features: float32[B, P, 1280] of the photos, None where no photo has any; labels: which classes' everyday words
-    int64[B, L], and their probabilities float32[B, L]; hints: token ids int64[B, J]; photo_there, labels_there: bool[B];
-    hints_there: bool[B, J].
+    int64[B, L], and their probabilities float32[B, L]; hints: token ids int64[B, J]; photo_there, labels_there:
+    bool[B]; hints_there: bool[B, J].
     """
 
     features: Tensor | None
@@ -237,8 +237,8 @@ class Captioner(nn.Module):
     class_tokens: Tensor
 
     def __init__(self, shape: Shape, of_class: NDArray[np.int64], class_tokens: NDArray[np.int64]) -> None:
-        """of_class: int64[1000], which everyday words each of ImageNet's classes has; class_tokens: int64[words, 4], the
-        tokens of each of these, padded."""
+        """of_class: int64[1000], which everyday words each of ImageNet's classes has; class_tokens: int64[words, T],
+        the tokens of each of these, padded."""
         super().__init__()
         self.shape = shape
         self.register_buffer("of_class", torch.from_numpy(of_class))
@@ -296,7 +296,7 @@ class Captioner(nn.Module):
         return labels, probabilities
 
     def class_words(self) -> Tensor:
-        """float32[words, E]: what each class's everyday words are to the bridge, the mean of their tokens, projected."""
+        """float32[words, E]: what each class's everyday words are to the bridge: the mean of their tokens, read."""
         there = (self.class_tokens != PAD).unsqueeze(-1)
         mean = (self.transformer.wte(self.class_tokens) * there).sum(1) / there.sum(1)
         return self.read_words(mean)
@@ -339,7 +339,7 @@ class Captioner(nn.Module):
         return F.linear(hidden, self.transformer.wte.weight)
 
     def forward(self, inputs: Inputs, tokens: Tensor, noise: Noise) -> Tensor:
-        """tokens int64[B, K, T + 1] from <s> to </s> -> logits [N, V] of those after <s>; a caption of padding is none."""
+        """tokens int64[B, K, T + 1] from <s> to </s> -> logits [N, V] of those after <s>; padding is no caption."""
         given = tokens[..., :-1].flatten(0, 1)
         keep = tokens[..., 1:].flatten(0, 1) != PAD
         if self.training and noise.words:  # a word hidden now and then makes the decoder look at the photo

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite as ONNX, with its classifier: to run the frozen front fast, and the first part of the encoder graph."""
+"""EfficientNet-Lite as ONNX, with its classifier: to run the frozen front fast, and as the start of the encoder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """EfficientNet-Lite with its batch norms folded into the convolutions: the photo encoder of the default captioner.
 
 Shapes: B photos, 3 x N x N pixels with N a multiple of 16, features [B, 1280, P, P] with P = N / 32, rounded up.
-Source: EfficientNet (Tan and Le, 2019), Lite variant (no squeeze-and-excite, ReLU6 for swish, stem and head not scaled).
+Source: EfficientNet (Tan and Le, 2019), Lite variant: no squeeze-and-excite, ReLU6 for swish, one stem and head.
 """
 
 from __future__ import annotations

@@ -13,7 +13,16 @@ import onnx
 from onnx import TensorProto
 from torch import nn
 
-from fuseline.export.graphs.graph import Graph, embedding, layer_norm, linear, model_of, new_graph, self_attention, table
+from fuseline.export.graphs.graph import (
+    Graph,
+    embedding,
+    layer_norm,
+    linear,
+    model_of,
+    new_graph,
+    self_attention,
+    table,
+)
 from fuseline.export.graphs.weights import Scheme
 from fuseline.export.quantizing.convolutions import store_convolutions
 from fuseline.kernels.bodies import add_bodies
@@ -80,7 +89,9 @@ def _sureness(g: Graph, captioner: Captioner, sure_BL: str) -> str:
     quarter = g.op("Mul", log, g.scalar(0.25, np.float32))
     told_BL2 = g.op("Concat", g.op("Unsqueeze", sure_BL, last), g.op("Unsqueeze", quarter, last), axis=-1)
     weight = g.weight("probability.weight", array(captioner.probability.weight).T)
-    return g.op("Add", g.op("MatMul", told_BL2, weight), g.weight("probability.bias", array(captioner.probability.bias)))
+    return g.op(
+        "Add", g.op("MatMul", told_BL2, weight), g.weight("probability.bias", array(captioner.probability.bias))
+    )
 
 
 def hint_encoder(captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
@@ -94,9 +105,7 @@ def hint_encoder(captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
     x_BJE = embedding(g, ids_BJ, table(g, words, scheme, "words"))
     positions = g.weight("positions", array(captioner.hint_positions))
     these = g.op("Slice", positions, g.ints(0), g.op("Shape", ids_BJ, start=1), g.ints(0))
-    hidden = layer_norm(
-        g, g.op("Add", x_BJE, these), array(norm.weight), array(norm.bias), norm.eps, "ln_hint"
-    )
+    hidden = layer_norm(g, g.op("Add", x_BJE, these), array(norm.weight), array(norm.bias), norm.eps, "ln_hint")
     g.op("Identity", hidden, name=HIDDEN)
     g.output(HIDDEN, TensorProto.FLOAT, ["B", "S", captioner.shape.width])
     return model_of(g)

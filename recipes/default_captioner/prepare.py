@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import fuseline  # noqa: F401 - before onnxruntime, which then reports nothing
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
+import fuseline  # noqa: F401 - before onnxruntime, which then reports nothing
+
+from .convolutions_graph import FRONT, LOGITS, conv_model
 from .data import Photo
 from .efficientnet import CLASSES, EfficientNetLite, Variant
-from .convolutions_graph import FRONT, LOGITS, conv_model
 from .progress import track
 
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
@@ -42,7 +43,7 @@ def random_view(image: Image.Image, size: int, rng: random.Random) -> Image.Imag
 
 
 def make_views(path: Path, count: int, size: int) -> NDArray[np.float32]:
-    """float32[count, 3, size, size]: plain, mirrored, and random ones; the randomness depends on the file's name alone."""
+    """float32[count, 3, size, size]: plain, mirrored, and random ones; what is random depends on the file's name."""
     rng = random.Random(path.name)
     with Image.open(path) as opened:
         image = opened.convert("RGB")

