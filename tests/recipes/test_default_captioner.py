@@ -20,7 +20,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import fuseline
 from fuseline.export.graphs.graph import model_of
 from fuseline.export.quantizing import convolutions
-from recipes.default_captioner import corpus, export, made, train, words
+from recipes.default_captioner import corpus, export, made, train
+from recipes.default_captioner import words as recipe_words
 from recipes.default_captioner.batches import Corpus, PhotoSet, SentenceBatches, photo_batches
 from recipes.default_captioner.captioner import (
     BOS,
@@ -358,7 +359,7 @@ def test_beam_search_beats_greedy_and_one_beam_is_greedy(captioner):
 def tokenizer() -> Tokenizer:
     captions = [["a", "man's", "t-shirt"]] * 4 + [["zebra", "dog"]] * 3 + [["dog", "runs"]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(words, "PIECES", 46)  # so few that rare words are no pieces
+        patch.setattr(recipe_words, "PIECES", 46)  # so few that rare words are no pieces
         return build_tokenizer(captions, ["espresso"])
 
 
