@@ -10,7 +10,7 @@ from PIL import Image
 from ..errors import InputError
 from .photos.scaled import ScaledPhoto, Size
 from .placing import Placement
-from .resizing import resize, resize_with_gap
+from .resizing import SMOOTH, resize, resize_with_gap
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Frame:
         by its size, or nothing is resized. Raises InputError as `fit` does."""
         turns = self._turns(size)
         lying = size[::-1] if turns else size
-        if self.bare or not (self.scale or self.shrink) or (self.scale and self.resample == Image.Resampling.NEAREST):
+        if self.bare or not (self.scale or self.shrink) or (self.scale and self.resample not in SMOOTH):
             return None
         found = self._scaled_size(lying) if self.scale else self._shrunk_size(lying)
         if found == lying:
@@ -77,6 +77,7 @@ class Frame:
         return self.turn and (self.width - self.height) * (size[0] - size[1]) < 0
 
     def _scaled(self, page: ScaledPhoto, fast: bool) -> Image.Image:
+        fast = fast and self.resample in SMOOTH
         return (resize_with_gap if fast else resize)(page, self._scaled_size(page.size), self.resample)
 
     def _scaled_size(self, size: tuple[int, int]) -> tuple[int, int]:

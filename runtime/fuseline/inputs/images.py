@@ -27,7 +27,7 @@ from .photos.source import file_bytes, path_bytes
 from .photos.text import text_bytes
 from .placing import Placement
 from .preprocessor_config import ConfigReader
-from .resizing import GAP, resize, resize_with_gap
+from .resizing import GAP, SMOOTH, resize, resize_with_gap
 
 MAX_TIMEOUT = 86_400  # seconds; sockets take no much larger number
 
@@ -299,8 +299,7 @@ class ImageProcessor:
         if self.frame is not None:
             target = self.frame.target(size)
         else:
-            resizes = self.size is not None and self.resample != Image.Resampling.NEAREST
-            target = self._target(size) if resizes else None
+            target = self._target(size) if self.size is not None and self.resample in SMOOTH else None
         return None if target is None else (int(GAP * target[0]), int(GAP * target[1]))
 
     def _fit(self, image: Image.Image | ScaledPhoto, fast: bool) -> Image.Image:
@@ -314,6 +313,7 @@ class ImageProcessor:
             return self.frame.fit(photo, fast)
         fitted = photo.image
         if self.size is not None:
+            fast = fast and self.resample in SMOOTH
             fitted = (resize_with_gap if fast else resize)(photo, self._target(photo.size), self.resample)
         return fitted if self.crop is None else _cropped(fitted, *self.crop)
 

@@ -13,6 +13,10 @@ from .photos.scaled import Box, ScaledPhoto, Size
 # What a model may ask for: the filters that every version of Pillow has.
 FILTERS = [Image.Resampling(number) for number in range(6)]
 
+# Those of them to which it does not matter much whether the pixels of a large photo were averaged by twos before. The
+# other two take whole pixels or none.
+SMOOTH = (Image.Resampling.BILINEAR, Image.Resampling.HAMMING, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+
 # The most pixels that a resized photo may have, or what lies between the two passes: 268 MB. A frame of 2,560 x 1,920,
 # the largest of published models, takes pages up to 26,000 pixels high.
 MAX_RESIZED = 2**26
