@@ -15,7 +15,7 @@ from fuseline.generation.config import PIPELINE_NEW_TOKENS, GenerationConfig
 from fuseline.generation.options import CHECKS
 from fuseline.graphs.contract import Encoded
 from fuseline.inputs.audio import Sound, open_sound
-from fuseline.inputs.images import load_image
+from fuseline.inputs.images import open_photo, read_photo
 from fuseline.inputs.open import PhotoInputs, SpeechInputs, TextInputs
 from fuseline.model import Model
 
@@ -95,7 +95,7 @@ class Reading:
         if isinstance(make, SpeechInputs):
             return make([hearing.samples_of(model, each, name) for each in given])
         if isinstance(make, PhotoInputs):
-            return make([load_image(each) for each in given])
+            return make([read_photo(open_photo(each), make.least) for each in given])
         prefix = self._task(model).get("prefix") or "" if self.prefix is None else self.prefix
         source = self.src_lang if make.tokenizer.languages else None
         return make([f"{prefix}{text}" for text in given], src_lang=source, truncation=self.truncation)

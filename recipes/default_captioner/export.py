@@ -115,6 +115,7 @@ def preprocessor_config(captioner: Captioner) -> dict[str, Any]:
         "do_normalize": True,
         "image_mean": [PIXEL_MEAN] * 3,
         "image_std": [PIXEL_STD] * 3,
+        "fuseline_fast": True,  # large photos are made smaller while they are read
     }
 
 

@@ -90,6 +90,14 @@ class InputsOfEach:
             )
         return {number: model.inputs(given, **options) for number, model in self._models.items()}
 
+    def least(self, size: tuple[int, int], fast: bool | None = None) -> tuple[int, int] | None:
+        """What is enough for all models; see ImageProcessor.least."""
+        each = [model.inputs.least(size, fast) for model in self._models.values()]
+        enough = [one for one in each if one is not None]
+        if len(enough) < len(each) or not enough:
+            return None
+        return max(width for width, _ in enough), max(height for _, height in enough)
+
     @property
     def tokenizer(self) -> Any:
         """Of models that read texts, where they had one. Raises InputError."""
@@ -159,7 +167,7 @@ class Ensemble(Model):
         return ensemble, (self.models, *self._made_with)
 
     @classmethod
-    def _opened(cls, wanted: Opening, threads: int | None) -> Model:
+    def _opened(cls, wanted: Opening, threads: int | None, fast: bool | None = None) -> Model:
         raise InputError(
             "an ensemble has no folder; open each model by Model.from_pretrained, and give them to ensemble"
         )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from .files.unchanged import Unchanged
 from .folders.foreign import ForeignFolder
 from .folders.open import AUTO, find, open_folder
 from .folders.own import Folder
+from .folders.tensors import PHOTOGRAPH
 from .generation.config import GenerationConfig
 from .generation.result import Generation
 from .graphs.contract import Decoder, Encoded, State
@@ -30,7 +32,7 @@ from .graphs.encoder import with_mask
 from .graphs.guidance import Guidance, guided
 from .graphs.running import CancelToken, Limit, RunEnded
 from .graphs.sources import Encoders, batch_of
-from .inputs.images import ImageProcessor
+from .inputs.images import ImageProcessor, check_fast
 from .inputs.named import made_of
 from .inputs.open import NoInputs, PhotoInputs, SpeechInputs, TextInputs, inputs_of_source, open_inputs
 from .migrating.config_view import ConfigView
@@ -65,15 +67,20 @@ class Model:
     reads, see fuseline.inputs.contract; tokenizer: a tokenizers.Tokenizer; config: config.json; device, threads: as
     they were asked for. A model that reads photos has image_processor, from photos to pixel_values, and
     feature_extractor, the same by its old name. None of them changes, so a copy is the model itself. Pickled, a model
-    is its folder's path, variant, device and threads, and is opened anew; the captioner that ships is that of the
+    is its folder's path, variant, device, threads and fast, and is opened anew; the captioner that ships is that of the
     installation where it is opened.
     """
 
     _no_image_processor = "this model reads no photos and has no image_processor; Model.inputs makes its inputs"
 
-    def __init__(self, folder: Folder, device: str = "cpu", threads: int | None = None) -> None:
+    _fast: bool | None = None  # as it was asked for
+
+    def __init__(
+        self, folder: Folder, device: str = "cpu", threads: int | None = None, fast: bool | None = None
+    ) -> None:
         """See from_pretrained, which takes a path where this takes a checked folder."""
         self.folder = folder
+        self._fast = _checked_fast(fast, folder)
         self.generation_config = GenerationConfig.from_folder(
             folder.generation_config,
             folder.config,
@@ -81,7 +88,8 @@ class Model:
             folder.decoder.vocab_size,
             reads_text=folder.reads_text_alone,
         )
-        self._tokens, self.inputs = _texts_of(folder)
+        self._tokens, inputs = _texts_of(folder)
+        self.inputs = _as_fast(inputs, fast)
         self._inputs: dict[str, PhotoInputs | TextInputs | SpeechInputs | NoInputs] = {}
         self.tokenizer = self._tokens.tokenizer
         self.device, self.threads = device, threads
@@ -108,7 +116,7 @@ class Model:
         if len(self.folder.sources) == 1 or source == self.folder.source.name:
             return self.inputs
         if source not in self._inputs:
-            self._inputs[source] = inputs_of_source(self.folder, source)
+            self._inputs[source] = _as_fast(inputs_of_source(self.folder, source), self._fast)
         return self._inputs[source]
 
     def inputs_beside(self, given: object) -> dict[str, Mapping[str, Any]]:
@@ -190,7 +198,7 @@ class Model:
     def __reduce__(self) -> tuple[Any, ...]:
         self._refuse_closed()
         path = None if self.folder.path == find(None) else str(self.folder.path)
-        return _reopened, (type(self), path, self.variant, self.device, self.threads)
+        return _reopened, (type(self), path, self.variant, self.device, self.threads, self._fast)
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -203,6 +211,8 @@ class Model:
         variant: str | None = AUTO,
         device: str | int = "cpu",
         threads: int | None = None,
+        *,
+        fast: bool | None = None,
         **copied: Any,
     ) -> Model:
         """Open a model folder, of fuseline or as optimum and transformers.js write them.
@@ -212,26 +222,29 @@ class Model:
         those in the folder; None for its default; "auto" for the default too, unless another is good enough and
         faster here by far (see fuseline.trials.auto).
         device: "cpu", or a provider of onnxruntime that works in the CPU's memory, such as "openvino"; it is compared
-        with the CPU once. threads: None for one a physical core. copied: keywords of transformers and optimum, of which
-        dtype is a variant and provider a device; see fuseline.migrating.copied_calls for the others.
+        with the CPU once. threads: None for one a physical core. fast: whether large photos are made smaller while they
+        are read, which takes a third of the time and is not to the bit what transformers does (see ImageProcessor);
+        None for what the folder says, which is no, but yes in the captioner that ships. copied: keywords of
+        transformers and optimum, of which dtype is a variant and provider a device; see
+        fuseline.migrating.copied_calls for the others.
         Raises FolderError, DeviceError, InputError.
         """
-        own = ("folder", "variant", "device", "threads")
-        return cls._opened(opening(OPEN, Opening(folder, variant, device), copied, own), threads)
+        own = ("folder", "variant", "device", "threads", "fast")
+        return cls._opened(opening(OPEN, Opening(folder, variant, device), copied, own), threads, fast)
 
     @classmethod
-    def _opened(cls, wanted: Opening, threads: int | None) -> Model:
+    def _opened(cls, wanted: Opening, threads: int | None, fast: bool | None = None) -> Model:
         folder, variant, device = wanted
         if variant is not None and not isinstance(variant, str):
             raise InputError(f"variant must be the name of one of the folder's, or None, not {written(variant)}")
         if variant != AUTO:
-            return cls(open_folder(folder, variant), device, threads)
+            return cls(open_folder(folder, variant), device, threads, fast)
         found = open_folder(folder)
         if len(found.variants) > 1 and not isinstance(found, ForeignFolder):  # of theirs no quality is known
             from .trials.auto import choose
 
             found = choose(found, device, threads).applied(found)
-        return cls(found, device, threads)
+        return cls(found, device, threads, fast)
 
     def generate(
         self,
@@ -579,9 +592,29 @@ def _begins_by_itself(config: Mapping[str, Any]) -> bool:
     return isinstance(encoder, Mapping) and "donut" in str(encoder.get("model_type")).lower()
 
 
-def _reopened(kind: type[Model], path: str | None, variant: str, device: str, threads: int | None) -> Model:
+def _checked_fast(fast: bool | None, folder: Folder) -> bool | None:
+    """The same. Raises InputError where it is no choice, or there are no photos to read."""
+    check_fast(fast)
+    if fast is not None and all(each.reads != PHOTOGRAPH for each in folder.sources.values()):
+        raise InputError("fast is how photos are read, and this model reads none; leave it out")
+    return fast
+
+
+_AnyInputs = TypeVar("_AnyInputs", bound=PhotoInputs | TextInputs | SpeechInputs | NoInputs)
+
+
+def _as_fast(inputs: _AnyInputs, fast: bool | None) -> _AnyInputs:
+    """The same, photos read as is asked for."""
+    if fast is None or not isinstance(inputs, PhotoInputs):
+        return inputs
+    return replace(inputs, image_processor=replace(inputs.image_processor, fast=fast))
+
+
+def _reopened(
+    kind: type[Model], path: str | None, variant: str, device: str, threads: int | None, fast: bool | None = None
+) -> Model:
     """What was pickled."""
-    return kind.from_pretrained(path, variant, device, threads)
+    return kind.from_pretrained(path, variant, device, threads, fast=fast)
 
 
 class _EndedDecoder:

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from threading import Lock
 from types import FrameType
+from typing import TypeAlias
 
 _PACKAGE = __package__  # its parts, fuseline.export and the rest, begin with it and a point
+
+Kept: TypeAlias = tuple[str, type[Warning]]  # the arguments of `warn`
+_kept: ContextVar[list[Kept] | None] = ContextVar("fuseline_kept_warnings", default=None)
+
+
+@contextmanager
+def keeping() -> Iterator[list[Kept]]:
+    """The warnings of what is done meanwhile, in this thread: to be said where there is a caller to blame."""
+    kept: list[Kept] = []
+    token = _kept.set(kept)
+    try:
+        yield kept
+    finally:
+        _kept.reset(token)
 
 
 def warn(message: str, category: type[Warning] = UserWarning, stacklevel: int = 1) -> None:
@@ -15,6 +33,10 @@ def warn(message: str, category: type[Warning] = UserWarning, stacklevel: int = 
 
     stacklevel: 1 blames the nearest line outside, by the callers of this function, 2 whoever called that, and so on.
     """
+    kept = _kept.get()
+    if kept is not None:
+        kept.append((message, category))
+        return
     frame = _outside(sys._getframe(1), stacklevel)
     registry = frame.f_globals.setdefault("__warningregistry__", {})
     module = frame.f_globals.get("__name__") or "<unknown>"

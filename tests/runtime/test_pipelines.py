@@ -104,7 +104,8 @@ def test_streams_are_read_as_they_are_asked_for(captioner: ImageToText) -> None:
     captions = captioner(stream(), batch_size=2)
     assert read == []
     first = next(captions)
-    assert read == [0, 1]
+    assert read[:2] == [0, 1]
+    assert len(read) <= 4  # those of the next batch, which are read meanwhile
     assert [first, *captions] == captioner(pictures(6))
 
 

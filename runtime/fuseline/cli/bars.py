@@ -3,10 +3,10 @@ they are seen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from time import monotonic
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .streams import Stream, printable
 
@@ -25,7 +25,14 @@ class Counter(Generic[Item]):
     """Gives items on and shows how many have been given. total: of how many, None where there are too many to know."""
 
     def __init__(
-        self, stream: Stream, items: Iterable[Item], doing: str, unit: str, total: int | None, look: bool
+        self,
+        stream: Stream,
+        items: Iterable[Item],
+        doing: str,
+        unit: str,
+        total: int | None,
+        look: bool,
+        through: Callable[[Iterator[Any]], Iterator[Any]] = iter,
     ) -> None:
         """See Terminal.counted."""
         from tqdm import tqdm
@@ -36,6 +43,7 @@ class Counter(Generic[Item]):
         if look:
             found, self.total = _some(self._items, self._began + _SECONDS)
             self._items = chain(found, self._items)
+        self._items = through(self._items)
         self._drawn = False
 
     def __iter__(self) -> Iterator[Item]:

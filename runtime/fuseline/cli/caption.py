@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from ..errors import InputError, written
 from . import interrupts
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..generation.config import GenerationConfig
     from ..generation.result import Generation
+    from ..inputs.ahead import Made
     from ..model import Model
     from ..outputs.streaming import Event
     from .heat_maps import HeatMapFiles
@@ -80,6 +81,11 @@ def add_to(commands: Any) -> None:
     add("--hint", metavar="WORDS", help="a few words about the photos, of a model that reads a hint (default: none)")
     add("--min-confidence", type=float, metavar="P", help="from 0 to 1: say unsure below it (default: the model's own)")
     add("--source-weights", metavar="NAME=NUMBER,...", help="how much each source counts (default: 1)")
+    reading = caption.add_mutually_exclusive_group()
+    fast = "make large photos smaller while they are read (default of the captioner that ships)"
+    reading.add_argument("--fast", action="store_true", default=None, help=fast)
+    exact = "read photos to the bit as transformers does (default of other models)"
+    reading.add_argument("--exact", action="store_false", dest="fast", help=exact)
     how = caption.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print an object a photo, as below")
     how.add_argument("--stream", action="store_true", help="print words as they become certain")
@@ -89,11 +95,12 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Caption every photo that can be; 2 if one could not."""
     from ..folders.tensors import PHOTOGRAPH
     from ..generation.config import PIPELINE_NEW_TOKENS
+    from ..inputs.ahead import AHEAD, ReadAhead
     from ..model import Model
 
     alone = len(options.photos) == 1 and not os.path.isdir(options.photos[0])
     maps = _heat_map_files(options, alone)
-    model = Model.from_pretrained(options.model, options.variant, options.device, options.threads)
+    model = Model.from_pretrained(options.model, options.variant, options.device, options.threads, fast=options.fast)
     if model.folder.source.reads != PHOTOGRAPH:
         from ..pipelines.common import check_task
 
@@ -111,14 +118,16 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     beside, hint = model.inputs_beside(sources), sources.get(HINT)
     job = _Job(model, config, terminal, downloads, maps, beside, _weights(options.source_weights), hint, unsure_below)
     photos = Photos(options.photos)
+    reading = ReadAhead(job.read_ahead, 0 if alone else AHEAD)
     show = _json if options.json else _streamed if options.stream else _line
     failed = False
-    with terminal.counted(photos, show=not options.stream) as counted:
-        for photo in counted:
+    with reading, terminal.counted(photos, show=not options.stream, through=reading.over) as counted:
+        for coming in cast("Iterable[Coming]", counted):
+            photo = coming.item
             try:
                 if isinstance(photo, Unusable):
                     raise photo.error
-                show(job, photo, "" if alone else f"{printable(photo)}: ")
+                show(job, coming, "" if alone else f"{printable(photo)}: ")
             except Unwritable:
                 raise
             except Exception as error:  # whatever it is, it is this photo's and must not cost the others
@@ -197,6 +206,17 @@ def _heat_map_files(options: argparse.Namespace, alone: bool) -> HeatMapFiles | 
     return HeatMapFiles(options.heat_map, options.photos, alone)
 
 
+class _Photo(NamedTuple):
+    """A photo as the model reads it, itself where it is to be shown, and how long reading it took."""
+
+    inputs: Any
+    image: Image.Image | None
+    milliseconds: float
+
+
+Coming: TypeAlias = "Made[str | Unusable, _Photo | None]"
+
+
 class _Made(NamedTuple):
     """What is said of a photo, how long that took, and the file that shows where the model looked."""
 
@@ -225,30 +245,37 @@ class _Job(NamedTuple):
         sure = made.sequences_confidences
         return sure is not None and self.unsure_below is not None and float(sure[0]) < self.unsure_below
 
-    def inputs(self, photo: Image.Image) -> Any:
-        """What the model reads: the photo, and of several sources what was given beside it."""
-        pixels = self.model.image_processor([photo])
-        return {self.model.folder.source.name: pixels, **self.beside} if self.beside else pixels
+    def read(self, name: str) -> _Photo:
+        """What the model reads: the photo, and of several sources what was given beside it. Raises InputError."""
+        from ..inputs.prepared import prepared
 
-    def photo(self, name: str) -> Image.Image:
-        """Upright, RGB. Raises InputError."""
-        from ..inputs.images import load_image
-
-        if name != "-":
-            return load_image(name, **self.downloads)
-        if sys.stdin is None:
-            raise InputError("standard input is closed, and - reads a photo from it; give one, as in < photo.jpg")
-        return load_image(sys.stdin.buffer)
-
-    def caption(self, name: str) -> _Made:
-        """What is said of a photo. Raises InputError."""
         began = perf_counter()
-        path = None if self.maps is None else self.maps.next(name)
-        photo = self.photo(name)
-        made = self.model.generate(self.inputs(photo), generation_config=self.config, source_weights=self.weights)
-        milliseconds = round((perf_counter() - began) * 1000, 1)
-        if self.maps is not None and path is not None:
-            self.maps.write(path, made, photo, self.model)
+        source: Any = name if name != "-" else getattr(sys.stdin, "buffer", None)
+        if source is None:
+            raise InputError("standard input is closed, and - reads a photo from it; give one, as in < photo.jpg")
+        downloads = self.downloads if name != "-" else {}
+        pixels, image = prepared(source, self.model.inputs, shown=self.maps is not None, **downloads)
+        inputs = {self.model.folder.source.name: pixels, **self.beside} if self.beside else pixels
+        return _Photo(inputs, image, (perf_counter() - began) * 1000)
+
+    def read_ahead(self, photo: str | Unusable) -> _Photo | None:
+        """The same in a thread beside. None for what is read when its turn comes: nobody can be called back from
+        waiting for standard input."""
+        return None if isinstance(photo, Unusable) or photo == "-" else self.read(photo)
+
+    def photo(self, coming: Coming) -> _Photo:
+        """The photo whose turn it is. Raises InputError."""
+        return coming.get() or self.read(str(coming.item))
+
+    def caption(self, coming: Coming) -> _Made:
+        """What is said of a photo. Raises InputError."""
+        path = None if self.maps is None else self.maps.next(str(coming.item))
+        photo = self.photo(coming)
+        began = perf_counter()
+        made = self.model.generate(photo.inputs, generation_config=self.config, source_weights=self.weights)
+        milliseconds = round(photo.milliseconds + (perf_counter() - began) * 1000, 1)
+        if self.maps is not None and path is not None and photo.image is not None:
+            self.maps.write(path, made, photo.image, self.model)
         return _Made(made, milliseconds, path)
 
     def note_if_cut_off(self, made: Generation) -> None:
@@ -256,7 +283,7 @@ class _Job(NamedTuple):
         note_if_cut_off(self.terminal, self.model, self.config, made)
 
 
-def _line(job: _Job, photo: str, before: str) -> None:
+def _line(job: _Job, photo: Coming, before: str) -> None:
     """The text on one line, after `before`."""
     made = job.caption(photo).generation
     before += "unsure: " if job.unsure(made) else ""
@@ -264,11 +291,11 @@ def _line(job: _Job, photo: str, before: str) -> None:
     job.note_if_cut_off(made)
 
 
-def _json(job: _Job, photo: str, before: str) -> None:
+def _json(job: _Job, photo: Coming, before: str) -> None:
     """An object, which names the photo itself."""
     made, milliseconds, heat_map = job.caption(photo)
-    caption = {
-        "file": photo,
+    caption: dict[str, Any] = {
+        "file": photo.item,
         "text": job.model.decode(made.sequences[:1])[0],
         "finish_reason": made.finish_reasons[0],
         "score": float(made.sequences_scores[0]),
@@ -289,7 +316,7 @@ def _json(job: _Job, photo: str, before: str) -> None:
     job.note_if_cut_off(made)
 
 
-def _streamed(job: _Job, photo: str, before: str) -> None:
+def _streamed(job: _Job, photo: Coming, before: str) -> None:
     """The same line as _line, in pieces as they become certain."""
     from .live import show
 
@@ -297,7 +324,7 @@ def _streamed(job: _Job, photo: str, before: str) -> None:
     config = job.config.override(num_return_sequences=1)
 
     def watched() -> Iterator[Event]:
-        inputs = job.inputs(job.photo(photo))
+        inputs = job.photo(photo).inputs
         for event in job.model.stream(inputs, generation_config=config, source_weights=job.weights):
             if event.generation is not None:
                 found.append(event.generation)

@@ -131,18 +131,19 @@ class Terminal:
         unit: str = "photo",
         total: int | None = None,
         look: bool = True,
+        through: Callable[[Iterator[Any]], Iterator[Any]] = iter,
     ) -> Iterator[Iterable[Item]]:
         """The items, with a bar on standard error meanwhile, if there are several and it is a terminal.
 
         doing, unit: what the bar says. total: how many there are, if known; look: whether to look for it, which makes
-        the first items before one is given.
+        the first items before one is given. through: what the items go through before they are given, and counted.
         """
         if not show or not self._err.moves():
-            yield items
+            yield through(iter(items))
             return
         from .bars import Counter
 
-        counter = Counter(self._err, items, doing, unit, total, look)
+        counter = Counter(self._err, items, doing, unit, total, look, through)
         if counter.total in (0, 1):
             yield counter
             return

@@ -19,6 +19,10 @@ class Inputs(Protocol):
         {"input_ids": int64[B, S], "attention_mask": int64[B, S]}. Raises InputError."""
         ...
 
+    def least(self, size: tuple[int, int], fast: bool | None = None) -> tuple[int, int] | None:
+        """Of photos: how small one of this size may be when it is given; see ImageProcessor.least."""
+        return None
+
 
 def together(made: Sequence[Mapping[Any, Any]]) -> Mapping[Any, Any]:
     """Inputs of photos that were made one by one, as one batch: arrays of the same name one below the other.

@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
+from .photos.scaled import ScaledPhoto, Size
 from .placing import Placement
-from .resizing import resize, resize_with_gap
+from .resizing import SMOOTH, resize, resize_with_gap
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,31 @@ class Frame:
     surround: bool
     """black around it makes it as large as the frame, the odd pixel right and below"""
 
-    def fit(self, image: Image.Image) -> Image.Image:
-        """The page in its frame. Raises InputError for one that is too elongated, or too large for the frame."""
+    def fit(self, page: ScaledPhoto, fast: bool = False) -> Image.Image:
+        """The page in its frame. Raises InputError for one that is too elongated, or too large for the frame.
+
+        fast: whether it is made smaller by a whole factor first, where one fits.
+        """
         if self.bare:
-            image = _without_margin(image)
-        if self._turns(image.size):
-            image = image.transpose(Image.Transpose.ROTATE_270)
+            page = ScaledPhoto.of(_without_margin(page.image))
+        if self._turns(page.size):
+            page = page.turned(Image.Transpose.ROTATE_270)
         if self.scale:
-            image = self._scaled(image)
-        if self.shrink:
-            image = self._shrunk(image)
+            page = ScaledPhoto.of(self._scaled(page, fast))
+        image = self._shrunk(page) if self.shrink else page.image
         return self._surrounded(image) if self.surround else image
+
+    def target(self, size: Size) -> Size | None:
+        """What `fit` resizes a page of this size to first, which lies as the page does; None where that is not known
+        by its size, or nothing is resized. Raises InputError as `fit` does."""
+        turns = self._turns(size)
+        lying = size[::-1] if turns else size
+        if self.bare or not (self.scale or self.shrink) or (self.scale and self.resample not in SMOOTH):
+            return None
+        found = self._scaled_size(lying) if self.scale else self._shrunk_size(lying)
+        if found == lying:
+            return None
+        return found[::-1] if turns else found
 
     def placement(self, image: Image.Image) -> Placement:
         """Where the page that `fit` takes lies in the frame that it gives. Raises InputError as `fit` does."""
@@ -61,17 +76,18 @@ class Frame:
     def _turns(self, size: tuple[int, int]) -> bool:
         return self.turn and (self.width - self.height) * (size[0] - size[1]) < 0
 
-    def _scaled(self, image: Image.Image) -> Image.Image:
-        return resize(image, self._scaled_size(image.size), self.resample)
+    def _scaled(self, page: ScaledPhoto, fast: bool) -> Image.Image:
+        fast = fast and self.resample in SMOOTH
+        return (resize_with_gap if fast else resize)(page, self._scaled_size(page.size), self.resample)
 
     def _scaled_size(self, size: tuple[int, int]) -> tuple[int, int]:
         edge, (short, long) = min(self.height, self.width), sorted(size)
         longest = int(edge * long / short)
         return (edge, longest) if size[0] <= size[1] else (longest, edge)
 
-    def _shrunk(self, image: Image.Image) -> Image.Image:
-        size = self._shrunk_size(image.size)
-        return image if size == image.size else resize_with_gap(image, size, Image.Resampling.BICUBIC)
+    def _shrunk(self, page: ScaledPhoto) -> Image.Image:
+        size = self._shrunk_size(page.size)
+        return page.image if size == page.size else resize_with_gap(page, size, Image.Resampling.BICUBIC)
 
     def _shrunk_size(self, size: tuple[int, int]) -> tuple[int, int]:
         width, height = min(size[0], self.width), min(size[1], self.height)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,12 @@ from .photos.decode import Photo, decode, load
 from .photos.greys import as_rgb, is_deep
 from .photos.header import check_size
 from .photos.orientation import ORIENTATION, TURNS, orientation
+from .photos.scaled import Least, ScaledPhoto, Size
 from .photos.source import file_bytes, path_bytes
 from .photos.text import text_bytes
 from .placing import Placement
 from .preprocessor_config import ConfigReader
-from .resizing import resize
+from .resizing import GAP, SMOOTH, resize, resize_with_gap
 
 MAX_TIMEOUT = 86_400  # seconds; sockets take no much larger number
 
@@ -59,28 +60,53 @@ def load_image(source: ImageSource, *, allow_downloads: bool = False, timeout: f
     image, is damaged, or would take more memory or time than a photo of so many bytes may: MAX_PIXELS at most, and far
     fewer where the file is small (decided from the header, before anything is decoded).
     """
+    image = read_photo(open_photo(source, allow_downloads=allow_downloads, timeout=timeout))
+    assert isinstance(image, Image.Image)  # nothing says that it may be smaller
+    return image
+
+
+class PhotoFile(NamedTuple):
+    """The bytes of an encoded photo, and its name for messages."""
+
+    data: bytes
+    name: str
+
+
+def open_photo(
+    source: ImageSource, *, allow_downloads: bool = False, timeout: float | None = None
+) -> PhotoFile | Image.Image:
+    """The first half of `load_image`: the bytes of a file, not decoded yet, or what is pixels already, upright RGB."""
     _check_download(allow_downloads, timeout)
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
         return _from_pil(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        data, name = bytes(source), "the image bytes"
-    elif isinstance(source, str):
-        data, name = text_bytes(source, allow_downloads, timeout)
-    elif isinstance(source, os.PathLike):
-        data, name = path_bytes(_path(source))
-    elif hasattr(source, "read"):
-        data, name = file_bytes(source)
-    elif hasattr(source, "__array__"):
+        return PhotoFile(bytes(source), "the image bytes")
+    if isinstance(source, str):
+        return PhotoFile(*text_bytes(source, allow_downloads, timeout))
+    if isinstance(source, os.PathLike):
+        return PhotoFile(*path_bytes(_path(source)))
+    if hasattr(source, "read"):
+        return PhotoFile(*file_bytes(source))
+    if hasattr(source, "__array__"):
         return _from_array(_array(source))
-    else:
-        found = type(source).__name__
-        raise InputError(f"a photo cannot be read from {found}; give a path, bytes, a file, a PIL image or an array")
-    photo = decode(data, name)
+    found = type(source).__name__
+    raise InputError(f"a photo cannot be read from {found}; give a path, bytes, a file, a PIL image or an array")
+
+
+def read_photo(opened: PhotoFile | Image.Image, least: Least | None = None) -> Image.Image | ScaledPhoto:
+    """The second half: the upright RGB image.
+
+    least: how small it may become; a large JPEG file is then read as a ScaledPhoto, with fewer pixels, which takes half
+    the time. Raises InputError.
+    """
+    if isinstance(opened, Image.Image):
+        return opened
+    photo = decode(opened.data, opened.name, least)
     if photo.pages > 1:
-        warn(f"{name}: it has {photo.pages} pages, of which only the first is read")
-    return _upright_rgb(photo, name)
+        warn(f"{opened.name}: it has {photo.pages} pages, of which only the first is read")
+    return _upright_rgb(photo, opened.name)
 
 
 def _check_download(allow_downloads: object, timeout: object) -> None:
@@ -89,6 +115,12 @@ def _check_download(allow_downloads: object, timeout: object) -> None:
     number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if timeout is not None and not (number and 0 < timeout <= MAX_TIMEOUT):  # type: ignore[operator]
         raise InputError(f"timeout must be seconds above 0, at most {MAX_TIMEOUT}, or None, not {written(timeout)}")
+
+
+def check_fast(fast: object) -> None:
+    """Raises InputError for what is neither a choice nor None, which leaves it to the model."""
+    if fast is not None and not isinstance(fast, bool):
+        raise InputError(f"fast must be True, False or None, not {written(fast)}")
 
 
 def _array(source: Any) -> NDArray[Any]:
@@ -129,7 +161,9 @@ def _from_pil(image: Image.Image) -> Image.Image:
     name = "the PIL image"
     check_size(*image.size, name)
     load(image, name)
-    return _upright_rgb(Photo(image, _orientation(image)), name)
+    upright = _upright_rgb(Photo(image, _orientation(image)), name)
+    assert isinstance(upright, Image.Image)
+    return upright
 
 
 def _orientation(image: Image.Image) -> int:
@@ -145,12 +179,16 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright_rgb(photo: Photo, name: str) -> Image.Image:
-    turn = TURNS.get(photo.orientation)
+def _upright_rgb(photo: Photo, name: str) -> Image.Image | ScaledPhoto:
+    turn, image = TURNS.get(photo.orientation), photo.image
     try:
-        return _rgb(photo.image if turn is None else photo.image.transpose(turn), name)
+        if photo.used is None or photo.size is None:
+            return _rgb(image if turn is None else image.transpose(turn), name)
+        scaled = ScaledPhoto(image, photo.size, (0, 0, *photo.used))
+        scaled = scaled if turn is None else scaled.turned(turn)
+        return replace(scaled, image=_rgb(scaled.image, name))
     except MemoryError as error:
-        found = f"there is too little memory for its {photo.image.width} x {photo.image.height} pixels"
+        found = f"there is too little memory for its {image.width} x {image.height} pixels"
         raise InputError(f"{name}: {found}; make the photo smaller") from error
 
 
@@ -174,7 +212,8 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
 class ImageProcessor:
     """The slow (Pillow and numpy) image processors of transformers 4: resize, centre crop, rescale, normalise.
 
-    A step that is off is None.
+    A step that is off is None. With `fast` a large photo is made smaller by a whole factor before it is resized, to no
+    less than twice the size, which is not to the bit what transformers does.
     """
 
     size: tuple[int, int] | int | None  # (height, width), or the shortest edge
@@ -183,6 +222,7 @@ class ImageProcessor:
     rescale_factor: float | None
     mean_std: tuple[tuple[float, ...], tuple[float, ...]] | None  # of R, G and B
     frame: Frame | None = None  # in place of size and crop
+    fast: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, object], where: str) -> ImageProcessor:
@@ -202,20 +242,25 @@ class ImageProcessor:
             rescale_factor=reader.factor() if reader.switch("do_rescale", True) else None,
             mean_std=reader.mean_std(kind.mean, kind.std) if reader.switch("do_normalize", True) else None,
             frame=reader.frame(kind) if kind.switches else None,
+            fast=reader.fast(),
         )
         if not np.isfinite(processor.pixel_table()).all():
             raise FolderError(f"{where}: rescale_factor, image_mean and image_std must keep pixels within float32")
         return processor
 
-    def __call__(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """RGB images, as `load_image` returns them -> `pixel_values`, Float32[B, 3, height, width].
+    def __call__(self, images: Sequence[Image.Image | ScaledPhoto], *, fast: bool | None = None) -> NDArray[np.float32]:
+        """RGB images, as `load_image` or `read_photo` returns them -> `pixel_values`, Float32[B, 3, height, width].
+
+        fast: whether speed counts more than the last bit; None for what the processor does by itself.
 
         A photo of 1 or 3 rows is a photo: transformers, not told `input_data_format`, takes its rows for channels.
         Raises InputError if there is no image, one is not RGB or too elongated, or they come out in different sizes.
         """
-        if not isinstance(images, list | tuple) or not all(isinstance(image, Image.Image) for image in images):
+        kinds = Image.Image, ScaledPhoto
+        if not isinstance(images, list | tuple) or not all(isinstance(image, kinds) for image in images):
             raise InputError(f"an image processor takes a list of images of load_image, not {written(images)}")
-        fitted = [self._fit(image) for image in images]
+        check_fast(fast)
+        fitted = [self._fit(image, self.fast if fast is None else fast) for image in images]
         sizes = sorted({image.size for image in fitted})
         if len(sizes) != 1:
             found = " and ".join(f"{width} x {height}" for width, height in sizes[:2]) or "no photo at all"
@@ -244,15 +289,33 @@ class ImageProcessor:
                 table = (table - mean) / std
         return table
 
-    def _fit(self, image: Image.Image) -> Image.Image:
-        """Resizes and crops. Where the crop is the larger, black surrounds the image (the odd pixel left and above)."""
-        if image.mode != "RGB":
-            raise InputError(f"an image processor takes RGB images, not mode {image.mode}; use load_image")
+    def least(self, size: Size, fast: bool | None = None) -> Size | None:
+        """How small a photo of this size, (width, height), may be when it comes here: twice what it is resized to.
+
+        fast: as of a call. None: it must be whole, as it always is where fast is off. Raises InputError.
+        """
+        if not (self.fast if fast is None else fast):
+            return None
         if self.frame is not None:
-            return self.frame.fit(image)
+            target = self.frame.target(size)
+        else:
+            target = self._target(size) if self.size is not None and self.resample in SMOOTH else None
+        return None if target is None else (int(GAP * target[0]), int(GAP * target[1]))
+
+    def _fit(self, image: Image.Image | ScaledPhoto, fast: bool) -> Image.Image:
+        """Resizes and crops. Where the crop is the larger, black surrounds the image (the odd pixel left and above)."""
+        photo = image if isinstance(image, ScaledPhoto) else ScaledPhoto.of(image)
+        if photo.image.mode != "RGB":
+            raise InputError(f"an image processor takes RGB images, not mode {photo.image.mode}; use load_image")
+        if not photo.is_whole and self.least(photo.size, True) is None:
+            raise InputError("this image processor needs a photo with all its pixels; use load_image")
+        if self.frame is not None:
+            return self.frame.fit(photo, fast)
+        fitted = photo.image
         if self.size is not None:
-            image = resize(image, self._target(image), self.resample)
-        return image if self.crop is None else _cropped(image, *self.crop)
+            fast = fast and self.resample in SMOOTH
+            fitted = (resize_with_gap if fast else resize)(photo, self._target(photo.size), self.resample)
+        return fitted if self.crop is None else _cropped(fitted, *self.crop)
 
     def placement(self, image: Image.Image) -> Placement:
         """Where an image as `load_image` returns it lies in the pixel_values that become of it. Raises InputError."""
@@ -260,20 +323,20 @@ class ImageProcessor:
             return self.frame.placement(image)
         place = Placement.of(image.size)
         if self.size is not None:
-            place = place.resized(self._target(image))
+            place = place.resized(self._target(image.size))
         if self.crop is None:
             return place
         (height, width), (x, y) = self.crop, place.frame
         return place.cut(-((width - x + 1) // 2), -((height - y + 1) // 2), (width, height))
 
-    def _target(self, image: Image.Image) -> tuple[int, int]:
-        """The (width, height) to resize to."""
+    def _target(self, size: Size) -> Size:
+        """The (width, height) to resize a photo of this size to."""
         if isinstance(self.size, tuple):
             return self.size[1], self.size[0]
         assert self.size is not None
-        short, long = sorted(image.size)
+        short, long = sorted(size)
         longest = int(self.size * long / short)
-        return (self.size, longest) if image.width <= image.height else (longest, self.size)
+        return (self.size, longest) if size[0] <= size[1] else (longest, self.size)
 
 
 def _cropped(image: Image.Image, height: int, width: int) -> Image.Image:

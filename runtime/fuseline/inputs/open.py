@@ -53,8 +53,13 @@ class PhotoInputs(Inputs):
     image_processor: ImageProcessor
 
     def __call__(self, given: Sequence[Any], /, **options: Any) -> Mapping[str, npt.NDArray[Any]]:
-        """{"pixel_values": float32[B, 3, height, width]} of images as load_image returns them."""
+        """{"pixel_values": float32[B, 3, height, width]} of images as load_image returns them. options: fast, see
+        ImageProcessor."""
         return {"pixel_values": self.image_processor(given, **options)}
+
+    def least(self, size: tuple[int, int], fast: bool | None = None) -> tuple[int, int] | None:
+        """See ImageProcessor.least."""
+        return self.image_processor.least(size, fast)
 
 
 class NoInputs(Inputs):

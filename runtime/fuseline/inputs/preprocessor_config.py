@@ -63,6 +63,8 @@ _HARMLESS_SWITCHES = ("do_convert_rgb", "do_reduce_labels")
 
 _CONVNEXT_WHOLE = 384  # from this edge on ConvNext's processor makes a square of the whole photo and cuts nothing off
 
+FAST = "fuseline_fast"
+
 MAX_EDGE = 8192  # of a size in a configuration; the largest of published encoders is 2,560
 MAX_AREA = 4096 * 4096  # of height times width, which make 201 MB of `pixel_values` a photo
 
@@ -103,6 +105,13 @@ class ConfigReader:
         if value is None and str(self.config.get("image_processor_type")).endswith("Fast"):
             return default
         return bool(value)
+
+    def fast(self) -> bool:
+        """Whether photos are made smaller while they are read. The key is fuseline's own, transformers has none."""
+        value = self._get(FAST, False)
+        if not isinstance(value, bool):
+            raise self._wrong(FAST, value, "true or false")
+        return value
 
     def frame(self, kind: Kind) -> Frame:
         size = self.config.get("size")

@@ -121,7 +121,7 @@ TABLE: tuple[Row, ...] = (
     Row(("src_lang", "tgt_lang", "truncation"), (PIPELINE, CAPTION, SPEECH), _unset, _OF_TEXTS),
     Row(("clean_up_tokenization_spaces", "stop_sequence"), (PIPELINE, CAPTION, SPEECH), _unset, _OF_TEXTS),
     Row(("prompt",), (PIPELINE, TEXT), _unset, _OF_PHOTOS),
-    Row(("timeout", "images"), (PIPELINE, TEXT, SPEECH), _unset, _OF_PHOTOS),
+    Row(("timeout", "images", "fast"), (PIPELINE, TEXT, SPEECH), _unset, _OF_PHOTOS),
     Row(("allow_downloads",), (PIPELINE, TEXT, SPEECH), _no, _OF_PHOTOS),
     Row(("chunk_length_s", "stride_length_s"), (PIPELINE, CAPTION, TEXT), _unset, _OF_SPEECH),
     Row(("return_timestamps", "return_language"), (PIPELINE, CAPTION, TEXT), _no, _OF_SPEECH),

@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from ..errors import InputError, written
 from ..generation.config import PIPELINE_NEW_TOKENS, GenerationConfig
+from ..inputs.ahead import AHEAD, ReadAhead
 from ..inputs.contract import together
-from ..inputs.images import ImageProcessor, load_image
+from ..inputs.images import ImageProcessor, check_fast
 from ..inputs.named import HINT
+from ..inputs.prepared import Prepared, prepared
 from ..migrating.copied_calls import CAPTION, prompt_tokens, settle
 from ..model import Model
 from ..outputs.shares import shares_of_words
@@ -38,6 +40,7 @@ _OF_A_CALL = (
     "generation_config",
     "batch_size",
     "prompt",
+    "fast",
     "heat_map",
     "sources",
     "source_weights",
@@ -55,6 +58,7 @@ class _Options(TypedDict, total=False):
     prompt: str | None
     timeout: float | None
     allow_downloads: bool | None
+    fast: bool | None
     heat_map: bool
     sources: Mapping[str, Any] | None
     source_weights: Mapping[str, Any] | None
@@ -74,14 +78,18 @@ class Reading(NamedTuple):
     timeout: float | None = None
     allow_downloads: bool = False
     hint: str | None = None
+    fast: bool | None = None
 
-    def or_as(self, prompt: str | None, timeout: float | None, allow_downloads: bool | None) -> Reading:
+    def or_as(
+        self, prompt: str | None, timeout: float | None, allow_downloads: bool | None, fast: bool | None
+    ) -> Reading:
         """The same, with what is not None."""
         return Reading(
             self.prompt if prompt is None else prompt,
             self.timeout if timeout is None else timeout,
             self.allow_downloads if allow_downloads is None else allow_downloads,
             self.hint,
+            self.fast if fast is None else fast,
         )
 
     @property
@@ -145,6 +153,7 @@ class ImageToText(Pipeline):
         prompt: str | None = None,
         timeout: float | None = None,
         allow_downloads: bool | None = None,
+        fast: bool | None = None,
         stream: bool | None = None,
         heat_map: bool = False,
         sources: Mapping[str, Any] | None = None,
@@ -155,7 +164,8 @@ class ImageToText(Pipeline):
         """Caption one photo, a list of them, or a stream.
 
         One photo gives [{"generated_text": text}], num_return_sequences dicts in all; a list or another sequence gives
-        a list of such lists; an iterator gives an iterator, which reads batch_size photos ahead and yields as it goes.
+        a list of such lists; an iterator gives an iterator, which yields as it goes. Photos are read in a thread while
+        those before them are captioned, two ahead or batch_size of them; it also asks an iterator for them.
         With stream one photo gives an iterator over pieces of its text, which joined are the text; a word comes when it
         is certain that it stays. With heat_map each dict also has "heat_map", a fuseline.outputs.heat_maps.HeatMap:
         where the model looked in the photo when it said each word. sources: of a model with several, what is given
@@ -176,7 +186,7 @@ class ImageToText(Pipeline):
         in_pieces = self._in_pieces if stream is None else stream
         if in_pieces and "generation_config" not in fields:  # whatever the model's own number is
             fields = {"num_return_sequences": 1} | fields
-        reading = _checked(self._reading.or_as(prompt, timeout, allow_downloads))
+        reading = _checked(self._reading.or_as(prompt, timeout, allow_downloads, fast))
         beside = self._beside(sources, hint)
         job = self._job(fields, reading, heat_map, in_pieces, beside)._replace(source_weights=source_weights)
         if batch_size is not None:
@@ -236,26 +246,33 @@ class ImageToText(Pipeline):
         return config.override(**of_task | options)
 
     def _captions(self, photos: Iterable[Photo], job: _Job) -> Iterator[Captions]:
-        numbered, count = enumerate(photos, start=1), 0
-        while batch := list(islice(numbered, job.batch_size)):
-            yield from self._caption([self._prepared_or_named(photo, number, job) for number, photo in batch], job)
-            count += len(batch)
+        alone = isinstance(photos, Sequence) and len(photos) == 1
+        most, count = 0 if alone else max(AHEAD, job.batch_size), 0
+
+        def make(numbered: tuple[int, Photo]) -> Prepared:
+            return self._prepared_or_named(numbered[1], numbered[0], job)
+
+        with ReadAhead(make, most) as reading:
+            ready = reading.over(enumerate(photos, start=1))
+            while batch := list(islice(ready, job.batch_size)):
+                yield from self._caption([each.get() for each in batch], job)
+                count += len(batch)
         job.beside.check_count(count)
 
-    def _prepared(self, photo: Photo, job: _Job, number: int = 1) -> _Prepared:
-        image = load_image(photo, **job.reading.downloads)
-        pixels: Mapping[Any, Any] = self.model.inputs([image])
+    def _prepared(self, photo: Photo, job: _Job, number: int = 1) -> Prepared:
+        reading = job.reading
+        made = prepared(photo, self.model.inputs, fast=reading.fast, shown=job.heat_map, **reading.downloads)
         if job.beside:
-            pixels = {self.model.folder.source.name: pixels, **job.beside.of(number)}
-        return _Prepared(pixels, image if job.heat_map else None)
+            made = made._replace(pixels={self.model.folder.source.name: made.pixels, **job.beside.of(number)})
+        return made
 
-    def _prepared_or_named(self, photo: Photo, number: int, job: _Job) -> _Prepared:
+    def _prepared_or_named(self, photo: Photo, number: int, job: _Job) -> Prepared:
         try:
             return self._prepared(photo, job, number)
         except InputError as error:
             raise InputError(f"photo {number}: {error}") from error
 
-    def _caption(self, photos: list[_Prepared], job: _Job) -> list[Captions]:
+    def _caption(self, photos: list[Prepared], job: _Job) -> list[Captions]:
         """The captions of B photos that go through the model together."""
         prompt = self._prompt(job.reading.prompt, len(photos), job.config)
         pixels = together([photo.pixels for photo in photos])
@@ -307,14 +324,6 @@ class _Job(NamedTuple):
     source_weights: Mapping[str, Any] | None = None
 
 
-class _Prepared(NamedTuple):
-    """A photo as the model reads it, {"pixel_values": float32[1, 3, height, width]}, of an ensemble that of each model;
-    and itself where it is to be shown."""
-
-    pixels: Mapping[Any, Any]
-    image: Image.Image | None
-
-
 def _are_several(inputs: object) -> bool:
     """Whether it is a list or a stream of photos. Texts, bytes in memory and open files are one photo each."""
     alone = isinstance(inputs, str | bytes | bytearray | memoryview) or hasattr(inputs, "read")
@@ -330,4 +339,5 @@ def _checked(reading: Reading) -> Reading:
     timeout = reading.timeout
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0):
         raise InputError(f"timeout must be a number of seconds above 0, not {written(timeout)}")
+    check_fast(reading.fast)
     return reading

@@ -14,7 +14,8 @@ from fuseline.errors import InputError
 
 from . import colours, jpeg, jpeg2000, others, png, tiff
 from .header import Damaged, Header, check_memory, check_size
-from .orientation import TURNS, orientation
+from .orientation import SIDEWAYS, TURNS, orientation
+from .scaled import Least, Size
 from .signatures import format_of, what_else
 
 # The formats that are opened, by their names in Pillow, with the module that reads each (loaded when a file needs it).
@@ -35,18 +36,28 @@ _HEIF_MEMORY = 16  # bytes a pixel
 _SECOND_BYTE = 24  # bytes a pixel: the image once more, and both together
 _TURNING = 8  # bytes a pixel: a second image, and the time of another
 
+_FACTORS = (8, 4, 2)  # by which libjpeg makes a photo smaller while it decodes it
+
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded image, in whatever mode; `orientation` is its EXIF tag, `pages` how many images the file has."""
+    """A decoded image, in whatever mode; `orientation` is its EXIF tag, `pages` how many images the file has.
+
+    Where it was made smaller, `size` is that of the file, and `used` how much of the image's width and height it is.
+    """
 
     image: Image.Image
     orientation: int = 1
     pages: int = 1
+    size: Size | None = None
+    used: tuple[float, float] | None = None
 
 
-def decode(data: bytes, name: str) -> Photo:
-    """The first image of a file. Raises InputError, beginning with `name`."""
+def decode(data: bytes, name: str, least: Least | None = None) -> Photo:
+    """The first image of a file. Raises InputError, beginning with `name`.
+
+    least: how small it may become, upright; only JPEG files are made smaller, by whole factors.
+    """
     if not data:
         raise InputError(f"{name}: the file is empty; give a photo")
     found = format_of(data)
@@ -64,6 +75,9 @@ def decode(data: bytes, name: str) -> Photo:
     header.check(name, len(data))
     image = _opened(found, module, header.data, name)
     _check_again(image, header, name, len(data))
+    size, used = image.size, None
+    if found == "JPEG" and least is not None:
+        used = _made_smaller(image, least, orientation(header.exif, header.xmp))
     low_byte = colours.low_byte(image)
     with _quiet(found):
         load(image, name)
@@ -78,8 +92,22 @@ def decode(data: bytes, name: str) -> Photo:
         exif, xmp = image.info.get("exif"), image.info.get("xmp")
     turn = orientation(exif, xmp)
     if turn in TURNS:
-        check_memory(image.width, image.height, header.memory + _TURNING, name, len(data))
-    return Photo(_sixteen_bits(image, found, data), turn, header.pages)
+        check_memory(*size, header.memory + _TURNING, name, len(data))
+    return Photo(_sixteen_bits(image, found, data), turn, header.pages, size, used)
+
+
+def _made_smaller(image: Image.Image, least: Least, turn: int) -> tuple[float, float] | None:
+    """Have libjpeg decode fewer pixels, as the DCT allows it; how much of them is the photo, None for all of it."""
+    width, height = image.size
+    sideways = turn in SIDEWAYS
+    enough = least((height, width) if sideways else (width, height))
+    if enough is None:
+        return None
+    wide, high = enough[::-1] if sideways else enough
+    factor = next((each for each in _FACTORS if width >= each * wide and height >= each * high), 1)
+    # Pillow takes the largest factor that leaves as many pixels as it is asked for.
+    found = image.draft(None, (width // factor, height // factor)) if factor > 1 else None
+    return None if found is None else found[1][2:]
 
 
 def _quiet(found: str) -> AbstractContextManager[None]:

@@ -18,6 +18,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+SIDEWAYS = (5, 6, 7, 8)  # of them those after which width and height have changed places
+
 ORIENTATION = 0x0112
 _IN_XMP = re.compile(rb'tiff:Orientation(="|>)([0-9])')
 _SHORT, _LONG = 3, 4
