@@ -33,8 +33,8 @@ _STOP_WORDS = """
 a an the his her its their this that these those it he she they them him there here who which what while as is are was
 be being been has have had do does doing in on at of by to with from into onto over through near behind under above
 below between across along around against beside next up down out off and or but for two three four five six one some
-several many few other others another each all both very top front back side left right middle something someone it's away
-together group lot close view image picture photo
+several many few other others another each all both very top front back side left right middle something someone it's
+away together group lot close view image picture photo
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 

@@ -121,7 +121,7 @@ def pipeline(
     every call that does not give its own; where neither they nor the model set a length, texts have 256 new tokens at
     most, and a warning says once that one ended there. stream: whether calls that do not say give the text of one input
     in pieces. Of photos: prompt, what texts begin with, of BLIP's models; allow_downloads, whether photos may be URLs,
-    fetched within timeout seconds; fast, as of Model.from_pretrained; hint, of a model with a source of that name, a few
+    fetched within timeout seconds; fast, as of Model.from_pretrained; hint, of a model with a source of that name, some
     words about every photo of calls that give none. Of texts: src_lang, tgt_lang, truncation and the others of
     TextToText's call. Of speech: chunk_length_s, stride_length_s, return_timestamps, return_language and the others of
     SpeechRecognition's call.
