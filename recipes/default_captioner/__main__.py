@@ -6,10 +6,12 @@ A run that was stopped goes on where it was: finished caches and epochs are kept
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from .corpus import load_corpus
 from .export import export, install
+from .measure import measure
 from .train import train
 
 MODELS = Path(__file__).parents[2] / "runtime" / "fuseline" / "models"
@@ -33,6 +35,8 @@ def main() -> None:
     corpus = load_corpus(options.work, options.data, options.kinds, options.also, options.score)
     captioner = train(corpus, options.work)
     shipped = export(captioner, corpus, options.data, options.work)
+    figures = measure(shipped, options.data, options.kinds, options.score, write=True)
+    (options.work / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if options.install:
         install(shipped, MODELS)
     print(f"the captioner is in {MODELS / shipped.name if options.install else shipped}")
