@@ -57,7 +57,7 @@ def checkpoint(model: Model) -> Path:
     if model.shipped:
         import fuseline
 
-        return Path(fuseline.__file__).parent / "models" / "flickr8k-lite0"
+        return Path(fuseline.__file__).parent / "models" / "flickr8k-lite1"
     folder = environments.cache() / "checkpoints" / model.name
     if not folder.is_dir():
         python = environments.python_of("transformers_eager")

@@ -72,10 +72,10 @@ def decoder_config(captioner: Captioner) -> dict[str, Any]:
 
 
 def model_config(captioner: Captioner) -> dict[str, Any]:
-    """config.json: a VisionEncoderDecoderModel whose encoder is this recipe's own. num_label_tokens: how many positions
+    """config.json: a FusionEncoderDecoder whose encoders are this recipe's own. num_label_tokens: how many positions
     stand before those of the photo."""
     shape = captioner.shape
-    encoder = {
+    photo = {
         "model_type": f"efficientnet-{shape.encoder.name}-bridge",
         "num_label_tokens": shape.labels,
         "image_size": shape.image_size,
@@ -83,10 +83,14 @@ def model_config(captioner: Captioner) -> dict[str, Any]:
         "num_hidden_layers": shape.bridge_layers,
         "num_attention_heads": shape.heads,
     }
+    hint = {"model_type": "words", "hidden_size": shape.width, "vocab_size": shape.vocab_size}
     return {
-        "model_type": "vision-encoder-decoder",
-        "architectures": ["VisionEncoderDecoderModel"],
-        "encoder": encoder,
+        "model_type": "fuseline-fusion",
+        "architectures": ["FusionEncoderDecoder"],
+        "sources": [PHOTO, HINT],
+        "encoders": {PHOTO: photo, HINT: hint},
+        "absent": {PHOTO: SKIP, HINT: SKIP},
+        "fusion": FLAT,
         "decoder": decoder_config(captioner),
         "decoder_start_token_id": BOS,
         "eos_token_id": EOS,

@@ -398,7 +398,7 @@ def test_folders_that_cannot_be_quantized(case: str, folder: Path) -> None:
 
 def test_the_captioner_that_ships_is_not_changed() -> None:
     with pytest.raises(ExportError, match="belongs to an installed package"):
-        quantize("flickr8k-lite0", ["int4"])
+        quantize("flickr8k-lite1", ["int4"])
 
 
 def test_a_full_disk_leaves_the_folder_as_it_was(folder: Path) -> None:

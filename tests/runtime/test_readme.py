@@ -62,7 +62,7 @@ def test_a_package_index_shows_no_link_into_the_repository_and_commands_of_the_r
 def test_the_terms_of_the_captioner_are_said_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
     terms = json.loads((find(None) / "fuseline.json").read_text())["license"]
     assert terms["id"] in PROJECT["license"]
-    assert "runtime/fuseline/models/flickr8k-lite0/MODEL_CARD.md" in PROJECT["license-files"]
+    assert "runtime/fuseline/models/flickr8k-lite1/MODEL_CARD.md" in PROJECT["license-files"]
     assert cli.main(["info"]) == 0
     said = capsys.readouterr().out
     assert cli.main(["info", "--json"]) == 0

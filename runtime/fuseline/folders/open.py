@@ -13,7 +13,7 @@ from .hub import downloaded, has_form, is_hub_id
 from .own import Folder, open_own_folder
 
 AUTO = "auto"  # in the place of a variant: what fuseline.trials.auto chooses
-DEFAULT_MODEL = "flickr8k-lite0"
+DEFAULT_MODEL = "flickr8k-lite1"
 _RIGHT = "name a folder that `fuseline export` or optimum wrote, or a model on the hub as org/name"
 
 
