@@ -1,8 +1,8 @@
 """`python -m benchmarks.default_captioner PHOTO`: what a caption by the captioner that ships costs on this machine.
 
 Measured: one caption after loading (median and 95th percentile, and where the time goes), from process start to the
-first caption, peak memory, from the file of a photo of 12 megapixels to its text, exact and fast, and with --sizes the
-wheel and the whole installation in an environment of its own.
+first caption, peak memory, from the file of a photo of 12 megapixels to its text, read exactly and fast, and with
+--sizes the wheel and the whole installation in an environment of its own.
 """
 
 from __future__ import annotations

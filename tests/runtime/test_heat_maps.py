@@ -205,9 +205,11 @@ def test_attention_that_is_planted_in_a_result_is_found_on_the_photo(
     model: Model, generation: Generation, photo: Image.Image
 ) -> None:
     assert generation.cross_attentions is not None
-    planted = np.full_like(generation.cross_attentions, 1 / 64)
+    before = 6  # positions of words, which are no part of the photo
+    planted = np.full_like(generation.cross_attentions, 1 / (before + 64))
+    layers, heads = planted.shape[2:4]
     for step in range(planted.shape[1]):
-        planted[0, step, step % 4, step % 8] = np.eye(64)[step * 5 % 64]
+        planted[0, step, step % layers, step % heads] = np.eye(before + 64)[before + step * 5 % 64]
     found = heat_map(replace(generation, cross_attentions=planted), photo, model)
     assert len(found.words) > 2
     for step, map in enumerate(found.maps):  # this tokenizer's words are tokens
