@@ -12,9 +12,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -147,9 +147,9 @@ def test_a_photo_is_as_sure_alone_as_beside_others(model: Model, beams: int) -> 
 
 
 def test_a_text_without_tokens_is_not_sure_at_all(model: Model) -> None:
-    stopped = Event()
-    stopped.set()
-    made = model.generate(tiny.photos(2), output_sequences_confidences=True, cancel=stopped, partial=True)
+    cancelled = threading.Event()
+    cancelled.set()
+    made = model.generate(tiny.photos(2), output_sequences_confidences=True, cancel=cancelled, partial=True)
     assert made.sequences.shape == (2, 1) and made.sequences_confidences is not None
     assert made.sequences_confidences.tolist() == [0, 0] and made.model_logprobs is not None
     assert [len(row) for row in made.model_logprobs] == [0, 0]

@@ -16,7 +16,6 @@ import pytest
 import skimage.data
 from PIL import Image
 
-import fuseline
 from fuseline import Model, pipeline
 from fuseline.ensembles import ensemble
 from fuseline.errors import FolderError, InputError

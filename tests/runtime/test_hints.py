@@ -113,6 +113,7 @@ def test_a_hint_of_nothing_is_none(caption: ImageToText, photos: list[Any], expe
 
 def test_hints_are_made_tidy(caption: ImageToText, photos: list[Any], expected: list[str]) -> None:
     assert text(caption(photos[2], hint="\n word9   word12\tword7 word20 ")) == expected[2]
+    assert text(caption(photos[2], sources={"hint": "\nword9 word12\tword7   word20"})) == expected[2]
     assert tidy("  Zu\u0308rich,\n tram\u00a04 ") == "Zürich, tram 4"
     assert not any(map(is_blank, ("\u200b.", "\U0001f600", "\ud800")))
     said = caption(photos[2], hint="\U0001f600 \x00 \x1b[31m \u202eword9")  # no token of their own: the unknown one
@@ -205,6 +206,8 @@ def test_the_command_takes_a_hint(model: Model, photos: list[Any], tmp_path: Pat
         assert all(each["hint"] == "word5 word9" and each["words"] and each["heat_map"] for each in records)
     assert program(*options, "--stream", "--hint", "word5 word9", files[0]).stdout == f"{expected[0]}\n"
     (blank,) = map(json.loads, program(*options, "--json", "--hint", " ", files[0]).stdout.splitlines())
+    assert blank["text"] == alone[0] and "hint" not in blank
+    (blank,) = map(json.loads, program(*options, "--json", "--source", "hint= ", files[0]).stdout.splitlines())
     assert blank["text"] == alone[0] and "hint" not in blank
     for wrong, sentence in (
         (["--hint", "word5", "--source", "hint=word5"], "--hint and --source hint= are the same; give one of them"),

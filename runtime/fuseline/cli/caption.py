@@ -48,7 +48,8 @@ photos it writes OUT-1.png, OUT-2.png ... in their order; --json then says "heat
 words that are true of all the photos, and is the same as --source hint=...; --json repeats it as "hint".
 
 A model that was taught how sure it is says so: "unsure: " stands before a text that may well be wrong, or " (unsure)"
-behind it with --stream; --json has "confidence", from 0 to 1, and "unsure". --min-confidence moves the border.
+behind it with --stream; --json has "confidence", from 0 to 1, and "unsure". --min-confidence moves the border: 0 never
+says unsure.
 
 example: fuseline caption --num-beams 4 holiday/ cat.jpg
          fuseline caption --heat-map looked.png cat.jpg
@@ -115,7 +116,8 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
         config = config.override(output_sequences_confidences=True)
     downloads = {"allow_downloads": True} if options.allow_downloads else {}
     sources = _sources(options, model)
-    beside, hint = model.inputs_beside(sources), sources.get(HINT)
+    beside = model.inputs_beside(sources)
+    hint = sources[HINT] if HINT in beside else None  # a blank one is none
     job = _Job(model, config, terminal, downloads, maps, beside, _weights(options.source_weights), hint, unsure_below)
     photos = Photos(options.photos)
     reading = ReadAhead(job.read_ahead, 0 if alone else AHEAD)

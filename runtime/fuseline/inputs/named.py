@@ -20,8 +20,8 @@ def made_of(
     """{"hint": {"input_ids": int64[1, S], ...}} of {"hint": "at the station"}.
 
     given: by source a text, or what load_image or load_audio takes; None, or a text of nothing that can be seen, is
-    left out. apart: the source that is given in another way. Raises InputError for a source that there is not, and for
-    what cannot be read, with the source's name.
+    left out, and a hint is made tidy. apart: the source that is given in another way. Raises InputError for a source
+    that there is not, and for what cannot be read, with the source's name.
     """
     if not isinstance(given, Mapping):
         raise InputError(f'sources must be a mapping by source, such as {{"hint": "a text"}}, not {written(given)}')
@@ -46,6 +46,7 @@ def _made(value: Any, source: Source, inputs: Inputs) -> Mapping[str, Any]:
         return inputs([_opened(value, source, inputs)])
     if not isinstance(value, str):
         raise InputError(f"it reads a text, not {written(value)}")
+    value = tidy(value) if source.name == HINT else value
     longest = getattr(inputs, "longest", None)
     made = inputs([value], names=["it"], max_length=_ANY_LENGTH)
     if longest is not None and (count := next(iter(made.values())).shape[1]) > longest:
