@@ -40,7 +40,7 @@ def build_variants(captioner: Captioner) -> Variants:
     variants: Variants = {}
     schemes: tuple[Scheme, ...] = ("fp32", "int8")
     for scheme in schemes:
-        # The decoder's layers in 4 bits cost less than one photo in a hundred can show, and the model stays below 12 MB.
+        # With the decoder's layers in 4 bits the model stays below 12 MB; what that costs is in the README.
         small: Scheme = "int4" if scheme == "int8" else scheme
         encoders = {PHOTO: photo_encoder(captioner, scheme), HINT: hint_encoder(captioner, scheme)}
         graphs = {

@@ -215,5 +215,5 @@ def test_the_command_takes_a_hint(model: Model, photos: list[Any], tmp_path: Pat
     ):
         refused = program(*options, *wrong, files[0])
         assert refused.returncode == 2 and sentence in refused.stderr and refused.stderr.count("\n") == 1
-    shipped = program("--hint", "a tram", files[0])
-    assert shipped.returncode == 2 and "this model takes no hint" in shipped.stderr
+    without = program("--model", str(tiny.tiny_folder(tmp_path / "without", 0)), "--hint", "a tram", files[0])
+    assert without.returncode == 2 and "this model takes no hint" in without.stderr
