@@ -213,16 +213,16 @@ def test_json_of_a_command_that_can_do_nothing(words: list[str], capsys: pytest.
 
 def fails_for(name: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on reading the photo of that name raises the error."""
-    from fuseline.inputs import images
+    from fuseline.inputs import prepared
 
-    read = images.load_image
+    read = prepared.open_photo
 
-    def load_image(source: Any) -> Image.Image:
+    def open_photo(source: Any, **downloads: Any) -> Any:
         if str(source).endswith(name):
             raise error
-        return read(source)
+        return read(source, **downloads)
 
-    monkeypatch.setattr(images, "load_image", load_image)
+    monkeypatch.setattr(prepared, "open_photo", open_photo)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_a_fault_shows_where_it_is_when_asked(run: Run, photos: Path, monkeypatc
     status, out, err = run(photos)
     assert (status, out.count("\n")) == (2, 2)
     assert "Traceback (most recent call last):" in err
-    assert "in load_image" in err
+    assert "in open_photo" in err
     assert "\x1b" not in err
 
 
