@@ -24,6 +24,7 @@ from fuseline.export.fusion import MODES
 from fuseline.graphs.contract import Encoded
 from tests.fused_folders import described, exported, save
 from tests.fusion_models import FAMILIES, TEXT_SIZE, fusion_model, given
+from tests.tiny import photos, tiny_folder
 
 WEIGHTS: list[Any] = [
     None,
@@ -406,8 +407,9 @@ def test_a_pipeline_and_the_command_take_sources_by_name(make: Make, tmp_path: P
     ):
         refused = program("caption", "--model", str(model.folder.path), *wrong, str(files[0]))
         assert refused.returncode == 2 and sentence in refused.stderr and refused.stderr.count("\n") == 1
-    shipped = program("caption", "--source", "hint=a text", str(files[0]))
-    assert shipped.returncode == 2 and "this model has no source hint beside; it has none" in shipped.stderr
+    plain = ["--model", str(tiny_folder(tmp_path / "plain", 0)), "--source", "hint=a text"]
+    refused = program("caption", *plain, str(files[0]))
+    assert refused.returncode == 2 and "this model has no source hint beside; it has none" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -481,11 +483,9 @@ def test_the_order_of_keys_in_a_file_means_nothing(tmp_path: Path) -> None:
         np.testing.assert_array_equal(model.generate(inputs, max_new_tokens=8).sequences, expected)
 
 
-def test_weights_are_for_several_sources() -> None:
-    from PIL import Image
-
-    with Model.from_pretrained(threads=1) as captioner:
-        pixels = captioner.image_processor([Image.new("RGB", (9, 9))])
+def test_weights_are_for_several_sources(tmp_path: Path) -> None:
+    with Model.from_pretrained(tiny_folder(tmp_path, 0), threads=1) as captioner:
+        pixels = photos(1)
         with pytest.raises(InputError, match="source_weights are for models with several sources"):
             captioner.generate(pixels, source_weights={"encoder": 1})
 

@@ -311,9 +311,10 @@ def _json(job: _Job, photo: Coming, before: str) -> None:
     if heat_map is not None:
         caption["heat_map"] = str(heat_map)
     if made.source_attention is not None:
-        from ..outputs.shares import shares_of_words
+        from ..outputs.shares import read_several, shares_of_words
 
-        caption["words"] = shares_of_words(made, job.model.decode)
+        if read_several(made):
+            caption["words"] = shares_of_words(made, job.model.decode)
     job.terminal.record(caption)
     job.note_if_cut_off(made)
 

@@ -10,6 +10,12 @@ from .looking import steps_of_words
 from .words import Decode
 
 
+def read_several(generation: Generation, index: int = 0) -> bool:
+    """Whether a sequence was written from more than one source; if not, all shares are that one's."""
+    found = generation.source_attention
+    return found is not None and int((found[index] > 0).any(axis=0).sum()) > 1
+
+
 def shares_of_words(generation: Generation, decode: Decode, index: int = 0) -> list[dict[str, Any]]:
     """[{"text": "blue", "shares": {"image": 0.97, "hint": 0.03}}, ...] of one sequence: the mean over a word's tokens.
 

@@ -19,7 +19,7 @@ from ..inputs.named import HINT
 from ..inputs.prepared import Prepared, prepared
 from ..migrating.copied_calls import CAPTION, prompt_tokens, settle
 from ..model import Model
-from ..outputs.shares import shares_of_words
+from ..outputs.shares import read_several, shares_of_words
 from .beside import Beside
 from .common import Pipeline, add_confidences, checked_batch_size, fields_given, params_of_task, telling_confidence
 
@@ -281,8 +281,8 @@ class ImageToText(Pipeline):
         )
         self._tell(generation, job.config)
         captions: Captions = [{"generated_text": text} for text in self.model.decode(generation.sequences)]
-        if generation.source_attention is not None:
-            for index, caption in enumerate(captions):
+        for index, caption in enumerate(captions):
+            if read_several(generation, index):
                 caption["words"] = shares_of_words(generation, self.model.decode, index)
         add_confidences(captions, generation)
         each = generation.num_return_sequences
