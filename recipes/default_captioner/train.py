@@ -47,7 +47,7 @@ class Phase:
 
 
 CROSS_ENTROPY = Phase("cross_entropy", 6, 7e-4, 1.5e-4, 1, 200, 0.03, Noise(residual=0.2, words=0.1, positions=0.1))
-SELF_CRITICAL = Phase("self_critical", 3, 1e-4, 0.0, 99, 50, 0.1, Noise(residual=0.1))
+SELF_CRITICAL = Phase("self_critical", 4, 1e-4, 0.0, 99, 50, 0.1, Noise(residual=0.1))
 
 Step = tuple[Tensor, dict[str, float]]  # a loss, and what to log
 
