@@ -123,11 +123,12 @@ def test_hints_are_made_tidy(caption: ImageToText, photos: list[Any], expected: 
 @pytest.mark.parametrize(
     ("hint", "count", "sentence"),
     [
-        (["word5"], 2, "hint has 1 entries, and there are 2 photos; give one for all, or one a photo, with None where"),
+        (["word5"], 2, "hint has 1 entry, and there are 2 photos; give one for all, or one a photo, with None where"),
         (["word5"] * 3, 2, "hint has 3 entries, and there are 2 photos; give one for all"),
-        ([], 1, "hint has 0 entries, and there are 1 photos"),
-        (iter(["word5"]), 2, "photo 2: hint ends after 1 entries; give one for all, or one a photo"),
+        ([], 1, "hint has 0 entries, and there is 1 photo; give one for all"),
+        (iter(["word5"]), 2, "photo 2: hint ends after 1 entry; give one for all, or one a photo"),
         (5, 1, "hint must be a text, or a list with one a photo, not 5"),
+        (np.array("word5"), 1, "hint must be a text, or a list with one a photo, not "),
         (b"word5", 1, "hint must be a text, or a list with one a photo, not b'word5'"),
         (["word5", 7], 2, "a hint must be a text, or None where there is none, not 7"),
         ("word5 " * 41, 1, "source hint: it has 41 tokens, and 40 fit; give a shorter text"),
@@ -142,7 +143,7 @@ def test_hints_that_cannot_be_read_are_refused(
         caption(photos[:count] if count > 1 else photos[0], hint=hint)
 
 
-@pytest.mark.parametrize(("hints", "sentence"), [(1, "photo 2: hint ends after 1 entries"), (3, "hint has 3 entries")])
+@pytest.mark.parametrize(("hints", "sentence"), [(1, "photo 2: hint ends after 1 entry"), (3, "hint has 3 entries")])
 def test_a_wrong_number_for_photos_that_come_one_by_one(
     caption: ImageToText, photos: list[Any], hints: int, sentence: str
 ) -> None:
