@@ -88,6 +88,9 @@ def test_a_hint_a_photo(caption: ImageToText, photos: list[Any], expected: list[
     assert text(next(iter(endless))) == expected[0]
     nothing = caption(photos, hint=[None] * 5, batch_size=batch_size)
     assert nothing == caption(photos, batch_size=batch_size)
+    assert all("words" in each[0] for each in caption(photos, hint="word5", batch_size=batch_size))
+    assert [set(each[0]) for each in nothing] == [{"generated_text"}] * 5
+    assert ["words" in each[0] for each in found] == [bool(hint) for hint in HINTS]
 
 
 def test_a_hint_with_text_in_pieces(caption: ImageToText, photos: list[Any], expected: list[str]) -> None:
@@ -209,7 +212,7 @@ def test_the_command_takes_a_hint(model: Model, photos: list[Any], tmp_path: Pat
     (blank,) = map(json.loads, program(*options, "--json", "--hint", " ", files[0]).stdout.splitlines())
     assert blank["text"] == alone[0] and "hint" not in blank
     (blank,) = map(json.loads, program(*options, "--json", "--source", "hint= ", files[0]).stdout.splitlines())
-    assert blank["text"] == alone[0] and "hint" not in blank
+    assert blank["text"] == alone[0] and "hint" not in blank and "words" not in blank
     for wrong, sentence in (
         (["--hint", "word5", "--source", "hint=word5"], "--hint and --source hint= are the same; give one of them"),
         (["--hint", "word5 " * 41], "source hint: it has 41 tokens, and 40 fit; give a shorter text"),

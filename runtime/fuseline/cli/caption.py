@@ -310,7 +310,7 @@ def _json(job: _Job, photo: Coming, before: str) -> None:
         caption |= {"confidence": float(made.sequences_confidences[0]), "unsure": job.unsure(made)}
     if heat_map is not None:
         caption["heat_map"] = str(heat_map)
-    if made.source_attention is not None:
+    if made.source_attention is not None and job.beside:  # of a photo alone all shares are its own
         from ..outputs.shares import shares_of_words
 
         caption["words"] = shares_of_words(made, job.model.decode)

@@ -281,11 +281,12 @@ class ImageToText(Pipeline):
         )
         self._tell(generation, job.config)
         captions: Captions = [{"generated_text": text} for text in self.model.decode(generation.sequences)]
-        if generation.source_attention is not None:
-            for index, caption in enumerate(captions):
-                caption["words"] = shares_of_words(generation, self.model.decode, index)
-        add_confidences(captions, generation)
         each = generation.num_return_sequences
+        if generation.source_attention is not None and job.beside:
+            for index, caption in enumerate(captions):
+                if len(photos[index // each].pixels) > 1:  # of a photo alone all shares are its own
+                    caption["words"] = shares_of_words(generation, self.model.decode, index)
+        add_confidences(captions, generation)
         if job.heat_map:
             self._add_heat_maps(captions, generation, [photo.image for photo in photos for _ in range(each)])
         return [captions[first : first + each] for first in range(0, len(captions), each)]
