@@ -88,6 +88,9 @@ def test_a_hint_a_photo(caption: ImageToText, photos: list[Any], expected: list[
     assert text(next(iter(endless))) == expected[0]
     nothing = caption(photos, hint=[None] * 5, batch_size=batch_size)
     assert nothing == caption(photos, batch_size=batch_size)
+    assert all("words" in each[0] for each in caption(photos, hint="word5", batch_size=batch_size))
+    assert [set(each[0]) for each in nothing] == [{"generated_text"}] * 5
+    assert ["words" in each[0] for each in found] == [bool(hint) for hint in HINTS]
 
 
 def test_a_hint_with_text_in_pieces(caption: ImageToText, photos: list[Any], expected: list[str]) -> None:
@@ -123,11 +126,12 @@ def test_hints_are_made_tidy(caption: ImageToText, photos: list[Any], expected: 
 @pytest.mark.parametrize(
     ("hint", "count", "sentence"),
     [
-        (["word5"], 2, "hint has 1 entries, and there are 2 photos; give one for all, or one a photo, with None where"),
+        (["word5"], 2, "hint has 1 entry, and there are 2 photos; give one for all, or one a photo, with None where"),
         (["word5"] * 3, 2, "hint has 3 entries, and there are 2 photos; give one for all"),
-        ([], 1, "hint has 0 entries, and there are 1 photos"),
-        (iter(["word5"]), 2, "photo 2: hint ends after 1 entries; give one for all, or one a photo"),
+        ([], 1, "hint has 0 entries, and there is 1 photo; give one for all"),
+        (iter(["word5"]), 2, "photo 2: hint ends after 1 entry; give one for all, or one a photo"),
         (5, 1, "hint must be a text, or a list with one a photo, not 5"),
+        (np.array("word5"), 1, "hint must be a text, or a list with one a photo, not "),
         (b"word5", 1, "hint must be a text, or a list with one a photo, not b'word5'"),
         (["word5", 7], 2, "a hint must be a text, or None where there is none, not 7"),
         ("word5 " * 41, 1, "source hint: it has 41 tokens, and 40 fit; give a shorter text"),
@@ -142,7 +146,7 @@ def test_hints_that_cannot_be_read_are_refused(
         caption(photos[:count] if count > 1 else photos[0], hint=hint)
 
 
-@pytest.mark.parametrize(("hints", "sentence"), [(1, "photo 2: hint ends after 1 entries"), (3, "hint has 3 entries")])
+@pytest.mark.parametrize(("hints", "sentence"), [(1, "photo 2: hint ends after 1 entry"), (3, "hint has 3 entries")])
 def test_a_wrong_number_for_photos_that_come_one_by_one(
     caption: ImageToText, photos: list[Any], hints: int, sentence: str
 ) -> None:
@@ -208,7 +212,7 @@ def test_the_command_takes_a_hint(model: Model, photos: list[Any], tmp_path: Pat
     (blank,) = map(json.loads, program(*options, "--json", "--hint", " ", files[0]).stdout.splitlines())
     assert blank["text"] == alone[0] and "hint" not in blank
     (blank,) = map(json.loads, program(*options, "--json", "--source", "hint= ", files[0]).stdout.splitlines())
-    assert blank["text"] == alone[0] and "hint" not in blank
+    assert blank["text"] == alone[0] and "hint" not in blank and "words" not in blank
     for wrong, sentence in (
         (["--hint", "word5", "--source", "hint=word5"], "--hint and --source hint= are the same; give one of them"),
         (["--hint", "word5 " * 41], "source hint: it has 41 tokens, and 40 fit; give a shorter text"),

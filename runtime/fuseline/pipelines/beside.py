@@ -5,9 +5,9 @@ from __future__ import annotations
 import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from ..errors import InputError, written
+from ..errors import InputError, counted, written
 from ..inputs.named import HINT, check_takes_hint, is_blank, tidy
 
 if TYPE_CHECKING:
@@ -59,8 +59,10 @@ class _InTurn:
         self._lock = Lock()
 
     def check_count(self, photos: int) -> None:
-        if self._count not in (None, photos):
-            raise InputError(f"{self._name} has {self._count} entries, and there are {photos} photos; {_RIGHT}")
+        if self._count is not None and self._count != photos:
+            are = "is" if photos == 1 else "are"
+            found = f"{self._name} has {_entries(self._count)}, and there {are} {counted(photos, 'photo')}"
+            raise InputError(f"{found}; {_RIGHT}")
 
     def of(self, number: int) -> Any:
         with self._lock:
@@ -68,7 +70,7 @@ class _InTurn:
                 try:
                     self._waiting[self._drawn + 1] = next(self._values)
                 except StopIteration:
-                    raise InputError(f"{self._name} ends after {self._drawn} entries; {_RIGHT}") from None
+                    raise InputError(f"{self._name} ends after {_entries(self._drawn)}; {_RIGHT}") from None
                 self._drawn += 1
             return self._waiting.pop(number)
 
@@ -78,6 +80,19 @@ def _one_a_photo(value: object) -> bool:
     if isinstance(value, list | tuple):
         return not value or not isinstance(value[0], numbers.Real)
     return isinstance(value, Iterator) and not hasattr(value, "read")
+
+
+def _is_iterable(value: object) -> TypeGuard[Iterable[object]]:
+    """Whether it can be gone through, which an array without axes says of itself and cannot."""
+    try:
+        iter(value)  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return True
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count:,} entries"
 
 
 def _both(model: Model, sources: object, hint: object) -> Mapping[str, Any]:
@@ -92,7 +107,7 @@ def _both(model: Model, sources: object, hint: object) -> Mapping[str, Any]:
         if is_blank(hint):
             return sources
         value: Any = tidy(hint)
-    elif isinstance(hint, Mapping | bytes | bytearray | set) or not isinstance(hint, Iterable):
+    elif isinstance(hint, Mapping | bytes | bytearray | set) or not _is_iterable(hint):
         raise InputError(f"hint must be a text, or a list with one a photo, not {written(hint)}")
     else:
         value = map(tidy, hint) if isinstance(hint, Iterator) else [tidy(each) for each in hint]
