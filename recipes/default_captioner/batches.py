@@ -19,8 +19,8 @@ from .words import MIN_COUNT, Classes, Sentences, content_words, hint_ids, some_
 
 PHOTOS_A_STEP = 32
 SENTENCES_A_STEP = 48
-# Shares of photos that have a right hint and a wrong one, and that go without the photo or its labels.
-RIGHT_HINTS, WRONG_HINTS, NO_PHOTO, NO_LABELS = 0.4, 0.15, 0.12, 0.12
+# Shares of photos that have a wrong hint, and that go without the photo or its labels.
+WRONG_HINTS, NO_PHOTO, NO_LABELS = 0.15, 0.12, 0.12
 # Of sentences: those with a hint, and those of them in which a word is exchanged for a rare one, to be copied.
 HINTED_SENTENCES, RARE_WORDS = 0.5, 0.25
 NEIGHBOURS = 15
@@ -93,17 +93,15 @@ class PhotoBatch:
         return Inputs(features, labels, probabilities, self.hints, self.hints_there, *there)
 
 
-def photo_batches(
-    corpus: Corpus, sets: list[PhotoSet], rng: random.Random, whole_only: bool = False
-) -> Iterator[PhotoBatch]:
-    """An epoch over the sets, mixed. whole_only: photo and labels are always there."""
+def photo_batches(corpus: Corpus, sets: list[PhotoSet], rng: random.Random, right_hints: float) -> Iterator[PhotoBatch]:
+    """An epoch over the sets, mixed. right_hints: the share of photos that have one."""
     chosen = []
     for number, each in enumerate(sets):
         order = rng.sample(range(len(each.photos)), len(each.photos))
         chosen.extend((number, index) for index in order[: round(each.share * len(order))])
     rng.shuffle(chosen)
     for start in range(0, len(chosen), PHOTOS_A_STEP):
-        yield _photo_batch(corpus, [(sets[s], i) for s, i in chosen[start : start + PHOTOS_A_STEP]], rng, whole_only)
+        yield _photo_batch(corpus, [(sets[s], i) for s, i in chosen[start : start + PHOTOS_A_STEP]], rng, right_hints)
 
 
 def batches_of(sets: list[PhotoSet]) -> int:
@@ -112,9 +110,9 @@ def batches_of(sets: list[PhotoSet]) -> int:
 
 
 def _photo_batch(
-    corpus: Corpus, chosen: list[tuple[PhotoSet, int]], rng: random.Random, whole_only: bool
+    corpus: Corpus, chosen: list[tuple[PhotoSet, int]], rng: random.Random, right_hints: float
 ) -> PhotoBatch:
-    hints, left_out = zip(*(_hint(each, index, rng) for each, index in chosen), strict=True)
+    hints, left_out = zip(*(_hint(each, index, rng, right_hints) for each, index in chosen), strict=True)
     ids, there = hint_ids(corpus.tokenizer, hints)
     tokens = np.stack([each.ids[index] for each, index in chosen])
     for row, caption in enumerate(left_out):
@@ -123,7 +121,7 @@ def _photo_batch(
     views = [rng.randrange(each.views.front.shape[1]) for each, _ in chosen]
     front = np.stack([each.views.front[i, v] for (each, i), v in zip(chosen, views, strict=True)])
     logits = np.stack([each.views.logits[i, v] for (each, i), v in zip(chosen, views, strict=True)])
-    photo, labels = (np.array([whole_only or rng.random() >= p for _ in chosen]) for p in (NO_PHOTO, NO_LABELS))
+    photo, labels = (np.array([rng.random() >= p for _ in chosen]) for p in (NO_PHOTO, NO_LABELS))
     return PhotoBatch(
         torch.from_numpy(front).float(),
         torch.from_numpy(logits).float(),
@@ -137,16 +135,16 @@ def _photo_batch(
     )
 
 
-def _hint(photos: PhotoSet, index: int, rng: random.Random) -> tuple[list[str], int]:
+def _hint(photos: PhotoSet, index: int, rng: random.Random, right_hints: float) -> tuple[list[str], int]:
     """A hint for a photo, and the caption that it is from, which is no target then."""
     photo, draw = photos.photos[index], rng.random()
-    if draw < RIGHT_HINTS:
+    if draw < right_hints:
         if photo.names:
             return rng.choice(photo.names).split(), -1
         caption = rng.randrange(CAPTIONS)
         words = some_words(photo.captions[caption], rng)
         return words, caption if words else -1
-    if draw < RIGHT_HINTS + WRONG_HINTS:
+    if draw < right_hints + WRONG_HINTS:
         return some_words(rng.choice(rng.choice(photos.photos).captions), rng), -1
     return [], -1
 

@@ -1,4 +1,4 @@
-"""Sampling and beam search on the torch model, for training only; what ships is searched by fuseline itself."""
+"""Beam search on the torch model, to watch the training; what ships is searched by fuseline itself."""
 
 from __future__ import annotations
 
@@ -14,26 +14,6 @@ def _log_probs(model: Captioner, tokens: Tensor, position: int, memory: Memory) 
     logits = model.logits(model.transformer.step(tokens, position, memory))
     logits[:, FORBIDDEN] = -torch.inf
     return logits.log_softmax(-1)
-
-
-@torch.no_grad()
-def sample(model: Captioner, encoded: Encoded, samples: int, max_tokens: int) -> Tensor:
-    """Draw captions: int64[B, samples, max_tokens + 1], padded after </s>."""
-    rows = encoded.hidden.shape[0] * samples
-    memory = model.transformer.memory(encoded)
-    tokens = torch.full((rows,), BOS)
-    alive = torch.ones(rows, dtype=torch.bool)
-    drawn = torch.full((rows, max_tokens + 1), PAD)
-    for position in range(max_tokens + 1):
-        # By the inverse of the distribution function: torch.multinomial draws a random number for every word.
-        upto = _log_probs(model, tokens, position, memory).exp().cumsum(-1)
-        threshold = torch.rand(rows, 1) * upto[:, -1:]
-        tokens = torch.searchsorted(upto, threshold, right=True).squeeze(1).clamp_(max=upto.shape[1] - 1)
-        drawn[:, position] = torch.where(alive, tokens, PAD)
-        alive &= tokens != EOS
-        if not alive.any():
-            break
-    return drawn.view(encoded.hidden.shape[0], samples, -1)
 
 
 @torch.no_grad()

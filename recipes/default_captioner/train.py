@@ -1,11 +1,11 @@
-"""Steps 2 and 3: cross-entropy, then self-critical training; every epoch is a checkpoint to go on from."""
+"""Step 2: cross-entropy, first for what is on photos, then with more hints; every epoch is a checkpoint to go on from."""
 
 from __future__ import annotations
 
 import copy
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,17 +17,13 @@ from torch import Tensor
 from fuseline.export.quality.scores import caption_metrics
 
 from .batches import SENTENCES_A_STEP, Corpus, PhotoBatch, PhotoSet, SentenceBatches, batches_of, photo_batches
-from .captioner import BOS, PAD, UNK, Captioner, Inputs, Noise, Shape
-from .cider import CiderReward
+from .captioner import PAD, UNK, Captioner, Inputs, Noise, Shape
 from .progress import record, track
-from .search import FORBIDDEN, beam_search, sample
+from .search import beam_search
 from .words import content_words, hint_ids
 
-SAMPLES = 5
 SCORED = 400  # photos of a set that are scored after each epoch
 SENTENCE_LOSS, CLASS_LOSS = 0.7, 0.3
-# In the self-critical phase cross-entropy of the other sets and of sentences joins every second step.
-KEPT_LOSS, KEPT_EVERY = 0.15, 2
 
 
 @dataclass(frozen=True)
@@ -42,12 +38,13 @@ class Phase:
     warmup_steps: int
     final: float
     noise: Noise
+    right_hints: float = 0.4
     average: float = 0.998
     weight_decay: float = 0.05
 
 
 CROSS_ENTROPY = Phase("cross_entropy", 6, 7e-4, 1.5e-4, 1, 200, 0.03, Noise(residual=0.2, words=0.1, positions=0.1))
-SELF_CRITICAL = Phase("self_critical", 4, 1e-4, 0.0, 99, 50, 0.1, Noise(residual=0.1))
+HINTS = Phase("hints", 2, 2.5e-4, 5e-5, 0, 50, 0.03, Noise(residual=0.2, words=0.1, positions=0.1), right_hints=0.55)
 
 Step = tuple[Tensor, dict[str, float]]  # a loss, and what to log
 
@@ -71,8 +68,8 @@ class CrossEntropy:
         weights = model.cnn.classifier.weight.detach().numpy()
         self.sentences = SentenceBatches(corpus, weights, model.shape.labels)
 
-    def batches(self, rng: random.Random) -> Iterator[PhotoBatch]:
-        return photo_batches(self.corpus, self.corpus.sets, rng)
+    def batches(self, rng: random.Random, right_hints: float) -> Iterator[PhotoBatch]:
+        return photo_batches(self.corpus, self.corpus.sets, rng, right_hints)
 
     @property
     def steps(self) -> int:
@@ -90,64 +87,6 @@ class CrossEntropy:
     def of_sentences(self, model: Captioner, noise: Noise, rng: random.Random) -> Tensor:
         inputs, tokens = self.sentences.draw(rng, SENTENCES_A_STEP)
         return caption_loss(model(inputs, tokens, noise), tokens)
-
-
-class SelfCritical:
-    """The loss whose gradient raises the expected CIDEr of sampled captions; that of the other sets joins it."""
-
-    def __init__(self, corpus: Corpus, model: Captioner) -> None:
-        self.corpus, self.plain = corpus, CrossEntropy(corpus, model)
-        self.reward = CiderReward(corpus.sets[0].ids, corpus.vocabulary)
-        self._others: Iterator[PhotoBatch] = iter(())
-        self._turn = 0
-
-    def batches(self, rng: random.Random) -> Iterator[PhotoBatch]:
-        return photo_batches(self.corpus, self.corpus.sets[:1], rng, whole_only=True)
-
-    @property
-    def steps(self) -> int:
-        return batches_of(self.corpus.sets[:1])
-
-    def __call__(self, model: Captioner, batch: PhotoBatch, noise: Noise, rng: random.Random) -> Step:
-        model.eval()
-        with torch.no_grad():
-            features = model.features(batch.front)
-            inputs = batch.inputs(model, features, model.class_logits(features))
-            drawn = sample(model, model.encode(inputs, Noise()), SAMPLES, 20)
-        drawn = drawn[..., : int((drawn != PAD).sum(-1).max())]
-        rewards = torch.from_numpy(self.reward.batch(batch.indices, drawn.numpy(), batch.left_out, penalize_ends=True))
-        advantage = (rewards - rewards.mean(1, keepdim=True)) * SAMPLES / (SAMPLES - 1)
-        model.train()
-        tokens = torch.cat([torch.full((*drawn.shape[:2], 1), BOS), drawn], -1)
-        logits = model(inputs, tokens, noise)
-        logits[:, FORBIDDEN] = -torch.inf
-        keep = drawn.flatten() != PAD
-        log_probs = logits.log_softmax(-1).gather(1, drawn.flatten()[keep].unsqueeze(1)).squeeze(1)
-        weight = advantage.unsqueeze(-1).expand_as(drawn).flatten()[keep]
-        loss, figures = -(weight * log_probs).mean(), {"reward": rewards.mean().item()}
-        self._turn += 1
-        if self._turn % KEPT_EVERY:
-            return loss, figures
-        kept = self._kept(model, noise, rng)
-        return loss + KEPT_LOSS * kept, figures | {"kept": KEPT_EVERY * kept.item()}
-
-    def _kept(self, model: Captioner, noise: Noise, rng: random.Random) -> Tensor:
-        """Cross-entropy of sentences, and of a few photos of the other sets."""
-        loss = self.plain.of_sentences(model, noise, rng)
-        if len(self.corpus.sets) == 1:
-            return loss
-        batch = next(self._others, None)
-        if batch is None:
-            self._others = photo_batches(self.corpus, self.corpus.sets[1:], rng)
-            batch = next(self._others)
-        tokens = batch.tokens[:, :2]  # two captions of each are enough
-        with torch.no_grad():
-            features = model.features(batch.front)
-            inputs = batch.inputs(model, features, model.class_logits(features))
-        return loss + caption_loss(model(inputs, tokens, noise), tokens)
-
-
-Loss = CrossEntropy | SelfCritical
 
 
 @torch.no_grad()
@@ -187,7 +126,7 @@ def validate(model: Captioner, corpus: Corpus) -> dict[str, float]:
 class Trainer:
     """The state of a phase: model, averaged weights, optimizer, and where it stands."""
 
-    def __init__(self, phase: Phase, corpus: Corpus, work: Path, model: Captioner, loss_of: Loss) -> None:
+    def __init__(self, phase: Phase, corpus: Corpus, work: Path, model: Captioner, loss_of: CrossEntropy) -> None:
         self.phase, self.corpus, self.work, self.model, self.loss_of = phase, corpus, work, model, loss_of
         self.averaged = copy.deepcopy(model).eval()
         tail = [*model.cnn.tail.parameters(), *model.cnn.classifier.parameters()]
@@ -245,7 +184,7 @@ class Trainer:
         totals: dict[str, float] = {}
         count = self.loss_of.steps
         label = f"{self.phase.name} {self.epoch + 1}/{self.phase.epochs}"
-        for batch in track(self.loss_of.batches(rng), label, count):
+        for batch in track(self.loss_of.batches(rng, self.phase.right_hints), label, count):
             self.set_rates()
             loss, figures = self.loss_of(self.model, batch, self.phase.noise, rng)
             self.optimizer.zero_grad(set_to_none=True)
@@ -261,9 +200,9 @@ class Trainer:
         record(self.work, phase=self.phase.name, epoch=self.epoch, **means, **validate(self.averaged, self.corpus))
 
 
-def run_phase(phase: Phase, corpus: Corpus, work: Path, model: Captioner, loss: Callable[..., Loss]) -> Captioner:
+def run_phase(phase: Phase, corpus: Corpus, work: Path, model: Captioner) -> Captioner:
     """Train to the phase's end; the averaged weights."""
-    trainer = Trainer(phase, corpus, work, model, loss(corpus, model))
+    trainer = Trainer(phase, corpus, work, model, CrossEntropy(corpus, model))
     trainer.resume()
     if trainer.epoch < phase.epochs:
         record(work, phase=phase.name, begins_at_epoch=trainer.epoch, **{"settings": asdict(phase)})
@@ -281,6 +220,6 @@ def new_captioner(corpus: Corpus) -> Captioner:
 
 
 def train(corpus: Corpus, work: Path) -> Captioner:
-    """All phases; the captioner that is exported."""
-    model = run_phase(CROSS_ENTROPY, corpus, work, new_captioner(corpus), CrossEntropy)
-    return run_phase(SELF_CRITICAL, corpus, work, copy.deepcopy(model), SelfCritical)
+    """Both phases; the captioner that is exported."""
+    model = run_phase(CROSS_ENTROPY, corpus, work, new_captioner(corpus))
+    return run_phase(HINTS, corpus, work, copy.deepcopy(model))

@@ -483,6 +483,30 @@ def test_the_order_of_keys_in_a_file_means_nothing(tmp_path: Path) -> None:
         np.testing.assert_array_equal(model.generate(inputs, max_new_tokens=8).sequences, expected)
 
 
+def test_a_source_may_count_more_where_a_call_does_not_say(tmp_path: Path) -> None:
+    """As if the call had said it, and not where it says something else."""
+    _, folder = exported(tmp_path, "flat")
+    inputs, shares = arrays(given(2)), {}
+    with Model.from_pretrained(folder, threads=1) as model:
+        for weight in (1, 3):
+            found = model.generate(inputs, source_weights={"hint": weight}, max_new_tokens=8)
+            shares[weight] = (found.sequences, found.source_attention)
+    about = described(folder)
+    about["sources"]["hint"]["weight"] = 3
+    (folder / "fuseline.json").write_text(json.dumps(about))
+    with Model.from_pretrained(folder, threads=1) as model:
+        for weights, expected in ((None, 3), ({}, 3), ({"hint": 1}, 1), ({"image": 1}, 3)):
+            found = model.generate(inputs, source_weights=weights, max_new_tokens=8)
+            np.testing.assert_array_equal(found.sequences, shares[expected][0])
+            np.testing.assert_array_equal(found.source_attention, shares[expected][1])
+    assert (shares[1][1] != shares[3][1]).any()
+    for wrong in (0, -1, "3", True, 1e9, None):
+        about["sources"]["hint"]["weight"] = wrong
+        (folder / "fuseline.json").write_text(json.dumps(about))
+        with pytest.raises(FolderError, match=r"'weight' is wrong; it must be a number from 0.001 to 1000"):
+            Model.from_pretrained(folder, threads=1)
+
+
 def test_weights_are_for_several_sources(tmp_path: Path) -> None:
     with Model.from_pretrained(tiny_folder(tmp_path, 0), threads=1) as captioner:
         pixels = photos(1)

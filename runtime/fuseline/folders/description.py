@@ -51,6 +51,7 @@ TASKS: Mapping[str, str | None] = {
 Json = Mapping[str, Any]
 
 MOST_SOURCES = 16  # of one model
+_WEIGHTS = (0.001, 1000.0)  # of a source, where a call does not say how much it counts
 _MOST_WEIGHT = 1e9  # of a confidence, so that no sum is infinite
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
@@ -213,6 +214,7 @@ def _source(name: str, fields: Fields, absent: tuple[str, ...]) -> Source:
         absent=fields.text("absent"),
         vocab_size=_bound(fields, "vocab_size", MOST["vocab_size"]),
         samples_a_position=_bound(fields, "samples_a_position", MOST["max_positions"]),
+        weight=fields.number("weight", *_WEIGHTS) if "weight" in fields.values else 1.0,
     )
 
 

@@ -100,7 +100,7 @@ class Source:
     inputs: names, those of Hugging Face, of what a call gives; longest: the most positions of one input, None without a
     bound; absent: what happens to a call without it, REFUSE for a model's only source; vocab_size: of its tokens,
     None where it reads none or the folder does not say; samples_a_position: where it reads samples of speech, how many
-    of them an encoder position stands for.
+    of them an encoder position stands for; weight: how much it counts beside others where a call does not say.
     """
 
     name: str
@@ -109,6 +109,7 @@ class Source:
     absent: str = REFUSE
     vocab_size: int | None = None
     samples_a_position: int | None = None
+    weight: float = 1.0
 
     @property
     def reads(self) -> str:

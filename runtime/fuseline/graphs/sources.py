@@ -59,8 +59,8 @@ class Encoders:
         given: a mapping by source of what its Encoder takes; a source that is left out, or None, is absent. A list in
         which some entries are None says which inputs of the batch have the source, each entry as one input without the
         dimension B; a text whose attention_mask is 0 everywhere is absent too. What is no such mapping is of the source
-        that the task is about. source_weights: numbers from 0 on by source, or one an input, float[B]; 1 where nothing
-        is said, 0 as if absent. Only their ratios count. Raises InputError.
+        that the task is about. source_weights: numbers from 0 on by source, or one an input, float[B]; Source.weight,
+        mostly 1, where nothing is said, 0 as if absent. Only their ratios count. Raises InputError.
         """
         by_source = self._by_source(given)
         there = {name: _there(by_source[name], name) for name in self.encoders if by_source.get(name) is not None}
@@ -164,13 +164,13 @@ class Encoders:
         return count
 
     def _weights(self, given: Weights, batch: int) -> npt.NDArray[np.float64]:
-        """float64[B, M], 1 where nothing is said."""
+        """float64[B, M], that of the source where nothing is said."""
         if not isinstance(given, Mapping):
             raise InputError(f"source_weights must be numbers by source, not {written(given)}")
         if unknown := [name for name in given if name not in self.encoders]:
             known = ", ".join(self.encoders)
             raise InputError(f"source_weights has {shown(unknown[0], 40)}, and this model's sources are {known}")
-        weights = np.ones((batch, len(self.encoders)))
+        weights = np.tile([encoder.source.weight for encoder in self.encoders.values()], (batch, 1))
         for place, name in enumerate(self.encoders):
             if given.get(name) is not None:
                 weights[:, place] = _weight(given[name], name, batch)
