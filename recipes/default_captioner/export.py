@@ -136,6 +136,7 @@ def write(out: Path, captioner: Captioner, corpus: Corpus, variants: Variants, q
         "max_length": MAX_LENGTH,
         "num_beams": 4,
         "repetition_penalty": 1.2,  # "a close up of a close up" is said no more
+        "length_penalty": 0.8,
     }
     shape = captioner.shape
     photo = {"inputs": [PIXEL_VALUES], "longest": None, "absent": SKIP}
@@ -174,7 +175,9 @@ def export(captioner: Captioner, corpus: Corpus, data: Path, work: Path) -> Path
     both = work / "folder"
     write(both, captioner, corpus, variants, {})
     with track_steps() as progress:
-        found = evaluate(both, data / "captions.jsonl", split="val", name="flickr8k val", progress=progress)
+        found = evaluate(
+            both, data / "captions.jsonl", split="val", name="flickr8k val", by_source=False, progress=progress
+        )
     for name, scored in found.variants.items():
         record(work, phase="export", variant=name, **{key: round(value, 4) for key, value in scored.scores.items()})
         (work / f"captions_{name}.txt").write_text("\n".join(scored.texts) + "\n", encoding="utf-8")
