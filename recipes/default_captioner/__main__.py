@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 
 from .corpus import load_corpus
-from .export import export, install
+from .data import is_coco
+from .export import LICENSE, export, install
 from .measure import measure
 from .train import train
 
@@ -30,11 +31,16 @@ def main() -> None:
     add("--also", type=Path, action="append", default=[], help="one more folder with captions to train with")
     add("--score", type=Path, action="append", default=[], help="a folder with captions that is only measured")
     add("--work", type=Path, required=True, help="folder for caches, checkpoints and the log (3 GB)")
+    add("--license", default=LICENSE["id"], help="SPDX name of the terms of what is trained with (default: Flickr8k's)")
+    add("--terms", default=LICENSE["terms"], help="the same in words")
     add("--install", action="store_true", help="put the result into the package")
     options = parser.parse_args()
+    foreign = [folder for folder in (options.data, *options.also) if is_coco(folder)]
+    if foreign and options.license == LICENSE["id"]:
+        parser.error(f"{foreign[0]} has terms of its own; say with --license and --terms how the model may be used")
     corpus = load_corpus(options.work, options.data, options.kinds, options.also, options.score)
     captioner = train(corpus, options.work)
-    shipped = export(captioner, corpus, options.data, options.work)
+    shipped = export(captioner, corpus, options.data, options.work, {"id": options.license, "terms": options.terms})
     figures = measure(shipped, options.data, options.kinds, options.score, write=True)
     (options.work / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if options.install:

@@ -40,6 +40,19 @@ def read_captions(data: Path, split: str | None) -> list[Photo]:
     return [Photo(file, five([words_of(caption) for caption in captions])) for file, captions in entries]
 
 
+def is_coco(data: Path) -> bool:
+    """Whether it is COCO's own folder."""
+    return any((data / COCO_ANNOTATIONS.format(split=split)).exists() for split in ("train", "val"))
+
+
+def held_out(data: Path) -> dict[str, Any]:
+    """Of a folder of either kind, the arguments of fuseline.export.evaluate for the photos of `val`."""
+    coco = data / COCO_ANNOTATIONS.format(split="val")
+    if coco.exists():
+        return {"data": coco, "photos": data / "val2017", "name": "COCO val2017"}
+    return {"data": data / "captions.jsonl", "split": "val", "name": f"{data.resolve().name} val"}
+
+
 def read_kinds(data: Path, split: str) -> list[Photo]:
     """Photos of things: sentences about their kind are their captions."""
     words = json.loads(WORDS_OF_KINDS.read_text(encoding="utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fuseline.folders.tensors import ATTENTION_MASK, FLAT, INPUT_IDS, PIXEL_VALU
 
 from .batches import Corpus
 from .captioner import BOS, EOS, PAD, SPECIAL, Captioner, gpt2_state_dict
+from .data import held_out
 from .encoder_graph import HIDDEN, hint_encoder, photo_encoder
 from .prepare import PIXEL_MEAN, PIXEL_STD
 from .progress import record, track_steps
@@ -126,7 +128,14 @@ def preprocessor_config(captioner: Captioner) -> dict[str, Any]:
     }
 
 
-def write(out: Path, captioner: Captioner, corpus: Corpus, variants: Variants, quality: Any) -> None:
+def write(
+    out: Path,
+    captioner: Captioner,
+    corpus: Corpus,
+    variants: Variants,
+    quality: Any,
+    license: Mapping[str, str] = LICENSE,
+) -> None:
     """A fuseline folder with the given variants; int8 is the default."""
     generation_config = {
         "decoder_start_token_id": BOS,
@@ -165,24 +174,25 @@ def write(out: Path, captioner: Captioner, corpus: Corpus, variants: Variants, q
         variants=variants,
         default_variant="int8",
         quality=quality,
-        license=LICENSE,
+        license=license,
     )
 
 
-def export(captioner: Captioner, corpus: Corpus, data: Path, work: Path) -> Path:
-    """Build, score and write: `work/folder` with both variants, and beside it that with int8 alone, which ships."""
+def export(captioner: Captioner, corpus: Corpus, data: Path, work: Path, license: Mapping[str, str] = LICENSE) -> Path:
+    """Build, score and write: `work/folder` with both variants, and beside it that with int8 alone, which ships.
+
+    license: an SPDX "id" and the "terms" in words, those of what it was trained on.
+    """
     variants = build_variants(captioner)
     both = work / "folder"
-    write(both, captioner, corpus, variants, {})
+    write(both, captioner, corpus, variants, {}, license)
     with track_steps() as progress:
-        found = evaluate(
-            both, data / "captions.jsonl", split="val", name="flickr8k val", by_source=False, progress=progress
-        )
+        found = evaluate(both, **held_out(data), by_source=False, progress=progress)
     for name, scored in found.variants.items():
         record(work, phase="export", variant=name, **{key: round(value, 4) for key, value in scored.scores.items()})
         (work / f"captions_{name}.txt").write_text("\n".join(scored.texts) + "\n", encoding="utf-8")
     shipped = work / NAME
-    write(shipped, captioner, corpus, {"int8": variants["int8"]}, found.quality())
+    write(shipped, captioner, corpus, {"int8": variants["int8"]}, found.quality(), license)
     return shipped
 
 

@@ -18,6 +18,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import fuseline
 from fuseline.export.graphs.graph import model_of
+from fuseline.export.quality.data import read_data
 from fuseline.export.quantizing import convolutions
 from recipes.default_captioner import corpus, export, made, train
 from recipes.default_captioner import words as recipe_words
@@ -37,7 +38,7 @@ from recipes.default_captioner.captioner import (
 )
 from recipes.default_captioner.convolutions_graph import FEATURES, FRONT, LOGITS, conv_model
 from recipes.default_captioner.convolutions_graph import convolutions as written
-from recipes.default_captioner.data import Photo, Views, five, read_captions, read_kinds
+from recipes.default_captioner.data import Photo, Views, five, held_out, is_coco, read_captions, read_kinds
 from recipes.default_captioner.efficientnet import LITE0, LITE1, LITE2, EfficientNetLite, block_shapes, imagenet_weights
 from recipes.default_captioner.encoder_graph import HIDDEN, hint_encoder, photo_encoder
 from recipes.default_captioner.prepare import make_views, prepare
@@ -425,6 +426,14 @@ def test_folders_of_photos(tmp_path: Path):
     about = json.dumps({"images": images, "annotations": annotations})
     (coco / "annotations" / "captions_train2017.json").write_text(about)
     assert read_captions(coco, "train") == [Photo(coco / "train2017/7.jpg", five([["a", "cat"], ["cats"]]))]
+    about = json.dumps({"images": images[:1], "annotations": annotations})
+    (coco / "annotations" / "captions_val2017.json").write_text(about)
+    (coco / "val2017").mkdir()
+    (coco / "val2017" / "7.jpg").write_bytes(b"a photo")
+    read = {key: value for key, value in held_out(coco).items() if key != "name"}
+    assert len(read_data(read.pop("data"), **read).items) == 1
+    assert is_coco(coco) and not is_coco(tmp_path)
+    assert held_out(tmp_path)["split"] == "val"
     entries = [{"file": "c.jpg", "label": "cup", "split": "dev"}, {"file": "d.jpg", "label": "cup", "split": "train"}]
     (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, entries)))
     (thing,) = read_kinds(tmp_path, "dev")
