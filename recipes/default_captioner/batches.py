@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .captioner import PAD, Captioner, Inputs
 from .data import CAPTIONS, Photo, Views
-from .words import MIN_COUNT, Classes, Sentences, content_words, hint_ids, some_words, token_ids
+from .words import MIN_COUNT, Classes, Sentences, content_words, hint_ids, padded, some_words, token_ids
 
 PHOTOS_A_STEP = 32
 SENTENCES_A_STEP = 48
@@ -65,10 +65,7 @@ class Corpus:
     def class_tokens(self) -> NDArray[np.int64]:
         """int64[words, T]: the tokens of each class's everyday words, padded."""
         rows = [self.tokenizer.encode(name, add_special_tokens=False).ids for name in self.classes.names]
-        ids = np.full((len(rows), max(map(len, rows))), PAD, np.int64)
-        for row, found in zip(ids, rows, strict=True):
-            row[: len(found)] = found
-        return ids
+        return padded(rows, max(map(len, rows)))
 
 
 @dataclass
@@ -93,20 +90,20 @@ class PhotoBatch:
         return Inputs(features, labels, probabilities, self.hints, self.hints_there, *there)
 
 
-def photo_batches(corpus: Corpus, sets: list[PhotoSet], rng: random.Random, right_hints: float) -> Iterator[PhotoBatch]:
+def photo_batches(corpus: Corpus, rng: random.Random, right_hints: float) -> Iterator[PhotoBatch]:
     """An epoch over the sets, mixed. right_hints: the share of photos that have one."""
     chosen = []
-    for number, each in enumerate(sets):
+    for each in corpus.sets:
         order = rng.sample(range(len(each.photos)), len(each.photos))
-        chosen.extend((number, index) for index in order[: round(each.share * len(order))])
+        chosen.extend((each, index) for index in order[: round(each.share * len(order))])
     rng.shuffle(chosen)
     for start in range(0, len(chosen), PHOTOS_A_STEP):
-        yield _photo_batch(corpus, [(sets[s], i) for s, i in chosen[start : start + PHOTOS_A_STEP]], rng, right_hints)
+        yield _photo_batch(corpus, chosen[start : start + PHOTOS_A_STEP], rng, right_hints)
 
 
-def batches_of(sets: list[PhotoSet]) -> int:
+def batches_of(corpus: Corpus) -> int:
     """How many batches an epoch has."""
-    return -(-sum(round(each.share * len(each.photos)) for each in sets) // PHOTOS_A_STEP)
+    return -(-sum(round(each.share * len(each.photos)) for each in corpus.sets) // PHOTOS_A_STEP)
 
 
 def _photo_batch(

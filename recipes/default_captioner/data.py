@@ -8,7 +8,7 @@ val. Things with their names are a folder with `labels.jsonl`: {"file": ..., "la
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,11 @@ def read_kinds(data: Path, split: str) -> list[Photo]:
 def five(captions: list[list[str]]) -> list[list[str]]:
     """The first five; where there are fewer, some come twice."""
     return [captions[i % len(captions)] for i in range(CAPTIONS)]
+
+
+def named(photos: Sequence[Photo], texts: Sequence[str]) -> NDArray[np.bool_]:
+    """Whether each text has a name of its photo's thing."""
+    return np.array([any(f" {n} " in f" {t} " for n in p.names) for p, t in zip(photos, texts, strict=True)])
 
 
 def _objects(path: Path) -> Iterator[Any]:

@@ -22,11 +22,12 @@ from fuseline.export.quality.calibrate import calibrate, calibration_table
 from fuseline.export.quality.scores import caption_metrics
 from fuseline.export.writing.folder import write_confidence
 from fuseline.folders.confidence import FEATURES, Confidence, features_of
+from fuseline.images import load_image
 
-from .data import Photo, read_captions, read_kinds
+from .data import Photo, named, read_captions, read_kinds
 from .made import write_made
 from .progress import track
-from .words import content_words
+from .words import measured_hint
 
 BATCH = 16
 # A caption that scores this CIDEr against its five references names who and what is on the photo; see the README.
@@ -53,7 +54,7 @@ def say(model: fuseline.Model, photos: Sequence[Path | None], hints: Sequence[st
         some = photos[start : start + BATCH]
         inputs: dict[str, Any] = {}
         if any(photo is not None for photo in some):
-            inputs["image"] = model.inputs_of("image")([_opened(photo) for photo in some if photo is not None])
+            inputs["image"] = model.inputs_of("image")([load_image(photo) for photo in some if photo is not None])
         if hints is not None:
             inputs["hint"] = model.inputs_of("hint")(list(hints[start : start + BATCH]))
         found = model.generate(inputs, output_model_logprobs=True)
@@ -64,15 +65,9 @@ def say(model: fuseline.Model, photos: Sequence[Path | None], hints: Sequence[st
     return said
 
 
-def _opened(path: Path) -> Any:
-    from fuseline.images import load_image
-
-    return load_image(str(path))
-
-
 def hints_of(photos: Sequence[Photo], seed: int = 0) -> dict[str, list[str | None]]:
     """Two content words of one caption of each photo, and the same of another photo; the caption is the first."""
-    right = [" ".join(content_words(photo.captions[0])[:2]) or None for photo in photos]
+    right = [" ".join(measured_hint(photo.captions[0])) or None for photo in photos]
     moved = random.Random(seed).sample(range(len(photos)), len(photos))
     wrong = [right[j if j != i else i - 1] for i, j in enumerate(moved)]
     return {"right": right, "wrong": wrong}
@@ -106,11 +101,6 @@ def measured(model: fuseline.Model, photos: Sequence[Photo], name: str) -> tuple
 
 def _of_hints(model: fuseline.Model, hints: Sequence[str | None], what: str) -> Said:
     return say(model, [None] * len(hints), [hint or "photo" for hint in hints], what)
-
-
-def named(photos: Sequence[Photo], texts: Sequence[str]) -> NDArray[np.bool_]:
-    """Whether each text has a name of its thing."""
-    return np.array([any(f" {n} " in f" {t} " for n in p.names) for p, t in zip(photos, texts, strict=True)])
 
 
 def good_captions(photos: Sequence[Photo], texts: Sequence[str]) -> NDArray[np.bool_]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,9 +17,10 @@ from fuseline.export.quality.scores import caption_metrics
 
 from .batches import SENTENCES_A_STEP, Corpus, PhotoBatch, PhotoSet, SentenceBatches, batches_of, photo_batches
 from .captioner import PAD, UNK, Captioner, Inputs, Noise, Shape
+from .data import named
 from .progress import record, track
 from .search import beam_search
-from .words import content_words, hint_ids
+from .words import hint_ids, measured_hint
 
 SCORED = 400  # photos of a set that are scored after each epoch
 SENTENCE_LOSS, CLASS_LOSS = 0.7, 0.3
@@ -68,13 +68,6 @@ class CrossEntropy:
         weights = model.cnn.classifier.weight.detach().numpy()
         self.sentences = SentenceBatches(corpus, weights, model.shape.labels)
 
-    def batches(self, rng: random.Random, right_hints: float) -> Iterator[PhotoBatch]:
-        return photo_batches(self.corpus, self.corpus.sets, rng, right_hints)
-
-    @property
-    def steps(self) -> int:
-        return batches_of(self.corpus.sets)
-
     def __call__(self, model: Captioner, batch: PhotoBatch, noise: Noise, rng: random.Random) -> Step:
         features = model.features(batch.front)
         logits = model.class_logits(features)
@@ -112,12 +105,11 @@ def validate(model: Captioner, corpus: Corpus) -> dict[str, float]:
         photos = PhotoSet(name, whole.photos[:SCORED], whole.views, whole.ids)
         texts = captions_of(model, corpus, photos)
         if photos.photos[0].names:
-            named = [any(f" {n} " in f" {t} " for n in p.names) for p, t in zip(photos.photos, texts, strict=True)]
-            found[f"{name} named"] = sum(named) / len(named)
+            found[f"{name} named"] = float(named(photos.photos, texts).mean())
             continue
         references = [[" ".join(words) for words in photo.captions] for photo in photos.photos]
         found |= {f"{name} {metric}": value.value() for metric, value in caption_metrics(references, texts).items()}
-        hints = [content_words(photo.captions[0])[:2] for photo in photos.photos]
+        hints = [measured_hint(photo.captions[0]) for photo in photos.photos]
         texts = captions_of(model, corpus, photos, hints)
         found[f"{name} hinted CIDEr"] = caption_metrics([each[1:] for each in references], texts)["CIDEr"].value()
     return {key: round(value, 4) for key, value in found.items()}
@@ -135,7 +127,7 @@ class Trainer:
         groups = [{"params": rest, "peak": phase.rate}, {"params": tail, "peak": phase.tail_rate}]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=phase.weight_decay, betas=(0.9, 0.98), fused=True)
         self.epoch = self.step = 0
-        self.steps = loss_of.steps * phase.epochs
+        self.steps = batches_of(corpus) * phase.epochs
 
     @property
     def checkpoint(self) -> Path:
@@ -182,9 +174,9 @@ class Trainer:
             part.requires_grad_(trained)
         self.model.train()
         totals: dict[str, float] = {}
-        count = self.loss_of.steps
+        count = batches_of(self.corpus)
         label = f"{self.phase.name} {self.epoch + 1}/{self.phase.epochs}"
-        for batch in track(self.loss_of.batches(rng, self.phase.right_hints), label, count):
+        for batch in track(photo_batches(self.corpus, rng, self.phase.right_hints), label, count):
             self.set_rates()
             loss, figures = self.loss_of(self.model, batch, self.phase.noise, rng)
             self.optimizer.zero_grad(set_to_none=True)

@@ -74,27 +74,34 @@ def _pieces(rare: Counter[str]) -> list[str]:
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[Sequence[str]]) -> NDArray[np.int64]:
     """int64[texts, MAX_TOKENS + 2]: <s> tokens </s>, padded."""
-    ids = np.full((len(texts), MAX_TOKENS + 2), PAD, np.int64)
     encoded = tokenizer.encode_batch([" ".join(words) for words in texts], add_special_tokens=False)
-    for row, found in zip(ids, encoded, strict=True):
-        tokens = [BOS, *found.ids[:MAX_TOKENS], EOS]
-        row[: len(tokens)] = tokens
+    return padded([[BOS, *found.ids[:MAX_TOKENS], EOS] for found in encoded], MAX_TOKENS + 2)
+
+
+def padded(rows: Sequence[Sequence[int]], length: int) -> NDArray[np.int64]:
+    """int64[rows, length], filled up with PAD."""
+    ids = np.full((len(rows), length), PAD, np.int64)
+    for into, row in zip(ids, rows, strict=True):
+        into[: len(row)] = row
     return ids
 
 
 def hint_ids(tokenizer: Tokenizer, hints: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """int64[hints, HINT_TOKENS] with </s> at the end, and which are there; of a hint without words none is."""
-    ids = np.full((len(hints), HINT_TOKENS), PAD, np.int64)
-    for row, words in zip(ids, hints, strict=True):
-        if words:
-            tokens = [*tokenizer.encode(" ".join(words), add_special_tokens=False).ids[: HINT_TOKENS - 1], EOS]
-            row[: len(tokens)] = tokens
+    encoded = tokenizer.encode_batch([" ".join(words) for words in hints], add_special_tokens=False)
+    pairs = zip(hints, encoded, strict=True)
+    ids = padded([[*found.ids[: HINT_TOKENS - 1], EOS] if words else [] for words, found in pairs], HINT_TOKENS)
     return ids, ids != PAD
 
 
 def content_words(caption: Sequence[str]) -> list[str]:
     """Those that could be a hint, each once, in their order."""
     return [word for word in dict.fromkeys(caption) if word not in STOP_WORDS and len(word) > 2]
+
+
+def measured_hint(caption: Sequence[str]) -> list[str]:
+    """What is given as a right hint where captions are scored with one: the first two content words."""
+    return content_words(caption)[:2]
 
 
 def some_words(caption: Sequence[str], rng: random.Random, most: int = 3) -> list[str]:

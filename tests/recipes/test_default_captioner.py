@@ -374,7 +374,7 @@ def test_a_step_has_right_wrong_and_no_hints_and_no_target_is_its_own_hint():
     known = build_tokenizer([caption for photo in photos for caption in photo.captions], [])
     whole = a_corpus(known, photos, things)
     seen, kinds, photo_there, labels_there = [], 0, [], []
-    for batch in photo_batches(whole, whole.sets, random.Random(4), 0.4):
+    for batch in photo_batches(whole, random.Random(4), 0.4):
         assert (batch.photo_there | batch.labels_there).all()
         photo_there += batch.photo_there.tolist()
         labels_there += batch.labels_there.tolist()

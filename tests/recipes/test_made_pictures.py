@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipes.default_captioner.made_pictures import KINDS, MadePicture, drawing_of, grey_of, made_pictures
+from recipes.default_captioner.made_pictures import KINDS, MadePicture, drawing_of, made_pictures
 from recipes.default_captioner.made_pictures.__main__ import CAPTION, CELL
 from recipes.default_captioner.made_pictures.captions import five_captions, sentences
 
@@ -91,11 +91,6 @@ def test_drawings_of_a_photo_keep_its_size_and_differ_by_chance() -> None:
     assert len({image.tobytes() for image in drawn}) > 9
     assert drawing_of(photo, np.random.default_rng(3)).tobytes() == drawn[3].tobytes()
     assert photo.tobytes() not in {image.tobytes() for image in drawn}
-
-
-def test_a_grey_photo_has_three_equal_bands() -> None:
-    red, green, blue = grey_of(Image.new("RGB", (4, 3), (200, 100, 0))).split()
-    assert red.tobytes() == green.tobytes() == blue.tobytes() == bytes([118] * 12)  # ITU-R 601-2 luma
 
 
 def test_the_command_writes_a_sheet_of_the_kinds(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from PIL import Image
 from . import charts, consoles, drawings, objects, pages, phones, plain, screens, textures
 from .canvas import Painted, Rng
 from .captions import five_captions
-from .photos import drawing_of, grey_of
+from .photos import drawing_of
 
-__all__ = ["KINDS", "MadePicture", "drawing_of", "grey_of", "made_picture", "made_pictures"]
+__all__ = ["KINDS", "MadePicture", "drawing_of", "made_picture", "made_pictures"]
 
 KINDS: dict[str, Callable[[Rng], Painted]] = {
     paint.__name__: paint

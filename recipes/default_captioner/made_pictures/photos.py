@@ -1,4 +1,4 @@
-"""What becomes of a photo: a drawing of it, and a grey one."""
+"""What becomes of a photo: a drawing of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ from .canvas import Rng, between, chance, grained, paper_colour, pick, tinted, w
 def drawing_of(image: Image.Image, rng: Rng) -> Image.Image:
     """The photo as a pencil drawing, an ink drawing of its edges, or a cartoon of few colours; RGB of its size."""
     return pick(rng, [_pencil, _pencil, _ink, _cartoon])(rng, image.convert("RGB"))
-
-
-def grey_of(image: Image.Image) -> Image.Image:
-    """The photo in black and white; RGB."""
-    return image.convert("L").convert("RGB")
 
 
 def _on_paper(rng: Rng, drawn: Image.Image) -> Image.Image:
