@@ -4,8 +4,8 @@ A body is definition, fall-back and test oracle in one: a model carries the bodi
 the kernel library is not registered (or on another device) onnxruntime runs them. Needs onnx; the runtime never does.
 
 Dimensions: `R` rows, `T` tokens, N = R x T, `C` cache capacity, P = position + T, `B` inputs of a call (photos, texts),
-`S` encoder positions, `H` heads, `D` head size, E = H x D, `M` distances or sources, `I` inputs and `O` outputs of a
-linear layer, `K` = ceil(O / 16) blocks of outputs, `V` vocabulary.
+`S` encoder positions, `H` heads, `D` head size, E = H x D, `M` distances or sources, `W` windows of P places, `I` inputs
+and `O` outputs of a linear layer, `K` = ceil(O / 16) blocks of outputs, `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -292,6 +292,43 @@ _ENCODER_MIXED = """
         mixed_BSE = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_BHSD), together)
         mixed = Where(seen_BS1, mixed_BSE, nothing)"""
 
+# Windows that have not every position once would give a result for some position twice, and none for another: where a
+# position's count is not 1, and where a window has none that there is, it is refused as `beyond`.
+_WINDOWS = """
+        first = Constant<value = int64[1] {0}>()
+        zero = Constant<value = int64 {0}>()
+        one = Constant<value = int64 {1}>()
+        last = Constant<value = int64[1] {-1}>()
+        three = Constant<value = int64 {3}>()
+        beyond = Constant<value = int64 {9223372036854775807}>()
+        heads_0 = Constant<value_int: int = @heads>()
+        heads_1 = Unsqueeze(heads_0, first)
+        factor = Constant<value_float: float = @scale>()
+        inputs = Shape<end = 1>(qkv)
+        positions = Shape<start = 1, end = 2>(qkv)
+        width = Div(Shape<start = 2>(qkv), three)
+        places = Reshape(windows, last)
+        all_places = Shape(places)
+        known = Where(Less(places, zero), beyond, places)
+        none = Expand(zero, positions)
+        counts = ScatterElements<reduction = "add">(none, known, Expand(one, all_places))
+        order = ScatterElements(none, known, Range(zero, Squeeze(all_places), one))
+        back = Where(Equal(counts, one), order, beyond)
+        split = Concat<axis = 0>(inputs, Shape(windows), heads_1, Div(width, heads_1))
+        query, key, value = Split<axis = 2, num_outputs = 3>(Gather<axis = 1>(qkv, known))
+        query_BWHPD = Transpose<perm = [0, 1, 3, 2, 4]>(Reshape<allowzero = 1>(query, split))
+        key_BWHDP = Transpose<perm = [0, 1, 3, 4, 2]>(Reshape<allowzero = 1>(key, split))
+        value_BWHPD = Transpose<perm = [0, 1, 3, 2, 4]>(Reshape<allowzero = 1>(value, split))
+        biased = Add(Mul(MatMul(query_BWHPD, key_BWHDP), factor), place_bias)
+        one_two = Constant<value = int64[2] {1, 2}>()
+        one_three = Constant<value = int64[2] {1, 3}>()
+        seen_W1PP = Equal(Unsqueeze(regions, one_two), Unsqueeze(regions, one_three))
+        nothing = Constant<value = float {0.0}>()
+        lowest = Log(nothing)
+        mixed_BWHPD = MatMul(Softmax<axis = -1>(Where(seen_W1PP, biased, lowest)), value_BWHPD)
+        together = Concat<axis = 0>(inputs, all_places, width)
+        mixed_BWPHD = Transpose<perm = [0, 1, 3, 2, 4]>(mixed_BWHPD)
+        mixed = Gather<axis = 1>(Reshape<allowzero = 1>(mixed_BWPHD, together), back)"""
 
 # Su et al., arXiv:2104.09864, of neighbouring numbers in pairs, as Moonshine of transformers has it; the rest of a head
 # behind its pairs, and the values, stay. Positions that the tables do not have are refused, as in _CACHE.
@@ -387,6 +424,9 @@ OTHERS: Mapping[str, str] = {
     "BiasedSelfAttention": _function(
         "BiasedSelfAttention", _HEADS, (*_PADDED, "distance_bias"), ("mixed",),
         _ENCODER_SCORES, _ENCODER_BIAS, _ENCODER_MIXED.format(scores="biased"),
+    ),
+    "WindowSelfAttention": _function(
+        "WindowSelfAttention", _HEADS, ("qkv", "windows", "regions", "place_bias"), ("mixed",), _WINDOWS
     ),
 }  # fmt: skip
 

@@ -15,9 +15,9 @@ Domain `{DOMAIN}`, version {VERSION}. This page is made from `kernels/bodies.py`
 Each operator is defined by a body in standard ONNX operators. A model carries the bodies of the operators it uses, so it runs
 everywhere; where the kernel library is registered (CPU sessions of fuseline) the kernels run in their place and give the same
 numbers up to float rounding. A kernel refuses shapes that do not go together, a token that the table does not have, a beam table
-that points to no row, a cache that is full, a length that the input does not have, sources that do not lie end to end, a weight of a
-source that is none, and an output without a name with a sentence that names the node. Bodies refuse the same tokens, beam tables,
-positions, lengths, starts and weights, in onnxruntime's words.
+that points to no row, a cache that is full, a length that the input does not have, windows that have not every position once, sources that
+do not lie end to end, a weight of a source that is none, and an output without a name with a sentence that names the node. Bodies refuse the same tokens, beam tables,
+positions, lengths, starts, weights and windows, in onnxruntime's words.
 
 What lies beyond an input's length is never read: it may be NaN. The result of one input depends neither on how many others there
 are in the call, nor on how much padding there is.
@@ -84,6 +84,10 @@ _ABOUT = {
     "lengths[b] positions attends to all of them; what comes after them is zeros. Attributes: heads, scale.",
     "BiasedSelfAttention": "As SelfAttention, and distance_bias: float32[H, 2 M - 1] (T5's encoder). The score of position p and "
     "the query of position q gets distance_bias[h, clip(p - q, -(M - 1), M - 1) + M - 1].",
+    "WindowSelfAttention": "An encoder's, in W windows of P places (Liu et al., arXiv:2103.14030), or in one (Bao et al., "
+    "arXiv:2106.08254). qkv: float32[B, S, 3 E]; windows: int64[W, P], the positions of each window, every one of the S exactly once; "
+    "regions: int64[W, P]; place_bias: float32[H, P, P]; mixed: float32[B, S, E]. A position attends to those of its window that "
+    "have its region; the score of place p and the query of place q gets place_bias[h, q, p]. Attributes: heads, scale.",
     "HalfCrossAttention": "As CrossAttention, with key, value: float16[B, H, S, D]: a step reads half as much, and in order.",
 }
 

@@ -308,6 +308,19 @@ def self_attention(g: Graph, qkv_BS3E: str, lengths_B1: str, heads: int, scale: 
     return g.op("SelfAttention", qkv_BS3E, lengths_B1, **attributes)
 
 
+def window_attention(
+    g: Graph, qkv_BS3E: str, windows_WP: str, regions_WP: str, place_bias_HPP: str, heads: int, scale: float
+) -> str:
+    """An encoder's in windows: a position attends to those of its window that have its region.
+
+    qkv: float32[B, S, 3 E]; windows: int64[W, P], the positions of each window, every one of the S exactly once;
+    regions: int64[W, P]; place_bias: float32[H, P, P], what is added to the scaled score by the places of query and
+    key. Returns float32[B, S, E], heads side by side, before the output projection.
+    """
+    inputs = (qkv_BS3E, windows_WP, regions_WP, place_bias_HPP)
+    return g.op("WindowSelfAttention", *inputs, heads=heads, scale=scale, domain=DOMAIN)
+
+
 def rotary(g: Graph, qkv_N3E: str, tables: tuple[str, str], position_1: str, rows: str, heads: int) -> str:
     """Rotary positions (arXiv:2104.09864) of the query and key in float32[N, 3 E], N = R x T; the same again.
 

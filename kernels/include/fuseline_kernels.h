@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 /* Rises whenever a function here changes its meaning or its arguments, and when one is taken away. */
-#define FUSELINE_KERNELS_ABI 8
+#define FUSELINE_KERNELS_ABI 9
 
 #define FUSELINE_EXPORT __attribute__((visibility("default")))
 
@@ -26,8 +26,8 @@ typedef enum fuseline_status {
   FUSELINE_UNKNOWN_ISA = 2,  /* no instruction set of this name is compiled into the library */
   FUSELINE_ABSENT_ISA = 3,   /* this CPU, or its operating system, does not offer the instruction set */
   FUSELINE_OVERRUN = 4,      /* more positions than the cache has room for */
-  FUSELINE_OUT_OF_RANGE = 5, /* a beam table that points to a row, or a token to one, that is not there, or a length of more
-                                positions than there are */
+  FUSELINE_OUT_OF_RANGE = 5, /* a beam table that points to a row, or a token to one, that is not there, a length of more
+                                positions than there are, or windows that have not every position once */
   FUSELINE_BAD_SCALE = 6,    /* a weight's scale that is zero or not finite */
   FUSELINE_NO_MEMORY = 7,    /* not enough memory */
   FUSELINE_BAD_STARTS = 8,   /* sources that do not lie one after the other, from the first position to the last */
@@ -254,24 +254,31 @@ FUSELINE_EXPORT int64_t fuseline_sources_attention_scratch(const fuseline_source
 FUSELINE_EXPORT void fuseline_sources_attention_part(const fuseline_sources_attention* attention, int64_t first, int64_t last,
                                                      float* scratch);
 
-/* An encoder's self-attention: each of the first lengths[b] positions of an input attends to all of them. What lies beyond is
- * not read, its results are zeros, and the others do not depend on how much of it there is, nor on other inputs. */
+/* An encoder's self-attention, without all scores in memory (Dao et al., arXiv:2205.14135). One of two forms:
+ *   lengths  each of the first lengths[b] positions of an input attends to all of them. What lies beyond is not read, its results
+ *            are zeros, and the others do not depend on how much of it there is, nor on other inputs.
+ *   windows  each position attends to those of its window that have its region (Liu et al., arXiv:2103.14030). */
 typedef struct fuseline_encoder_attention {
   int64_t inputs, positions, heads, head_size;
   float scale;
   const float* qkv;           /* [inputs, positions, 3 * heads * head_size] */
-  const int64_t* lengths;     /* [inputs] */
+  const int64_t* lengths;     /* [inputs]; NULL where there are windows */
   const float* distance_bias; /* [heads, 2 * distances - 1] or NULL: what a score gets for a position less the query's, the
-                                 nearest there is to it; distance 0 is in the middle */
+                                 nearest there is to it; distance 0 is in the middle. Not with windows */
   int64_t distances;
-  float* mixed; /* [inputs, positions, heads * head_size] */
+  float* mixed;               /* [inputs, positions, heads * head_size] */
+  int64_t windows;            /* of an input, all of P = positions / windows; 0 where there are lengths */
+  const int64_t* places;      /* [windows, P]: the positions of each window, every one in exactly one place */
+  const int64_t* regions;     /* [windows, P] or NULL where all of a window see each other */
+  const float* place_bias;    /* [heads, P, P] or NULL: what a score gets, by the places of the query and of the other position
+                                 in their window. Only with windows */
 } fuseline_encoder_attention;
 
-/* Checks sizes, pointers and lengths. */
+/* Checks sizes, pointers, and lengths or places. */
 FUSELINE_EXPORT fuseline_status fuseline_encoder_attention_begin(const fuseline_encoder_attention* attention);
 /* How many float32 of scratch memory a part needs, however many jobs it does. */
 FUSELINE_EXPORT int64_t fuseline_encoder_attention_scratch(const fuseline_encoder_attention* attention);
-/* How many jobs there are: blocks of the queries of each head of each input. */
+/* How many jobs there are: blocks of the queries of each head of each input or window. */
 FUSELINE_EXPORT int64_t fuseline_encoder_attention_jobs(const fuseline_encoder_attention* attention);
 /* The jobs [first, last), in any order and at once. scratch: of the calling thread's own. */
 FUSELINE_EXPORT void fuseline_encoder_attention_part(const fuseline_encoder_attention* attention, int64_t first, int64_t last,

@@ -10,12 +10,49 @@ namespace {  // for the reason given in top_candidates_rows.h
 // So many floats as whole vectors hold, of any instruction set.
 inline int64_t whole(int64_t floats) { return (floats + 15) / 16 * 16; }
 
-// A job of an encoder's attention: so many queries of one head. All of them read keys and values that were put in order once.
-constexpr int64_t kBlockQueries = 64;
-// Queries whose scores lie side by side in scratch memory.
-constexpr int64_t kScoredQueries = 8;
+// An encoder's attention: the queries of a job, the positions whose scores are held at once, and the most queries that have some at
+// the same time.
+constexpr int64_t kBlockQueries = 64, kBlockPositions = 256, kScoredQueries = 8;
 
-inline int64_t encoder_blocks(const fuseline_encoder_attention& a) { return (a.positions + kBlockQueries - 1) / kBlockQueries; }
+inline bool windowed(const fuseline_encoder_attention& a) { return a.windows > 0; }
+// Positions that see each other: those of an input, or of a window.
+inline int64_t encoder_positions(const fuseline_encoder_attention& a) { return windowed(a) ? a.positions / a.windows : a.positions; }
+// Windows of an input; one that has none is one.
+inline int64_t encoder_windows(const fuseline_encoder_attention& a) { return windowed(a) ? a.windows : 1; }
+inline int64_t encoder_blocks(const fuseline_encoder_attention& a) {
+  return (encoder_positions(a) + kBlockQueries - 1) / kBlockQueries;
+}
+
+// Scratch memory of an encoder's attention; what begins with `job` is of a job's queries.
+struct EncoderParts {
+  float *keys, *values, *regions;   // [blocks of 16 positions, size, 16]; [positions, whole(size)]; [whole(positions)]
+  float *job_queries, *job_mixed;   // [queries, whole(size)] each
+  float *job_most, *job_total;      // a number a query, and as many more as a vector reaches beyond
+  float* scores;                    // [kScoredQueries, kBlockPositions]
+};
+constexpr int64_t kSlots = kBlockQueries + 16;
+
+// How many floats of scratch memory they need. Each begins where a line of the cache does: a vector that lies in two lines takes
+// twice as long, and keys and values are read over and over.
+inline int64_t encoder_parts(const fuseline_encoder_attention& a, float* scratch, EncoderParts* parts) {
+  constexpr int64_t kLineFloats = 16;
+  const int64_t positions = encoder_positions(a), size = whole(a.head_size);
+  const auto odd = static_cast<int64_t>(reinterpret_cast<uintptr_t>(scratch) / sizeof(float) % kLineFloats);
+  int64_t used = (kLineFloats - odd) % kLineFloats;
+  const auto part = [&](float*& of, int64_t floats) {
+    of = scratch == nullptr ? nullptr : scratch + used;
+    used += floats;
+  };
+  part(parts->keys, whole(positions) * a.head_size);
+  part(parts->values, positions * size);
+  part(parts->regions, a.regions == nullptr ? 0 : whole(positions));
+  part(parts->job_queries, kBlockQueries * size);
+  part(parts->job_mixed, kBlockQueries * size);
+  part(parts->job_most, kSlots);
+  part(parts->job_total, kSlots);
+  part(parts->scores, kScoredQueries * kBlockPositions);
+  return used + kLineFloats;
+}
 
 // Of cross-attention to several sources with a softmax each: the numbers of a source and head that are kept until all are done, largest
 // scores and sums of exponentials of as many queries as a vector has lanes.

@@ -9,6 +9,7 @@
 #include "fuseline_kernels.h"
 #include "layer_norm.h"
 #include "linear.h"
+#include "memory.h"
 #include "sizes.h"
 #include "top_candidates.h"
 
@@ -135,6 +136,32 @@ bool within(const int64_t* lengths, const int64_t* starts, int64_t inputs, int64
     if (lengths[i] < 0 || lengths[i] > starts[m + 1] - starts[m]) return false;
   }
   return true;
+}
+
+// Whether an encoder's attention has what goes with lengths, or with windows, in sizes whose bytes can be counted.
+bool lengths_fit(const fuseline_encoder_attention& a) {
+  if (a.places != nullptr || a.regions != nullptr || a.place_bias != nullptr) return false;
+  return a.distance_bias == nullptr || counts(a.heads, a.distances);
+}
+bool windows_fit(const fuseline_encoder_attention& a) {
+  constexpr int64_t kCounted = 1 << 24;  // that regions are numbered with
+  const int64_t each = encoder_positions(a);
+  if (a.lengths != nullptr || a.distance_bias != nullptr || a.positions % a.windows != 0) return false;
+  if (a.regions != nullptr && each > kCounted) return false;
+  return a.place_bias == nullptr || times(a.heads, each, each, 4) <= kMostBytes;
+}
+
+// Whether each of n positions is in one place.
+fuseline_status each_once(const int64_t* places, int64_t n) {
+  const Memory seen = memory_of(n);
+  if (seen == nullptr) return FUSELINE_NO_MEMORY;
+  auto* const found = static_cast<unsigned char*>(seen.get());
+  std::memset(found, 0, static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    if (places[i] < 0 || places[i] >= n || found[places[i]] != 0) return FUSELINE_OUT_OF_RANGE;
+    found[places[i]] = 1;
+  }
+  return FUSELINE_OK;
 }
 
 bool are_weights(const float* weights, int64_t n) {
@@ -361,21 +388,25 @@ void fuseline_sources_attention_part(const fuseline_sources_attention* a, int64_
 }
 
 fuseline_status fuseline_encoder_attention_begin(const fuseline_encoder_attention* a) {
-  if (a->inputs < 0 || a->positions < 0 || a->heads < 1 || a->head_size < 1) return FUSELINE_BAD_ARGUMENT;
+  if (a->inputs < 0 || a->positions < 0 || a->heads < 1 || a->head_size < 1 || a->windows < 0) return FUSELINE_BAD_ARGUMENT;
   if (a->positions > kMostBytes || a->head_size > kMostBytes) return FUSELINE_BAD_ARGUMENT;
   if (times(a->inputs, a->positions + kBlockQueries, a->heads, times(a->head_size + kBlockOutputs, 64)) > kMostBytes)
     return FUSELINE_BAD_ARGUMENT;
-  if (a->distance_bias != nullptr && !counts(a->heads, a->distances)) return FUSELINE_BAD_ARGUMENT;
+  if (!(windowed(*a) ? windows_fit(*a) : lengths_fit(*a))) return FUSELINE_BAD_ARGUMENT;
   if (a->inputs == 0 || a->positions == 0) return FUSELINE_OK;
-  if (a->qkv == nullptr || a->lengths == nullptr || a->mixed == nullptr) return FUSELINE_BAD_ARGUMENT;
+  if (a->qkv == nullptr || a->mixed == nullptr || (windowed(*a) ? a->places : a->lengths) == nullptr) return FUSELINE_BAD_ARGUMENT;
+  if (windowed(*a)) return each_once(a->places, a->positions);
   return within(a->lengths, a->inputs, a->positions) ? FUSELINE_OK : FUSELINE_OUT_OF_RANGE;
 }
 
 int64_t fuseline_encoder_attention_scratch(const fuseline_encoder_attention* a) {
-  return whole(a->positions) * (a->head_size + kScoredQueries) + a->positions * whole(a->head_size);
+  EncoderParts parts;
+  return encoder_parts(*a, nullptr, &parts);
 }
 
-int64_t fuseline_encoder_attention_jobs(const fuseline_encoder_attention* a) { return a->inputs * a->heads * encoder_blocks(*a); }
+int64_t fuseline_encoder_attention_jobs(const fuseline_encoder_attention* a) {
+  return a->inputs * encoder_windows(*a) * a->heads * encoder_blocks(*a);
+}
 
 void fuseline_encoder_attention_part(const fuseline_encoder_attention* a, int64_t first, int64_t last, float* scratch) {
   in_use().load()->encoder_attention(*a, first, last, scratch);

@@ -1,9 +1,11 @@
-// The algorithm of an encoder's self-attention: every position attends to every one (attention_rows.h has the formula).
+// The algorithm of an encoder's self-attention: every position attends to every one of its input, or of its window.
 //
-// The work is two products of matrices for each head. Keys and values of a head are put in order first, so that both read
-// whole vectors one after the other: in qkv a position is as far from the next as three widths, which are powers of two often,
-// and all of a head's would fall on the same few lines of a cache. Then a few queries at a time get all their scores, softmax and
-// sums. A query's result is the same whichever others are worked on with it.
+// No matrix of scores is kept (Dao et al., arXiv:2205.14135): a job's queries meet a block of positions at a time, and what they have
+// of the blocks before is put in proportion whenever a larger score turns up. Scores are powers of two, whose factor log2(e) the
+// queries carry. A result is the same whichever other queries are worked on with it, and however much padding there is.
+//
+// Keys and values of a head are put in order first: in qkv a position is as far from the next as three widths, which are powers of
+// two often, and all of a head's would fall on the same few lines of a cache; in a window they lie anywhere.
 #pragma once
 
 #include "attention.h"
@@ -13,145 +15,397 @@
 namespace fuseline {
 namespace {
 
-// Queries, and vectors of positions or of a head, whose sums registers have room for.
+// Queries that are worked on together, and vectors whose sums registers have room for.
 #if defined(__AVX512F__)
-constexpr int kQueries = 8, kAcross = 2;
+constexpr int kQueries = 8, kTotals = 24;
 #elif defined(__AVX2__) || defined(__aarch64__)
-constexpr int kQueries = 4, kAcross = 1;
+constexpr int kQueries = 6, kTotals = 6;
 #else
-constexpr int kQueries = 2, kAcross = 1;
+constexpr int kQueries = 2, kTotals = 2;
 #endif
 static_assert(kQueries <= kScoredQueries, "scratch memory has room for their scores");
+constexpr float kLog2e = 1.44269504f;
+constexpr float kNothing = -__builtin_inff();
 
-// A head of one input.
-struct Head {
-  const float* queries;  // of its first position; the next one's is `stride` floats on
-  float* mixed;          // the next position's is `width` floats on
-  const float* bias;     // for distance 0, or null
-  int64_t length, size, stride, width, distances;
+// A head of an input or of a window.
+struct Head : EncoderParts {
+  const float* qkv;       // queries of position 0; keys are a width behind, values two
+  float* mixed;           // of position 0
+  const int64_t* places;  // the positions, or null where they are 0, 1, 2 ...
+  const int64_t* ids;     // the places' regions, or null
+  const float *distance_bias, *place_bias;  // for distance 0, for places 0 and 0, or null
+  const float* next_qkv;  // of the head that is next, which is fetched meanwhile; null where there is none
+  const int64_t* next_places;
+  int64_t length, size, width, distances;
   float scale;
-  float *keys, *values, *scores;  // scratch: [blocks of 16 positions, size, 16]; [length, whole(size)]; [queries, whole(length)]
+  bool apart;  // whether there are several regions
+
+  int64_t place(int64_t p) const { return places == nullptr ? p : places[p]; }
+  const float* of(int64_t p) const { return qkv + place(p) * 3 * width; }
 };
 
-// Keys with the positions of a block side by side; where there are fewer than 16, zeros.
-inline void arrange_keys(const Head& h, const float* keys) {
-  for (int64_t block = 0; block < h.length; block += kLanes, keys += kLanes * h.stride) {
-    float* to = h.keys + block * h.size;
-    const int64_t n = h.length - block < kLanes ? h.length - block : kLanes;
-    for (int64_t p = 0; p < kLanes; ++p)
-      for (int64_t d = 0; d < h.size; ++d) to[d * kLanes + p] = p < n ? keys[p * h.stride + d] : 0.0f;
+// --- in order --------------------------------------------------------------------------------------------------------
+
+// Four numbers of each of four positions, side by side.
+inline void turn_four(const float* const (&from)[4], int64_t d, float* to) {
+#if defined(__AVX2__)
+  __m128 a = _mm_loadu_ps(from[0] + d), b = _mm_loadu_ps(from[1] + d), c = _mm_loadu_ps(from[2] + d), e = _mm_loadu_ps(from[3] + d);
+  _MM_TRANSPOSE4_PS(a, b, c, e);
+  _mm_storeu_ps(to, a);
+  _mm_storeu_ps(to + kLanes, b);
+  _mm_storeu_ps(to + 2 * kLanes, c);
+  _mm_storeu_ps(to + 3 * kLanes, e);
+#else
+  for (int64_t i = 0; i < 4; ++i)
+    for (int p = 0; p < 4; ++p) to[i * kLanes + p] = from[p][d + i];
+#endif
+}
+
+// Keys with the positions of a block side by side; where there are fewer than 16, the last one again.
+inline void arrange_keys(const Head& h) {
+  for (int64_t first = 0; first < whole(h.length); first += 4) {
+    const auto key = [&](int64_t p) { return h.of(p < h.length ? p : h.length - 1) + h.width; };
+    const float* const from[4] = {key(first), key(first + 1), key(first + 2), key(first + 3)};
+    float* to = h.keys + first / kLanes * kLanes * h.size + first % kLanes;
+    int64_t d = 0;
+    for (; d + 4 <= h.size; d += 4) turn_four(from, d, to + d * kLanes);
+    for (; d < h.size; ++d)
+      for (int p = 0; p < 4; ++p) to[d * kLanes + p] = from[p][d];
   }
 }
 
-inline void arrange_values(const Head& h, const float* values) {
-  for (int64_t p = 0; p < h.length; ++p, values += h.stride)
-    for (int64_t d = 0; d < h.size; d += kLanes) write(h.values + p * whole(h.size) + d, load(values + d, h.size - d));
-}
-
-// The scores of R queries at W blocks of positions.
-template <int R, int W>
-inline void block_scores(const Head& h, const float* query, int64_t position) {
-  const float* keys = h.keys + position * h.size;
-  Vector totals[R][W] = {};
-  for (int64_t d = 0; d < h.size; ++d) {
-    Vector key[W];
-    repeat<W>([&](int w) { key[w] = load(keys + (w * h.size + d) * kLanes); });
-    repeat<R>([&](int r) {
-      const Vector one = splat(query[r * h.stride + d]);
-      repeat<W>([&](int w) { totals[r][w] = fused(one, key[w], totals[r][w]); });
-    });
-  }
-  repeat<R>([&](int r) {
-    repeat<W>([&](int w) { write(h.scores + r * whole(h.length) + position + w * kLanes, totals[r][w] * h.scale); });
-  });
-}
-
-// W vectors of the sums of values that R queries have.
-template <int R, int W>
-inline void block_sums(const Head& h, float* mixed, int64_t d) {
-  const int64_t room = whole(h.length), size = whole(h.size);
-  Vector totals[R][W] = {};
+inline void arrange_values(const Head& h) {
   for (int64_t p = 0; p < h.length; ++p) {
-    Vector value[W];
-    repeat<W>([&](int w) { value[w] = load(h.values + p * size + d + w * kLanes); });
-    repeat<R>([&](int r) {
-      const Vector weight = splat(h.scores[r * room + p]);
-      repeat<W>([&](int w) { totals[r][w] = fused(weight, value[w], totals[r][w]); });
+    const float* value = h.of(p) + 2 * h.width;
+    for (int64_t d = 0; d < h.size; d += kLanes) write(h.values + p * whole(h.size) + d, load(value + d, h.size - d));
+  }
+}
+
+// Numbers regions by the first place that has them, which float32 can count. Returns whether there are several.
+inline bool arrange_regions(const Head& h) {
+  bool apart = false;
+  for (int64_t p = 0; h.ids != nullptr && p < h.length; ++p) {
+    int64_t first = 0;
+    while (h.ids[first] != h.ids[p]) ++first;
+    apart = apart || first > 0;
+    h.regions[p] = static_cast<float>(first);
+  }
+  return apart;
+}
+
+inline void arrange(Head* h) {
+  arrange_keys(*h);
+  arrange_values(*h);
+  h->apart = arrange_regions(*h);
+}
+
+// --- powers ----------------------------------------------------------------------------------------------------------
+
+// 2^x within 3 units in the last place of float32 for x <= 0; 0 below -126. NaN stays NaN.
+inline Vector power_of_two(Vector x) {
+#if defined(__AVX512F__)
+  const auto of = reinterpret_cast<__m512>(x);
+  const auto r = reinterpret_cast<Vector>(_mm512_reduce_ps(of, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#else
+  const Vector shifted = x + splat(12582912.0f);  // 1.5 * 2^23, which rounds to a whole number
+  const Vector r = x - (shifted - splat(12582912.0f));
+#endif
+  Vector p = splat(1.326472032815218e-3f);  // of least relative error for |r| <= 1/2
+  p = fused(p, r, 9.671512991189957e-3f);
+  p = fused(p, r, 5.550733953714371e-2f);
+  p = fused(p, r, 2.4022242426872253e-1f);
+  p = fused(p, r, 6.931470036506653e-1f);
+  p = fused(p, r, 1.0f);
+#if defined(__AVX512F__)
+  const __mmask16 counts = _mm512_cmp_ps_mask(of, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
+  return reinterpret_cast<Vector>(_mm512_maskz_scalef_ps(counts, reinterpret_cast<__m512>(p), reinterpret_cast<__m512>(x - r)));
+#else
+  const Vector scaled = floats_of(bits_of(p) + (bits_of(shifted) << 23));
+  return select(x < splat(-126.0f), Vector{}, select(x == x, scaled, x));
+#endif
+}
+
+struct Larger {
+  static Vector of(Vector a, Vector b) { return select(b > a, b, a); }
+  static float of(float a, float b) { return b > a ? b : a; }
+#if defined(__AVX2__)
+  static __m128 of(__m128 a, __m128 b) { return _mm_max_ps(b, a); }  // as above also of NaN
+#endif
+};
+
+struct Sum {
+  static Vector of(Vector a, Vector b) { return a + b; }
+  static float of(float a, float b) { return a + b; }
+#if defined(__AVX2__)
+  static __m128 of(__m128 a, __m128 b) { return _mm_add_ps(a, b); }
+#endif
+};
+
+#if defined(__AVX2__)
+// What the four quarters of a vector have in common.
+template <class Both>
+inline __m128 quarter(Vector v) {
+#if defined(__AVX512F__)
+  const auto all = reinterpret_cast<__m512>(v);
+  const __m128 low = Both::of(_mm512_castps512_ps128(all), _mm512_extractf32x4_ps(all, 2));
+  return Both::of(low, Both::of(_mm512_extractf32x4_ps(all, 1), _mm512_extractf32x4_ps(all, 3)));
+#else
+  const auto a = reinterpret_cast<__m256>(v.low), b = reinterpret_cast<__m256>(v.high);
+  const __m128 low = Both::of(_mm256_castps256_ps128(a), _mm256_castps256_ps128(b));
+  return Both::of(low, Both::of(_mm256_extractf128_ps(a, 1), _mm256_extractf128_ps(b, 1)));
+#endif
+}
+#endif
+
+// What the lanes of each of R vectors have in common.
+template <class Both, int R>
+inline void across(const Vector (&v)[R], float* out) {
+#if defined(__AVX2__)
+  for (int r = 0; r < R; r += 4) {
+    const auto at = [&](int i) { return quarter<Both>(v[r + i < R ? r + i : R - 1]); };
+    __m128 a = at(0), b = at(1), c = at(2), d = at(3);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    const __m128 all = Both::of(Both::of(a, b), Both::of(c, d));
+    float lanes[4];
+    _mm_storeu_ps(lanes, all);
+    for (int i = r; i < R && i < r + 4; ++i) out[i] = lanes[i - r];
+  }
+#else
+  for (int r = 0; r < R; ++r) {
+    float lanes[kLanes];
+    write(lanes, v[r]);
+    for (int64_t width = kLanes / 2; width > 0; width /= 2)
+      for (int64_t i = 0; i < width; ++i) lanes[i] = Both::of(lanes[i], lanes[i + width]);
+    out[r] = lanes[0];
+  }
+#endif
+}
+
+// --- tiles: R queries by W vectors -------------------------------------------------------------------------------------
+
+template <int W>
+struct Width {
+  static constexpr int count = W;
+};
+
+template <int W, class One>
+FUSELINE_INNER inline void with_width(int64_t w, const One& one) {
+  if constexpr (W > 1)
+    if (w < W) return with_width<W - 1>(w, one);
+  one(Width<W>{});
+}
+
+// one(width, first) for vectors side by side, as many at a time as R queries have room for, and no tile much narrower than another.
+template <int R, class One>
+FUSELINE_INNER inline void in_tiles(int64_t vectors, const One& one) {
+  constexpr int64_t room = kTotals / R < 1 ? 1 : kTotals / R < 4 ? kTotals / R : 4;
+  for (int64_t first = 0; first < vectors;) {
+    const int64_t left = vectors - first, tiles = (left + room - 1) / room, w = (left + tiles - 1) / tiles;
+    with_width<room>(w, [&](auto width) FUSELINE_INNER { one(width, first); });
+    first += w;
+  }
+}
+
+// The scores of queries at W blocks of 16 positions.
+template <int R, int W>
+FUSELINE_INNER inline void tile_scores(const float* queries, int64_t apart, const float* keys, int64_t size, float* scores) {
+  Vector totals[R][W] = {};
+  for (int64_t d = 0; d < size; ++d) {
+    Vector key[W];
+    repeat<W>([&](int w) FUSELINE_INNER { key[w] = load(keys + (w * size + d) * kLanes); });
+    repeat<R>([&](int r) FUSELINE_INNER {
+      const Vector one = splat(queries[r * apart + d]);
+      repeat<W>([&](int w) FUSELINE_INNER { totals[r][w] = fused(one, key[w], totals[r][w]); });
     });
   }
-  repeat<R>([&](int r) {
-    repeat<W>([&](int w) { store(mixed + r * h.width + d + w * kLanes, totals[r][w], h.size - d - w * kLanes); });
+  repeat<R>([&](int r) FUSELINE_INNER {
+    repeat<W>([&](int w) FUSELINE_INNER { write(scores + r * kBlockPositions + w * kLanes, totals[r][w]); });
   });
 }
 
-// Adds what the scores of the query at a position get for their distances.
-inline void add_distances(const Head& h, int64_t query, float* scores) {
-  const int64_t far = h.distances - 1;
-  const int64_t begin = query > far ? query - far : 0, end = h.length - query > far ? query + far : h.length;
-  for (int64_t p = 0; p < begin; ++p) scores[p] += h.bias[-far];
-  for (int64_t p = begin; p < end; ++p) scores[p] += h.bias[p - query];
-  for (int64_t p = end; p < h.length; ++p) scores[p] += h.bias[far];
-}
-
-template <int R>
-inline void attend(const Head& h, int64_t query) {
-  const float* queries = h.queries + query * h.stride;
-  const int64_t room = whole(h.length), size = whole(h.size);
-  int64_t p = 0, d = 0;
-  for (; p + kAcross * kLanes <= room; p += kAcross * kLanes) block_scores<R, kAcross>(h, queries, p);
-  for (; p < room; p += kLanes) block_scores<R, 1>(h, queries, p);
-  for (int r = 0; r < R; ++r) {
-    float* scores = h.scores + r * room;
-    if (h.bias != nullptr) add_distances(h, query + r, scores);
-    fill(scores, h.length, room);
-    softmax<1>(scores, room);
+// W vectors of what queries have of n positions' values, and of those before times their factors.
+template <int R, int W>
+FUSELINE_INNER inline void tile_sums(const float* weights, const float* values, int64_t n, int64_t size, const float* factors, float* mixed) {
+  Vector totals[R][W] = {};
+  if (factors != nullptr)
+    repeat<R>([&](int r) FUSELINE_INNER {
+      repeat<W>([&](int w) FUSELINE_INNER { totals[r][w] = load(mixed + r * size + w * kLanes) * factors[r]; });
+    });
+  for (int64_t p = 0; p < n; ++p) {
+    Vector value[W];
+    repeat<W>([&](int w) FUSELINE_INNER { value[w] = load(values + p * size + w * kLanes); });
+    repeat<R>([&](int r) FUSELINE_INNER {
+      const Vector weight = splat(weights[r * kBlockPositions + p]);
+      repeat<W>([&](int w) FUSELINE_INNER { totals[r][w] = fused(weight, value[w], totals[r][w]); });
+    });
   }
-  float* mixed = h.mixed + query * h.width;
-  for (; d + kAcross * kLanes <= size; d += kAcross * kLanes) block_sums<R, kAcross>(h, mixed, d);
-  for (; d < size; d += kLanes) block_sums<R, 1>(h, mixed, d);
+  repeat<R>([&](int r) FUSELINE_INNER {
+    repeat<W>([&](int w) FUSELINE_INNER { write(mixed + r * size + w * kLanes, totals[r][w]); });
+  });
 }
 
-// The queries from `query` on, R at a time, and what is left in halves of that.
+// Numbers that are read, or written, soon. GCC takes a loop that only fetches for one that does nothing: it is told otherwise.
+inline void fetch(const float* from, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    __builtin_prefetch(from + i);
+    __asm__ volatile("");
+  }
+}
+
+// What the next head needs of a query's position, so that it is near when it is put in order: waiting for it took up to half of the
+// time of small windows.
+inline void fetch_ahead(const Head& h, int64_t query) {
+  fetch(h.mixed + h.place(query) * h.width, h.size);
+  if (h.next_qkv == nullptr) return;
+  const float* next = h.next_qkv + (h.next_places == nullptr ? query : h.next_places[query]) * 3 * h.width;
+  for (int64_t part = 0; part < 3; ++part) fetch(next + part * h.width, h.size);
+}
+
+// --- a job -----------------------------------------------------------------------------------------------------------
+
+// What the scores of a query at the positions [first, last) get for their distances.
+inline void add_distances(const Head& h, int64_t query, int64_t first, int64_t last, float* scores) {
+  const int64_t far = h.distances - 1;
+  int64_t begin = query > far ? query - far : 0, end = h.length - query > far ? query + far : h.length;
+  begin = begin < first ? first : begin < last ? begin : last;
+  end = end < begin ? begin : end < last ? end : last;
+  for (int64_t p = first; p < begin; ++p) scores[p - first] += h.distance_bias[-far] * kLog2e;
+  for (int64_t p = begin; p < end; ++p) scores[p - first] += h.distance_bias[p - query] * kLog2e;
+  for (int64_t p = end; p < last; ++p) scores[p - first] += h.distance_bias[far] * kLog2e;
+}
+
+// What they get for their places in a window, and -inf in other regions than the query's.
+inline void add_places(const Head& h, int64_t query, int64_t first, int64_t last, float* scores) {
+  const float* bias = h.place_bias == nullptr ? nullptr : h.place_bias + query * h.length;
+  const Vector own = splat(h.apart ? h.regions[query] : 0.0f);
+  for (int64_t p = first; p < last; p += kLanes, scores += kLanes) {
+    Vector found = load(scores);
+    if (bias != nullptr) found = fused(load(bias + p, last - p), kLog2e, found);
+    if (h.apart) found = select(load(h.regions + p) == own, found, splat(kNothing));
+    write(scores, found);
+  }
+}
+
+// Scores become weights, in proportion to the largest score that each query has seen yet; factors: what the weights before are to be
+// multiplied by. between(r): something to be done beside each query's, which only reads memory.
+template <int R, class Between>
+FUSELINE_INNER inline void weigh(float* scores, int64_t room, float* most, float* total, float* factors, const Between& between) {
+  Vector found[R];
+  repeat<R>([&](int r) FUSELINE_INNER { found[r] = load(scores + r * kBlockPositions); });
+  for (int64_t p = kLanes; p < room; p += kLanes)
+    repeat<R>([&](int r) FUSELINE_INNER { found[r] = Larger::of(found[r], load(scores + r * kBlockPositions + p)); });
+  float numbers[kLanes] = {};
+  across<Larger>(found, numbers);
+  const Vector before = load(most), now = Larger::of(before, load(numbers));
+  const Vector level = select(now == kNothing, Vector{}, now);  // where nothing was seen yet all weights are 0
+  const Vector factor = power_of_two(before - level);
+  write(factors, factor);
+  write(numbers, now);
+  memcpy(most, numbers, R * sizeof(float));
+  write(numbers, level);
+  repeat<R>([&](int r) FUSELINE_INNER { found[r] = Vector{}; });
+  for (int r = 0; r < R; ++r) {
+    between(r);
+    const Vector own = splat(numbers[r]);
+    float* const of = scores + r * kBlockPositions;
+    for (int64_t p = 0; p < room; p += kLanes) {
+      const Vector weight = power_of_two(load(of + p) - own);
+      write(of + p, weight);
+      found[r] += weight;
+    }
+  }
+  across<Sum>(found, numbers);
+  write(numbers, fused(load(total), factor, load(numbers)));
+  memcpy(total, numbers, R * sizeof(float));
+}
+
+// R of the job's queries, from the one at `slot` on, which is query `query`, with a block of positions.
 template <int R>
-inline void attend_all(const Head& h, int64_t query, int64_t end) {
-  for (; query + R <= end; query += R) attend<R>(h, query);
-  if constexpr (R > 1) attend_all<R / 2>(h, query, end);
+FUSELINE_OUTER void attend_block(const Head& h, int64_t query, int64_t slot, int64_t first) {
+  const int64_t last = first + kBlockPositions < h.length ? first + kBlockPositions : h.length, n = last - first, size = whole(h.size);
+  const float *queries = h.job_queries + slot * size, *keys = h.keys + first * h.size, *values = h.values + first * size;
+  in_tiles<R>(whole(n) / kLanes, [&](auto width, int64_t w) FUSELINE_INNER {
+    tile_scores<R, decltype(width)::count>(queries, size, keys + w * kLanes * h.size, h.size, h.scores + w * kLanes);
+  });
+  for (int r = 0; r < R; ++r) {
+    float* const scores = h.scores + r * kBlockPositions;
+    if (h.distance_bias != nullptr) add_distances(h, query + r, first, last, scores);
+    if (h.place_bias != nullptr || h.apart) add_places(h, query + r, first, last, scores);
+    fill(scores, n, whole(n));
+  }
+  float factors[kLanes];
+  weigh<R>(h.scores, whole(n), h.job_most + slot, h.job_total + slot, factors, [&](int r) FUSELINE_INNER {
+    if (first == 0) fetch_ahead(h, query + r);  // a few lines at a time: a CPU drops what it cannot keep track of
+  });
+  float* const mixed = h.job_mixed + slot * size;
+  in_tiles<R>(size / kLanes, [&](auto width, int64_t w) FUSELINE_INNER {
+    tile_sums<R, decltype(width)::count>(h.scores, values + w * kLanes, n, size, first == 0 ? nullptr : factors, mixed + w * kLanes);
+  });
 }
 
-inline Head head_of(const fuseline_encoder_attention& a, int64_t input, int64_t head, float* scratch) {
-  Head h;
-  h.length = a.lengths[input];
+// The queries [query, end), R at a time, and what is left in halves of that.
+template <int R>
+inline void attend_all(const Head& h, int64_t query, int64_t slot, int64_t end, int64_t first) {
+  for (; query + R <= end; query += R, slot += R) attend_block<R>(h, query, slot, first);
+  if constexpr (R > 1) attend_all<R / 2>(h, query, slot, end, first);
+}
+
+// A job: the queries [begin, end).
+inline void attend(const Head& h, int64_t begin, int64_t end) {
+  const int64_t size = whole(h.size);
+  for (int64_t q = begin; q < end; ++q)
+    for (int64_t d = 0; d < h.size; d += kLanes)
+      write(h.job_queries + (q - begin) * size + d, load(h.of(q) + d, h.size - d) * (h.scale * kLog2e));
+  for (int64_t slot = 0; slot < kSlots; ++slot) h.job_most[slot] = kNothing, h.job_total[slot] = 0;
+  for (int64_t first = 0; first < h.length; first += kBlockPositions) attend_all<kQueries>(h, begin, 0, end, first);
+  for (int64_t q = begin; q < end; ++q) {
+    const float *mixed = h.job_mixed + (q - begin) * size, share = 1.0f / h.job_total[q - begin];
+    float* const to = h.mixed + h.place(q) * h.width;
+    for (int64_t d = 0; d < h.size; d += kLanes) store(to + d, load(mixed + d) * share, h.size - d);
+  }
+}
+
+// A head of an input's window; an input that has no windows is one.
+inline Head head_of(const fuseline_encoder_attention& a, int64_t input, int64_t window, int64_t head, float* scratch) {
+  const int64_t positions = encoder_positions(a);
+  Head h{};
+  encoder_parts(a, scratch, &h);
   h.size = a.head_size;
   h.width = a.heads * a.head_size;
-  h.stride = 3 * h.width;
-  h.distances = a.distances;
   h.scale = a.scale;
-  h.queries = a.qkv + input * a.positions * h.stride + head * a.head_size;
+  h.qkv = a.qkv + input * a.positions * 3 * h.width + head * a.head_size;
   h.mixed = a.mixed + input * a.positions * h.width + head * a.head_size;
-  h.bias = a.distance_bias == nullptr ? nullptr : a.distance_bias + head * (2 * a.distances - 1) + a.distances - 1;
-  h.keys = scratch;
-  h.values = h.keys + whole(h.length) * h.size;
-  h.scores = h.values + h.length * whole(h.size);
-  arrange_keys(h, h.queries + h.width);
-  arrange_values(h, h.queries + 2 * h.width);
+  h.distances = a.distances;
+  h.distance_bias = a.distance_bias == nullptr ? nullptr : a.distance_bias + head * (2 * a.distances - 1) + a.distances - 1;
+  h.length = windowed(a) ? positions : a.lengths[input];
+  h.places = windowed(a) ? a.places + window * positions : nullptr;
+  h.ids = a.regions == nullptr ? nullptr : a.regions + window * positions;
+  h.place_bias = a.place_bias == nullptr ? nullptr : a.place_bias + head * positions * positions;
+  const bool in_window = head + 1 < a.heads;
+  if (in_window || window + 1 < a.windows) {
+    h.next_qkv = h.qkv + (in_window ? 1 : 1 - a.heads) * a.head_size;
+    h.next_places = windowed(a) ? h.places + (in_window ? 0 : positions) : nullptr;
+  }
   return h;
 }
 
+inline void clear_rows(const Head& h, int64_t begin, int64_t end) {
+  for (int64_t p = begin; p < end; ++p) memset(h.mixed + p * h.width, 0, static_cast<size_t>(h.size) * sizeof(float));
+}
+
 inline void encoder_attention(const fuseline_encoder_attention& a, int64_t first, int64_t last, float* scratch) {
-  const int64_t blocks = encoder_blocks(a);
+  const int64_t blocks = encoder_blocks(a), positions = encoder_positions(a), windows = encoder_windows(a);
   while (first < last) {  // blocks of one head after the other
-    const int64_t head = first / blocks, next = (head + 1) * blocks < last ? (head + 1) * blocks : last;
-    const int64_t begin = first % blocks * kBlockQueries, blocks_end = (next - head * blocks) * kBlockQueries;
-    const int64_t end = blocks_end < a.positions ? blocks_end : a.positions, length = a.lengths[head / a.heads];
-    if (begin < length) {
-      const Head h = head_of(a, head / a.heads, head % a.heads, scratch);
-      attend_all<kQueries>(h, begin, end < length ? end : length);
+    const int64_t all = first / blocks, group = all / a.heads, next = (all + 1) * blocks < last ? (all + 1) * blocks : last;
+    Head h = head_of(a, group / windows, group % windows, all % a.heads, scratch);
+    if (first % blocks * kBlockQueries < h.length) arrange(&h);
+    for (; first < next; ++first) {
+      const int64_t begin = first % blocks * kBlockQueries;
+      const int64_t end = begin + kBlockQueries < positions ? begin + kBlockQueries : positions;
+      const int64_t there = end < h.length ? end : h.length;
+      if (begin < there) attend(h, begin, there);
+      clear_rows(h, begin < h.length ? there : begin, end);
     }
-    const int64_t width = a.heads * a.head_size;
-    float* mixed = a.mixed + head / a.heads * a.positions * width + head % a.heads * a.head_size;
-    for (int64_t p = begin > length ? begin : length; p < end; ++p)
-      memset(mixed + p * width, 0, static_cast<size_t>(a.head_size) * sizeof(float));
-    first = next;
   }
 }
 

@@ -13,6 +13,8 @@ constexpr char kSourceLengths[] =
     "lengths must have a row for each input, with a number of positions that each of its sources has";
 
 constexpr char kStarts[] = "starts must rise from 0 to the number of positions, a start for each source and the end of the last one";
+constexpr char kQkv[] = "qkv must be query, key and value of all heads side by side, for each position of each input";
+constexpr char kWindows[] = "windows must have every position of an input exactly once";
 constexpr char kWeights[] = "weights must have a row for each input, with a finite number that is not negative for each source";
 
 // What binding in place saves: where the caches are not the same memory, all of it is copied.
@@ -80,6 +82,38 @@ OrtStatus* attend_to_sources(const Node& node, const Call& call, bool separate) 
   const int64_t bytes = times(fuseline_sources_attention_positions(&a), width, halves ? 4 : 8);
   return in_parts(node, call, inputs * node.heads, bytes, floats, [&](int64_t first, int64_t last, float* scratch) {
     fuseline_sources_attention_part(&a, first, last, scratch);
+  });
+}
+
+// Whether qkv is [inputs, positions, query, key and value of all heads side by side].
+bool is_qkv(const Node& node, const Shape& qkv) {
+  return qkv.rank == 3 && qkv.of[2] >= 1 && qkv.of[2] % 3 == 0 && qkv.of[2] / 3 % node.heads == 0;
+}
+
+// An encoder's attention of either form, all but its output.
+OrtStatus* attend_to_each_other(const Node& node, const Call& call, const Tensor& qkv, fuseline_encoder_attention* a) {
+  const int64_t inputs = qkv.shape.of[0], positions = qkv.shape.of[1], width = qkv.shape.of[2] / 3;
+  void* mixed = nullptr;
+  TRY(make(node, call, 0, Shape{3, {inputs, positions, width}}, &mixed));
+  a->inputs = inputs;
+  a->positions = positions;
+  a->heads = node.heads;
+  a->head_size = width / node.heads;
+  a->scale = node.scale;
+  a->qkv = static_cast<const float*>(qkv.data);
+  a->mixed = static_cast<float*>(mixed);
+  if (inputs == 0 || positions == 0) return nullptr;
+  switch (fuseline_encoder_attention_begin(a)) {
+    case FUSELINE_OK: break;
+    case FUSELINE_OUT_OF_RANGE: return refuse(node, a->windows > 0 ? kWindows : kLengths);
+    case FUSELINE_NO_MEMORY: return no_memory(node);
+    default: return refuse(node, "the sizes of qkv are more than memory has");
+  }
+  const auto floats = [&](int64_t) { return fuseline_encoder_attention_scratch(a); };
+  const int64_t seen = a->windows > 0 ? positions / a->windows : positions;
+  const int64_t bytes = times(inputs, positions, seen, width);  // each query reads keys and values, from a cache mostly
+  return in_parts(node, call, fuseline_encoder_attention_jobs(a), bytes, floats, [&](int64_t first, int64_t last, float* scratch) {
+    fuseline_encoder_attention_part(a, first, last, scratch);
   });
 }
 
@@ -228,36 +262,34 @@ OrtStatus* compute_encoder_attention(const Node& node, const Call& call) {
   TRY(take(node, call, 1, &lengths));
   const bool biased = node.op.inputs > 2;
   if (biased) TRY(take(node, call, 2, &bias));
-  if (qkv.shape.rank != 3 || qkv.shape.of[2] < 1 || qkv.shape.of[2] % 3 != 0 || qkv.shape.of[2] / 3 % node.heads != 0)
-    return refuse(node, "qkv must be query, key and value of all heads side by side, for each position of each input");
-  const int64_t inputs = qkv.shape.of[0], positions = qkv.shape.of[1], width = qkv.shape.of[2] / 3;
-  if (!same(lengths.shape, {inputs, 1})) return refuse(node, kLengths);
+  if (!is_qkv(node, qkv.shape)) return refuse(node, kQkv);
+  if (!same(lengths.shape, {qkv.shape.of[0], 1})) return refuse(node, kLengths);
   if (biased && (!is_bias(node, bias.shape) || bias.shape.of[1] % 2 == 0))
     return refuse(node, "distance_bias must have a row for each head, of an odd number of distances");
-  void* mixed = nullptr;
-  TRY(make(node, call, 0, Shape{3, {inputs, positions, width}}, &mixed));
   fuseline_encoder_attention a{};
-  a.inputs = inputs;
-  a.positions = positions;
-  a.heads = node.heads;
-  a.head_size = width / node.heads;
-  a.scale = node.scale;
-  a.qkv = static_cast<const float*>(qkv.data);
   a.lengths = static_cast<const int64_t*>(lengths.data);
   a.distance_bias = static_cast<const float*>(bias.data);
   a.distances = biased ? bias.shape.of[1] / 2 + 1 : 0;
-  a.mixed = static_cast<float*>(mixed);
-  if (inputs == 0 || positions == 0) return nullptr;
-  switch (fuseline_encoder_attention_begin(&a)) {
-    case FUSELINE_OK: break;
-    case FUSELINE_OUT_OF_RANGE: return refuse(node, kLengths);
-    default: return refuse(node, "the sizes of qkv are more than memory has");
-  }
-  const auto floats = [&](int64_t) { return fuseline_encoder_attention_scratch(&a); };
-  const int64_t bytes = times(inputs, positions, positions, width);  // each query reads keys and values, from a cache mostly
-  return in_parts(node, call, fuseline_encoder_attention_jobs(&a), bytes, floats, [&](int64_t first, int64_t last, float* scratch) {
-    fuseline_encoder_attention_part(&a, first, last, scratch);
-  });
+  return attend_to_each_other(node, call, qkv, &a);
+}
+
+OrtStatus* compute_window_attention(const Node& node, const Call& call) {
+  Tensor qkv, windows, regions, bias;
+  TRY(take(node, call, 0, &qkv));
+  TRY(take(node, call, 1, &windows));
+  TRY(take(node, call, 2, &regions));
+  TRY(take(node, call, 3, &bias));
+  if (!is_qkv(node, qkv.shape)) return refuse(node, kQkv);
+  if (windows.shape.rank != 2 || windows.shape.of[0] < 1 || windows.shape.elements() != qkv.shape.of[1]) return refuse(node, kWindows);
+  if (!regions.shape.is(2, windows.shape.of)) return refuse(node, "regions must have one for each position of each window");
+  if (!same(bias.shape, {node.heads, windows.shape.of[1], windows.shape.of[1]}))
+    return refuse(node, "place_bias must have a number for each head and each two places in a window");
+  fuseline_encoder_attention a{};
+  a.windows = windows.shape.of[0];
+  a.places = static_cast<const int64_t*>(windows.data);
+  a.regions = static_cast<const int64_t*>(regions.data);
+  a.place_bias = static_cast<const float*>(bias.data);
+  return attend_to_each_other(node, call, qkv, &a);
 }
 
 }  // namespace fuseline

@@ -33,7 +33,8 @@ constexpr Slot kX = {"x", kFloat}, kScale = {"scale", kFloat}, kBias = {"bias", 
 constexpr Slot kKey = {"key", kFloat}, kValue = {"value", kFloat}, kHalfKey = {"key", kFloat16}, kHalfValue = {"value", kFloat16};
 constexpr Slot kQkv = {"qkv", kFloat}, kPastKey = {"past_key", kFloat}, kPastValue = {"past_value", kFloat};
 constexpr Slot kPosition = {"position", kInt64}, kTable = {"beam_table", kInt64}, kLengths = {"lengths", kInt64};
-constexpr Slot kDistances = {"distance_bias", kFloat};
+constexpr Slot kDistances = {"distance_bias", kFloat}, kPlaces = {"place_bias", kFloat};
+constexpr Slot kWindows = {"windows", kInt64}, kRegions = {"regions", kInt64};
 constexpr Slot kCosines = {"cosines", kFloat}, kSines = {"sines", kFloat}, kRows = {"rows", kInt64};
 constexpr Slot kStarts = {"starts", kInt64}, kWeights = {"weights", kFloat};
 #define FUSELINE_PRESENT {"mixed", "present_key", "present_value"}
@@ -63,6 +64,8 @@ constexpr Definition kOthers[] = {
      compute_separate_attention, FUSELINE_HALF, 0, Second::kNone, 0},
     {"SelfAttention", {kQkv, kLengths}, {"mixed"}, &kHeads, compute_encoder_attention, FUSELINE_FLOAT, 0, Second::kNone, 0},
     {"BiasedSelfAttention", {kQkv, kLengths, kDistances}, {"mixed"}, &kHeads, compute_encoder_attention, FUSELINE_FLOAT, 0,
+     Second::kNone, 0},
+    {"WindowSelfAttention", {kQkv, kWindows, kRegions, kPlaces}, {"mixed"}, &kHeads, compute_window_attention, FUSELINE_FLOAT, 0,
      Second::kNone, 0},
     {"DecoderLayer", {}, {}, &kNone, nullptr, FUSELINE_FLOAT, 0, Second::kNone, 0},
 };

@@ -63,5 +63,6 @@ OrtStatus* compute_cross_attention(const Node& node, const Call& call);
 OrtStatus* compute_flat_attention(const Node& node, const Call& call);
 OrtStatus* compute_separate_attention(const Node& node, const Call& call);
 OrtStatus* compute_encoder_attention(const Node& node, const Call& call);
+OrtStatus* compute_window_attention(const Node& node, const Call& call);
 
 }  // namespace fuseline

@@ -87,6 +87,19 @@ def self_attention(qkv: Array, lengths: Array, heads: int, scale: float, distanc
     return mixed
 
 
+def window_attention(
+    qkv: Array, windows: Array, regions: Array, place_bias: Array, *, heads: int, scale: float
+) -> Array:
+    """qkv [B, S, 3 E]; windows, regions [W, P]; place_bias [H, P, P]."""
+    mixed = np.zeros((*qkv.shape[:2], qkv.shape[2] // 3))
+    for b in range(len(qkv)):
+        for places, region in zip(windows, regions, strict=True):
+            query, key, value = np.split(qkv[b, places], 3, axis=1)
+            bias = np.where(region[:, None] == region, place_bias.astype(np.float64), -np.inf)
+            mixed[b, places] = attended(query, key, value, heads, scale, bias)
+    return mixed
+
+
 def cached_self_attention(
     qkv: Array, key: Array, value: Array, position: int, table: Array, heads: int, scale: float, distance_bias: Array
 ) -> tuple[Array, Array, Array]:

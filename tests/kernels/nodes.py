@@ -91,6 +91,10 @@ def _others() -> list[Node]:
     steps = {"epsilon": 1e-5, "steps": "LayerNorm 0 1 2 > 6;FloatLinear 6 3 4 > 5"}
     lengths = {"lengths": np.array([[3], [5]])}
     encoder = {"qkv": floats(2, 5, 72), **lengths}
+    windows = {
+        "qkv": floats(2, 8, 72), "windows": np.array([[7, 0, 2, 1], [3, 6, 5, 4]]),
+        "regions": np.array([[1, 1, 0, 1], [5, 5, 5, 5]]), "place_bias": floats(3, 4, 4),
+    }  # fmt: skip
     sources = {  # three, of 3, 1 and 1 positions
         "lengths": np.array([[2, 1, 1], [3, 0, 1]]), "starts": np.array([0, 3, 4, 5]),
         "weights": np.array([[1, 0.25, 0.5], [0.5, 1, 1]], np.float32),
@@ -111,6 +115,7 @@ def _others() -> list[Node]:
         Node("HalfCrossAttentionSeparate", {**half, **sources}, 2, heads),
         Node("SelfAttention", encoder, 1, heads),
         Node("BiasedSelfAttention", {**encoder, "distance_bias": floats(3, 7)}, 1, heads),
+        Node("WindowSelfAttention", windows, 1, heads),
         Node(OPERATOR, layer, 1, steps),
     ]
 
@@ -130,6 +135,10 @@ def _large() -> list[Node]:
         "qkv": floats(68, 3 * width), "key": floats(40, 2, width), "value": floats(40, 2, width),
         "position": np.array([3]), "beam_table": _random.integers(0, 2, (2, 40)),
     }  # fmt: skip
+    windows = {
+        "qkv": floats(2, 240, 3 * width), "windows": _random.permutation(240).reshape(10, 24),
+        "regions": _random.integers(0, 3, (10, 24)), "place_bias": floats(6, 24, 24),
+    }  # fmt: skip
     return [
         Node("PaddedCrossAttention", query | source | lengths, 1, attributes),
         Node("HalfPaddedCrossAttention", query | half | lengths, 1, attributes),
@@ -139,6 +148,7 @@ def _large() -> list[Node]:
         Node("HalfCrossAttentionSeparate", query | half | sources, 2, attributes),
         Node("SelfAttention", encoder, 1, attributes),
         Node("BiasedSelfAttention", encoder | {"distance_bias": floats(6, 63)}, 1, attributes),
+        Node("WindowSelfAttention", windows, 1, attributes),
         Node("BiasedCachedSelfAttention", cached | {"distance_bias": floats(6, 32)}, 3, attributes),
         Node("RMSNorm", {"x": floats(300, width), "scale": floats(width)}, 1, {"epsilon": 1e-6}),
         Node("Rotary", _rotary(14, 3200, 150), 1, {"heads": 10}),
