@@ -4,8 +4,8 @@ A body is definition, fall-back and test oracle in one: a model carries the bodi
 the kernel library is not registered (or on another device) onnxruntime runs them. Needs onnx; the runtime never does.
 
 Dimensions: `R` rows, `T` tokens, N = R x T, `C` cache capacity, P = position + T, `B` inputs of a call (photos, texts),
-`S` encoder positions, `H` heads, `D` head size, E = H x D, `M` distances or sources, `W` windows of P places, `I` inputs
-and `O` outputs of a linear layer, `K` = ceil(O / 16) blocks of outputs, `V` vocabulary.
+`S` encoder positions, `H` heads, `D` head size, E = H x D, `M` distances or sources, `W` windows of P places, `I`
+inputs and `O` outputs of a linear layer, `K` = ceil(O / 16) blocks of outputs, `V` vocabulary.
 """
 
 from __future__ import annotations
