@@ -65,6 +65,7 @@ constexpr Definition kOthers[] = {
     {"BiasedSelfAttention", {kQkv, kLengths, kDistances}, {"mixed"}, &kHeads, compute_encoder_attention, FUSELINE_FLOAT, 0,
      Second::kNone, 0},
     {"DecoderLayer", {}, {}, &kNone, nullptr, FUSELINE_FLOAT, 0, Second::kNone, 0},
+    {"EncoderLayer", {}, {}, &kNone, nullptr, FUSELINE_FLOAT, 0, Second::kNone, 0},
 };
 #undef FUSELINE_PRESENT
 
