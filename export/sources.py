@@ -25,9 +25,9 @@ from .checkpoints.processor import Processor, read_processor
 from .checkpoints.speech_tokenizer import speech_tokenizer_json
 from .checkpoints.tokenizer import text_tokenizer_files, tokenizer_json
 from .encoders.speech_encoder import SpeechEncoder
-from .encoders.traced import HIDDEN_STATES, always_interpolate, export_encoder, traced_encoder
+from .encoders.traced import HIDDEN_STATES, always_interpolate, traced_encoder, with_scheme
+from .encoders.vision import write_vision
 from .encoders.written import WrittenEncoder
-from .graphs.linears import fuse_linears
 from .graphs.weights import Array, Scheme
 from .graphs.weights_file import WeightsFile
 
@@ -98,18 +98,18 @@ class Photos:
 
     def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder:
         traced: list[onnx.ModelProto] = []  # kept for the next variant
-        write_encoder = traced_encoder if self.interpolate else export_encoder
         module, adapter, config = parts.encoder, parts.decoder, parts.decoder_config
         assert module is not None
 
         def write(scheme: Scheme, outside: WeightsFile) -> onnx.ModelProto:
-            body = traced[0] if traced else write_encoder(module, self.size)
-            if not once:
-                traced[:] = [body]
-            # In float32 onnxruntime's own products are the faster ones for the many rows of an encoder.
-            fused = body if scheme == "fp32" else fuse_linears(body, scheme)
-            nobody_elses = once or fused is not body
-            return adapter.append_cross_kv(fused, weights, config, HIDDEN_STATES, scheme, in_place=nobody_elses)
+            body = None if self.interpolate else write_vision(module, self.size, HIDDEN_STATES, scheme, outside)
+            nobody_elses = True
+            if body is None:
+                if not traced:
+                    traced.append(traced_encoder(module, self.size))
+                body = with_scheme(traced[0], scheme)
+                nobody_elses = once or body is not traced[0]
+            return adapter.append_cross_kv(body, weights, config, HIDDEN_STATES, scheme, in_place=nobody_elses)
 
         return write
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import dedent
 
 from .bodies import DOMAIN, ENDINGS, FORMATS, OTHERS, SECOND, TABLES, VERSION, operators, text
-from .layers import MOST_STEPS, MOST_VALUES, OPERATOR
+from .layers import DECODER_LAYER, ENCODER_LAYER, MOST_STEPS, MOST_VALUES
 
 _INTRODUCTION = f"""\
 # The operators
@@ -93,9 +93,10 @@ _ABOUT = {
 
 
 _LAYER = f"""\
-## {OPERATOR}
+## {DECODER_LAYER}, {ENCODER_LAYER}
 
-The operators of a decoder layer as one node. Its body is made with the model: the calls of these operators. Inputs and outputs
+The operators of a layer as one node: a {DECODER_LAYER} where one of them keeps keys and values, an {ENCODER_LAYER} where one is an
+encoder's self-attention. Its body is made with the model: the calls of these operators. Inputs and outputs
 are what the layer reads and gives. Whoever builds a graph calls all nodes of layer 3 `layer.3/...`, and the export joins them by
 these names. A layer stays as it is, and is named, where an operator of another domain is in it, where its operators differ in
 what a layer has once, or where it has not the operators that most layers have.

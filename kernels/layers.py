@@ -1,6 +1,6 @@
-"""A decoder's layers as one node each, DecoderLayer, and back.
+"""The layers of a decoder or an encoder as one node each, DecoderLayer or EncoderLayer, and back.
 
-The body of such a node is the operators of the layer. Where the kernel library is registered it runs them one after the
+Which of the two its attention says. The body of such a node is the operators of the layer. Where the kernel library is registered it runs them one after the
 other, as the node's attribute `steps` says, on threads that stay together for the whole layer: handing each operator's
 loops to onnxruntime's pool, and onnxruntime's own work for each node, cost time (docs/results/measurements.md).
 
@@ -20,11 +20,15 @@ from onnx import helper
 
 from .bodies import DOMAIN, OPSET, VERSION
 
-OPERATOR = "DecoderLayer"
+DECODER_LAYER, ENCODER_LAYER = "DecoderLayer", "EncoderLayer"
 MOST_VALUES, MOST_STEPS, MOST_TEXT = 128, 64, 4095  # that the kernel library counts (src/onnxruntime_layers.cpp)
 _SHARED = ("heads", "scale", "epsilon")  # what operators of a layer have for all of it
 _STEPS = "steps"
-_ATTENTIONS = ("CachedSelfAttention", "BiasedCachedSelfAttention")  # what makes it a decoder's
+# The operators by the attentions that make a layer one of theirs.
+OPERATORS: Mapping[str, Sequence[str]] = {
+    DECODER_LAYER: ("CachedSelfAttention", "BiasedCachedSelfAttention"),
+    ENCODER_LAYER: ("SelfAttention", "BiasedSelfAttention"),
+}
 _MARK = re.compile(r"(layer\.[0-9]+)/")
 
 
@@ -44,8 +48,12 @@ class Unjoined:
 
 @dataclass
 class _Layer:
-    """Nodes that are to be one. outputs: the values that others read; attributes: those that its operators share."""
+    """Nodes that are to be one of `operator`.
 
+    outputs: the values that others read; attributes: those that its operators share.
+    """
+
+    operator: str
     name: str
     nodes: Sequence[onnx.NodeProto]
     inputs: list[str]
@@ -73,11 +81,21 @@ class _Layer:
 
 
 def join_layers(model: onnx.ModelProto) -> list[Unjoined]:
-    """Make one node of each decoder layer, in place. Returns those that cannot be, which stay as they are.
+    """Make one node of each layer, in place. Returns those that cannot be, which stay as they are.
 
-    A model has one body for all its layers: where layers differ in more than their weights, most of them decide.
+    A model has one body for all layers of an operator: where these differ in more than their weights, most of them
+    decide.
     """
     layers = list(_layers(model.graph))
+    return [
+        apart
+        for operator in OPERATORS
+        for apart in _join(model, [layer for layer in layers if layer.operator == operator])
+    ]
+
+
+def _join(model: onnx.ModelProto, layers: Sequence[_Layer]) -> list[Unjoined]:
+    """As join_layers, of the layers of one operator."""
     places = {id(node): place for place, node in enumerate(model.graph.node)}
     reasons = {layer.name: _reason(model.graph, places, layer) for layer in layers}
     bodies = Counter(layer.kind() for layer in layers if reasons[layer.name] is None)
@@ -96,14 +114,16 @@ def join_layers(model: onnx.ModelProto) -> list[Unjoined]:
 
 def split_layers(model: onnx.ModelProto) -> onnx.ModelProto:
     """Undo join_layers, in place, but for the names of values inside a layer; returned for convenience."""
-    body = next((each for each in model.functions if (each.domain, each.name) == (DOMAIN, OPERATOR)), None)
-    if body is None:
+    bodies = {each.name: each for each in model.functions if each.domain == DOMAIN and each.name in OPERATORS}
+    if not bodies:
         return model
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        nodes += _split(node, body) if (node.domain, node.op_type) == (DOMAIN, OPERATOR) else [node]
+        body = bodies.get(node.op_type) if node.domain == DOMAIN else None
+        nodes += [node] if body is None else _split(node, body)
     _replace(model.graph, nodes)
-    model.functions.remove(body)
+    for body in bodies.values():
+        model.functions.remove(body)
     return model
 
 
@@ -115,24 +135,26 @@ def replace_groups(graph: onnx.GraphProto, groups: Sequence[tuple[Sequence[onnx.
 
 
 def _layers(graph: onnx.GraphProto) -> Iterator[_Layer]:
-    """The layers of a decoder by the names of their nodes; those of an encoder have no cache."""
+    """The layers by the names of their nodes; what has none of the attentions is no layer."""
     readers = Counter(name for node in graph.node for name in node.input) + Counter(v.name for v in graph.output)
     marked: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         if (mark := _MARK.match(node.name)) is not None:
             marked.setdefault(mark[1], []).append(node)
     for name, nodes in marked.items():
-        if any(node.domain == DOMAIN and node.op_type in _ATTENTIONS for node in nodes):
-            yield _layer(name, nodes, readers)
+        own = {node.op_type for node in nodes if node.domain == DOMAIN}
+        operator = next((each for each, attentions in OPERATORS.items() if own.intersection(attentions)), None)
+        if operator is not None:
+            yield _layer(operator, name, nodes, readers)
 
 
-def _layer(name: str, nodes: Sequence[onnx.NodeProto], readers: Counter[str]) -> _Layer:
+def _layer(operator: str, name: str, nodes: Sequence[onnx.NodeProto], readers: Counter[str]) -> _Layer:
     read = Counter(value for node in nodes for value in node.input)
     made = [value for node in nodes for value in node.output]
     inputs = [value for value in read if value not in made]
     outputs = [value for value in made if readers[value] > read[value]]
     attributes = {each.name: each for node in nodes for each in node.attribute}
-    return _Layer(name, nodes, inputs, outputs, attributes)
+    return _Layer(operator, name, nodes, inputs, outputs, attributes)
 
 
 def _reason(graph: onnx.GraphProto, places: Mapping[int, int], layer: _Layer) -> str | None:
@@ -158,7 +180,9 @@ def _reason(graph: onnx.GraphProto, places: Mapping[int, int], layer: _Layer) ->
 
 
 def _joined(layer: _Layer) -> onnx.NodeProto:
-    node = helper.make_node(OPERATOR, layer.inputs, layer.outputs, name=layer.name, domain=DOMAIN, steps=layer.steps())
+    node = helper.make_node(
+        layer.operator, layer.inputs, layer.outputs, name=layer.name, domain=DOMAIN, steps=layer.steps()
+    )
     node.attribute.extend(layer.attributes.values())
     return node
 
@@ -181,7 +205,7 @@ def _body(layer: _Layer) -> onnx.FunctionProto:
         made.attribute.extend(helper.make_attribute_ref(each.name, each.type) for each in node.attribute)
         nodes.append(made)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)]
-    return helper.make_function(DOMAIN, OPERATOR, inputs, outputs, nodes, opsets, [*layer.attributes, _STEPS])
+    return helper.make_function(DOMAIN, layer.operator, inputs, outputs, nodes, opsets, [*layer.attributes, _STEPS])
 
 
 def _split(layer: onnx.NodeProto, body: onnx.FunctionProto) -> Iterator[onnx.NodeProto]:

@@ -13,8 +13,11 @@ import onnx
 
 from fuseline.errors import ExportError
 
+from ..graphs.linears import fuse_linears
+from ..graphs.weights import Scheme
+from ..graphs.weights_file import WeightsFile
 from ..refusals import reason
-from .vit import write_vit
+from .vision import write_vision
 
 if TYPE_CHECKING:
     import torch
@@ -42,13 +45,24 @@ _INTERPOLATE = "interpolate_pos_encoding"  # the method of transformers' modules
 OPSET = 20  # that of the decoder graphs
 
 
-def export_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.ModelProto:
+def export_encoder(
+    encoder: torch.nn.Module, photo: Sequence[int], scheme: Scheme = "fp32", outside: WeightsFile | None = None
+) -> onnx.ModelProto:
     """pixel_values float32[B, 3, height, width] -> encoder_hidden_states float32[B, S, I].
 
     encoder: a vision model of transformers, such as ViTModel; photo: its height and width in pixels, which the graph
-    is fixed to. Raises ExportError if torch cannot trace it.
+    is fixed to; scheme: how weights are stored; outside: a file for them. Raises ExportError if torch cannot trace it.
     """
-    return write_vit(encoder, photo, HIDDEN_STATES) or traced_encoder(encoder, photo)
+    written = write_vision(encoder, photo, HIDDEN_STATES, scheme, outside)
+    return with_scheme(traced_encoder(encoder, photo), scheme) if written is None else written
+
+
+def with_scheme(traced: onnx.ModelProto, scheme: Scheme) -> onnx.ModelProto:
+    """A traced encoder with the linear layers that were found in it stored by a scheme; in float32 as it is.
+
+    In float32 onnxruntime's own products are the faster ones for many rows that nothing joins.
+    """
+    return traced if scheme == "fp32" else fuse_linears(traced, scheme)
 
 
 def always_interpolate(encoder: torch.nn.Module) -> None:
@@ -63,7 +77,7 @@ def always_interpolate(encoder: torch.nn.Module) -> None:
 
 
 def traced_encoder(encoder: torch.nn.Module, photo: Sequence[int]) -> onnx.ModelProto:
-    """As export_encoder, of any encoder that torch can trace."""
+    """As export_encoder in float32, of any encoder that torch can trace."""
     import torch
 
     class HiddenStates(torch.nn.Module):

@@ -33,7 +33,6 @@ from ..checkpoints.tokenizer import text_tokenizer_files
 from ..encoders.bert_like import BertEncoder
 from ..encoders.traced import ENCODERS, HIDDEN_STATES, export_encoder
 from ..encoders.written import WrittenEncoder
-from ..graphs.linears import fuse_linears
 from ..graphs.weights import Array, Scheme
 from ..graphs.weights_file import WeightsFile
 
@@ -97,9 +96,8 @@ class PhotoPart(SourcePart):
     def graph(
         self, adapter: DecoderAdapter, config: Mapping[str, Any], scheme: Scheme, outside: WeightsFile
     ) -> onnx.ModelProto:
-        body = export_encoder(self.encoder, self.size)
-        fused = body if scheme == "fp32" else fuse_linears(body, scheme)
-        return adapter.append_cross_kv(fused, self.weights, config, HIDDEN_STATES, scheme, in_place=True)
+        body = export_encoder(self.encoder, self.size, scheme, outside)
+        return adapter.append_cross_kv(body, self.weights, config, HIDDEN_STATES, scheme, in_place=True)
 
 
 class WrittenPart(SourcePart):

@@ -28,6 +28,10 @@ class Tensors:
     others: dict[str, tuple[int, ...]] = field(default_factory=dict)
     perhaps: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
+    def names(self) -> set[str]:
+        """The names of all of them, .weight and .bias included."""
+        return set(_shapes(self))
+
 
 def read_tensors(
     what: str, state_dict: Mapping[str, Array], wanted: Tensors, source: Callable[[str], str], *, out_in: bool

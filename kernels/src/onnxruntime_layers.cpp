@@ -1,5 +1,5 @@
-// A layer of a decoder as one node: its operators one after the other, as the attribute `steps` says (kernels/layers.py), on
-// a team of threads.
+// A layer of a decoder or an encoder as one node: its operators one after the other, as the attribute `steps` says
+// (kernels/layers.py), on a team of threads.
 #include <stdio.h>
 #include <string.h>
 

@@ -68,6 +68,7 @@ constexpr Definition kOthers[] = {
     {"WindowSelfAttention", {kQkv, kWindows, kRegions, kPlaces}, {"mixed"}, &kHeads, compute_window_attention, FUSELINE_FLOAT, 0,
      Second::kNone, 0},
     {"DecoderLayer", {}, {}, &kNone, nullptr, FUSELINE_FLOAT, 0, Second::kNone, 0},
+    {"EncoderLayer", {}, {}, &kNone, nullptr, FUSELINE_FLOAT, 0, Second::kNone, 0},
 };
 #undef FUSELINE_PRESENT
 

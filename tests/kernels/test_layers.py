@@ -20,7 +20,7 @@ from fuseline.export.graphs.graph import keeps_halves
 from fuseline.export.graphs.weights import Scheme
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, add_bodies
-from fuseline.kernels.layers import MOST_STEPS, OPERATOR, join_layers, split_layers
+from fuseline.kernels.layers import MOST_STEPS, DECODER_LAYER, join_layers, split_layers
 
 Array = np.ndarray[Any, Any]
 SCHEMES: tuple[Scheme, ...] = ("fp32", "fp16", "int8", "int4")
@@ -112,7 +112,7 @@ def test_joined_layers_give_the_same_numbers(name: str, scheme: Scheme) -> None:
     model = decoder(name, scheme)
     one = joined(decoder(name, scheme))
     onnx.checker.check_model(one)
-    assert kinds(one).count(OPERATOR) == LAYERS
+    assert kinds(one).count(DECODER_LAYER) == LAYERS
     assert not {"CachedSelfAttention", "CrossAttention", "HalfCrossAttention"} & set(kinds(one))
     for fused in (True, False) if library_info().path else (False,):
         for threads in (1, 2, 5):
@@ -146,7 +146,7 @@ def test_a_graph_without_layers_stays_as_it_is() -> None:
 
 def test_attention_that_is_scaled_by_layer() -> None:
     model = joined(decoder("gpt2", "int8", scale_attn_by_inverse_layer_idx=True))
-    layers = [node for node in model.graph.node if node.op_type == OPERATOR]
+    layers = [node for node in model.graph.node if node.op_type == DECODER_LAYER]
     scales = [get_attribute_value(each) for node in layers for each in node.attribute if each.name == "scale"]
     assert scales == pytest.approx([(WIDTH / HEADS) ** -0.5 / (layer + 1) for layer in range(LAYERS)])
     feed = feeds("int8", 1, 4)
@@ -190,7 +190,7 @@ def test_a_layer_that_cannot_be_joined_stays_and_is_named(change: str, reason: s
     change_layer(model, change)
     change_layer(right, change)
     assert [str(each) for each in join_layers(model)] == [f"layer.1 {reason}"]
-    assert kinds(model).count(OPERATOR) == LAYERS - 1
+    assert kinds(model).count(DECODER_LAYER) == LAYERS - 1
     if change != "attribute":  # which onnxruntime does not take
         feed = feeds("fp32", 1, 4)
         assert_same(session(model, False).run(None, feed), session(right, False).run(None, feed))
@@ -242,7 +242,7 @@ GOOD = "LayerNorm 0 1 2 > 6;FloatLinear 6 3 4 > 5"
 
 def run(steps: Any, feed: dict[str, Array] = ALL, constants: tuple[str, ...] = (), **attributes: Any) -> list[Array]:
     """One layer with one output."""
-    node = helper.make_node(OPERATOR, list(feed), ["y"], name="layer.7", domain=DOMAIN, **attributes)
+    node = helper.make_node(DECODER_LAYER, list(feed), ["y"], name="layer.7", domain=DOMAIN, **attributes)
     if steps is not None:
         node.attribute.append(helper.make_attribute("steps", steps))
     graph = onnx.GraphProto(name="bad", node=[node])

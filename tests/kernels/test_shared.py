@@ -10,7 +10,7 @@ from onnx import helper
 
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN
-from fuseline.kernels.layers import OPERATOR
+from fuseline.kernels.layers import DECODER_LAYER
 
 from .nodes import LARGE, NAME, Array, Node, codes, floats, graph_of, halves, session
 
@@ -44,7 +44,7 @@ NODES = [
     Node("CachedSelfAttention", cache, 3, heads),
     Node("CrossAttention", sources, 1, heads),
     Node("HalfCrossAttention", halved, 1, heads),
-    Node(OPERATOR, layer, 2, steps),
+    Node(DECODER_LAYER, layer, 2, steps),
     *LARGE.values(),
 ]
 

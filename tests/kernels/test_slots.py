@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, SECOND, TABLES, operators
-from fuseline.kernels.layers import OPERATOR
+from fuseline.kernels.layers import DECODER_LAYER
 
 from .nodes import NAME, NODES, Array, Node, floats, graph_of, run, session
 
@@ -52,7 +52,7 @@ FINE = {
 
 
 def test_all_operators_are_here() -> None:
-    assert set(NODES) == {*operators(), OPERATOR}
+    assert set(NODES) == {*operators(), DECODER_LAYER}
 
 
 @pytest.mark.parametrize("operator", NODES)
@@ -92,7 +92,7 @@ def test_inputs_and_outputs_that_are_not_there(operator: str) -> None:
     for i in range(node.outputs):
         refused(node, outputs=[*outputs[:i], "", *outputs[i + 1 :]])
     refused(node, outputs=[*outputs, ""])
-    if operator != OPERATOR:  # whose values in between may be outputs
+    if operator != DECODER_LAYER:  # whose values in between may be outputs
         refused(node, outputs=[*outputs, "one_more"])
         refused(node, outputs=outputs[:-1])
 
@@ -109,7 +109,7 @@ def test_attributes_that_are_strange(operator: str) -> None:
 # Layers -------------------------------------------------------------------------------------------
 
 LAYER = {"x": floats(2, 8), "scale": floats(8), "shift": floats(8)}
-NORM = Node(OPERATOR, LAYER, 1, {"epsilon": 1e-5, "steps": "LayerNorm 0 1 2 > 3"})
+NORM = Node(DECODER_LAYER, LAYER, 1, {"epsilon": 1e-5, "steps": "LayerNorm 0 1 2 > 3"})
 
 
 @pytest.mark.parametrize("outputs", [["", "y"], ["y", ""], ["", ""]])
@@ -124,7 +124,7 @@ def test_a_layer_whose_cache_has_no_name(absent: int) -> None:
     attributes = cached.attributes | {"steps": "CachedSelfAttention 0 1 2 3 4 > 5 6 7"}
     outputs = ["mixed", "key_out", "value_out"]
     outputs[absent] = ""
-    layer = replace(cached, operator=OPERATOR, attributes=attributes)
+    layer = replace(cached, operator=DECODER_LAYER, attributes=attributes)
     assert len(run(layer)) == 3
     refused(layer, outputs=outputs)
 
@@ -144,7 +144,7 @@ def test_what_is_no_tensor(maker: str) -> None:
     inputs = [] if maker == "SequenceEmpty" else ["x"]
     strange = helper.make_node(maker, inputs, ["strange"])
     layer = helper.make_node(
-        OPERATOR, ["strange", "scale", "shift"], ["y"], name=NAME, domain=DOMAIN, **NORM.attributes
+        DECODER_LAYER, ["strange", "scale", "shift"], ["y"], name=NAME, domain=DOMAIN, **NORM.attributes
     )
     with pytest.raises(Exception, match=NAME):
         session(graph_of([strange, layer], LAYER, ["y"])).run(None, LAYER)
@@ -154,7 +154,7 @@ def test_what_is_no_tensor(maker: str) -> None:
 def test_a_layer_in_a_branch(constants: tuple[str, ...]) -> None:
     branches = {
         f"{branch}_branch": helper.make_graph(
-            [helper.make_node(OPERATOR, list(LAYER), [branch], name=NAME, domain=DOMAIN, **NORM.attributes)],
+            [helper.make_node(DECODER_LAYER, list(LAYER), [branch], name=NAME, domain=DOMAIN, **NORM.attributes)],
             branch, [], [helper.make_tensor_value_info(branch, TensorProto.FLOAT, None)],
         )
         for branch in ("then", "else")
@@ -174,7 +174,7 @@ def test_a_shared_layer_in_a_loop(parallel: bool) -> None:
     steps = {"steps": "FloatLinear 0 1 2 > 3"}
     body = helper.make_graph(
         [
-            helper.make_node(OPERATOR, ["before", "weight", "bias"], ["after"], name=NAME, domain=DOMAIN, **steps),
+            helper.make_node(DECODER_LAYER, ["before", "weight", "bias"], ["after"], name=NAME, domain=DOMAIN, **steps),
             helper.make_node("Identity", ["on"], ["still"]),
         ],
         "body",
@@ -285,7 +285,7 @@ def test_random_sizes_are_refused_or_right(operator: str) -> None:
             assert NAME in str(error)
             continue
         try:
-            wanted = [] if operator == OPERATOR else run(node, changes, fused=False)
+            wanted = [] if operator == DECODER_LAYER else run(node, changes, fused=False)
         except Exception:  # of no rows, say, which the body cannot divide by
             continue
         for one, other in zip(found, wanted, strict=False):

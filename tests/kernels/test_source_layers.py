@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, FORMATS, OPSET, VERSION, add_bodies
-from fuseline.kernels.layers import OPERATOR, join_layers, split_layers
+from fuseline.kernels.layers import DECODER_LAYER, join_layers, split_layers
 
 from .nodes import Array
 from .test_text_layers import CAPACITY, HEADS, INPUTS, LAYERS, ROWS, WIDTH, Builder, run
@@ -66,7 +66,7 @@ def test_joined_layers_give_the_same_numbers(form: str, kind: str) -> None:
     for shares in (True, False):
         (apart, feed), (model, _) = built(form, kind, shares), built(form, kind, shares)
         assert join_layers(model) == []
-        assert [node.op_type for node in model.graph.node] == [OPERATOR] * LAYERS
+        assert [node.op_type for node in model.graph.node] == [DECODER_LAYER] * LAYERS
         for fused in (True, False) if library_info().path else (False,):
             for threads in (1, 2, 5) if fused else (1,):
                 pairs = zip(run(model, feed, fused, threads), run(apart, feed, fused, threads), strict=True)

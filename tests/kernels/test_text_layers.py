@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, FORMATS, OPSET, VERSION, add_bodies
-from fuseline.kernels.layers import OPERATOR, join_layers, split_layers
+from fuseline.kernels.layers import DECODER_LAYER, join_layers, split_layers
 
 from .nodes import Array, session
 
@@ -116,7 +116,7 @@ def run(model: onnx.ModelProto, feed: dict[str, Array], fused: bool, threads: in
 def test_joined_layers_give_the_same_numbers(form: str, gated: bool) -> None:
     (apart, feed), (model, _) = built(form, gated), built(form, gated)
     assert join_layers(model) == []
-    assert [node.op_type for node in model.graph.node] == [OPERATOR] * LAYERS
+    assert [node.op_type for node in model.graph.node] == [DECODER_LAYER] * LAYERS
     for fused in (True, False) if library_info().path else (False,):
         for threads in (1, 2, 5) if fused else (1,):
             pairs = zip(run(model, feed, fused, threads), run(apart, feed, fused, threads), strict=True)
