@@ -27,7 +27,7 @@ _STEPS = "steps"
 # The operators by the attentions that make a layer one of theirs.
 OPERATORS: Mapping[str, Sequence[str]] = {
     DECODER_LAYER: ("CachedSelfAttention", "BiasedCachedSelfAttention"),
-    ENCODER_LAYER: ("SelfAttention", "BiasedSelfAttention"),
+    ENCODER_LAYER: ("SelfAttention", "BiasedSelfAttention", "WindowSelfAttention"),
 }
 _MARK = re.compile(r"(layer\.[0-9]+)/")
 

@@ -12,15 +12,22 @@ from fuseline.errors import ExportError
 
 from ..graphs.weights import Scheme
 from ..graphs.weights_file import WeightsFile
-from .vision_encoder import PHOTO, VisionEncoder
+from .swin import DonutSwin, Swin
+from .vision_encoder import PHOTO
 from .vit import Deit, Vit
+from .written import WrittenEncoder
 
 if TYPE_CHECKING:
     import torch
 
-BY_CLASS: Mapping[str, type[VisionEncoder]] = {"DeiTModel": Deit, "ViTModel": Vit}
+BY_CLASS: Mapping[str, type[WrittenEncoder]] = {
+    "DeiTModel": Deit,
+    "DonutSwinModel": DonutSwin,
+    "SwinModel": Swin,
+    "ViTModel": Vit,
+}
 # What hidden states are not made of.
-_UNUSED = re.compile(r"pooler\.|embeddings\.mask_token$")
+_UNUSED = re.compile(r"pooler\.|embeddings\.mask_token$|\.relative_position_index$")
 
 
 def write_vision(

@@ -45,6 +45,10 @@ class WrittenEncoder(Architecture):
     def layer(self, pen: EncoderLayer, hidden_BSE: str) -> str:
         """float32[B, S, E] -> the same: one layer."""
 
+    def between(self, pen: Pen, index: int, hidden_BSE: str) -> str:
+        """float32[B, S, E] -> what layer `index` gets: what is between it and the one before, and part of neither."""
+        return hidden_BSE
+
     def finish(self, pen: Pen, hidden_BSE: str) -> str:
         """float32[B, S, E] -> the same: what comes after the last layer."""
         return hidden_BSE
@@ -67,12 +71,14 @@ class WrittenEncoder(Architecture):
         encoder = cls(config)
         sizes, weights = encoder.sizes, encoder._weights(state_dict)
         g = new_graph("encoder", outside)
-        hidden_BSE, lengths_B1 = encoder.begin(Pen(g, weights, scheme, sizes.epsilon))
+        pen = Pen(g, weights, scheme, sizes.epsilon)
+        hidden_BSE, lengths_B1 = encoder.begin(pen)
         for index in range(sizes.layers):
+            hidden_BSE = encoder.between(pen, index, hidden_BSE)
             with g.scope(f"layer.{index}"):
                 layer = EncoderLayer(g, weights, scheme, sizes.epsilon, lengths_B1, sizes.heads, index)
                 hidden_BSE = encoder.layer(layer, hidden_BSE)
-        hidden_BSE = g.rename(encoder.finish(Pen(g, weights, scheme, sizes.epsilon), hidden_BSE), result)
+        hidden_BSE = g.rename(encoder.finish(pen, hidden_BSE), result)
         g.output(hidden_BSE, TensorProto.FLOAT, ["B", "S", sizes.width])
         return model_of(g)
 

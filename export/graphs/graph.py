@@ -78,12 +78,17 @@ class Graph:
 
     def ints(self, *values: int) -> str:
         """A constant int64[len(values)], stored once."""
-        return self._constant("x".join(map(str, values)), np.array(values, np.int64))
+        return self.constant("x".join(map(str, values)), np.array(values, np.int64))
 
     def scalar(self, value: float, dtype: type[np.generic]) -> str:
         """A constant of no dimensions, stored once."""
         array = np.array(value, dtype)
-        return self._constant(f"{value}_{array.dtype.name}", array)
+        return self.constant(f"{value}_{array.dtype.name}", array)
+
+    def constant(self, text: str, array: Array) -> str:
+        """A constant that the text describes, stored once."""
+        name = f"constant/{text}"
+        return name if name in self._names else self.weight(name, array)
 
     def op(self, op_type: str, *inputs: str, name: str = "", **attributes: Attribute) -> str:
         """Append a node with one result. name: the result's exact name (default: made up from the scope)."""
@@ -100,10 +105,6 @@ class Graph:
         node = next(node for node in reversed(self.proto.node) if value in node.output)
         node.output[list(node.output).index(value)] = self._take(name)
         return name
-
-    def _constant(self, text: str, array: Array) -> str:
-        name = f"constant/{text}"
-        return name if name in self._names else self.weight(name, array)
 
     def _unused(self, op_type: str) -> str:
         stem = f"{self._prefix}{op_type}"
