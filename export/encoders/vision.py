@@ -12,6 +12,7 @@ from fuseline.errors import ExportError
 
 from ..graphs.weights import Scheme
 from ..graphs.weights_file import WeightsFile
+from .beit import Beit
 from .swin import DonutSwin, Swin
 from .vision_encoder import PHOTO
 from .vit import Deit, Vit
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import torch
 
 BY_CLASS: Mapping[str, type[WrittenEncoder]] = {
+    "BeitModel": Beit,
+    "Data2VecVisionModel": Beit,
     "DeiTModel": Deit,
     "DonutSwinModel": DonutSwin,
     "SwinModel": Swin,

@@ -141,11 +141,15 @@ class VisionEncoder(WrittenEncoder):
         at, names = self.at(pen.index), self.names
         normed_BSE = pen.norm(hidden_BSE, at + names.norm_1)
         qkv_BS3E = pen.linear(normed_BSE, *(at + name for name in names.qkv), name=f"{at}qkv")
-        mixed_BSE = pen.self_attention(qkv_BS3E, float(self.sizes.head_size**-0.5))
+        mixed_BSE = self.attention(pen, qkv_BS3E, float(self.sizes.head_size**-0.5))
         hidden_BSE = pen.linear(mixed_BSE, at + names.out, residual=hidden_BSE)
         normed_BSE = pen.norm(hidden_BSE, at + names.norm_2)
         inner_BSI = pen.linear(normed_BSE, at + names.fc1, activation=self.sizes.activation)
         return pen.linear(inner_BSI, at + names.fc2, residual=hidden_BSE)
+
+    def attention(self, pen: EncoderLayer, qkv_BS3E: str, scale: float) -> str:
+        """float32[B, S, E] of query, key and value side by side."""
+        return pen.self_attention(qkv_BS3E, scale)
 
     def finish(self, pen: Pen, hidden_BSE: str) -> str:
         return pen.norm(hidden_BSE, self.body + self.norm_after) if self.norm_after else hidden_BSE
