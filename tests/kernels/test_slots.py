@@ -41,6 +41,7 @@ FINE = {
     *((f"{form}Embedding", "ids", change) for form in TABLES for change in ("empty", "number", "deeper")),
     ("LayerNorm", "x", "deeper"),
     ("RMSNorm", "x", "deeper"),
+    ("Rotary", "qkv", "deeper"),
     ("Rotary", "rows", "deeper"),
     *((layer, "x", "deeper") for layer in OPERATORS),
     *(
