@@ -56,7 +56,7 @@ _ABOUT = {
     "Int8Embedding": _TABLE.format("weight: uint8[K, width / 4 rounded up, 16, 4]; scale: float32[vocabulary]"),
     "LayerNorm": "x, y: float32[..., I]; scale, bias: float32[I]. Attributes: epsilon. ONNX's LayerNormalization of the last axis; "
     "onnxruntime's own wakes its threads for a few rows, which takes longer than to compute them.",
-    "Rotary": "qkv, rotated: float32[R x T, 3 E]; cosines, sines: float32[P, F], of the angles of F pairs of numbers at each position; "
+    "Rotary": "qkv, rotated: float32[R x T, 3 E], or [R, T, 3 E]; cosines, sines: float32[P, F], of the angles of F pairs of numbers at each position; "
     "position: int64[1], of the first token; rows: int64[R, ...], of which only R counts. Attributes: heads. Rotary positions (Su et "
     "al., arXiv:2104.09864) of neighbouring numbers, in query and key.",
     "CachedSelfAttention": "qkv: float32[R x T, 3 E]; past and present: float32[C, R, E], one memory where they are bound so; "

@@ -86,16 +86,12 @@ def join_layers(model: onnx.ModelProto) -> list[Unjoined]:
     A model has one body for all layers of an operator: where these differ in more than their weights, most of them
     decide.
     """
-    layers = list(_layers(model.graph))
-    return [
-        apart
-        for operator in OPERATORS
-        for apart in _join(model, [layer for layer in layers if layer.operator == operator])
-    ]
+    return [apart for operator in OPERATORS for apart in _join(model, operator)]
 
 
-def _join(model: onnx.ModelProto, layers: Sequence[_Layer]) -> list[Unjoined]:
+def _join(model: onnx.ModelProto, operator: str) -> list[Unjoined]:
     """As join_layers, of the layers of one operator."""
+    layers = [layer for layer in _layers(model.graph) if layer.operator == operator]
     places = {id(node): place for place, node in enumerate(model.graph.node)}
     reasons = {layer.name: _reason(model.graph, places, layer) for layer in layers}
     bodies = Counter(layer.kind() for layer in layers if reasons[layer.name] is None)

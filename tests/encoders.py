@@ -1,4 +1,5 @@
-"""Encoder graphs of small models, traced once for each structure: tracing takes seconds and depends on no weight.
+"""Encoder graphs of small models; those that torch traces are traced once for each structure, which takes seconds and
+depends on no weight.
 
 The encoder is traced with a number of its own for every weight. Whatever torch and onnxscript make of a tensor while
 they fold constants (transposed matrices, tables of relative positions picked out) then says which weights are in it,
@@ -17,6 +18,7 @@ import torch
 from onnx import numpy_helper
 
 from fuseline.export.encoders import traced as exporting
+from fuseline.export.encoders.vision import write_vision
 
 # Numbers of weights begin here, above the constants of the models; up to 2**24 float32 has all integers.
 FIRST = 2**20
@@ -25,11 +27,16 @@ _traced: dict[str, onnx.ModelProto] = {}
 
 
 def export_encoder(encoder: Any, photo: Sequence[int]) -> onnx.ModelProto:
-    """As fuseline.export.encoders.traced.export_encoder, which is called once for each structure."""
+    """As fuseline.export.encoders.traced.export_encoder in float32, which traces once for each structure."""
+    return write_vision(encoder, photo, exporting.HIDDEN_STATES) or traced_encoder(encoder, photo)
+
+
+def traced_encoder(encoder: Any, photo: Sequence[int]) -> onnx.ModelProto:
+    """As fuseline.export.encoders.traced.traced_encoder, which is called once for each structure."""
     config = encoder.config
     structure = f"{type(encoder).__name__} {config._attn_implementation} {tuple(photo)} {config.to_json_string()}"
     if structure not in _traced:
-        _traced[structure] = exporting.export_encoder(_numbered(encoder), photo)
+        _traced[structure] = exporting.traced_encoder(_numbered(encoder), photo)
     weights = np.concatenate([tensor.detach().numpy().ravel() for tensor in _floats(encoder)])
     model = onnx.ModelProto()
     model.CopyFrom(_traced[structure])

@@ -8,7 +8,7 @@ its tables, are left to tracing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ..graphs.architecture import Pen
 from ..graphs.graph import Array, window_attention
 from ..graphs.tensors import Tensors
 from .swin import distances_of
-from .vision_encoder import PHOTO, VisionEncoder, pair
+from .vision_encoder import VisionEncoder
 from .vit import Vit
 from .written import EncoderLayer
 
@@ -36,15 +36,14 @@ class Beit(VisionEncoder):
     positions = Vit.positions
     norm_after = "layernorm"
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__(config)
-        height, width = self.of[PHOTO]
-        if (height, width) != pair(self.of["image_size"]):
-            raise self.refuse(f"is for photos of another size than {height} x {width}")
-        patch = self.patch()
-        self.side = height // patch[0]
-        if self.side != width // patch[1]:
-            raise self.refuse("has not as many rows of patches as columns")
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        (height, width), (down, across) = self.photo(), self.patch()
+        return height // down, width // across
+
+    def takes(self) -> bool:
+        rows, columns = self.grid()
+        return super().takes() and rows == columns
 
     def tensors(self) -> Tensors:
         wanted = super().tensors()
@@ -57,7 +56,7 @@ class Beit(VisionEncoder):
             if self.of["layer_scale_init_value"] > 0:
                 wanted.others.update({at + scale: (self.sizes.width,) for scale in _SCALED})
             tables += [_own(at)] if self.of["use_relative_position_bias"] else []
-        wanted.others.update(dict.fromkeys(tables, ((2 * self.side - 1) ** 2 + 3, self.sizes.heads)))
+        wanted.others.update(dict.fromkeys(tables, ((2 * self.grid()[0] - 1) ** 2 + 3, self.sizes.heads)))
         return wanted
 
     def embedding_tensors(self) -> dict[str, tuple[int, ...]]:
@@ -89,7 +88,7 @@ class Beit(VisionEncoder):
             return super().attention(pen, qkv_BS3E, scale)
         g, positions = pen.g, np.arange(self.sizes.positions)[None]
         windows, regions = g.constant("all_positions", positions), g.constant("one_region", np.zeros_like(positions))
-        bias_HSS = np.sum(tables, axis=0)[_distances(self.side)].transpose(2, 0, 1)
+        bias_HSS = np.sum(tables, axis=0)[_distances(self.grid()[0])].transpose(2, 0, 1)
         bias = g.weight(own, bias_HSS) if own in weights else g.constant(_SHARED, bias_HSS)
         return window_attention(g, qkv_BS3E, windows, regions, bias, self.sizes.heads, scale)
 

@@ -110,11 +110,9 @@ class MoonshineEncoder(MoonshineStack, SpeechEncoder):
         return hidden_BSE, all_lengths(g, hidden_BSE)
 
     def layer(self, pen: EncoderLayer, hidden_BSE: str) -> str:
-        g, at, width = pen.g, self.at(pen.index), self.sizes.width
-        qkv_N3E = g.op("Reshape", self.qkv(pen, pen.index, hidden_BSE), g.ints(-1, 3 * width))
-        turned_N3E = rotary(g, qkv_N3E, self.tables_of_angles, g.ints(0), pen.lengths_B1, self.sizes.heads)
-        shape_3 = g.op("Concat", g.op("Shape", hidden_BSE, start=0, end=2), g.ints(3 * width), axis=0)
-        mixed_BSE = pen.self_attention(g.op("Reshape", turned_N3E, shape_3), float(self.sizes.head_size**-0.5))
+        g, at, qkv_BS3E = pen.g, self.at(pen.index), self.qkv(pen, pen.index, hidden_BSE)
+        turned_BS3E = rotary(g, qkv_BS3E, self.tables_of_angles, g.ints(0), pen.lengths_B1, self.sizes.heads)
+        mixed_BSE = pen.self_attention(turned_BS3E, float(self.sizes.head_size**-0.5))
         hidden_BSE = pen.linear(mixed_BSE, f"{at}.self_attn.o_proj", residual=hidden_BSE)
         inner_BSI = pen.linear(pen.norm(hidden_BSE, f"{at}.{AFTER}"), f"{at}.mlp.fc1", activation=self.sizes.activation)
         return pen.linear(inner_BSI, f"{at}.mlp.fc2", residual=hidden_BSE)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
@@ -21,8 +21,8 @@ from fuseline.folders.tensors import PIXEL_VALUES
 from ..graphs.architecture import Pen, Sizes
 from ..graphs.graph import ACTIVATIONS, Array, window_attention
 from ..graphs.tensors import Tensors
-from .vision_encoder import PHOTO, pair
-from .written import EncoderLayer, WrittenEncoder
+from .vision_encoder import VisionEncoder
+from .written import EncoderLayer
 
 _E = "embeddings"
 _EPSILON = 1e-5  # of norms that a config says nothing of: torch's own
@@ -48,37 +48,35 @@ class Stage:
         return self.window // 2 if block % 2 and min(self.grid) > self.window else 0
 
 
-class Swin(WrittenEncoder):
+class Swin(VisionEncoder):
     """An encoder of one architecture, of a model of transformers alone, whose tensors it knows by their names there."""
 
     title = "Swin"
-    fields: ClassVar = {}
-    tokens = f"{_E}.patch_embeddings.projection"
-    norm_after: ClassVar[str] = "layernorm"
-    """a norm after the layers; Donut's has none"""
+    projection = f"{_E}.patch_embeddings.projection"
+    norm_after = "layernorm"
+    unused = r".*\.relative_position_index$|embeddings\.mask_token$"
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """config: as for VisionEncoder, with PHOTO."""
-        self.of = dict(config)
+        self.of = {**self.defaults, **config}
         self.stages = self._read_stages()
         self.sizes = self._read_sizes()
 
+    def takes(self) -> bool:
+        """Whether patches, windows and fours of patches leave nothing over."""
+        divided = [size % patch == 0 for size, patch in zip(self.photo(), self.patch(), strict=True)]
+        divided += [size % stage.window == 0 for stage in self.stages for size in stage.grid]
+        divided += [size % 2 == 0 for stage in self.stages[:-1] for size in stage.grid]
+        return all(divided) and not self.of["use_absolute_embeddings"]
+
     def _read_stages(self) -> list[Stage]:
-        of, (patch, across) = self.of, pair(self.of["patch_size"])
-        height, width = of[PHOTO]
-        if of.get("use_absolute_embeddings"):
-            raise self.refuse("has positions of its own, which are not written")
-        if height % patch or width % across:
-            raise self.refuse(f"has patches of {patch} x {across} pixels, which do not divide {height} x {width}")
-        grid, stages, window = (height // patch, width // across), list[Stage](), int(of["window_size"])
-        for index, (depth, heads) in enumerate(zip(of["depths"], of["num_heads"], strict=True)):
-            if any(size % window for size in grid):
-                raise self.refuse(f"has windows of {window} patches, which do not divide {grid[0]} x {grid[1]}")
-            if index + 1 < len(of["depths"]) and any(size % 2 for size in grid):
-                raise self.refuse(f"makes one patch of four in a grid of {grid[0]} x {grid[1]}")
+        of, stages = self.of, list[Stage]()
+        (height, width), (down, across) = self.photo(), self.patch()
+        for index, (depth, heads) in enumerate(zip(of["depths"], of["num_heads"], strict=False)):
             first = sum(stage.depth for stage in stages)
-            stages.append(Stage(index, first, depth, heads, int(of["embed_dim"]) << index, grid, window))
-            grid = (grid[0] // 2, grid[1] // 2)
+            grid = (height // down >> index, width // across >> index)
+            stages.append(
+                Stage(index, first, depth, heads, int(of["embed_dim"]) << index, grid, int(of["window_size"]))
+            )
         return stages
 
     def _read_sizes(self) -> Sizes:
@@ -107,13 +105,10 @@ class Swin(WrittenEncoder):
     def _inner(self, stage: Stage) -> int:
         return int(self.of["mlp_ratio"] * stage.width)
 
-    def tables(self) -> dict[str, tuple[int, int]]:
-        return {}
-
     def tensors(self) -> Tensors:
         first = self.stages[0].width
         wanted = Tensors(norms={f"{_E}.norm": first})
-        wanted.others[f"{self.tokens}.weight"] = (first, int(self.of["num_channels"]), *pair(self.of["patch_size"]))
+        wanted.others[f"{self.tokens}.weight"] = (first, int(self.of["num_channels"]), *self.patch())
         wanted.others[f"{self.tokens}.bias"] = (first,)
         if self.norm_after:
             wanted.norms[self.norm_after] = self.sizes.width
@@ -136,8 +131,8 @@ class Swin(WrittenEncoder):
         wanted.others[_bias(at)] = ((2 * stage.window - 1) ** 2, stage.heads)
 
     def begin(self, pen: Pen) -> tuple[str, str]:
-        g, patch, channels = pen.g, list(pair(self.of["patch_size"])), int(self.of["num_channels"])
-        pixels = g.input(PIXEL_VALUES, TensorProto.FLOAT, ["B", channels, *self.of[PHOTO]])
+        g, patch = pen.g, list(self.patch())
+        pixels = g.input(PIXEL_VALUES, TensorProto.FLOAT, ["B", int(self.of["num_channels"]), *self.photo()])
         inputs = [g.weight(name, pen.weights[name]) for name in (f"{self.tokens}.weight", f"{self.tokens}.bias")]
         found = g.op("Conv", pixels, *inputs, kernel_shape=patch, strides=patch)
         flat_BES = g.op("Reshape", found, g.ints(0, self.stages[0].width, -1))
@@ -180,9 +175,6 @@ class Swin(WrittenEncoder):
         bias_HPP = table[distances_of(stage.window)].transpose(2, 0, 1)
         place_bias_HPP = g.weight(_bias(_at(stage, block)), bias_HPP)
         return window_attention(g, qkv_BS3E, windows_WP, regions_WP, place_bias_HPP, stage.heads, scale)
-
-    def finish(self, pen: Pen, hidden_BSE: str) -> str:
-        return pen.norm(hidden_BSE, self.norm_after) if self.norm_after else hidden_BSE
 
     def _stage(self, layer: int) -> Stage:
         return next(stage for stage in reversed(self.stages) if stage.first <= layer)

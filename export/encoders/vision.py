@@ -13,24 +13,32 @@ from fuseline.errors import ExportError
 from ..graphs.weights import Scheme
 from ..graphs.weights_file import WeightsFile
 from .beit import Beit
+from .clip_like import Blip, Clip, Siglip
+from .dinov2 import Dinov2, Dinov2Gated, GatedRegisters, Registers
 from .swin import DonutSwin, Swin
-from .vision_encoder import PHOTO
-from .vit import Deit, Vit
-from .written import WrittenEncoder
+from .vision_encoder import PHOTO, VisionEncoder
+from .vit import Deit, Ijepa, Vit
 
 if TYPE_CHECKING:
     import torch
 
-BY_CLASS: Mapping[str, type[WrittenEncoder]] = {
+BY_CLASS: Mapping[str, type[VisionEncoder]] = {
     "BeitModel": Beit,
+    "BlipVisionModel": Blip,
+    "ChineseCLIPVisionModel": Clip,
+    "CLIPVisionModel": Clip,
     "Data2VecVisionModel": Beit,
     "DeiTModel": Deit,
+    "Dinov2Model": Dinov2,
+    "Dinov2WithRegistersModel": Registers,
     "DonutSwinModel": DonutSwin,
+    "IJepaModel": Ijepa,
+    "SiglipVisionModel": Siglip,
     "SwinModel": Swin,
     "ViTModel": Vit,
+    "ViTMSNModel": Vit,
 }
-# What hidden states are not made of.
-_UNUSED = re.compile(r"pooler\.|embeddings\.mask_token$|\.relative_position_index$")
+_GATED: Mapping[type[VisionEncoder], type[VisionEncoder]] = {Dinov2: Dinov2Gated, Registers: GatedRegisters}
 
 
 def write_vision(
@@ -45,14 +53,20 @@ def write_vision(
     encoder: a model of transformers; photo: height and width, which the graph is fixed to; scheme, outside: as for
     WrittenEncoder.build_encoder. What is not quite as expected, in its config or its tensors, is left to tracing.
     """
-    written = BY_CLASS.get(type(encoder).__name__)
+    written = _class_of(encoder)
     if written is None:
         return None
-    config = {**encoder.config.to_dict(), PHOTO: tuple(photo)}
-    weights = {name: tensor.numpy() for name, tensor in encoder.state_dict().items() if not _UNUSED.search(name)}
+    found = {name: tensor for name, tensor in encoder.state_dict().items() if not re.match(written.unused, name)}
     try:
-        if set(weights) != written(config).tensors().names():
+        made = written({**encoder.config.to_dict(), PHOTO: tuple(photo)})
+        if not made.takes() or set(found) != made.tensors().names():
             return None
-        return written.build_encoder(weights, config, result, scheme, outside)
+        weights = {name: tensor.numpy() for name, tensor in found.items()}
+        return written.build_encoder(weights, made.of, result, scheme, outside)
     except ExportError:  # of another activation, say, or other sizes
         return None
+
+
+def _class_of(encoder: torch.nn.Module) -> type[VisionEncoder] | None:
+    written = BY_CLASS.get(type(encoder).__name__)
+    return _GATED.get(written) if written is not None and getattr(encoder.config, "use_swiglu_ffn", False) else written

@@ -46,7 +46,7 @@ class VisionEncoder(WrittenEncoder):
         "activation": "hidden_act",
         "epsilon": "layer_norm_eps",
     }
-    defaults: ClassVar = {"vocab_size": 0}  # there are no tokens
+    defaults: ClassVar = {"vocab_size": 0, "num_channels": 3}  # there are no tokens
     body: ClassVar[str] = ""
     """what all names begin with"""
     layers: ClassVar[str]
@@ -63,18 +63,28 @@ class VisionEncoder(WrittenEncoder):
     """a norm between the embeddings and the layers, after the body"""
     norm_after: ClassVar[str] = ""
     """a norm after the layers"""
+    unused: ClassVar[str] = r"pooler\.|embeddings\.mask_token$"
+    """an expression for the beginning of the tensors that no hidden state is made of"""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.tokens = cls.body + getattr(cls, "projection", "")
+
+    def takes(self) -> bool:
+        """Whether photos have the size that the positions are for."""
+        return self.photo() == pair(self.of["image_size"])
+
+    def photo(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return pair(self.of[PHOTO])
 
     def patch(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return pair(self.of["patch_size"])
 
     def count_patches(self) -> int:
-        (height, width), (down, across) = self.of[PHOTO], self.patch()
-        return int(height // down) * int(width // across)
+        (height, width), (down, across) = self.photo(), self.patch()
+        return (height // down) * (width // across)
 
     def count_positions(self) -> int:
         return self.count_patches() + len(self.first)
@@ -112,7 +122,7 @@ class VisionEncoder(WrittenEncoder):
 
     def begin(self, pen: Pen) -> tuple[str, str]:
         g, width = pen.g, self.sizes.width
-        pixels = g.input(PIXEL_VALUES, TensorProto.FLOAT, ["B", int(self.of["num_channels"]), *self.of[PHOTO]])
+        pixels = g.input(PIXEL_VALUES, TensorProto.FLOAT, ["B", int(self.of["num_channels"]), *self.photo()])
         first_FE, places_PE = self.placed(pen.weights)
         patches_BPE = g.op("Add", self.patches(pen, pixels), g.weight(self.body + self.positions[0], places_PE))
         if len(first_FE):
@@ -143,9 +153,12 @@ class VisionEncoder(WrittenEncoder):
         qkv_BS3E = pen.linear(normed_BSE, *(at + name for name in names.qkv), name=f"{at}qkv")
         mixed_BSE = self.attention(pen, qkv_BS3E, float(self.sizes.head_size**-0.5))
         hidden_BSE = pen.linear(mixed_BSE, at + names.out, residual=hidden_BSE)
-        normed_BSE = pen.norm(hidden_BSE, at + names.norm_2)
-        inner_BSI = pen.linear(normed_BSE, at + names.fc1, activation=self.sizes.activation)
-        return pen.linear(inner_BSI, at + names.fc2, residual=hidden_BSE)
+        return self.network(pen, pen.norm(hidden_BSE, at + names.norm_2), at, hidden_BSE)
+
+    def network(self, pen: Pen, x_BSE: str, at: str, residual: str) -> str:
+        """float32[B, S, E] -> the same: the residual and what two layers make of x. at: of the layer's names."""
+        inner_BSI = pen.linear(x_BSE, at + self.names.fc1, activation=self.sizes.activation)
+        return pen.linear(inner_BSI, at + self.names.fc2, residual=residual)
 
     def attention(self, pen: EncoderLayer, qkv_BS3E: str, scale: float) -> str:
         """float32[B, S, E] of query, key and value side by side."""
@@ -161,4 +174,4 @@ class VisionEncoder(WrittenEncoder):
 
 def pair(size: int | Sequence[int]) -> tuple[int, int]:
     """Height and width of what a config has one number for, or two."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

@@ -1,6 +1,7 @@
-"""ViT and DeiT (arXiv:2010.11929, arXiv:2012.12877).
+"""ViT, DeiT and I-JEPA's encoder (arXiv:2010.11929, arXiv:2012.12877, arXiv:2301.08243).
 
-Source: transformers' modeling_vit.py and modeling_deit.py for the arithmetic (their eager form) and the tensors' names.
+Sources: transformers' modeling_vit.py, modeling_vit_msn.py, modeling_deit.py and modeling_ijepa.py for the arithmetic
+(their eager form) and the tensors' names. ViT-MSN is a ViT.
 """
 
 from __future__ import annotations
@@ -36,3 +37,10 @@ class Deit(Vit):
 
     title = "DeiT"
     first: ClassVar = {**Vit.first, f"{_E}.distillation_token": (1, 1)}
+
+
+class Ijepa(Vit):
+    """Patches alone."""
+
+    title = "I-JEPA"
+    first: ClassVar = {}

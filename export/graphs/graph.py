@@ -323,7 +323,7 @@ def window_attention(
 
 
 def rotary(g: Graph, qkv_N3E: str, tables: tuple[str, str], position_1: str, rows: str, heads: int) -> str:
-    """Rotary positions (arXiv:2104.09864) of the query and key in float32[N, 3 E], N = R x T; the same again.
+    """Rotary positions (arXiv:2104.09864) of the query and key in float32[N, 3 E], N = R x T, or [R, T, 3 E]; the same.
 
     tables: cosines and sines, float32[P, F] each, of the first F pairs of numbers of each head; position: int64[1], of
     the first token; rows: a value whose first dimension is R.

@@ -139,10 +139,11 @@ OrtStatus* compute_rotary(const Node& node, const Call& call) {
   TRY(take(node, call, 2, &sines));
   TRY(take(node, call, 3, &position));
   TRY(take(node, call, 4, &rows));
-  if (qkv.shape.rank != 2 || cosines.shape.rank != 2 || !sines.shape.is(2, cosines.shape.of) || !same(position.shape, {1}) ||
+  if (qkv.shape.rank < 2 || cosines.shape.rank != 2 || !sines.shape.is(2, cosines.shape.of) || !same(position.shape, {1}) ||
       rows.shape.rank < 1)
     return refuse(node, "qkv, cosines, sines, position or rows has another shape than it must have");
-  const int64_t n = qkv.shape.of[0], width = qkv.shape.of[1], inputs = rows.shape.of[0], pairs = cosines.shape.of[1];
+  const int64_t width = qkv.shape.last(), inputs = rows.shape.of[0], pairs = cosines.shape.of[1];
+  const int64_t n = width < 1 ? 0 : qkv.shape.elements() / width;
   if (width < 1 || width % 3 != 0 || width / 3 % node.heads != 0 || (inputs == 0 ? n != 0 : n % inputs != 0))
     return refuse(node, "qkv must be query, key and value of all heads side by side, as many for each of the rows");
   const int64_t size = width / 3 / node.heads, tokens = inputs == 0 ? 0 : n / inputs;

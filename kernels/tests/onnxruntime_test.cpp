@@ -240,6 +240,12 @@ std::vector<Case> cases(Random& random) {
                  {tensor({8, 192}), tensor({192}), tensor({192}), tensor({12, 192, 16}), tensor({192}), tensor({2, 60, 192})},
                  2});
   all.push_back({"DecoderLayer", "LayerNorm 0 1 2 > 4;LayerNorm 4 1 2 > 3", {tensor({2, 8}), tensor({8}), tensor({8})}, 1});
+  const OrtValue some{{2, 1}, {}, {70, 41}};
+  all.push_back({"EncoderLayer",  // whose every step is worth several threads
+                 "LayerNorm 0 1 2 > 9;FloatLinear 9 3 4 > 10;SelfAttention 10 5 > 11;FloatLinearAdd 11 6 7 0 > 12;LayerNorm 12 1 2 > 8",
+                 {tensor({2, 70, 64}), tensor({64}), tensor({64}), tensor({12, 64, 16}), tensor({192}), some, tensor({4, 64, 16}),
+                  tensor({64})},
+                 1});
   return all;
 }
 

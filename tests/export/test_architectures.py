@@ -27,7 +27,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def _encoders_are_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "export_encoder", encoders.export_encoder)
+    monkeypatch.setattr(sources, "traced_encoder", encoders.traced_encoder)
 
 
 def compare(reference: Any, model: Model, photos: int, seed: int) -> set[tuple[int, ...]]:

@@ -83,7 +83,7 @@ def vision(name: str) -> tuple[PretrainedConfig | None, dict[str, Any]]:
 def test_token_ids_equal_those_of_transformers(
     name: str, seed: int, photos: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "export_encoder", encoders.export_encoder)
+    monkeypatch.setattr(sources, "traced_encoder", encoders.traced_encoder)
     config, fields = vision(name)
     reference = tiny.tiny_vit_gpt2(seed, vision=config, **fields)
     report = export(tiny.write_checkpoint(reference, tmp_path / "source"), tmp_path / "out")

@@ -112,13 +112,13 @@ def test_the_worst_matrices_stay_in_half(folder: Path) -> None:
 def test_a_variant_that_loses_too_much_is_not_written_and_the_others_are(folder: Path) -> None:
     quantize(folder, ["int4"])
     lost = 1 - json.loads((folder / "fuseline.json").read_text())["agreement"]["int4"]["tokens"]
-    assert lost > 0.002, "the test needs a variant that costs something"
+    assert lost > 0.1, "the test needs a variant that costs more than the few near-ties that halves turn over"
     shutil.rmtree(folder / "onnx" / "x", ignore_errors=True)
-    with pytest.raises(ExportError, match=r"int4 loses .*% of the next tokens .* and may lose 0\.10%, so it was not"):
-        quantize(folder, ["fp16", "int4"], max_loss=0.001)
+    with pytest.raises(ExportError, match=r"int4 loses .*% of the next tokens .* and may lose 5\.00%, so it was not"):
+        quantize(folder, ["fp16", "int4"], max_loss=0.05)
     opened = open_folder(folder)
     assert "fp16" in opened.variants
-    assert opened.max_loss == 0.001
+    assert opened.max_loss == 0.05
 
 
 def test_nothing_is_left_of_a_refused_variant(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ RVL = "naver-clova-ix/donut-base-finetuned-rvlcdip"
 
 @pytest.fixture(autouse=True)
 def _encoders_are_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "export_encoder", encoders.export_encoder)
+    monkeypatch.setattr(sources, "traced_encoder", encoders.traced_encoder)
 
 
 def _photos() -> list[Image.Image]:

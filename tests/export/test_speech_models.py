@@ -86,7 +86,7 @@ def test_layers_are_fused_operators(name: str) -> None:
         assert own.isdisjoint({"MatMul", "Gemm", "Softmax", "LayerNormalization"})
 
 
-def test_layers_of_the_decoder_are_joined(tmp_path: Path) -> None:
+def test_layers_are_joined(tmp_path: Path) -> None:
     """Each is one node in the file, rotary positions too."""
     import onnx
 
@@ -94,8 +94,9 @@ def test_layers_of_the_decoder_are_joined(tmp_path: Path) -> None:
         source = speech_models.write_checkpoint(speech_models.speech_model(name, 0), tmp_path / name / "source")
         out = tmp_path / name / "out"
         export(source, out, ("int8",))
-        graph = onnx.load(next(out.glob("onnx/decoder*.onnx")), load_external_data=False).graph
-        assert sum(node.op_type == "DecoderLayer" for node in graph.node) == 3
+        for part, operator, layers in (("decoder", "DecoderLayer", 3), ("encoder", "EncoderLayer", 2)):
+            graph = onnx.load(next(out.glob(f"onnx/{part}*.onnx")), load_external_data=False).graph
+            assert sum(node.op_type == operator for node in graph.node) == layers
 
 
 def test_bad_inputs_are_refused(tmp_path: Path) -> None:

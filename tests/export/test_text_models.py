@@ -23,6 +23,7 @@ from fuseline.export.adapters.t5 import T5Decoder, T5Encoder
 from fuseline.export.encoders.bert_like import BertEncoder
 from fuseline.export.graphs.weights import Scheme
 from fuseline.kernels import library_info
+from fuseline.kernels.layers import join_layers
 from tests import text_models, tiny
 from tests.text_graphs import TextGraphs
 
@@ -100,6 +101,8 @@ def test_linear_layers_are_fused_operators(name: str) -> None:
     for graph in (graphs.encoder, graphs.decoder):
         own = {node.op_type for node in graph.graph.node if node.domain == ""}
         assert own.isdisjoint({"MatMul", "Gemm", "Softmax", "LayerNormalization"})
+        assert join_layers(graph) == []
+        assert {"EncoderLayer", "DecoderLayer"} & {node.op_type for node in graph.graph.node}
 
 
 QUICK = ["bart", "m2m_100", "t5 v1.1", "roberta, roberta"]

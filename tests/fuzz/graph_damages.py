@@ -32,6 +32,7 @@ _OURS = (
     "CachedSelfAttention",
     "CrossAttention",
     "DecoderLayer",
+    "EncoderLayer",
     "FloatEmbedding",
 )
 _NAMES = ("", " ", "x" * 5000, "\n", "\x1b[31m", "input_ids", "logits", "pixel_values", "a/../b", "\u202e", "position")
@@ -115,8 +116,8 @@ def attribute(random: Random, model: ModelProto) -> str:
 
 
 def steps(random: Random, model: ModelProto) -> str:
-    """The steps of a DecoderLayer with other words and numbers."""
-    layers = [node for node in model.graph.node if node.op_type == "DecoderLayer"]
+    """The steps of a layer with other words and numbers."""
+    layers = [node for node in model.graph.node if node.op_type in ("DecoderLayer", "EncoderLayer")]
     if not layers:
         return attribute(random, model)
     node = random.choice(layers)

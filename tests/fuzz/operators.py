@@ -1,4 +1,4 @@
-"""The kernel library's operators inside onnxruntime, beside their bodies, alone and as the steps of a decoder layer.
+"""The kernel library's operators inside onnxruntime, beside their bodies, alone and as the steps of a layer.
 
 Shapes, types, numbers and attributes are odd; inputs and outputs are left out.
 
@@ -18,7 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, SECOND, VERSION, add_bodies, operators
-from fuseline.kernels.layers import join_layers
+from fuseline.kernels.layers import OPERATORS, join_layers
 from tests.fuzz.kinds import Kind, Place, Refused, Trial, Wrong
 
 Array = np.ndarray[Any, Any]
@@ -49,6 +49,7 @@ _IN_STEPS = (
     "FloatLinear",
     "CachedSelfAttention",
     "BiasedCachedSelfAttention",
+    "SelfAttention",
     "CrossAttention",
     "PaddedCrossAttention",
     "CrossAttentionFlat",
@@ -277,46 +278,76 @@ def _decoder_layer(random: Random) -> tuple[ModelProto, Feed]:
     rows = cached["key"].shape[1]
     batch = random.choice([n for n in (1, 2, 4) if rows % n == 0])
     source = _floats(random, batch, 7, width)
-    inner = random.choice(_SIZES)
     feed: Feed = {"x": _floats(random, lines, width), **{name: cached[name] for name in cached if name != "qkv"}}
     feed |= {"cross_key": source, "cross_value": source[:, ::-1].copy()}
     if texts:
         feed["lengths"] = np.array([[random.choice((0, 1, 4, 7))] for _ in range(batch)], np.int64)
-    nodes: list[NodeProto] = []
-
-    def add(operator: str, values: list[str], *outputs: str, **more: Any) -> str:
-        name = f"layer.0/{outputs[0]}"
-        nodes.append(helper.make_node(operator, values, list(outputs), name=name, domain=DOMAIN, **more))
-        return outputs[0]
-
-    def norm(x: str, name: str) -> str:
-        feed[f"{name}.s"] = _floats(random, width)
-        if texts:
-            return add("RMSNorm", [x, f"{name}.s"], name, epsilon=1e-5)
-        feed[f"{name}.b"] = _floats(random, width)
-        return add("LayerNorm", [x, f"{name}.s", f"{name}.b"], name, epsilon=1e-5)
-
-    def linear(x: str, name: str, inputs: int, outputs: int, ending: str = "", second: str = "") -> str:
-        parts = {f"{name}.{part}": array for part, array in _layer(random, form, inputs, outputs)}
-        feed.update(parts)
-        return add(f"{form}Linear{ending}", [x, *parts, *([second] if second else [])], name)
-
-    qkv = linear(norm("x", "n1"), "qkv", width, 3 * width)
+    layer = _Layer(random, form, texts, width, feed)
+    qkv = layer.linear(layer.norm("x", "n1"), "qkv", width, 3 * width)
     reads = [qkv, "key", "value", "position", "beam_table", *(["distance_bias"] if texts else [])]
-    add(f"{'Biased' if texts else ''}CachedSelfAttention", reads, "mixed", "new_key", "new_value", **attributes)
-    after = linear("mixed", "a", width, width, "Add", "x")
-    query = linear(norm(after, "n2"), "query", width, width)
+    layer.add(f"{'Biased' if texts else ''}CachedSelfAttention", reads, "mixed", "new_key", "new_value", **attributes)
+    after = layer.linear("mixed", "a", width, width, "Add", "x")
+    query = layer.linear(layer.norm(after, "n2"), "query", width, width)
     reads = [query, "cross_key", "cross_value", *(["lengths"] if texts else [])]
-    add(f"{'Padded' if texts else ''}CrossAttention", reads, "crossed", **attributes)
-    after = linear("crossed", "b", width, width, "Add", after)
-    normed, activation = norm(after, "n3"), random.choice(("Relu", "Gelu", "GeluTanh", "QuickGelu", "Silu"))
-    grown = linear(normed, "gate", width, inner, activation)
-    if texts:
-        grown = linear(normed, "grown", width, inner, "Mul", grown)
-    linear(grown, "y0", inner, width, "Add", after)
-    model = _model(random, nodes, feed, ["y0", "new_key", "new_value"])
+    layer.add(f"{'Padded' if texts else ''}CrossAttention", reads, "crossed", **attributes)
+    after = layer.linear("crossed", "b", width, width, "Add", after)
+    layer.network(layer.norm(after, "n3"), "y0", after)
+    model = _model(random, layer.nodes, feed, ["y0", "new_key", "new_value"])
     join_layers(model)
     return model, feed
+
+
+def _encoder_layer(random: Random) -> tuple[ModelProto, Feed]:
+    """The operators of an encoder's layer likewise: a vision encoder's, or one of texts."""
+    form, texts = random.choice(("Float", "Half", "Int8", "Int4")), random.random() < 0.5
+    read, attributes = _attention(random, "BiasedSelfAttention" if texts else "SelfAttention")
+    width = read["qkv"].shape[2] // 3
+    feed: Feed = {"x": _floats(random, *read["qkv"].shape[:2], width)}
+    feed |= {name: read[name] for name in read if name != "qkv"}
+    layer = _Layer(random, form, texts, width, feed)
+    qkv = layer.linear(layer.norm("x", "n1"), "qkv", width, 3 * width)
+    reads = [qkv, "lengths", *(["distance_bias"] if texts else [])]
+    layer.add(f"{'Biased' if texts else ''}SelfAttention", reads, "mixed", **attributes)
+    after = layer.linear("mixed", "a", width, width, "Add", "x")
+    layer.network(layer.norm(after, "n2"), "y0", after)
+    model = _model(random, layer.nodes, feed, ["y0"])
+    join_layers(model)
+    return model, feed
+
+
+class _Layer:
+    """The nodes of a layer while they are written; what they read goes into `feed`. texts: as T5 has it, or as ViT."""
+
+    def __init__(self, random: Random, form: str, texts: bool, width: int, feed: Feed) -> None:
+        self._random, self._form, self._texts, self._width, self._feed = random, form, texts, width, feed
+        self.nodes: list[NodeProto] = []
+
+    def add(self, operator: str, values: list[str], *outputs: str, **more: Any) -> str:
+        name = f"layer.0/{outputs[0]}"
+        self.nodes.append(helper.make_node(operator, values, list(outputs), name=name, domain=DOMAIN, **more))
+        return outputs[0]
+
+    def norm(self, x: str, name: str) -> str:
+        self._feed[f"{name}.s"] = _floats(self._random, self._width)
+        if self._texts:
+            return self.add("RMSNorm", [x, f"{name}.s"], name, epsilon=1e-5)
+        self._feed[f"{name}.b"] = _floats(self._random, self._width)
+        return self.add("LayerNorm", [x, f"{name}.s", f"{name}.b"], name, epsilon=1e-5)
+
+    def linear(self, x: str, name: str, inputs: int, outputs: int, ending: str = "", second: str = "") -> str:
+        parts = {f"{name}.{part}": array for part, array in _layer(self._random, self._form, inputs, outputs)}
+        self._feed.update(parts)
+        return self.add(f"{self._form}Linear{ending}", [x, *parts, *([second] if second else [])], name)
+
+    def network(self, x: str, name: str, residual: str) -> None:
+        """Two layers, of texts with a gate between."""
+        inner = self._random.choice(_SIZES)
+        grown = self.linear(
+            x, "gate", self._width, inner, self._random.choice(("Relu", "Gelu", "GeluTanh", "QuickGelu", "Silu"))
+        )
+        if self._texts:
+            grown = self.linear(x, "grown", self._width, inner, "Mul", grown)
+        self.linear(grown, name, inner, self._width, "Add", residual)
 
 
 def _model(random: Random, nodes: list[NodeProto], feed: Feed, outputs: list[str]) -> ModelProto:
@@ -341,7 +372,7 @@ def _model(random: Random, nodes: list[NodeProto], feed: Feed, outputs: list[str
 def _make(random: Random, place: Place) -> Trial:
     comparable = True
     if random.random() < 0.25:
-        model, feed = _decoder_layer(random)
+        model, feed = random.choice((_decoder_layer, _encoder_layer))(random)
         what, comparable = _damaged_layer(random, model, feed)
     else:
         what, node, feed = _single(random)
@@ -360,7 +391,7 @@ def _damaged_layer(random: Random, model: ModelProto, feed: Feed) -> tuple[str, 
     """A joined layer with odd steps, ends or arrays; whether its body still says what it must compute."""
     node = model.graph.node[0]
     kind = f"{node.op_type} of {feed['x'].shape}"
-    if node.op_type != "DecoderLayer":
+    if node.op_type not in OPERATORS:
         return f"{kind}, not joined", True
     match random.randrange(5):
         case 0:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, ENDINGS, FORMATS, SECOND, TABLES, add_bodies
-from fuseline.kernels.layers import DECODER_LAYER
+from fuseline.kernels.layers import OPERATORS
 
 Array = np.ndarray[Any, Any]
 NAME = "decoder/layer.3"
@@ -116,7 +116,7 @@ def _others() -> list[Node]:
         Node("SelfAttention", encoder, 1, heads),
         Node("BiasedSelfAttention", {**encoder, "distance_bias": floats(3, 7)}, 1, heads),
         Node("WindowSelfAttention", windows, 1, heads),
-        Node(DECODER_LAYER, layer, 1, steps),
+        *(Node(operator, layer, 1, steps) for operator in OPERATORS),
     ]
 
 

@@ -283,6 +283,7 @@ TYPE = "step [12], FloatLinear: an input has another type than it must have"
         (";;;", ORDER),
         ("Linear 0 1 2 > 5", WORDS),
         ("DecoderLayer 0 > 5", WORDS),
+        ("EncoderLayer 0 > 5", WORDS),
         ("LayerNorm", WORDS),
         ("LayerNorm 0 1 2", WORDS),
         ("LayerNorm 0 1 2 >", WORDS),

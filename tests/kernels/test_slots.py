@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, SECOND, TABLES, operators
-from fuseline.kernels.layers import DECODER_LAYER
+from fuseline.kernels.layers import DECODER_LAYER, OPERATORS
 
 from .nodes import NAME, NODES, Array, Node, floats, graph_of, run, session
 
@@ -41,8 +41,9 @@ FINE = {
     *((f"{form}Embedding", "ids", change) for form in TABLES for change in ("empty", "number", "deeper")),
     ("LayerNorm", "x", "deeper"),
     ("RMSNorm", "x", "deeper"),
+    ("Rotary", "qkv", "deeper"),
     ("Rotary", "rows", "deeper"),
-    ("DecoderLayer", "x", "deeper"),
+    *((layer, "x", "deeper") for layer in OPERATORS),
     *(
         (operator, "x", "deeper")
         for operator in operators()
@@ -52,7 +53,7 @@ FINE = {
 
 
 def test_all_operators_are_here() -> None:
-    assert set(NODES) == {*operators(), DECODER_LAYER}
+    assert set(NODES) == {*operators(), *OPERATORS}
 
 
 @pytest.mark.parametrize("operator", NODES)
@@ -92,7 +93,7 @@ def test_inputs_and_outputs_that_are_not_there(operator: str) -> None:
     for i in range(node.outputs):
         refused(node, outputs=[*outputs[:i], "", *outputs[i + 1 :]])
     refused(node, outputs=[*outputs, ""])
-    if operator != DECODER_LAYER:  # whose values in between may be outputs
+    if operator not in OPERATORS:  # whose values in between may be outputs
         refused(node, outputs=[*outputs, "one_more"])
         refused(node, outputs=outputs[:-1])
 
@@ -285,7 +286,7 @@ def test_random_sizes_are_refused_or_right(operator: str) -> None:
             assert NAME in str(error)
             continue
         try:
-            wanted = [] if operator == DECODER_LAYER else run(node, changes, fused=False)
+            wanted = [] if operator in OPERATORS else run(node, changes, fused=False)
         except Exception:  # of no rows, say, which the body cannot divide by
             continue
         for one, other in zip(found, wanted, strict=False):

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, FORMATS, OPSET, VERSION, add_bodies
-from fuseline.kernels.layers import DECODER_LAYER, join_layers, split_layers
+from fuseline.kernels.layers import DECODER_LAYER, ENCODER_LAYER, join_layers, split_layers
 
 from .nodes import Array, session
 
@@ -158,9 +158,23 @@ def test_what_a_layer_says_of_bad_lengths_and_biases() -> None:
         run(model, feed, True)
 
 
-def test_an_encoders_layers_stay_as_they_are() -> None:
+def test_an_encoders_layers_are_of_another_operator() -> None:
     b = Builder("Float")
-    b.add("SelfAttention", ["qkv", "lengths"], "layer.0/mixed", heads=2, scale=1.0)
+    for layer in (0, 1):
+        b.add("SelfAttention", ["qkv", "lengths"], f"layer.{layer}/mixed", heads=2, scale=1.0)
+    b.add("CachedSelfAttention", [*"abcde"], "layer.2/mixed", "key", "value", heads=2, scale=1.0)
+    for name in ("layer.0/mixed", "layer.1/mixed", "layer.2/mixed"):
+        b.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    model = helper.make_model(b.graph)
+    before = [node.op_type for node in model.graph.node]
+    assert join_layers(model) == []
+    assert [node.op_type for node in model.graph.node] == [ENCODER_LAYER, ENCODER_LAYER, DECODER_LAYER]
+    assert [node.op_type for node in split_layers(model).graph.node] == before
+
+
+def test_what_has_no_attention_is_no_layer() -> None:
+    b = Builder("Float")
+    b.norm("x", "layer.0/normed")
     model = helper.make_model(b.graph)
     before = model.SerializeToString(deterministic=True)
     assert join_layers(model) == []

@@ -129,6 +129,8 @@ def rotary_case(random: np.random.Generator, operator: str) -> Case:
         "rows": np.zeros((rows, int(random.integers(0, 3))), np.int64),
     }  # fmt: skip
     wanted = exact.rotary(feed["qkv"], feed["cosines"], feed["sines"], position, rows, heads)
+    if random.random() < 0.5:
+        feed["qkv"], wanted = (array.reshape(rows, tokens, -1) for array in (feed["qkv"], wanted))
     return Case(Node(operator, feed, 1, {"heads": heads}), [wanted])
 
 
