@@ -71,15 +71,23 @@ class Array {
   size_t count_ = 0, room_ = 0;
 };
 
+// Before memory of its own lies where malloc began it.
 struct Free {
-  void operator()(void* bytes) const { free(bytes); }
+  void operator()(void* bytes) const { free(static_cast<void**>(bytes)[-1]); }
 };
 // Bytes for any type, of which nothing is known.
 using Memory = std::unique_ptr<void, Free>;
 
-// Null where there is not enough memory.
+// Bytes that begin where a line of the cache does: a vector that lies in two lines takes twice as long. Null where there is not
+// enough memory.
 inline Memory memory_of(int64_t bytes) {
-  return Memory(bytes >= 0 && bytes <= kMostBytes ? malloc(static_cast<size_t>(bytes) + 1) : nullptr);
+  constexpr uintptr_t kLineBytes = 64;
+  void* const begun = bytes >= 0 && bytes <= kMostBytes ? malloc(static_cast<size_t>(bytes) + 2 * kLineBytes) : nullptr;
+  if (begun == nullptr) return nullptr;
+  const uintptr_t line = (reinterpret_cast<uintptr_t>(begun) + sizeof(void*) + kLineBytes - 1) / kLineBytes * kLineBytes;
+  auto* const memory = reinterpret_cast<void**>(line);
+  memory[-1] = begun;
+  return Memory(memory);
 }
 
 }  // namespace fuseline
