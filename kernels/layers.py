@@ -1,8 +1,9 @@
 """The layers of a decoder or an encoder as one node each, DecoderLayer or EncoderLayer, and back.
 
-Which of the two its attention says. The body of such a node is the operators of the layer. Where the kernel library is registered it runs them one after the
-other, as the node's attribute `steps` says, on threads that stay together for the whole layer: handing each operator's
-loops to onnxruntime's pool, and onnxruntime's own work for each node, cost time (docs/results/measurements.md).
+Which of the two its attention says. The body of such a node is the operators of the layer. Where the kernel library is
+registered it runs them one after the other, as the node's attribute `steps` says, on threads that stay together for the
+whole layer: handing each operator's loops to onnxruntime's pool, and onnxruntime's own work for each node, cost time
+(docs/results/measurements.md).
 
 Which nodes are a layer their names say: all nodes of layer 3 are called `layer.3/...`, by whoever builds the graph and
 by split_layers. Files have layers joined, and whoever looks into a graph splits them first.

@@ -13,8 +13,8 @@ from onnx import TensorProto
 
 from fuseline.folders.tensors import INPUT_FEATURES
 
-from ..encoders.speech_encoder import SpeechEncoder, all_lengths, convolution, convolutions
-from ..encoders.written import EncoderLayer
+from ..encoders.speech_encoder import SpeechEncoder, convolution, convolutions
+from ..encoders.written import EncoderLayer, all_lengths
 from ..graphs.architecture import Pen
 from ..graphs.graph import Array
 from ..graphs.tensors import Tensors

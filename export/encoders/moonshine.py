@@ -16,8 +16,8 @@ from fuseline.folders.tensors import ATTENTION_MASK, INPUT_VALUES, MOONSHINE_LON
 from ..graphs.architecture import Architecture, Pen
 from ..graphs.graph import Graph, rotary
 from ..graphs.tensors import Tensors
-from .speech_encoder import SpeechEncoder, all_lengths, convolution, convolutions
-from .written import EncoderLayer
+from .speech_encoder import SpeechEncoder, convolution, convolutions
+from .written import EncoderLayer, all_lengths
 
 AFTER = "post_attention_layernorm"
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..graphs.architecture import Pen
-from ..graphs.graph import Graph
 from ..graphs.tensors import Tensors
 from .written import WrittenEncoder
 
@@ -47,9 +46,3 @@ def convolutions(shapes: Mapping[str, tuple[int, int, int]], without_bias: tuple
         if name not in without_bias:
             wanted.others[f"{name}.bias"] = shape[:1]
     return wanted
-
-
-def all_lengths(g: Graph, hidden_BSE: str) -> str:
-    """int64[B, 1]: every input has all S positions."""
-    shape_2 = g.op("Concat", g.op("Shape", hidden_BSE, start=0, end=1), g.ints(1), axis=0)
-    return g.op("Expand", g.op("Shape", hidden_BSE, start=1, end=2), shape_2)

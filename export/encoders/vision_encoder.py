@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from onnx import TensorProto
@@ -17,8 +17,7 @@ from fuseline.folders.tensors import PIXEL_VALUES
 from ..graphs.architecture import Pen
 from ..graphs.graph import Array
 from ..graphs.tensors import Tensors
-from .speech_encoder import all_lengths
-from .written import EncoderLayer, WrittenEncoder
+from .written import EncoderLayer, WrittenEncoder, all_lengths
 
 PHOTO = "photo"  # in the config: height and width in pixels, which the graph is fixed to
 
@@ -121,7 +120,7 @@ class VisionEncoder(WrittenEncoder):
         return found
 
     def begin(self, pen: Pen) -> tuple[str, str]:
-        g, width = pen.g, self.sizes.width
+        g = pen.g
         pixels = g.input(PIXEL_VALUES, TensorProto.FLOAT, ["B", int(self.of["num_channels"]), *self.photo()])
         first_FE, places_PE = self.placed(pen.weights)
         patches_BPE = g.op("Add", self.patches(pen, pixels), g.weight(self.body + self.positions[0], places_PE))

@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto
 
 from ..graphs.architecture import UNBOUNDED, Architecture, Pen
-from ..graphs.graph import Array, model_of, new_graph, self_attention
+from ..graphs.graph import Array, Graph, model_of, new_graph, self_attention
 from ..graphs.weights import Scheme
 from ..graphs.weights_file import WeightsFile
 
@@ -87,3 +87,9 @@ class WrittenEncoder(Architecture):
         """How many positions an input may have; None where nothing bounds them."""
         positions = cls(config).sizes.positions
         return None if positions == UNBOUNDED else positions
+
+
+def all_lengths(g: Graph, hidden_BSE: str) -> str:
+    """int64[B, 1]: every input has all S positions."""
+    shape_2 = g.op("Concat", g.op("Shape", hidden_BSE, start=0, end=1), g.ints(1), axis=0)
+    return g.op("Expand", g.op("Shape", hidden_BSE, start=1, end=2), shape_2)

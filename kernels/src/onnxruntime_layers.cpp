@@ -109,15 +109,15 @@ OrtStatus* fill(const OrtKernelInfo* info, char* text, Layer* layer) {
   return nullptr;
 }
 
-// What is not read after a step goes at once: of a long prompt it is large.
+// What is not read after a step is for the next ones.
 void drop(const Layer& layer, size_t step, Frame* frame) {
   for (size_t v = frame->between; v < layer.values; ++v)
-    if (layer.last[v] == step) frame->owned[v].reset();
+    if (layer.last[v] == step) frame->spare->give(std::move(frame->owned[v]));
 }
 
 // All steps, one after the other, on a team or alone.
-OrtStatus* lead(const Layer& layer, OrtKernelContext* context, Team* team) {
-  Frame frame(layer.inputs, layer.inputs + layer.outputs);
+OrtStatus* run_steps(const Layer& layer, OrtKernelContext* context, Team* team, SpareBlocks* spare) {
+  Frame frame(layer.inputs, layer.inputs + layer.outputs, spare);
   for (size_t s = 0; s < layer.steps.size(); ++s) {
     const Step& step = layer.steps[s];
     if (team != nullptr) team->ahead(&step.ahead);
@@ -125,6 +125,14 @@ OrtStatus* lead(const Layer& layer, OrtKernelContext* context, Team* team) {
     drop(layer, s, &frame);
   }
   return nullptr;
+}
+
+OrtStatus* lead(const Layer& layer, OrtKernelContext* context, Team* team) {
+  Owned<SpareBlocks> spare = Spares::take();
+  if (spare == nullptr) return no_memory(layer.node);
+  OrtStatus* const status = run_steps(layer, context, team, spare.get());
+  Spares::give(std::move(spare));
+  return status;
 }
 
 }  // namespace
@@ -150,7 +158,10 @@ OrtStatus* create_layer(const Api& api, const Operator& op, const OrtKernelInfo*
   return nullptr;
 }
 
-void destroy_layer(void* kernel) { Destroy()(static_cast<Layer*>(kernel)); }
+void destroy_layer(void* kernel) {
+  Destroy()(static_cast<Layer*>(kernel));
+  Spares::drop();
+}
 
 OrtStatus* compute_layer(void* kernel, OrtKernelContext* context) {
   const Layer& layer = *static_cast<const Layer*>(kernel);

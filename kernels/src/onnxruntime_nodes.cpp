@@ -113,8 +113,8 @@ OrtStatus* make(const Node& node, const Call& call, size_t index, const Shape& s
     TRY(output(node, call.context, v - frame.inputs, shape, data));
   } else {
     if (shape.elements() > kMostElements) return no_memory(node);
-    frame.owned[v] = memory_of(times(shape.elements(), sizeof(float)));
-    *data = frame.owned[v].get();
+    frame.owned[v] = frame.spare->take(times(shape.elements(), sizeof(float)));
+    *data = frame.owned[v].memory.get();
     if (*data == nullptr) return no_memory(node);
   }
   frame.values[v] = {shape, kFloat, *data};

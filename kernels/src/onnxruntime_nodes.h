@@ -9,6 +9,7 @@
 #include "memory.h"
 #include "onnxruntime_api.h"
 #include "sizes.h"
+#include "spare_blocks.h"
 #include "team.h"
 
 namespace fuseline {
@@ -80,14 +81,15 @@ constexpr size_t kMostValues = 128;
 static_assert(kMostValues <= UINT8_MAX + 1, "a step has the numbers of its values in bytes");
 
 struct Frame {
-  Frame(size_t inputs_, size_t between_) : inputs(inputs_), between(between_) {}
+  Frame(size_t inputs_, size_t between_, SpareBlocks* spare_) : inputs(inputs_), between(between_), spare(spare_) {}
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
 
   const size_t inputs, between;
+  SpareBlocks* const spare;
   Tensor values[kMostValues];
   bool known[kMostValues] = {};
-  Memory owned[kMostValues];  // what lies between, until it has been read
+  Block owned[kMostValues];  // what lies between, until it has been read
 };
 
 // One run of a node, whose tensors onnxruntime has, or of a step, whose tensors are the layer's or in its frame.

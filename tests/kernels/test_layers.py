@@ -20,7 +20,7 @@ from fuseline.export.graphs.graph import keeps_halves
 from fuseline.export.graphs.weights import Scheme
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, add_bodies
-from fuseline.kernels.layers import MOST_STEPS, DECODER_LAYER, join_layers, split_layers
+from fuseline.kernels.layers import DECODER_LAYER, MOST_STEPS, join_layers, split_layers
 
 Array = np.ndarray[Any, Any]
 SCHEMES: tuple[Scheme, ...] = ("fp32", "fp16", "int8", "int4")
