@@ -1,7 +1,7 @@
 // Linear layers with AVX2, FMA and F16C.
 #include <immintrin.h>
 
-#include "linear_blocks.h"
+#include "linear_widening.h"
 
 namespace fuseline {
 namespace {
@@ -84,5 +84,7 @@ void quantize_rows_avx2(const fuseline_linear& layer, const Prepared& into, int6
 void linear_blocks_avx2(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Avx2>(layer, x, first, last);
 }
+
+void widen_avx2(const fuseline_linear& layer, const Prepared& x) { widened<Avx2>(layer, x); }
 
 }  // namespace fuseline

@@ -1,7 +1,7 @@
 // Linear layers with AVX-512 and VNNI.
 #include <immintrin.h>
 
-#include "linear_blocks.h"
+#include "linear_widening.h"
 
 namespace fuseline {
 namespace {
@@ -51,5 +51,7 @@ void quantize_rows_avx512(const fuseline_linear& layer, const Prepared& into, in
 void linear_blocks_avx512(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Avx512>(layer, x, first, last);
 }
+
+void widen_avx512(const fuseline_linear& layer, const Prepared& x) { widened<Avx512>(layer, x); }
 
 }  // namespace fuseline

@@ -39,6 +39,7 @@ inline Vector activate(Vector x, int32_t activation) {
     case FUSELINE_GELU_TANH: return x * sigmoid(1.59576912f * fused(x * x * x, 0.044715f, x));
     case FUSELINE_QUICK_GELU: return x * sigmoid(1.702f * x);
     case FUSELINE_SILU: return x * sigmoid(x);
+    case FUSELINE_RELU6: return relu6(x);
     default: return x;
   }
 }

@@ -1,7 +1,7 @@
 // Linear layers with NEON and its dot product.
 #include <arm_neon.h>
 
-#include "linear_blocks.h"
+#include "linear_widening.h"
 
 namespace fuseline {
 namespace {
@@ -74,5 +74,7 @@ void quantize_rows_neon(const fuseline_linear& layer, const Prepared& into, int6
 void linear_blocks_neon(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Neon>(layer, x, first, last);
 }
+
+void widen_neon(const fuseline_linear& layer, const Prepared& x) { widened<Neon>(layer, x); }
 
 }  // namespace fuseline

@@ -1,5 +1,5 @@
 // Linear layers in plain C++.
-#include "linear_blocks.h"
+#include "linear_widening.h"
 
 namespace fuseline {
 namespace {
@@ -52,5 +52,7 @@ void quantize_rows_scalar(const fuseline_linear& layer, const Prepared& into, in
 void linear_blocks_scalar(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Scalar>(layer, x, first, last);
 }
+
+void widen_scalar(const fuseline_linear& layer, const Prepared& x) { widened<Scalar>(layer, x); }
 
 }  // namespace fuseline
