@@ -162,7 +162,7 @@ void bottleneck_expand(const BottleneckParts& of, const fuseline_bottleneck& b, 
     l.y = parts.wide + place * b.middle;
     const Prepared x = from_row(parts.read, at - begin);
     of.quantize_rows(l, x, 0, l.rows);
-    of.widen(l, x);
+    of.widen(l, x, 0, fuseline_linear_blocks(&l));
     at += l.rows;
   }
 }
@@ -186,7 +186,7 @@ void bottleneck_project(const BottleneckParts& of, const fuseline_bottleneck& b,
     l.residual = b.adds != 0 ? b.x + result * b.outputs : nullptr;
     const Prepared x = from_row(parts.between, at - begin);
     of.depthwise(b, rows, at, at + l.rows, x);
-    of.linear_blocks(l, x, 0, fuseline_linear_blocks(&l));
+    of.narrow(l, x, 0, fuseline_linear_blocks(&l));
     at += l.rows;
   }
 }

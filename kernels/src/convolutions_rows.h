@@ -1,8 +1,6 @@
 // The algorithms of convolutions, sixteen channels at a time.
 #pragma once
 
-#include <type_traits>
-
 #include "convolutions.h"
 #include "vectors.h"
 
@@ -26,7 +24,7 @@ constexpr int kColumns = 4, kBlocks = 1;
 // R columns from `column` on of B blocks of 16 outputs, which are there or of which the last has fewer. lines: the rows of all planes
 // that the window covers, with the zeros around them, `size` numbers each.
 template <int kStride, int R, int B, bool whole>
-inline void planes_tile(const fuseline_convolution& c, const float* lines, int64_t size, int64_t column, int64_t output, float* y) {
+__attribute__((flatten)) inline void planes_tile(const fuseline_convolution& c, const float* lines, int64_t size, int64_t column, int64_t output, float* y) {
   const int64_t stride = kStride > 0 ? kStride : c.stride, n = c.outputs - output;
   Vector sums[R][B];
   repeat<B>([&](int b) {
@@ -103,14 +101,6 @@ inline Integers active_code(Vector x) {
   return bits_of(x * (kActiveSteps / kMostActive) + 12582912.0f) - 0x4b400000;
 }
 
-// Calls one(channel, n, whole) for every sixteen of `channels`, n of which there are.
-template <class One>
-inline void each_vector(int64_t channels, const One& one) {
-  int64_t channel = 0;
-  for (; channel + kLanes <= channels; channel += kLanes) one(channel, kLanes, std::true_type());
-  if (channel < channels) one(channel, channels - channel, std::false_type());
-}
-
 // Whole numbers below 2^22 of four positions, added up.
 inline void put_sums(const Integers (&totals)[4], int32_t* into) {
   Vector each[4];
@@ -124,29 +114,29 @@ inline void put_sums(const Integers (&totals)[J], int32_t* into) {
   for (int j = 0; j < J; ++j) into[j] = sum_of(totals[j]);
 }
 
-// The codes of 16 channels of a position, or of all that are left, with what the layer's weights have beyond them.
-template <bool whole>
-inline void put_codes(const Prepared& into, int64_t position, int64_t channel, Integers codes) {
-  int8_t* const to = into.codes + position * into.padded + channel;
-  if constexpr (whole)
-    write_bytes(to, codes);
-  else
-    store_bytes(to, codes, into.padded - channel);
+// In a register, where there are enough of them: GCC 12 would load it again for each product.
+inline void keep([[maybe_unused]] Vector& v) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(v));
+#endif
 }
 
-// 16 channels, or the n that are left, of J neighbouring windows, which lie within the image from side to side.
-template <int kKernel, int kStride, int J, bool whole>
-inline void windows_channels(const fuseline_bottleneck& b, const Windows& w, int64_t column, int64_t channel, int64_t n, Vector* sums) {
-  const Vector bias = channels_at<whole>(b.depthwise_bias + channel, n);
+// 16 channels of J neighbouring windows. edge: whether the image does not have all their columns.
+template <int kKernel, int kStride, int J, bool edge>
+__attribute__((flatten)) inline void windows_channels(const fuseline_bottleneck& b, const Windows& w, int64_t column, int64_t channel,
+                                                      Vector* sums) {
+  const Vector bias = load(b.depthwise_bias + channel);
   Vector total[J];
   repeat<J>([&](int j) { total[j] = bias; });
   for (int64_t y = w.low; y < w.high; ++y) {
     const float* from = b.depthwise + y * kKernel * b.middle + channel;
     Vector weights[kKernel];
-    repeat<kKernel>([&](int k) { weights[k] = channels_at<whole>(from + k * b.middle, n); });
+    repeat<kKernel>([&](int k) { weights[k] = load(from + k * b.middle); });
     const float* x = w.row[y] + column * b.middle + channel;
     repeat<(J - 1) * kStride + kKernel>([&](int i) {
-      const Vector input = channels_at<whole>(x + i * b.middle, n);
+      if (edge && (column + i < 0 || column + i >= b.width)) return;
+      Vector input = load(x + i * b.middle);
+      keep(input);
       repeat<J>([&](int j) {
         if (i >= j * kStride && i < j * kStride + kKernel) total[j] = fused(input, weights[i - j * kStride], total[j]);
       });
@@ -155,62 +145,65 @@ inline void windows_channels(const fuseline_bottleneck& b, const Windows& w, int
   repeat<J>([&](int j) { sums[j] = total[j]; });
 }
 
-// column: the first of x that the first window covers; position: where the first result goes.
-template <int kKernel, int kStride, int J>
+// Of whole sixteens of channels. column: the first of x that the first window covers; position: where the first result goes.
+template <int kKernel, int kStride, int J, bool edge>
 inline void windows(const fuseline_bottleneck& b, const Windows& w, int64_t column, int64_t position, const Prepared& into) {
   Integers totals[J] = {};
-  each_vector(b.middle, [&](int64_t channel, int64_t n, auto whole) {
+  for (int64_t channel = 0; channel < b.middle; channel += kLanes) {
     Vector found[J];
-    windows_channels<kKernel, kStride, J, whole>(b, w, column, channel, n, found);
+    windows_channels<kKernel, kStride, J, edge>(b, w, column, channel, found);
     repeat<J>([&](int j) {
       const Integers codes = active_code(found[j]);
-      put_codes<whole>(into, position + j, channel, codes);
+      write_bytes(into.codes + (position + j) * into.padded + channel, codes);
       totals[j] += codes;
     });
-  });
+  }
   put_sums(totals, into.sums + position);
 }
 
-// One window of any size, of which the image has the columns [left, right).
-inline void any_window(const fuseline_bottleneck& b, const Windows& w, int64_t column, int64_t left, int64_t right, int64_t position,
-                       const Prepared& into) {
-  Integers all{};
-  each_vector(b.middle, [&](int64_t channel, int64_t n, auto whole) {
-    Vector total = channels_at<whole>(b.depthwise_bias + channel, n);
-    for (int64_t y = w.low; y < w.high; ++y) {
-      const float* weight = b.depthwise + (y * b.kernel + left) * b.middle + channel;
-      const float* x = w.row[y] + (column + left) * b.middle + channel;
-      for (int64_t k = left; k < right; ++k, weight += b.middle, x += b.middle)
-        total = fused(channels_at<whole>(x, n), channels_at<whole>(weight, n), total);
-    }
-    const Integers codes = active_code(total);
-    put_codes<whole>(into, position, channel, codes);
-    all += codes;
-  });
-  into.sums[position] = sum_of(all);
+template <int kKernel, int kStride, int J>
+inline void windows(const fuseline_bottleneck& b, const Windows& w, int64_t column, int64_t position, const Prepared& into) {
+  if (column < 0 || column + (J - 1) * kStride + kKernel > b.width)
+    windows<kKernel, kStride, J, true>(b, w, column, position, into);
+  else
+    windows<kKernel, kStride, J, false>(b, w, column, position, into);
 }
 
-// The windows [from, to) of a row.
+// The windows [from, to) of a row, four at a time; where the last are not so many some are computed again.
 template <int kKernel, int kStride>
 inline void windows_of_row(const fuseline_bottleneck& b, const Windows& w, int64_t before, int64_t from, int64_t to, int64_t position,
                            const Prepared& into) {
-  constexpr bool kAny = kKernel == 0;
-  while (from < to) {
-    const int64_t column = from * b.stride - before, room = b.width - b.kernel - column;  // to the right of the window
-    int64_t done = 1;
-    if (kAny || column < 0 || room < 0) {
-      any_window(b, w, column, column < 0 ? -column : 0, room < 0 ? b.kernel + room : b.kernel, position, into);
-    } else if constexpr (!kAny) {
-      const int64_t inside = room / kStride + 1, left = to - from < inside ? to - from : inside;
-      if (left >= 4) {
-        windows<kKernel, kStride, 4>(b, w, column, position, into), done = 4;
-      } else if (left >= 2) {
-        windows<kKernel, kStride, 2>(b, w, column, position, into), done = 2;
-      } else {
-        windows<kKernel, kStride, 1>(b, w, column, position, into);
-      }
+  const auto at = [&](int64_t window) { return window * kStride - before; };
+  if (to - from < 4) {
+    for (int64_t i = from; i < to; ++i) windows<kKernel, kStride, 1>(b, w, at(i), position + i - from, into);
+    return;
+  }
+  for (int64_t i = from; i < to; i += 4) {
+    const int64_t first = i < to - 4 ? i : to - 4;
+    windows<kKernel, kStride, 4>(b, w, at(first), position + first - from, into);
+  }
+}
+
+// The same of any kernel, stride and number of channels.
+inline void any_windows_of_row(const fuseline_bottleneck& b, const Windows& w, int64_t before, int64_t from, int64_t to,
+                               int64_t position, const Prepared& into) {
+  for (; from < to; ++from, ++position) {
+    const int64_t column = from * b.stride - before, left = column < 0 ? -column : 0;
+    const int64_t right = column + b.kernel > b.width ? b.width - column : b.kernel;
+    Integers all{};
+    for (int64_t channel = 0; channel < b.middle; channel += kLanes) {
+      const int64_t n = b.middle - channel;
+      Vector total = load(b.depthwise_bias + channel, n);
+      for (int64_t y = w.low; y < w.high; ++y)
+        for (int64_t k = left; k < right; ++k) {
+          const Vector weight = load(b.depthwise + (y * b.kernel + k) * b.middle + channel, n);
+          total = fused(load(w.row[y] + (column + k) * b.middle + channel, n), weight, total);
+        }
+      const Integers codes = active_code(total);
+      store_bytes(into.codes + position * into.padded + channel, codes, into.padded - channel);
+      all += codes;
     }
-    from += done, position += done;
+    into.sums[position] = sum_of(all);
   }
 }
 
@@ -223,11 +216,12 @@ inline void depthwise_results(const fuseline_bottleneck& b, const Rows& rows, in
     w.low = top < 0 ? -top : 0;
     w.high = top + b.kernel < b.height ? b.kernel : b.height - top;
     for (int64_t y = w.low; y < w.high; ++y) w.row[y] = rows.at(top + y);
-    const auto compute = b.kernel == 3 && b.stride == 1   ? windows_of_row<3, 1>
+    const auto compute = b.middle % kLanes != 0           ? any_windows_of_row
+                         : b.kernel == 3 && b.stride == 1 ? windows_of_row<3, 1>
                          : b.kernel == 3 && b.stride == 2 ? windows_of_row<3, 2>
                          : b.kernel == 5 && b.stride == 1 ? windows_of_row<5, 1>
                          : b.kernel == 5 && b.stride == 2 ? windows_of_row<5, 2>
-                                                          : windows_of_row<0, 0>;
+                                                          : any_windows_of_row;
     compute(b, w, across.before, from, to, at - first, into);
     at += to - from;
   }

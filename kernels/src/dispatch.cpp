@@ -24,7 +24,8 @@ struct Isa {
   TopCandidates* top_candidates;
   QuantizeRows* quantize_rows;
   LinearBlocks* linear_blocks;
-  Widen* widen;
+  LinearBlocks* widen;
+  LinearBlocks* narrow;
   LayerNorm* layer_norm;
   RmsNorm* rms_norm;
   SelfAttention* self_attention;
@@ -37,22 +38,22 @@ struct Isa {
 };
 
 const Isa kIsas[] = {
-    {"scalar", [] { return true; }, top_candidates_scalar, quantize_rows_scalar, linear_blocks_scalar, widen_scalar, layer_norm_scalar,
+    {"scalar", [] { return true; }, top_candidates_scalar, quantize_rows_scalar, linear_blocks_scalar, widen_scalar, narrow_scalar, layer_norm_scalar,
      rms_norm_scalar, self_attention_scalar, cross_attention_scalar, sources_attention_scalar, encoder_attention_scalar,
      to_halves_scalar, convolution_scalar, depthwise_scalar},
 #ifdef FUSELINE_X86
-    {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, quantize_rows_avx2, linear_blocks_avx2, widen_avx2, layer_norm_avx2,
+    {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, quantize_rows_avx2, linear_blocks_avx2, widen_avx2, narrow_avx2, layer_norm_avx2,
      rms_norm_avx2, self_attention_avx2, cross_attention_avx2, sources_attention_avx2, encoder_attention_avx2,
      to_halves_avx2, convolution_avx2, depthwise_avx2},
-    {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, widen_avx512, layer_norm_avx512,
+    {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, widen_avx512, narrow_avx512, layer_norm_avx512,
      rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
      to_halves_avx512, convolution_avx512, depthwise_avx512},
-    {"amx", [] { return cpu().amx; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_amx, widen_avx512, layer_norm_avx512,
+    {"amx", [] { return cpu().amx; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_amx, widen_avx512, linear_blocks_amx, layer_norm_avx512,
      rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
      to_halves_avx512, convolution_avx512, depthwise_avx512},
 #endif
 #ifdef FUSELINE_ARM
-    {"neon", [] { return cpu().neon; }, top_candidates_neon, quantize_rows_neon, linear_blocks_neon, widen_neon, layer_norm_neon,
+    {"neon", [] { return cpu().neon; }, top_candidates_neon, quantize_rows_neon, linear_blocks_neon, widen_neon, narrow_neon, layer_norm_neon,
      rms_norm_neon, self_attention_neon, cross_attention_neon, sources_attention_neon, encoder_attention_neon,
      to_halves_neon, convolution_neon, depthwise_neon},
 #endif
@@ -415,12 +416,12 @@ void fuseline_convolution_part(const fuseline_convolution* c, int64_t first, int
 
 void fuseline_bottleneck_expand(const fuseline_bottleneck* b, void* scratch, int64_t band, int64_t first, int64_t last) {
   const Isa& isa = *in_use().load();
-  bottleneck_expand({isa.quantize_rows, isa.widen, isa.linear_blocks, isa.depthwise}, *b, scratch, band, first, last);
+  bottleneck_expand({isa.quantize_rows, isa.widen, isa.narrow, isa.depthwise}, *b, scratch, band, first, last);
 }
 
 void fuseline_bottleneck_project(const fuseline_bottleneck* b, void* scratch, int64_t band, int64_t first, int64_t last) {
   const Isa& isa = *in_use().load();
-  bottleneck_project({isa.quantize_rows, isa.widen, isa.linear_blocks, isa.depthwise}, *b, scratch, band, first, last);
+  bottleneck_project({isa.quantize_rows, isa.widen, isa.narrow, isa.depthwise}, *b, scratch, band, first, last);
 }
 
 fuseline_status fuseline_to_halves(const fuseline_halves* c) {

@@ -30,11 +30,10 @@ typedef void QuantizeRows(const fuseline_linear& layer, const Prepared& into, in
 // The outputs of the blocks [first, last) for all rows.
 typedef void LinearBlocks(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last);
 
-// All outputs of rows of few inputs, in 8 bits and with ReLU6.
-typedef void Widen(const fuseline_linear& layer, const Prepared& x);
-
 QuantizeRows quantize_rows_scalar, quantize_rows_avx2, quantize_rows_avx512, quantize_rows_neon;
 LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512, linear_blocks_amx, linear_blocks_neon;
-Widen widen_scalar, widen_avx2, widen_avx512, widen_neon;
+// The same in 8 bits, ending in ReLU6; or, of activations that are not negative, in a residual or nothing (linear_bottleneck.h).
+LinearBlocks widen_scalar, widen_avx2, widen_avx512, widen_neon;
+LinearBlocks narrow_scalar, narrow_avx2, narrow_avx512, narrow_neon;
 
 }  // namespace fuseline
