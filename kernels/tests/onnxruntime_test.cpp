@@ -105,6 +105,9 @@ OrtApi made_api() {
     if (info->steps.size() >= *size) return failed("no room");
     return *size = info->steps.size() + 1, std::memcpy(out, info->steps.c_str(), *size), nullptr;
   });
+  set(163, [](const OrtKernelInfo*, const char*, int64_t* out, size_t* size) -> OrtStatus* {
+    return *size = 2, out[0] = out[1] = 1, nullptr;
+  });
   set(230, [](const OrtKernelInfo* info, size_t* out) -> OrtStatus* { return *out = info->constants.size(), nullptr; });
   set(231, [](const OrtKernelInfo* info, size_t* out) -> OrtStatus* { return *out = info->outputs, nullptr; });
   set(244, [](const OrtKernelInfo*, char* out, size_t* size) -> OrtStatus* { return *size = 2, std::memcpy(out, "N", 2), nullptr; });
@@ -230,6 +233,7 @@ std::vector<Case> cases(Random& random) {
                  {tensor({8, 192}), tensor({192}), tensor({192}), tensor({12, 192, 16}), tensor({192}), tensor({2, 130, 192}), lengths,
                   starts, weights},
                  2});
+  all.push_back({"ConvRelu6", "", {tensor({2, 3, 21, 40}), tensor({3, 3, 3, 40}), tensor({40})}, 1});
   all.push_back({"RMSNorm", "", {tensor({40, 700}), tensor({700})}, 1});
   all.push_back({"FloatLinearMul", "", {tensor({5, 200}), tensor({9, 200, 16}), tensor({140}), tensor({5, 140})}, 1});
   all.push_back({"DecoderLayer",  // a gated network, whose two layers share what they read
