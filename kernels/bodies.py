@@ -360,6 +360,7 @@ _PADDED = ("qkv", "lengths")
 _DEPTHWISE = ("depthwise", "depthwise_bias", "project", "project_scale", "project_bias")
 _BOTTLENECK = ("x", "expand", "expand_scale", "expand_bias", *_DEPTHWISE)
 _GROUP = ("group", "strides")
+_CHANNELS = ("channels", *_GROUP)
 # All that have no formats.
 OTHERS: Mapping[str, str] = {
     "LayerNorm": _LAYER_NORM,
@@ -401,10 +402,10 @@ OTHERS: Mapping[str, str] = {
         "Int8SeparableConv", _GROUP, ("x", *_DEPTHWISE), ("y",), SEPARABLE, "\n        y = Identity(found)"
     ),
     "Int8InvertedBottleneck": _function(
-        "Int8InvertedBottleneck", _GROUP, _BOTTLENECK, ("y",), BOTTLENECK, "\n        y = Identity(found)"
+        "Int8InvertedBottleneck", _CHANNELS, _BOTTLENECK, ("y",), BOTTLENECK, "\n        y = Identity(found)"
     ),
     "Int8InvertedBottleneckAdd": _function(
-        "Int8InvertedBottleneckAdd", _GROUP, _BOTTLENECK, ("y",), BOTTLENECK, "\n        y = Add(found, x)"
+        "Int8InvertedBottleneckAdd", _CHANNELS, _BOTTLENECK, ("y",), BOTTLENECK, "\n        y = Add(found, x)"
     ),
 }  # fmt: skip
 

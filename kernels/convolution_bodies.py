@@ -36,12 +36,14 @@ def _matrix(name: str, inputs: str) -> str:
 
 # Each position in 127 steps of its own, as the rows of all linear layers.
 _WIDEN = f"""
-        last = Constant<value = int64[1] {{-1}}>()
         seven_bits = Constant<value = float {{0.007874015748031496}}>()
         least = Constant<value = float {{1e-30}}>()
-        step = Max(Mul(ReduceMax<keepdims = 1>(Abs(x), last), seven_bits), least)
-        read = Transpose<perm = [0, 3, 1, 2]>(Mul(Round(Div(x, step)), step))
-        channels = Shape<start = -1>(x){_matrix("expand", "channels")}
+        x_planes = Transpose<perm = [0, 3, 1, 2]>(x)
+        step = Max(Mul(ReduceMax<keepdims = 1>(Abs(x_planes), second), seven_bits), least)
+        read = Mul(Round(Div(x_planes, step)), step)
+        channels_0 = Constant<value_int: int = @channels>()
+        first = Constant<value = int64[1] {{0}}>()
+        channels_1 = Unsqueeze(channels_0, first){_matrix("expand", "channels_1")}
         wide = Clip(Conv(read, expand_OI11, expand_bias), nothing, six)"""
 _AS_THEY_ARE = """
         wide = Transpose<perm = [0, 3, 1, 2]>(x)"""

@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from fuseline.kernels.bodies import DOMAIN
 
-from .graph import Graph
+from .graph import Attribute, Graph
 from .weights import Array, store
 
 
@@ -58,9 +58,11 @@ def bottleneck(
     window_KKM = np.ascontiguousarray(depthwise.weight[:, 0].transpose(1, 2, 0))
     values += [_halved(g, window_KKM, f"{name}.depthwise"), g.weight(f"{name}.depthwise.bias", depthwise.bias)]
     values += _layer(g, project, f"{name}.project")
-    operator = "Int8SeparableConv" if expand is None else f"Int8InvertedBottleneck{'Add' if adds else ''}"
-    group = window_KKM.shape[2]
-    return g.op(operator, *values, group=group, strides=[stride, stride], domain=DOMAIN)
+    attributes: dict[str, Attribute] = {"group": window_KKM.shape[2], "strides": [stride, stride], "domain": DOMAIN}
+    if expand is None:
+        return g.op("Int8SeparableConv", *values, **attributes)
+    operator = "Int8InvertedBottleneckAdd" if adds else "Int8InvertedBottleneck"
+    return g.op(operator, *values, channels=expand.weight.shape[1], **attributes)
 
 
 def _halved(g: Graph, window_KKM: Array, name: str) -> str:

@@ -39,6 +39,7 @@ bool read_sizes(const Node& node, const Inputs& in, bool widens, fuseline_bottle
   b->adds = node.op.of.second == Second::kResidual;
   if (b->channels < 1 || b->middle < 1 || b->outputs < 1 || node.group != b->middle) return false;
   if (b->adds && (b->stride != 1 || b->channels != b->outputs)) return false;
+  if (widens && node.channels != b->channels) return false;
   if (widens ? !is_layer(in.expand, in.expand_scale, in.expand_bias, b->channels, b->middle) : b->channels != b->middle) return false;
   return same(in.depthwise.shape, {b->kernel, b->kernel, b->middle}) && same(in.depthwise_bias.shape, {b->middle}) &&
          is_layer(in.project, in.project_scale, in.project_bias, b->middle, b->outputs);
@@ -118,7 +119,7 @@ OrtStatus* compute_bottleneck(const Node& node, const Call& call) {
   Inputs in;
   TRY(take_all(node, call, widens, &in));
   fuseline_bottleneck b{};
-  if (!read_sizes(node, in, widens, &b)) return refuse(node, "weights, scales, biases, group and strides do not fit x");
+  if (!read_sizes(node, in, widens, &b)) return refuse(node, "weights, scales, biases, channels, group and strides do not fit x");
   float nowhere = 0;
   point_to(in, &nowhere, &b);
   if (fuseline_bottleneck_begin(&b) != FUSELINE_OK) return refuse(node, "images, kernel or strides have sizes that it does not take");

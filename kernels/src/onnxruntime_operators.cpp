@@ -32,7 +32,9 @@ constexpr Attributes kOnlyHeads = {{{"heads", &Node::heads, nullptr, nullptr}}, 
 constexpr Attributes kHeads = {{{"heads", &Node::heads, nullptr, nullptr}, {"scale", nullptr, &Node::scale, nullptr}}, wrong_heads};
 constexpr Attribute kStrides = {"strides", nullptr, nullptr, &Node::strides};
 constexpr Attributes kOnlyStrides = {{kStrides}, wrong_strides};
-constexpr Attributes kGroup = {{{"group", &Node::group, nullptr, nullptr}, kStrides}, wrong_strides};
+constexpr Attribute kGroups = {"group", &Node::group, nullptr, nullptr};
+constexpr Attributes kGroup = {{kGroups, kStrides}, wrong_strides};
+constexpr Attributes kChannels = {{{"channels", &Node::channels, nullptr, nullptr}, kGroups, kStrides}, wrong_strides};
 
 constexpr Slot kX = {"x", kFloat}, kScale = {"scale", kFloat}, kBias = {"bias", kFloat}, kQuery = {"query", kFloat};
 constexpr Slot kKey = {"key", kFloat}, kValue = {"value", kFloat}, kHalfKey = {"key", kFloat16}, kHalfValue = {"value", kFloat16};
@@ -77,8 +79,8 @@ constexpr Definition kOthers[] = {
     {"ConvRelu6", {kX, {"weight", kFloat}, kBias}, {"y"}, &kOnlyStrides, compute_convolution, FUSELINE_FLOAT, 0, Second::kNone, 0},
     {"Int8SeparableConv", {kX, kDepthwise, kDepthwiseBias, kProject, kProjectScale, kProjectBias}, {"y"}, &kGroup, compute_bottleneck,
      FUSELINE_INT8, 0, Second::kNone, 3},
-    {"Int8InvertedBottleneck", FUSELINE_BOTTLENECK, {"y"}, &kGroup, compute_bottleneck, FUSELINE_INT8, 0, Second::kNone, 1},
-    {"Int8InvertedBottleneckAdd", FUSELINE_BOTTLENECK, {"y"}, &kGroup, compute_bottleneck, FUSELINE_INT8, 0, Second::kResidual, 1},
+    {"Int8InvertedBottleneck", FUSELINE_BOTTLENECK, {"y"}, &kChannels, compute_bottleneck, FUSELINE_INT8, 0, Second::kNone, 1},
+    {"Int8InvertedBottleneckAdd", FUSELINE_BOTTLENECK, {"y"}, &kChannels, compute_bottleneck, FUSELINE_INT8, 0, Second::kResidual, 1},
     {"DecoderLayer", {}, {}, &kNone, nullptr, FUSELINE_FLOAT, 0, Second::kNone, 0},
 };
 #undef FUSELINE_PRESENT

@@ -93,8 +93,8 @@ def _convolutions() -> list[Node]:
     return [
         Node("ConvRelu6", planes, 1, {"strides": [2, 2]}),
         Node("Int8SeparableConv", {"x": floats(2, 6, 5, 20)} | narrow, 1, halved),
-        Node("Int8InvertedBottleneck", bottleneck, 1, halved),
-        Node("Int8InvertedBottleneckAdd", bottleneck, 1, whole),
+        Node("Int8InvertedBottleneck", bottleneck, 1, {"channels": 5} | halved),
+        Node("Int8InvertedBottleneckAdd", bottleneck, 1, {"channels": 5} | whole),
     ]
 
 
