@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fuseline.errors import ExportError
+from fuseline.folders.confidence import logistic
 
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -63,7 +64,7 @@ def _fitted(columns: Float64, truth: Float64, penalties: Float64) -> Float64:
     weights[0] = np.log(truth.mean() / (1 - truth.mean()))
     reached = _loss(columns, truth, penalties, weights)
     for _ in range(_MOST_ROUNDS):
-        said = _logistic(columns @ weights)
+        said = logistic(columns @ weights)
         slope = columns.T @ (said - truth) / len(truth) + penalties * weights
         curve = (columns.T * (said * (1 - said))) @ columns / len(truth) + np.diag(penalties)
         step = np.linalg.lstsq(curve, slope, rcond=None)[0]
@@ -81,11 +82,6 @@ def _loss(columns: Float64, truth: Float64, penalties: Float64, weights: Float64
     """The mean cross-entropy with its penalty."""
     scores = columns @ weights
     return float((np.logaddexp(0, scores) - truth * scores).mean() + (penalties * weights**2).sum() / 2)
-
-
-def _logistic(scores: Float64) -> Float64:
-    small = np.exp(-np.abs(scores))
-    return np.where(scores >= 0, 1.0, small) / (1.0 + small)
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ void bottleneck_expand(const BottleneckParts& of, const fuseline_bottleneck& b, 
     l.x = b.x + (band.image * b.height * b.width + at) * b.channels;
     l.y = parts.wide + place * b.middle;
     const Prepared x = from_row(parts.read, at - begin);
-    of.quantize_rows(l, x, 0, l.rows);
+    of.prepare_rows(l, x, 0, l.rows);
     of.widen(l, x, 0, fuseline_linear_blocks(&l));
     at += l.rows;
   }

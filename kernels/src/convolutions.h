@@ -46,7 +46,7 @@ Depthwise depthwise_scalar, depthwise_avx2, depthwise_avx512, depthwise_neon;
 
 // The functions of an instruction set that a bottleneck is made of.
 struct BottleneckParts {
-  QuantizeRows* quantize_rows;
+  PrepareRows* prepare_rows;
   LinearBlocks *widen, *narrow;
   Depthwise* depthwise;
 };

@@ -24,7 +24,7 @@ constexpr int kColumns = 4, kBlocks = 1;
 // R columns from `column` on of B blocks of 16 outputs, which are there or of which the last has fewer. lines: the rows of all planes
 // that the window covers, with the zeros around them, `size` numbers each.
 template <int kStride, int R, int B, bool whole>
-__attribute__((flatten)) inline void planes_tile(const fuseline_convolution& c, const float* lines, int64_t size, int64_t column, int64_t output, float* y) {
+FUSELINE_FLAT inline void planes_tile(const fuseline_convolution& c, const float* lines, int64_t size, int64_t column, int64_t output, float* y) {
   const int64_t stride = kStride > 0 ? kStride : c.stride, n = c.outputs - output;
   Vector sums[R][B];
   repeat<B>([&](int b) {
@@ -123,7 +123,7 @@ inline void keep([[maybe_unused]] Vector& v) {
 
 // 16 channels of J neighbouring windows. edge: whether the image does not have all their columns.
 template <int kKernel, int kStride, int J, bool edge>
-__attribute__((flatten)) inline void windows_channels(const fuseline_bottleneck& b, const Windows& w, int64_t column, int64_t channel,
+FUSELINE_FLAT inline void windows_channels(const fuseline_bottleneck& b, const Windows& w, int64_t column, int64_t channel,
                                                       Vector* sums) {
   const Vector bias = load(b.depthwise_bias + channel);
   Vector total[J];

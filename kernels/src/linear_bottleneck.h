@@ -35,7 +35,7 @@ inline void add_up_tile(const fuseline_linear& l, const Prepared& x, int64_t row
 // Of the first layer.
 struct Widening {
   template <class Simd, int R, int B>
-  __attribute__((flatten)) static void tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
+  FUSELINE_FLAT static void tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
     typename Simd::Sums sums[R][B];
     add_up_tile<Simd, R, B>(
         l, x, row, block, [](const uint8_t* p) { return Simd::load(p); },
@@ -54,7 +54,7 @@ struct Widening {
 // Of the second layer, which may have a residual.
 struct Narrowing {
   template <class Simd, int R, int B>
-  __attribute__((flatten)) static void tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
+  FUSELINE_FLAT static void tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
     typename Simd::Sums sums[R][B];
     add_up_tile<Simd, R, B>(
         l, x, row, block, [](const uint8_t* p) { return Simd::active(p); },

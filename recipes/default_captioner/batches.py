@@ -20,7 +20,7 @@ from .words import MIN_COUNT, Classes, Sentences, content_words, hint_ids, padde
 PHOTOS_A_STEP = 32
 SENTENCES_A_STEP = 48
 # Shares of photos that have a wrong hint, and that go without the photo or its labels.
-WRONG_HINTS, NO_PHOTO, NO_LABELS = 0.15, 0.12, 0.12
+WRONG_HINTS, NO_PHOTO, NO_LABELS = 0.12, 0.1, 0.1
 # Of sentences: those with a hint, and those of them in which a word is exchanged for a rare one, to be copied.
 HINTED_SENTENCES, RARE_WORDS = 0.5, 0.25
 NEIGHBOURS = 15
@@ -70,14 +70,12 @@ class Corpus:
 
 @dataclass
 class PhotoBatch:
-    """front float32[B, C, h, w]; class_logits float32[B, 1000] of the network as it was; tokens int64[B, 5, T + 2];
-    indices int64[B] in the set; left_out int64[B]: which caption the hint is taken from, -1 for none of them."""
+    """front float32[B, C, h, w]; class_logits float32[B, 1000] of the network as it was; tokens int64[B, 5, T + 2],
+    padding alone where a hint is of that caption."""
 
     front: Tensor
     class_logits: Tensor
     tokens: Tensor
-    indices: NDArray[np.int64]
-    left_out: NDArray[np.int64]
     hints: Tensor
     hints_there: Tensor
     photo_there: Tensor
@@ -123,8 +121,6 @@ def _photo_batch(
         torch.from_numpy(front).float(),
         torch.from_numpy(logits).float(),
         trimmed(tokens),
-        np.array([index for _, index in chosen]),
-        np.array(left_out),
         torch.from_numpy(ids),
         torch.from_numpy(there),
         torch.from_numpy(photo | ~labels),  # never without both

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from .progress import record, track
 from .search import beam_search
 from .words import hint_ids, measured_hint
 
-SCORED = 400  # photos of a set that are scored after each epoch
+SCORED, SCORED_EPOCHS = 400, 2  # photos of a set that are scored, after every second epoch
 SENTENCE_LOSS, CLASS_LOSS = 0.7, 0.3
+# Products in bfloat16 take less than half the time where the CPU has them, and several times as long where it has not.
+BFLOAT16 = "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else False
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,14 @@ class Phase:
     warmup_steps: int
     final: float
     noise: Noise
-    right_hints: float = 0.4
+    right_hints: float
     average: float = 0.998
     weight_decay: float = 0.05
 
 
-CROSS_ENTROPY = Phase("cross_entropy", 6, 7e-4, 1.5e-4, 1, 200, 0.03, Noise(residual=0.2, words=0.1, positions=0.1))
-HINTS = Phase("hints", 2, 2.5e-4, 5e-5, 0, 50, 0.03, Noise(residual=0.2, words=0.1, positions=0.1), right_hints=0.55)
+NOISE = Noise(residual=0.2, words=0.1, positions=0.1)
+CROSS_ENTROPY = Phase("cross_entropy", 8, 7e-4, 1.5e-4, 1, 200, 0.03, NOISE, right_hints=0.45)
+HINTS = Phase("hints", 2, 2.5e-4, 5e-5, 0, 50, 0.03, NOISE, right_hints=0.55)
 
 Step = tuple[Tensor, dict[str, float]]  # a loss, and what to log
 
@@ -52,12 +56,12 @@ Step = tuple[Tensor, dict[str, float]]  # a loss, and what to log
 def caption_loss(logits: Tensor, tokens: Tensor) -> Tensor:
     """Label-smoothed cross-entropy of the tokens that are not padding."""
     targets = tokens[..., 1:].flatten()
-    return F.cross_entropy(logits, targets[targets != PAD], ignore_index=UNK, label_smoothing=0.1)
+    return F.cross_entropy(logits.float(), targets[targets != PAD], ignore_index=UNK, label_smoothing=0.1)
 
 
 def class_loss(logits: Tensor, before: Tensor) -> Tensor:
     """What the classifier says must stay what it said before the encoder was trained (Hinton et al., 1503.02531)."""
-    return F.kl_div(logits.log_softmax(-1), before.softmax(-1), reduction="batchmean")
+    return F.kl_div(logits.float().log_softmax(-1), before.softmax(-1), reduction="batchmean")
 
 
 class CrossEntropy:
@@ -178,7 +182,8 @@ class Trainer:
         label = f"{self.phase.name} {self.epoch + 1}/{self.phase.epochs}"
         for batch in track(photo_batches(self.corpus, rng, self.phase.right_hints), label, count):
             self.set_rates()
-            loss, figures = self.loss_of(self.model, batch, self.phase.noise, rng)
+            with torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16):
+                loss, figures = self.loss_of(self.model, batch, self.phase.noise, rng)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -189,7 +194,8 @@ class Trainer:
         self.epoch += 1
         self.save()
         means = {key: round(value, 4) for key, value in totals.items()}
-        record(self.work, phase=self.phase.name, epoch=self.epoch, **means, **validate(self.averaged, self.corpus))
+        scores = {} if self.epoch % SCORED_EPOCHS else validate(self.averaged, self.corpus)
+        record(self.work, phase=self.phase.name, epoch=self.epoch, **means, **scores)
 
 
 def run_phase(phase: Phase, corpus: Corpus, work: Path, model: Captioner) -> Captioner:

@@ -6,7 +6,6 @@ judged, by fuseline.export.quality.calibrate. Dimensions: `T` tokens of a text, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -41,7 +40,7 @@ class Confidence:
         if not len(log_probs):
             return 0.0
         weighed = (weight * FEATURES[name](log_probs) for name, weight in self.weights.items() if weight)
-        return logistic(self.intercept + sum(weighed))
+        return float(logistic(self.intercept + sum(weighed)))
 
 
 def features_of(log_probs: Float64) -> Float64:
@@ -53,9 +52,9 @@ def features_of(log_probs: Float64) -> Float64:
     return np.array([feature(log_probs) for feature in FEATURES.values()])
 
 
-def logistic(score: float) -> float:
-    """1 / (1 + exp(-score)), also of scores that are far from 0; 0 of NaN, which comes of tokens of probability 0."""
-    if math.isnan(score):
-        return 0.0
-    small = math.exp(-abs(score))
-    return (1.0 if score >= 0 else small) / (1.0 + small)
+def logistic(scores: npt.ArrayLike) -> Float64:
+    """1 / (1 + exp(-score)) of each, also of scores that are far from 0; 0 of NaN, which comes of tokens of probability
+    0."""
+    given = np.asarray(scores, np.float64)
+    small = np.exp(-np.abs(given))
+    return np.where(np.isnan(given), 0.0, np.where(given >= 0, 1.0, small) / (1.0 + small))
