@@ -3,6 +3,7 @@ floats or in rows of channels in 8 bits."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,6 +16,7 @@ from fuseline.export.graphs.graph import Graph, linear, model_of, new_graph
 
 from .efficientnet import Bottleneck, EfficientNetLite, SameConv
 
+STRIDE = 32  # pixels between positions of the features
 FRONT, FEATURES, POOLED, LOGITS = "front", "features", "pooled", "class_logits"
 
 
@@ -47,7 +49,7 @@ def convolutions(network: EfficientNetLite, size: int) -> tuple[Graph, str]:
 
 
 def convolutions_in_rows(network: EfficientNetLite, size: int) -> tuple[Graph, str]:
-    """As `convolutions`, in 8 bits: up to `features` float32[B, P, P, 1280]."""
+    """As `convolutions`, in 8 bits: up to `features` float32[B, P x P, 1280]."""
     g = new_graph("captioner")
     x = g.input("pixel_values", TensorProto.FLOAT, ["B", 3, size, size])
     stem, *blocks, head = [*network.front, *network.tail]
@@ -60,17 +62,19 @@ def convolutions_in_rows(network: EfficientNetLite, size: int) -> tuple[Graph, s
     with g.scope("head"):
         layer = _stored(head)
         x = linear(g, x, layer.matrix(), layer.bias, "int8", "head", activation="relu6")
-    features = g.op("Identity", x, name=FEATURES)
-    return g, g.op("ReduceMean", features, g.ints(1, 2), name=POOLED, keepdims=0)
+    features = g.op("Reshape", x, g.ints(0, -1, head.conv.out_channels), name=FEATURES)
+    # As a product: of rows of channels onnxruntime takes 0.1 ms for a ReduceMean.
+    positions = math.ceil(size / STRIDE) ** 2
+    shares = g.weight("shares", np.full((1, positions), 1 / positions, np.float32))
+    return g, g.op("Squeeze", g.op("MatMul", shares, features), g.ints(1), name=POOLED)
 
 
 def _bottleneck_in_rows(g: Graph, x: str, block: Bottleneck, name: str) -> str:
     *expand, depthwise, project = block.convs
     assert isinstance(depthwise, SameConv)
     first = _stored(expand[0]) if expand else None
-    return bottleneck(
-        g, x, first, _stored(depthwise), _stored(project), depthwise.conv.stride[0], block.skip, name
-    )  # fmt: skip
+    stride = depthwise.conv.stride[0]
+    return bottleneck(g, x, first, _stored(depthwise), _stored(project), stride, block.skip, name)
 
 
 def _stored(module: nn.Module) -> Convolution:

@@ -51,10 +51,9 @@ def photo_encoder(captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
 def _photo(g: Graph, captioner: Captioner, scheme: Scheme) -> str:
     """float32[B, P, E] of the convolutions' features."""
     with g.scope("project"):
+        rows = FEATURES
         if scheme == "fp32":
             rows = g.op("Transpose", g.op("Reshape", FEATURES, g.ints(0, HEAD_CHANNELS, -1)), perm=[0, 2, 1])
-        else:
-            rows = g.op("Reshape", FEATURES, g.ints(0, -1, HEAD_CHANNELS))
         weight, bias = array(captioner.project.weight).T, array(captioner.project.bias)
         x_BPE = linear(g, rows, weight, bias, scheme, "project")
         return g.op("Add", x_BPE, g.weight("positions", array(captioner.positions)))
