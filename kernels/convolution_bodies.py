@@ -1,7 +1,7 @@
 """Bodies of the convolutions, whose results are rows of channels; kernels/bodies.py puts them together.
 
-`B` images, `Y` rows, `X` columns, `C` channels; of a bottleneck `M` channels in the middle, `O` outputs. Within a body lie planes,
-as ONNX's Conv has them. Linear layers have their weights as numbers here, which onnxruntime computes once.
+`B` images, `Y` rows, `X` columns, `C` channels; of a bottleneck `M` channels in the middle, `O` outputs. Within a body
+lie planes, as ONNX's Conv has them. Linear layers have their weights as numbers here, which onnxruntime computes once.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _AS_THEY_ARE = """
         wide = Transpose<perm = [0, 3, 1, 2]>(x)"""
 # What lies from 0 to 6, in 127 steps.
 _NARROW = f"""
-        depthwise_M1KK = Unsqueeze(Transpose<perm = [2, 0, 1]>(depthwise), second)
-        sums = Conv<auto_pad = "SAME_UPPER", group: int = @group, strides: ints = @strides>(wide, depthwise_M1KK, depthwise_bias)
+        window = Unsqueeze(Transpose<perm = [2, 0, 1]>(depthwise), second)
+        sums = Conv<auto_pad = "SAME_UPPER", group: int = @group, strides: ints = @strides>(wide, window, depthwise_bias)
         active = Clip(sums, nothing, six)
         active_step = Constant<value = float {{0.047244094488188976}}>()
         codes = QuantizeLinear(active, active_step)

@@ -24,7 +24,8 @@ constexpr int kColumns = 4, kBlocks = 1;
 // R columns from `column` on of B blocks of 16 outputs, which are there or of which the last has fewer. lines: the rows of all planes
 // that the window covers, with the zeros around them, `size` numbers each.
 template <int kStride, int R, int B, bool whole>
-FUSELINE_FLAT inline void planes_tile(const fuseline_convolution& c, const float* lines, int64_t size, int64_t column, int64_t output, float* y) {
+FUSELINE_FLAT inline void planes_tile(const fuseline_convolution& c, const float* lines, int64_t size, int64_t column, int64_t output,
+                                      float* y) {
   const int64_t stride = kStride > 0 ? kStride : c.stride, n = c.outputs - output;
   Vector sums[R][B];
   repeat<B>([&](int b) {
@@ -52,7 +53,8 @@ FUSELINE_FLAT inline void planes_tile(const fuseline_convolution& c, const float
 }
 
 template <int kStride, int R>
-inline void planes_columns(const fuseline_convolution& c, const float* lines, int64_t size, int64_t column, int64_t columns, float* y) {
+inline void planes_columns(const fuseline_convolution& c, const float* lines, int64_t size, int64_t column, int64_t columns,
+                           float* y) {
   for (; column + R <= columns; column += R) {
     int64_t output = 0;
     for (; output + kBlocks * kLanes <= c.outputs; output += kBlocks * kLanes)

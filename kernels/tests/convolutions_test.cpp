@@ -179,8 +179,8 @@ std::vector<Near> active(Bottleneck& of, const std::vector<std::vector<Near>>& w
       }
     away += static_cast<double>(b.kernel * b.kernel + 1) * kUnit * sizes;
     const double code = relu6(sum) * 127 / 6, near = away * 127 / 6 + 127 * 4 * kUnit;
-    codes[static_cast<size_t>(m)] = {std::nearbyint(code),
-                                     std::nearbyint(relu6(sum + away) * 127 / 6 + near) - std::nearbyint(relu6(sum - away) * 127 / 6 - near)};
+    const double most = std::nearbyint(relu6(sum + away) * 127 / 6 + near), least = std::nearbyint(relu6(sum - away) * 127 / 6 - near);
+    codes[static_cast<size_t>(m)] = {std::nearbyint(code), most - least};
   }
   return codes;
 }
@@ -315,7 +315,12 @@ void test_refusals(Random& random) {
   none([](fuseline_convolution& c) { c.stride = 0; });
   none([](fuseline_convolution& c) { c.x = nullptr; });
   none([](fuseline_convolution& c) { c.y = nullptr; });
-  fuseline_bottleneck sizes{1, 5, 5, 6, 32, 6, 3, 1, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 1, nullptr};
+  fuseline_bottleneck sizes{};
+  sizes.images = sizes.stride = sizes.adds = 1;
+  sizes.height = sizes.width = 5;
+  sizes.channels = sizes.outputs = 6;
+  sizes.middle = 32;
+  sizes.kernel = 3;
   Bottleneck of(sizes, true);
   fill(random, of);
   const auto refused = [&](fuseline_status reason, auto change) {

@@ -1,5 +1,7 @@
-"""EfficientNet-Lite as ONNX: with its classifier, to run the frozen front fast, and as the start of the encoder, in planes as
-floats or in rows of channels in 8 bits."""
+"""EfficientNet-Lite as ONNX: with its classifier, to run the frozen front fast, and as the start of the encoder.
+
+The encoder has it in planes as floats, or in 8 bits in rows of channels.
+"""
 
 from __future__ import annotations
 

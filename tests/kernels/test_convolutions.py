@@ -1,7 +1,7 @@
 """Convolutions in rows of channels against their bodies and against numpy in float64, for every instruction set.
 
-Between the layers of a bottleneck lie codes. Where a sum lies so near the middle of two codes that float32 cannot tell them
-apart, either is right: a result may be off by what the other code makes of it, which the oracle adds up.
+Between the layers of a bottleneck lie codes. Where a sum lies so near the middle of two codes that float32 cannot tell
+them apart, either is right: a result may be off by what the other code makes of it, which the oracle adds up.
 """
 
 from __future__ import annotations
@@ -39,10 +39,7 @@ def windows(x_YXC: Array, kernel: int, stride: int) -> Array:
     zeros = [max(0, (r - 1) * stride + kernel - size) for r, size in zip(results, x_YXC.shape, strict=False)]
     padded = np.pad(x_YXC.astype(np.float64), [(z // 2, z - z // 2 + stride) for z in zeros] + [(0, 0)])
     return np.stack(
-        [
-            [padded[y * stride :, x * stride :][:kernel, :kernel] for x in range(results[1])]
-            for y in range(results[0])
-        ]
+        [[padded[y * stride :, x * stride :][:kernel, :kernel] for x in range(results[1])] for y in range(results[0])]
     )
 
 
@@ -53,8 +50,14 @@ def conv(outputs: int, inputs: int, kernel: int) -> Convolution:
 
 @pytest.mark.parametrize(
     ("images", "channels", "height", "width", "outputs", "kernel", "stride"),
-    [(2, 3, 16, 16, 32, 3, 2), (1, 3, 7, 9, 5, 3, 2), (1, 1, 5, 4, 17, 5, 1), (3, 2, 1, 3, 48, 4, 3), (0, 3, 8, 8, 8, 3, 1)],
-)  # fmt: skip
+    [
+        (2, 3, 16, 16, 32, 3, 2),
+        (1, 3, 7, 9, 5, 3, 2),
+        (1, 1, 5, 4, 17, 5, 1),
+        (3, 2, 1, 3, 48, 4, 3),
+        (0, 3, 8, 8, 8, 3, 1),
+    ],
+)
 def test_convolution_of_planes(
     isa: str, images: int, channels: int, height: int, width: int, outputs: int, kernel: int, stride: int
 ) -> None:

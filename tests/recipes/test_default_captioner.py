@@ -37,9 +37,8 @@ from recipes.default_captioner.captioner import (
     Shape,
     gpt2_state_dict,
 )
-from recipes.default_captioner.convolutions_graph import FEATURES, FRONT, LOGITS, conv_model
+from recipes.default_captioner.convolutions_graph import FEATURES, FRONT, LOGITS, conv_model, convolutions_in_rows
 from recipes.default_captioner.convolutions_graph import convolutions as written
-from recipes.default_captioner.convolutions_graph import convolutions_in_rows
 from recipes.default_captioner.data import Photo, Views, five, held_out, is_coco, read_captions, read_kinds
 from recipes.default_captioner.efficientnet import LITE0, LITE1, LITE2, EfficientNetLite, block_shapes, imagenet_weights
 from recipes.default_captioner.encoder_graph import HIDDEN, hint_encoder, photo_encoder
@@ -221,7 +220,7 @@ def test_encoder_graphs_are_the_torch_encoders(captioner):
 
 
 def test_the_int8_encoder_has_its_convolutions_in_rows_of_channels(captioner):
-    """The same features at the same positions, but for the rounding of weights and activations: measured 11% of their size."""
+    """The same features at the same positions, but for the rounding of weights and activations: 11% of their size."""
     photos = torch.randn(2, 3, 80, 80)
     with torch.no_grad():
         expected = captioner.cnn(photos).permute(0, 2, 3, 1).flatten(1, 2).numpy()
