@@ -49,8 +49,8 @@ _AS_THEY_ARE = """
         wide = Transpose<perm = [0, 3, 1, 2]>(x)"""
 # What lies from 0 to 6, in 127 steps.
 _NARROW = f"""
-        window = Unsqueeze(Transpose<perm = [2, 0, 1]>(depthwise), second)
-        sums = Conv<auto_pad = "SAME_UPPER", group: int = @group, strides: ints = @strides>(wide, window, depthwise_bias)
+        taps = Unsqueeze(Transpose<perm = [2, 0, 1]>(depthwise), second)
+        sums = Conv<auto_pad = "SAME_UPPER", group: int = @group, strides: ints = @strides>(wide, taps, depthwise_bias)
         active = Clip(sums, nothing, six)
         active_step = Constant<value = float {{0.047244094488188976}}>()
         codes = QuantizeLinear(active, active_step)
