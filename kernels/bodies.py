@@ -17,6 +17,7 @@ from functools import cache
 import onnx
 from onnx import parser
 
+from .convolution_bodies import BOTTLENECK, CONV_RELU6, SEPARABLE
 from .source_bodies import FLAT, SEPARATE, SOURCES
 
 DOMAIN = "fuseline"
@@ -35,6 +36,10 @@ ENDINGS: Mapping[str, str] = {
         y = Mul(biased, Sigmoid(Mul(steepness, biased)))""",
     "Add": "y = Add(biased, residual)",
     "Silu": "y = Mul(biased, Sigmoid(biased))",
+    "Relu6": """
+        nothing = Constant<value = float {0.0}>()
+        six = Constant<value = float {6.0}>()
+        y = Clip(biased, nothing, six)""",
     "Mul": "y = Mul(biased, factor)",
 }
 # What the endings of two values call the other one.
@@ -389,6 +394,10 @@ _SOURCES_READ = (*_SOURCE, "lengths", "starts", "weights")
 _CACHED = ("qkv", "past_key", "past_value", "position", "beam_table")
 _PRESENT = ("mixed", "present_key", "present_value")
 _PADDED = ("qkv", "lengths")
+_DEPTHWISE = ("depthwise", "depthwise_bias", "project", "project_scale", "project_bias")
+_BOTTLENECK = ("x", "expand", "expand_scale", "expand_bias", *_DEPTHWISE)
+_GROUP = ("group", "strides")
+_CHANNELS = ("channels", *_GROUP)
 # All that have no formats.
 OTHERS: Mapping[str, str] = {
     "LayerNorm": _LAYER_NORM,
@@ -427,6 +436,16 @@ OTHERS: Mapping[str, str] = {
     ),
     "WindowSelfAttention": _function(
         "WindowSelfAttention", _HEADS, ("qkv", "windows", "regions", "place_bias"), ("mixed",), _WINDOWS
+    ),
+    "ConvRelu6": _function("ConvRelu6", ("strides",), ("x", "weight", "bias"), ("y",), CONV_RELU6),
+    "Int8SeparableConv": _function(
+        "Int8SeparableConv", _GROUP, ("x", *_DEPTHWISE), ("y",), SEPARABLE, "\n        y = Identity(found)"
+    ),
+    "Int8InvertedBottleneck": _function(
+        "Int8InvertedBottleneck", _CHANNELS, _BOTTLENECK, ("y",), BOTTLENECK, "\n        y = Identity(found)"
+    ),
+    "Int8InvertedBottleneckAdd": _function(
+        "Int8InvertedBottleneckAdd", _CHANNELS, _BOTTLENECK, ("y",), BOTTLENECK, "\n        y = Add(found, x)"
     ),
 }  # fmt: skip
 

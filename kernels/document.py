@@ -88,6 +88,17 @@ _ABOUT = {
     "arXiv:2106.08254). qkv: float32[B, S, 3 E]; windows: int64[W, P], the positions of each window, every one of the S exactly once; "
     "regions: int64[W, P]; place_bias: float32[H, P, P]; mixed: float32[B, S, E]. A position attends to those of its window that "
     "have its region; the score of place p and the query of place q gets place_bias[h, q, p]. Attributes: heads, scale.",
+    "ConvRelu6": "x: float32[B, C, Y, X], planes; weight: float32[C, K, K, O]; bias: float32[O]; y: float32[B, Y', X', O], rows of "
+    "channels, from 0 to 6. Attributes: strides, twice the same number s. With SAME padding: Y' = Y / s rounded up, and of an odd "
+    "number of zeros the odd one comes after the image. K and s are at most 15.",
+    "Int8InvertedBottleneck": "x: float32[B, Y, X, C]; expand: uint8[M / 16, C / 4, 16, 4], project: uint8[O / 16, M / 4, 16, 4], all "
+    "rounded up, as Int8Linear's weights, each with a scale and a bias for every output; depthwise: float32[K, K, M], with a bias; "
+    "y: float32[B, Y', X', O]. A linear layer with ReLU6 widens each position, a convolution of each channel alone with ReLU6 follows, "
+    "with padding and strides as ConvRelu6, and a linear layer narrows it (Sandler et al., arXiv:1801.04381). The first layer reads "
+    "each position in 127 steps of its own, the second in 127 steps from 0 to 6. Attributes: channels (C), group (M), strides. Of an "
+    "x that is not finite nothing is said of y.",
+    "Int8InvertedBottleneckAdd": "As Int8InvertedBottleneck, and x is added: strides 1, O = C.",
+    "Int8SeparableConv": "As Int8InvertedBottleneck without its first layer: a depthwise separable convolution. Attributes: group, strides.",
     "HalfCrossAttention": "As CrossAttention, with key, value: float16[B, H, S, D]: a step reads half as much, and in order.",
 }
 

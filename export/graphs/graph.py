@@ -205,8 +205,8 @@ def rms_norm(g: Graph, x: str, weight_E: Array, epsilon: float, name: str) -> st
 
 # What a linear layer may end in, by a name that says which formula: gelu is x * Phi(x) (Hendrycks and Gimpel,
 # arXiv:1606.08415), gelu_tanh its tanh approximation (gelu_new of GPT-2), quick_gelu x * sigmoid(1.702 x), silu
-# x * sigmoid(x).
-Activation = Literal["", "relu", "gelu", "gelu_tanh", "quick_gelu", "silu"]
+# x * sigmoid(x), relu6 min(max(x, 0), 6).
+Activation = Literal["", "relu", "gelu", "gelu_tanh", "quick_gelu", "silu", "relu6"]
 # The names of transformers for what a two-layer network has between its layers.
 ACTIVATIONS: Mapping[str, Activation] = {
     "gelu_new": "gelu_tanh",
@@ -226,6 +226,7 @@ _ENDINGS: Mapping[Activation, str] = {
     "gelu_tanh": "GeluTanh",
     "quick_gelu": "QuickGelu",
     "silu": "Silu",
+    "relu6": "Relu6",
 }
 
 

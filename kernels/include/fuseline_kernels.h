@@ -97,7 +97,8 @@ typedef enum fuseline_activation {
   FUSELINE_GELU = 2,
   FUSELINE_GELU_TANH = 3,
   FUSELINE_QUICK_GELU = 4,
-  FUSELINE_SILU = 5
+  FUSELINE_SILU = 5,
+  FUSELINE_RELU6 = 6
 } fuseline_activation;
 
 /* y = activation(x @ weight + bias) * factor + residual. In 8 and 4 bits each row of x is quantized first, by a scale of its own. */
@@ -179,6 +180,66 @@ typedef struct fuseline_rms_norm {
 FUSELINE_EXPORT fuseline_status fuseline_rms_norm_begin(const fuseline_rms_norm* norm);
 /* The rows [first, last), in any order and at once. */
 FUSELINE_EXPORT void fuseline_rms_norm_part(const fuseline_rms_norm* norm, int64_t first, int64_t last);
+
+/* --- convolutions ------------------------------------------------------------------------------------------------ */
+
+/* All have as many zeros around an image as SAME padding (TensorFlow's) asks for: of height h and stride s there are
+ * ceil(h / s) rows of results, and of an odd number of zeros the odd one comes after the image. All end in ReLU6, the part of a
+ * number from 0 to 6. kernels/bodies.py defines what is computed. */
+
+/* A convolution from planes, as photos have them, to rows of channels. */
+typedef struct fuseline_convolution {
+  int64_t images, channels, height, width, outputs, kernel, stride;
+  const float* x;      /* [images, channels, height, width] */
+  const float* weight; /* [channels, kernel, kernel, outputs] */
+  const float* bias;   /* [outputs] */
+  float* y;            /* [images, rows, columns, outputs] */
+} fuseline_convolution;
+
+/* Checks sizes and pointers. */
+FUSELINE_EXPORT fuseline_status fuseline_convolution_begin(const fuseline_convolution* convolution);
+/* How many rows of results an image has; as many jobs are there of each. */
+FUSELINE_EXPORT int64_t fuseline_convolution_rows(const fuseline_convolution* convolution);
+/* How many float32 of scratch memory a part needs, however many jobs it does. */
+FUSELINE_EXPORT int64_t fuseline_convolution_scratch(const fuseline_convolution* convolution);
+/* The jobs [first, last) of images * rows, in any order and at once. scratch: of the calling thread's own. */
+FUSELINE_EXPORT void fuseline_convolution_part(const fuseline_convolution* convolution, int64_t first, int64_t last,
+                                               float* scratch);
+
+/* An inverted bottleneck (Sandler et al., arXiv:1801.04381) of rows of channels: a linear layer widens the channels of each
+ * position, a convolution of each channel alone follows, and a linear layer narrows them again. Both layers have weights in 8 bits
+ * (FUSELINE_INT8); the first reads each position in steps of its own, the second in 127 steps from 0 to 6. Without `expand` it
+ * is a depthwise separable convolution. */
+typedef struct fuseline_bottleneck {
+  int64_t images, height, width, channels, middle, outputs, kernel, stride; /* middle: channels of the convolution */
+  const float* x;              /* [images, height, width, channels] */
+  const void* expand;          /* weights of channels x middle, or NULL, where middle is channels */
+  const float* expand_scale;   /* [middle] */
+  const float* expand_bias;    /* [middle] */
+  const float* depthwise;      /* [kernel, kernel, middle] */
+  const float* depthwise_bias; /* [middle] */
+  const void* project;         /* weights of middle x outputs */
+  const float* project_scale;  /* [outputs] */
+  const float* project_bias;   /* [outputs] */
+  int32_t adds;                /* not 0: x is added, of as many channels as outputs, with stride 1 */
+  float* y;                    /* [images, rows, columns, outputs]; not x's memory */
+} fuseline_bottleneck;
+
+/* Checks sizes and pointers. */
+FUSELINE_EXPORT fuseline_status fuseline_bottleneck_begin(const fuseline_bottleneck* bottleneck);
+/* Checks the scales, as fuseline_linear_scales. */
+FUSELINE_EXPORT fuseline_status fuseline_bottleneck_scales(const fuseline_bottleneck* bottleneck);
+/* Bytes of scratch memory that a call needs, aligned for int64. */
+FUSELINE_EXPORT int64_t fuseline_bottleneck_scratch(const fuseline_bottleneck* bottleneck);
+/* Bands of rows, of all images. They are computed one after the other: of each all jobs of _expand, which may be none, and then
+ * all of _project, these in any order and at once. */
+FUSELINE_EXPORT int64_t fuseline_bottleneck_bands(const fuseline_bottleneck* bottleneck);
+FUSELINE_EXPORT int64_t fuseline_bottleneck_expand_jobs(const fuseline_bottleneck* bottleneck, int64_t band);
+FUSELINE_EXPORT void fuseline_bottleneck_expand(const fuseline_bottleneck* bottleneck, void* scratch, int64_t band, int64_t first,
+                                                int64_t last);
+FUSELINE_EXPORT int64_t fuseline_bottleneck_project_jobs(const fuseline_bottleneck* bottleneck, int64_t band);
+FUSELINE_EXPORT void fuseline_bottleneck_project(const fuseline_bottleneck* bottleneck, void* scratch, int64_t band, int64_t first,
+                                                 int64_t last);
 
 /* --- attention --------------------------------------------------------------------------------------------------- */
 

@@ -2,9 +2,11 @@
 #include <atomic>
 #include <cfloat>
 #include <cstring>
+#include <initializer_list>
 
 #include "attention.h"
 #include "beam_candidates.h"
+#include "convolutions.h"
 #include "cpu.h"
 #include "fuseline_kernels.h"
 #include "layer_norm.h"
@@ -30,27 +32,29 @@ struct Isa {
   SourcesAttention* sources_attention;
   EncoderAttention* encoder_attention;
   ToHalves* to_halves;
+  Convolution* convolution;
+  BottleneckParts bottleneck;
 };
 
 const Isa kIsas[] = {
     {"scalar", [] { return true; }, top_candidates_scalar, prepare_rows_scalar, linear_blocks_scalar, layer_norm_scalar,
      rms_norm_scalar, self_attention_scalar, cross_attention_scalar, sources_attention_scalar, encoder_attention_scalar,
-     to_halves_scalar},
+     to_halves_scalar, convolution_scalar, {prepare_rows_scalar, widen_scalar, narrow_scalar, depthwise_scalar}},
 #ifdef FUSELINE_X86
     {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, prepare_rows_avx2, linear_blocks_avx2, layer_norm_avx2,
      rms_norm_avx2, self_attention_avx2, cross_attention_avx2, sources_attention_avx2, encoder_attention_avx2,
-     to_halves_avx2},
+     to_halves_avx2, convolution_avx2, {prepare_rows_avx2, widen_avx2, narrow_avx2, depthwise_avx2}},
     {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, prepare_rows_avx512, linear_blocks_avx512, layer_norm_avx512,
      rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
-     to_halves_avx512},
+     to_halves_avx512, convolution_avx512, {prepare_rows_avx512, widen_avx512, narrow_avx512, depthwise_avx512}},
     {"amx", [] { return cpu().amx; }, top_candidates_avx512, prepare_rows_avx512, linear_blocks_amx, layer_norm_avx512,
      rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
-     to_halves_avx512},
+     to_halves_avx512, convolution_avx512, {prepare_rows_avx512, widen_avx512, linear_blocks_amx, depthwise_avx512}},
 #endif
 #ifdef FUSELINE_ARM
     {"neon", [] { return cpu().neon; }, top_candidates_neon, prepare_rows_neon, linear_blocks_neon, layer_norm_neon,
      rms_norm_neon, self_attention_neon, cross_attention_neon, sources_attention_neon, encoder_attention_neon,
-     to_halves_neon},
+     to_halves_neon, convolution_neon, {prepare_rows_neon, widen_neon, narrow_neon, depthwise_neon}},
 #endif
 };
 
@@ -112,11 +116,21 @@ bool counts(const fuseline_linear& l) {
 bool fits(const fuseline_linear& l) {
   if (l.rows < 0 || l.inputs < 1 || l.outputs < 1 || l.groups < 1) return false;
   if (!counts(l)) return false;
-  if (l.activation < FUSELINE_NO_ACTIVATION || l.activation > FUSELINE_SILU) return false;
+  if (l.activation < FUSELINE_NO_ACTIVATION || l.activation > FUSELINE_RELU6) return false;
   if (l.format == FUSELINE_INT8) return l.groups == 1 && l.padded == (l.inputs + 3) / 4 * 4;
   if (l.format == FUSELINE_INT4)
     return l.padded % (32 * l.groups) == 0 && l.padded >= l.inputs && l.padded - l.inputs < l.padded / l.groups;
   return l.format == FUSELINE_FLOAT || l.format == FUSELINE_HALF;
+}
+
+// Whether the bytes of all that a convolution reads and writes can be counted.
+bool counts(const fuseline_convolution& c) {
+  const int64_t most = kMostBytes / 256, around = 2 * kMostKernel;
+  for (const int64_t size : {c.images, c.channels, c.height, c.width, c.outputs})
+    if (size > most) return false;
+  const int64_t area = times(c.height + around, c.width + around);
+  return times(c.images + 1, area, c.channels) <= most && times(c.images + 1, area, c.outputs) <= most &&
+         times(c.channels, c.kernel, c.kernel, c.outputs) <= most;
 }
 
 // Whether the bytes of a bias for so many distances, in both directions, can be counted.
@@ -418,6 +432,31 @@ int64_t fuseline_encoder_attention_jobs(const fuseline_encoder_attention* a) {
 
 void fuseline_encoder_attention_part(const fuseline_encoder_attention* a, int64_t first, int64_t last, float* scratch) {
   in_use().load()->encoder_attention(*a, first, last, scratch);
+}
+
+fuseline_status fuseline_convolution_begin(const fuseline_convolution* c) {
+  if (c->images < 0 || c->channels < 1 || c->height < 1 || c->width < 1 || c->outputs < 1) return FUSELINE_BAD_ARGUMENT;
+  if (c->kernel < 1 || c->kernel > kMostKernel || c->stride < 1 || c->stride > kMostKernel || !counts(*c)) return FUSELINE_BAD_ARGUMENT;
+  if (c->images == 0) return FUSELINE_OK;
+  return c->x != nullptr && c->weight != nullptr && c->bias != nullptr && c->y != nullptr ? FUSELINE_OK : FUSELINE_BAD_ARGUMENT;
+}
+
+int64_t fuseline_convolution_rows(const fuseline_convolution* c) { return Side(c->height, c->kernel, c->stride).results; }
+
+int64_t fuseline_convolution_scratch(const fuseline_convolution* c) {
+  return c->channels * c->kernel * (c->width + c->kernel + c->stride);
+}
+
+void fuseline_convolution_part(const fuseline_convolution* c, int64_t first, int64_t last, float* scratch) {
+  in_use().load()->convolution(*c, first, last, scratch);
+}
+
+void fuseline_bottleneck_expand(const fuseline_bottleneck* b, void* scratch, int64_t band, int64_t first, int64_t last) {
+  bottleneck_expand(in_use().load()->bottleneck, *b, scratch, band, first, last);
+}
+
+void fuseline_bottleneck_project(const fuseline_bottleneck* b, void* scratch, int64_t band, int64_t first, int64_t last) {
+  bottleneck_project(in_use().load()->bottleneck, *b, scratch, band, first, last);
 }
 
 fuseline_status fuseline_to_halves(const fuseline_halves* c) {

@@ -34,5 +34,8 @@ typedef void LinearBlocks(const fuseline_linear& layer, const Prepared& x, int64
 
 PrepareRows prepare_rows_scalar, prepare_rows_avx2, prepare_rows_avx512, prepare_rows_neon;
 LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512, linear_blocks_amx, linear_blocks_neon;
+// The same in 8 bits, ending in ReLU6; or, of activations that are not negative, in a residual or nothing (linear_bottleneck.h).
+LinearBlocks widen_scalar, widen_avx2, widen_avx512, widen_neon;
+LinearBlocks narrow_scalar, narrow_avx2, narrow_avx512, narrow_neon;
 
 }  // namespace fuseline

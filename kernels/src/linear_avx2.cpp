@@ -1,6 +1,7 @@
 // Linear layers with AVX2, FMA and F16C.
 #include <immintrin.h>
 
+#include "linear_bottleneck.h"
 #include "linear_many.h"
 
 namespace fuseline {
@@ -49,6 +50,22 @@ struct Avx2 {
   static Sums dot(Sums sums, const Weights& w, const Inputs& a) {
     return {products(sums.low, w.low, w.low_size, a), products(sums.high, w.high, w.high_size, a)};
   }
+  // Activations that are not negative are multiplied as they are.
+  struct Active {
+    __m256i low, high;
+  };
+  static Active active(const uint8_t* p) {
+    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+    return {_mm256_xor_si256(bytes(p), flip), _mm256_xor_si256(bytes(p + 32), flip)};
+  }
+  static __m256i products(__m256i sums, __m256i w, const Inputs& a) {
+    const __m256i pairs = _mm256_maddubs_epi16(a.value, w);
+    __asm__("vpaddd %1, %0, %0" : "+x"(sums) : "x"(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
+    return sums;
+  }
+  static Sums dot_active(const Sums& sums, const Active& w, const Inputs& a) {
+    return {products(sums.low, w.low, a), products(sums.high, w.high, a)};
+  }
   // 8 products of at most 15 x 127 and their neighbours' fit 16 bits, so they are widened once for all 32 inputs.
   template <int R>
   static void dot4(Sums* sums, const uint8_t* w, const int8_t* a, int64_t stride) {
@@ -83,6 +100,14 @@ void prepare_rows_avx2(const fuseline_linear& layer, const Prepared& into, int64
 
 void linear_blocks_avx2(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Avx2>(layer, x, first, last);
+}
+
+void widen_avx2(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  bottleneck_blocks<Widening, Avx2>(layer, x, first, last);
+}
+
+void narrow_avx2(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  bottleneck_blocks<Narrowing, Avx2>(layer, x, first, last);
 }
 
 }  // namespace fuseline

@@ -1,6 +1,7 @@
 // Linear layers with AVX-512 and VNNI.
 #include <immintrin.h>
 
+#include "linear_bottleneck.h"
 #include "linear_many.h"
 
 namespace fuseline {
@@ -27,6 +28,9 @@ struct Avx512 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(w), "v"(a));
     return sums;
   }
+  typedef Weights Active;
+  static Active active(const uint8_t* p) { return load(p); }
+  static Sums dot_active(const Sums& sums, const Active& w, const Inputs& a) { return dot(sums, w, a); }
   template <int R>
   static void dot4(Sums* sums, const uint8_t* w, const int8_t* a, int64_t stride) {
     const __m512i mask = _mm512_set1_epi8(15);
@@ -50,6 +54,14 @@ void prepare_rows_avx512(const fuseline_linear& layer, const Prepared& into, int
 
 void linear_blocks_avx512(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Avx512>(layer, x, first, last);
+}
+
+void widen_avx512(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  bottleneck_blocks<Widening, Avx512>(layer, x, first, last);
+}
+
+void narrow_avx512(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  bottleneck_blocks<Narrowing, Avx512>(layer, x, first, last);
 }
 
 }  // namespace fuseline

@@ -25,9 +25,6 @@ namespace {
 // (benchmarks/decoder_step.py).
 constexpr int64_t kAhead = 4096;
 
-// Of a function whose sums must stay in registers: GCC 12 does not inline more than some calls of what `repeat` writes out.
-#define FUSELINE_FLAT __attribute__((flatten))
-
 // Where, from the start of a block of `size` bytes, to ask for what is kAhead bytes after `at`: B blocks are read side by
 // side, and what comes after the end of one is B blocks on.
 template <int B>
@@ -45,6 +42,7 @@ inline void with_activation(int32_t activation, const Use& use) {
     case FUSELINE_GELU_TANH: return use([](Vector x) { return x * sigmoid(1.59576912f * fused(x * x * x, 0.044715f, x)); });
     case FUSELINE_QUICK_GELU: return use([](Vector x) { return x * sigmoid(1.702f * x); });
     case FUSELINE_SILU: return use([](Vector x) { return x * sigmoid(x); });
+    case FUSELINE_RELU6: return use([](Vector x) { return relu6(x); });
     default: return use([](Vector x) { return x; });
   }
 }

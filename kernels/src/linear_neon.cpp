@@ -1,6 +1,7 @@
 // Linear layers with NEON and its dot product.
 #include <arm_neon.h>
 
+#include "linear_bottleneck.h"
 #include "linear_many.h"
 
 namespace fuseline {
@@ -37,6 +38,9 @@ struct Neon {
   static Sums dot(const Sums& s, const Weights& w, Inputs x) {
     return {vdotq_s32(s.a, w.a, x), vdotq_s32(s.b, w.b, x), vdotq_s32(s.c, w.c, x), vdotq_s32(s.d, w.d, x)};
   }
+  typedef Weights Active;
+  static Active active(const uint8_t* p) { return load(p); }
+  static Sums dot_active(const Sums& sums, const Active& w, const Inputs& a) { return dot(sums, w, a); }
   // 16 inputs of 4 outputs: of R rows the inputs are one register each, whose quads are chosen by lane.
   template <int R>
   static void dot16(int32x4_t Sums::*part, Sums* sums, const uint8_t* w, const int8x16_t* inputs) {
@@ -73,6 +77,14 @@ void prepare_rows_neon(const fuseline_linear& layer, const Prepared& into, int64
 
 void linear_blocks_neon(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Neon>(layer, x, first, last);
+}
+
+void widen_neon(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  bottleneck_blocks<Widening, Neon>(layer, x, first, last);
+}
+
+void narrow_neon(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  bottleneck_blocks<Narrowing, Neon>(layer, x, first, last);
 }
 
 }  // namespace fuseline

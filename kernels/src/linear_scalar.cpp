@@ -1,4 +1,5 @@
 // Linear layers in plain C++.
+#include "linear_bottleneck.h"
 #include "linear_many.h"
 
 namespace fuseline {
@@ -30,6 +31,9 @@ struct Scalar {
       for (int i = 0; i < 4; ++i) sums.of[o] += (w[4 * o + i] - 128) * a[i];
     return sums;
   }
+  typedef Weights Active;
+  static Active active(const uint8_t* p) { return load(p); }
+  static Sums dot_active(const Sums& sums, const Active& w, const Inputs& a) { return dot(sums, w, a); }
   template <int R>
   static void dot4(Sums* sums, const uint8_t* w, const int8_t* a, int64_t stride) {
     for (int pair = 0; pair < 4; ++pair)
@@ -51,6 +55,14 @@ void prepare_rows_scalar(const fuseline_linear& layer, const Prepared& into, int
 
 void linear_blocks_scalar(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   all_blocks<Scalar>(layer, x, first, last);
+}
+
+void widen_scalar(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  bottleneck_blocks<Widening, Scalar>(layer, x, first, last);
+}
+
+void narrow_scalar(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  bottleneck_blocks<Narrowing, Scalar>(layer, x, first, last);
 }
 
 }  // namespace fuseline

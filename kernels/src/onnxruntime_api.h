@@ -98,6 +98,10 @@ class Api {
   OrtStatus* attribute(const OrtKernelInfo* info, const char* name, char* out, size_t* size) const {
     return as<OrtStatus*(const OrtKernelInfo*, const char*, char*, size_t*)>(87)(info, name, out, size);
   }
+  // At most *size numbers.
+  OrtStatus* attribute(const OrtKernelInfo* info, const char* name, int64_t* out, size_t* size) const {
+    return as<OrtStatus*(const OrtKernelInfo*, const char*, int64_t*, size_t*)>(163)(info, name, out, size);
+  }
   OrtStatus* input(const OrtKernelContext* context, size_t index, const OrtValue** out) const {
     return as<OrtStatus*(const OrtKernelContext*, size_t, const OrtValue**)>(90)(context, index, out);
   }

@@ -166,25 +166,7 @@ void destroy_layer(void* kernel) {
 OrtStatus* compute_layer(void* kernel, OrtKernelContext* context) {
   const Layer& layer = *static_cast<const Layer*>(kernel);
   if (!layer.shared) return lead(layer, context, nullptr);
-  struct Run {
-    const Layer& layer;
-    OrtKernelContext* context;
-    Team team{};
-    std::atomic<bool> led{false};
-    OrtStatus* status = nullptr;
-  } run{layer, context};
-  // Whoever comes first leads. A pool need not have so many threads; who comes after the end goes at once.
-  const auto join = [](void* of, size_t) {
-    Run& r = *static_cast<Run*>(of);
-    if (r.led.exchange(true)) return r.team.help();
-    r.status = lead(r.layer, r.context, &r.team);
-    r.team.end();
-  };
-  if (OrtStatus* status = on_all_threads(layer.node, context, join, Team::kMostThreads, &run)) {
-    if (run.status != nullptr) layer.node.api.release(run.status);
-    return status;
-  }
-  return run.led ? run.status : refuse(layer.node, "onnxruntime has not run it");
+  return with_team(layer.node, context, [&](Team* team) { return lead(layer, context, team); });
 }
 
 }  // namespace fuseline

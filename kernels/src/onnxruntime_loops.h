@@ -36,6 +36,29 @@ OrtStatus* in_parts(const Node& node, const Call& call, int64_t total, int64_t b
   return on_all_threads(node, call.context, one, static_cast<size_t>((total + plan.size - 1) / plan.size), &plan);
 }
 
+// Runs lead(team) on one thread, with a team of all the threads that come.
+template <class Lead>
+OrtStatus* with_team(const Node& node, const OrtKernelContext* context, const Lead& lead) {
+  struct Run {
+    const Lead& lead;
+    Team team{};
+    std::atomic<bool> led{false};
+    OrtStatus* status = nullptr;
+  } run{lead};
+  // Whoever comes first leads. A pool need not have so many threads; who comes after the end goes at once.
+  const auto join = [](void* of, size_t) {
+    Run& r = *static_cast<Run*>(of);
+    if (r.led.exchange(true)) return r.team.help();
+    r.status = r.lead(&r.team);
+    r.team.end();
+  };
+  if (OrtStatus* status = on_all_threads(node, context, join, Team::kMostThreads, &run)) {
+    if (run.status != nullptr) node.api.release(run.status);
+    return status;
+  }
+  return run.led ? run.status : refuse(node, "onnxruntime has not run it");
+}
+
 // The same, of parts that need memory of their own: floats(jobs) numbers for so many jobs.
 template <class Floats, class Job>
 OrtStatus* in_parts(const Node& node, const Call& call, int64_t total, int64_t bytes, const Floats& floats, const Job& job) {

@@ -45,7 +45,7 @@ struct Tensor {
   void* data = nullptr;
 };
 
-constexpr size_t kMostInputs = 6, kMostOutputs = 3, kMostAttributes = 2;  // of an operator but a layer
+constexpr size_t kMostInputs = 9, kMostOutputs = 3, kMostAttributes = 3;  // of an operator but a layer
 
 struct Operator;  // onnxruntime_operators.h
 
@@ -60,6 +60,7 @@ struct Node {
   int64_t heads = 0;
   float scale = 0;
   int64_t vocabulary = 0, width = 0;
+  int64_t channels = 0, group = 0, strides = 0;
   float epsilon = 0;
   char name[128] = "";
   Tensor constants[kMostInputs] = {};  // inputs that never change, as weights: asking for them costs a step a hundredth

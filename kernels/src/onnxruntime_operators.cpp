@@ -23,11 +23,18 @@ const char* wrong_epsilon(const Node& node) {
 const char* wrong_heads(const Node& node) {
   return node.heads >= 1 && fabsf(node.scale) < INFINITY ? nullptr : "heads must be at least 1 and scale finite";
 }
+const char* wrong_strides(const Node& node) { return node.strides >= 1 ? nullptr : "strides must be at least 1"; }
 constexpr Attributes kNone = {{}, nullptr};
-constexpr Attributes kSizes = {{{"vocabulary", &Node::vocabulary, nullptr}, {"width", &Node::width, nullptr}}, wrong_sizes};
-constexpr Attributes kEpsilon = {{{"epsilon", nullptr, &Node::epsilon}}, wrong_epsilon};
-constexpr Attributes kOnlyHeads = {{{"heads", &Node::heads, nullptr}}, wrong_heads};
-constexpr Attributes kHeads = {{{"heads", &Node::heads, nullptr}, {"scale", nullptr, &Node::scale}}, wrong_heads};
+constexpr Attributes kSizes = {{{"vocabulary", &Node::vocabulary, nullptr, nullptr}, {"width", &Node::width, nullptr, nullptr}},
+                               wrong_sizes};
+constexpr Attributes kEpsilon = {{{"epsilon", nullptr, &Node::epsilon, nullptr}}, wrong_epsilon};
+constexpr Attributes kOnlyHeads = {{{"heads", &Node::heads, nullptr, nullptr}}, wrong_heads};
+constexpr Attributes kHeads = {{{"heads", &Node::heads, nullptr, nullptr}, {"scale", nullptr, &Node::scale, nullptr}}, wrong_heads};
+constexpr Attribute kStrides = {"strides", nullptr, nullptr, &Node::strides};
+constexpr Attributes kOnlyStrides = {{kStrides}, wrong_strides};
+constexpr Attribute kGroups = {"group", &Node::group, nullptr, nullptr};
+constexpr Attributes kGroup = {{kGroups, kStrides}, wrong_strides};
+constexpr Attributes kChannels = {{{"channels", &Node::channels, nullptr, nullptr}, kGroups, kStrides}, wrong_strides};
 
 constexpr Slot kX = {"x", kFloat}, kScale = {"scale", kFloat}, kBias = {"bias", kFloat}, kQuery = {"query", kFloat};
 constexpr Slot kKey = {"key", kFloat}, kValue = {"value", kFloat}, kHalfKey = {"key", kFloat16}, kHalfValue = {"value", kFloat16};
@@ -37,6 +44,11 @@ constexpr Slot kDistances = {"distance_bias", kFloat}, kPlaces = {"place_bias", 
 constexpr Slot kWindows = {"windows", kInt64}, kRegions = {"regions", kInt64};
 constexpr Slot kCosines = {"cosines", kFloat}, kSines = {"sines", kFloat}, kRows = {"rows", kInt64};
 constexpr Slot kStarts = {"starts", kInt64}, kWeights = {"weights", kFloat};
+constexpr Slot kExpand = {"expand", kUint8}, kExpandScale = {"expand_scale", kFloat}, kExpandBias = {"expand_bias", kFloat};
+constexpr Slot kDepthwise = {"depthwise", kFloat}, kDepthwiseBias = {"depthwise_bias", kFloat};
+constexpr Slot kProject = {"project", kUint8}, kProjectScale = {"project_scale", kFloat}, kProjectBias = {"project_bias", kFloat};
+#define FUSELINE_BOTTLENECK \
+  {kX, kExpand, kExpandScale, kExpandBias, kDepthwise, kDepthwiseBias, kProject, kProjectScale, kProjectBias}
 #define FUSELINE_PRESENT {"mixed", "present_key", "present_value"}
 
 constexpr Definition kOthers[] = {
@@ -67,10 +79,16 @@ constexpr Definition kOthers[] = {
      Second::kNone, 0},
     {"WindowSelfAttention", {kQkv, kWindows, kRegions, kPlaces}, {"mixed"}, &kHeads, compute_window_attention, FUSELINE_FLOAT, 0,
      Second::kNone, 0},
+    {"ConvRelu6", {kX, {"weight", kFloat}, kBias}, {"y"}, &kOnlyStrides, compute_convolution, FUSELINE_FLOAT, 0, Second::kNone, 0},
+    {"Int8SeparableConv", {kX, kDepthwise, kDepthwiseBias, kProject, kProjectScale, kProjectBias}, {"y"}, &kGroup, compute_bottleneck,
+     FUSELINE_INT8, 0, Second::kNone, 3},
+    {"Int8InvertedBottleneck", FUSELINE_BOTTLENECK, {"y"}, &kChannels, compute_bottleneck, FUSELINE_INT8, 0, Second::kNone, 1},
+    {"Int8InvertedBottleneckAdd", FUSELINE_BOTTLENECK, {"y"}, &kChannels, compute_bottleneck, FUSELINE_INT8, 0, Second::kResidual, 1},
     {"DecoderLayer", {}, {}, &kNone, nullptr, FUSELINE_FLOAT, 0, Second::kNone, 0},
     {"EncoderLayer", {}, {}, &kNone, nullptr, FUSELINE_FLOAT, 0, Second::kNone, 0},
 };
 #undef FUSELINE_PRESENT
+#undef FUSELINE_BOTTLENECK
 
 // Linear layers come in all formats and endings, embeddings in the formats that tables have.
 struct Format {
@@ -98,6 +116,7 @@ constexpr Ending kEndings[] = {
     {"GeluTanh", FUSELINE_GELU_TANH, Second::kNone, nullptr},
     {"QuickGelu", FUSELINE_QUICK_GELU, Second::kNone, nullptr},
     {"Silu", FUSELINE_SILU, Second::kNone, nullptr},
+    {"Relu6", FUSELINE_RELU6, Second::kNone, nullptr},
     {"Add", FUSELINE_NO_ACTIVATION, Second::kResidual, "residual"},
     {"Mul", FUSELINE_NO_ACTIVATION, Second::kFactor, "factor"},
 };
@@ -201,7 +220,7 @@ class Table {
       const char* before = "<";
       for (const Attribute& attribute : op.of.attributes->all) {
         if (attribute.name == nullptr) continue;
-        say("%s%s: %s", before, attribute.name, attribute.whole != nullptr ? "int" : "float");
+        say("%s%s: %s", before, attribute.name, attribute.whole != nullptr ? "int" : attribute.number != nullptr ? "float" : "ints");
         before = ", ";
       }
       say("%s", before[0] == '<' ? "" : ">");
@@ -240,6 +259,20 @@ OrtStatus* read_attribute(const OrtKernelInfo* info, const Node& node, const cha
   char text[80];
   snprintf(text, sizeof text, "the attribute %s is missing, or of another type than it must have", name);
   return refuse(node, text);
+}
+
+OrtStatus* read_both(const OrtKernelInfo* info, const Node& node, const char* name, int64_t* into) {
+  int64_t numbers[2] = {};
+  size_t size = 2;
+  OrtStatus* const status = node.api.attribute(info, name, numbers, &size);
+  if (status != nullptr) node.api.release(status);
+  if (status != nullptr || size != 2 || numbers[0] != numbers[1]) {
+    char text[80];
+    snprintf(text, sizeof text, "the attribute %s must be two numbers that are the same", name);
+    return refuse(node, text);
+  }
+  *into = numbers[0];
+  return nullptr;
 }
 
 struct Locked {
@@ -289,6 +322,7 @@ OrtStatus* read_attributes(const OrtKernelInfo* info, Node* node) {
     if (each.name == nullptr) continue;
     if (each.whole != nullptr) TRY(read_attribute(info, *node, each.name, &(node->*each.whole)));
     if (each.number != nullptr) TRY(read_attribute(info, *node, each.name, &(node->*each.number)));
+    if (each.both != nullptr) TRY(read_both(info, *node, each.name, &(node->*each.both)));
   }
   const char* const wrong = attributes.wrong == nullptr ? nullptr : attributes.wrong(*node);
   return wrong == nullptr ? nullptr : refuse(*node, wrong);

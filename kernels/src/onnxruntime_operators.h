@@ -14,7 +14,8 @@ struct Slot {
 struct Attribute {
   const char* name;
   int64_t Node::*whole;  // where it is read to: this, or else
-  float Node::*number;
+  float Node::*number;   // this, or else
+  int64_t Node::*both;   // this, of two numbers that must be the same
 };
 struct Attributes {
   Attribute all[kMostAttributes];
@@ -52,9 +53,11 @@ const Operator* find_step(const char* name);
 OrtStatus* read_attributes(const OrtKernelInfo* info, Node* node);
 Ahead weights_of(const Node& node);  // nothing where they are no constant
 
-// What computes them: onnxruntime_linear.cpp, onnxruntime_norms.cpp and onnxruntime_attention.cpp.
+// What computes them: onnxruntime_linear.cpp, onnxruntime_norms.cpp, onnxruntime_attention.cpp and onnxruntime_convolutions.cpp.
 OrtStatus* compute_linear(const Node& node, const Call& call);
 OrtStatus* compute_embedding(const Node& node, const Call& call);
+OrtStatus* compute_convolution(const Node& node, const Call& call);
+OrtStatus* compute_bottleneck(const Node& node, const Call& call);
 OrtStatus* compute_layer_norm(const Node& node, const Call& call);
 OrtStatus* compute_rms_norm(const Node& node, const Call& call);
 OrtStatus* compute_rotary(const Node& node, const Call& call);

@@ -33,6 +33,9 @@ constexpr int kRegister = 16;
 typedef float Floats __attribute__((vector_size(kRegister)));
 typedef int32_t Ints __attribute__((vector_size(kRegister)));
 
+// Of a function whose sums must stay in registers: GCC 12 does not inline more than some calls of what `repeat` writes out.
+#define FUSELINE_FLAT __attribute__((flatten))
+
 template <class Half>
 struct Pair {
   Half low, high;
@@ -191,18 +194,42 @@ inline Vector splat(float x) {
   return v;
 }
 
+// The part from 0 to 6; NaN stays NaN.
+inline Vector relu6(Vector x) {
+  const Vector most = splat(6);
+  x = select(x < Vector{}, Vector{}, x);
+  return select(x > most, most, x);
+}
+
 inline Vector load(const float* p) {
   Vector v;
   read(p, v);
   return v;
 }
 
+// Which lanes the first n are; more than there are mean all.
+#if defined(__AVX512F__)
+inline __mmask16 lanes_to(int64_t n) { return static_cast<__mmask16>(n >= kLanes ? 0xffff : (1u << n) - 1); }
+#elif defined(__AVX2__)
+inline __m256i lanes_to(int64_t n) {
+  const __m256i number = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n < 0 ? 0 : n < 8 ? n : 8)), number);
+}
+#endif
+
 // The first n elements, the rest zero; nothing is read beyond them.
 inline Vector load(const float* p, int64_t n) {
   if (n >= kLanes) return load(p);
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vector>(_mm512_maskz_loadu_ps(lanes_to(n), p));
+#elif defined(__AVX2__)
+  if (n <= 8) return {reinterpret_cast<Floats>(_mm256_maskload_ps(p, lanes_to(n))), Floats{}};
+  return {reinterpret_cast<Floats>(_mm256_loadu_ps(p)), reinterpret_cast<Floats>(_mm256_maskload_ps(p + 8, lanes_to(n - 8)))};
+#else
   float lanes[kLanes] = {};
   memcpy(lanes, p, static_cast<size_t>(n) * sizeof(float));
   return load(lanes);
+#endif
 }
 
 // The first n elements, the rest zero.
@@ -214,9 +241,17 @@ inline Vector first_of(Vector v, int64_t n) {
 
 inline void store(float* p, Vector v, int64_t n) {
   if (n >= kLanes) return write(p, v);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, lanes_to(n), reinterpret_cast<__m512>(v));
+#elif defined(__AVX2__)
+  if (n <= 8) return _mm256_maskstore_ps(p, lanes_to(n), reinterpret_cast<__m256>(v.low));
+  _mm256_storeu_ps(p, reinterpret_cast<__m256>(v.low));
+  _mm256_maskstore_ps(p + 8, lanes_to(n - 8), reinterpret_cast<__m256>(v.high));
+#else
   float lanes[kLanes];
   write(lanes, v);
   memcpy(p, lanes, static_cast<size_t>(n) * sizeof(float));
+#endif
 }
 
 #if defined(__AVX512F__)
@@ -350,9 +385,13 @@ inline void write_bytes(int8_t* p, Integers v) {
 // The first n of them.
 inline void store_bytes(int8_t* p, Integers v, int64_t n) {
   if (n >= kLanes) return write_bytes(p, v);
+#if defined(__AVX512F__)
+  _mm512_mask_cvtepi32_storeu_epi8(p, lanes_to(n), reinterpret_cast<__m512i>(v));
+#else
   int8_t lanes[kLanes];
   write_bytes(lanes, v);
   memcpy(p, lanes, static_cast<size_t>(n));
+#endif
 }
 
 #if defined(__AVX512F__)

@@ -63,7 +63,7 @@ bool quantized(const fuseline_linear& l) { return l.format == FUSELINE_INT8 || l
 fuseline_linear random_sizes(Random& random) {
   fuseline_linear l{};
   l.format = static_cast<int32_t>(random.whole(0, 3));
-  l.activation = static_cast<int32_t>(random.whole(FUSELINE_NO_ACTIVATION, FUSELINE_SILU));
+  l.activation = static_cast<int32_t>(random.whole(FUSELINE_NO_ACTIVATION, FUSELINE_RELU6));
   l.rows = random.chance(0.5) ? random.whole(0, 9) : random.whole(10, random.chance(0.3) ? 50 : 20);
   l.inputs = random.whole(1, random.chance(0.1) ? 700 : 90);
   l.outputs = random.whole(1, 80);
@@ -142,6 +142,7 @@ double activate(double x, int32_t activation) {
     case FUSELINE_GELU_TANH: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     case FUSELINE_QUICK_GELU: return x / (1 + std::exp(-1.702 * x));
     case FUSELINE_SILU: return x / (1 + std::exp(-x));
+    case FUSELINE_RELU6: return x < 0 ? 0 : x > 6 ? 6 : x;
     default: return x;
   }
 }
@@ -271,7 +272,7 @@ void test_refusals(Random& random) {
   };
   refused([](fuseline_linear& l) { l.format = 4; });
   refused([](fuseline_linear& l) { l.format = -1; });
-  refused([](fuseline_linear& l) { l.activation = 6; });
+  refused([](fuseline_linear& l) { l.activation = 7; });
   refused([](fuseline_linear& l) { l.activation = -1; });
   refused([](fuseline_linear& l) { l.rows = -1; });
   refused([](fuseline_linear& l) { l.inputs = 0; });

@@ -22,6 +22,7 @@ struct OrtValue {
   std::vector<int64_t> sizes;
   std::vector<float> numbers;
   std::vector<int64_t> integers{};  // in their place, where there are some
+  std::vector<uint8_t> codes{};     // likewise
 };
 struct OrtTensorTypeAndShapeInfo {
   const OrtValue* of;
@@ -82,6 +83,7 @@ OrtApi made_api() {
   set(101, [](OrtCustomOpDomain* domain) { delete domain, --domains; });
   // Tensors.
   set(51, [](OrtValue* value, void** out) -> OrtStatus* {
+    if (!value->codes.empty()) return *out = value->codes.data(), nullptr;
     if (value->integers.empty()) return *out = value->numbers.data(), nullptr;
     return *out = value->integers.data(), nullptr;
   });
@@ -90,7 +92,8 @@ OrtApi made_api() {
   });
   set(99, [](OrtTensorTypeAndShapeInfo* info) { delete info; });
   set(60, [](const OrtTensorTypeAndShapeInfo* info, int* out) -> OrtStatus* {
-    return *out = info->of->integers.empty() ? fuseline::kFloat : fuseline::kInt64, nullptr;
+    const OrtValue& value = *info->of;
+    return *out = !value.codes.empty() ? fuseline::kUint8 : value.integers.empty() ? fuseline::kFloat : fuseline::kInt64, nullptr;
   });
   set(61, [](const OrtTensorTypeAndShapeInfo* info, size_t* out) -> OrtStatus* { return *out = info->of->sizes.size(), nullptr; });
   set(62, [](const OrtTensorTypeAndShapeInfo* info, int64_t* out, size_t count) -> OrtStatus* {
@@ -104,6 +107,9 @@ OrtApi made_api() {
   set(87, [](const OrtKernelInfo* info, const char*, char* out, size_t* size) -> OrtStatus* {
     if (info->steps.size() >= *size) return failed("no room");
     return *size = info->steps.size() + 1, std::memcpy(out, info->steps.c_str(), *size), nullptr;
+  });
+  set(163, [](const OrtKernelInfo*, const char*, int64_t* out, size_t* size) -> OrtStatus* {
+    return *size = 2, out[0] = out[1] = 1, nullptr;
   });
   set(230, [](const OrtKernelInfo* info, size_t* out) -> OrtStatus* { return *out = info->constants.size(), nullptr; });
   set(231, [](const OrtKernelInfo* info, size_t* out) -> OrtStatus* { return *out = info->outputs, nullptr; });
@@ -230,6 +236,13 @@ std::vector<Case> cases(Random& random) {
                  {tensor({8, 192}), tensor({192}), tensor({192}), tensor({12, 192, 16}), tensor({192}), tensor({2, 130, 192}), lengths,
                   starts, weights},
                  2});
+  // What says how many channels there are is 4. Large enough for a team.
+  const OrtValue expand{{1, 1, 16, 4}, {}, {}, std::vector<uint8_t>(64, 131)}, project{{1, 1, 16, 4}, {}, {}, std::vector<uint8_t>(64, 125)};
+  all.push_back({"Int8InvertedBottleneckAdd", "",
+                 {tensor({1, 80, 80, 4}), expand, tensor({4}), tensor({4}), tensor({3, 3, 4}), tensor({4}), project, tensor({4}), tensor({4})},
+                 1});
+  all.push_back({"Int8SeparableConv", "", {tensor({1, 80, 80, 4}), tensor({3, 3, 4}), tensor({4}), project, tensor({4}), tensor({4})}, 1});
+  all.push_back({"ConvRelu6", "", {tensor({2, 3, 21, 40}), tensor({3, 3, 3, 40}), tensor({40})}, 1});
   all.push_back({"RMSNorm", "", {tensor({40, 700}), tensor({700})}, 1});
   all.push_back({"FloatLinearMul", "", {tensor({5, 200}), tensor({9, 200, 16}), tensor({140}), tensor({5, 140})}, 1});
   all.push_back({"DecoderLayer",  // a gated network, whose two layers share what they read

@@ -24,11 +24,9 @@ from fuseline.export.graphs.graph import (
     table,
 )
 from fuseline.export.graphs.weights import Scheme
-from fuseline.export.quantizing.convolutions import store_convolutions
-from fuseline.kernels.bodies import add_bodies
 
 from .captioner import FAINT, BridgeLayer, Captioner
-from .convolutions_graph import FEATURES, POOLED, array, convolutions
+from .convolutions_graph import FEATURES, POOLED, array, convolutions, convolutions_in_rows
 from .efficientnet import HEAD_CHANNELS
 
 HIDDEN = "encoder_hidden_states"
@@ -36,11 +34,8 @@ HIDDEN = "encoder_hidden_states"
 
 def photo_encoder(captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
     """pixel_values float32[B, 3, N, N] -> encoder_hidden_states float32[B, L + P, E]: first the labels."""
-    graph, _ = convolutions(captioner.cnn, captioner.shape.image_size)
-    model = model_of(graph)
-    if scheme != "fp32":
-        model = store_convolutions(model)
-    g = Graph(model.graph)
+    read = convolutions if scheme == "fp32" else convolutions_in_rows
+    g, _ = read(captioner.cnn, captioner.shape.image_size)
     x = g.op("Concat", _labels(g, captioner, scheme), _photo(g, captioner, scheme), axis=1)
     norm, shape = captioner.ln_bridge, captioner.shape
     positions = shape.labels + shape.photo_positions
@@ -50,13 +45,15 @@ def photo_encoder(captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
     hidden = layer_norm(g, x, array(norm.weight), array(norm.bias), norm.eps, "ln_bridge")
     g.op("Identity", hidden, name=HIDDEN)
     g.output(HIDDEN, TensorProto.FLOAT, ["B", positions, shape.width])
-    return add_bodies(model)
+    return model_of(g)
 
 
 def _photo(g: Graph, captioner: Captioner, scheme: Scheme) -> str:
     """float32[B, P, E] of the convolutions' features."""
     with g.scope("project"):
-        rows = g.op("Transpose", g.op("Reshape", FEATURES, g.ints(0, HEAD_CHANNELS, -1)), perm=[0, 2, 1])
+        rows = FEATURES
+        if scheme == "fp32":
+            rows = g.op("Transpose", g.op("Reshape", FEATURES, g.ints(0, HEAD_CHANNELS, -1)), perm=[0, 2, 1])
         weight, bias = array(captioner.project.weight).T, array(captioner.project.bias)
         x_BPE = linear(g, rows, weight, bias, scheme, "project")
         return g.op("Add", x_BPE, g.weight("positions", array(captioner.positions)))

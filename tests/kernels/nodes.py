@@ -78,6 +78,26 @@ def _rotary(lines: int, width: int, pairs: int) -> dict[str, Array]:
     return {"qkv": floats(lines, 3 * width), **tables, "position": np.array([5]), "rows": np.zeros((2, 9), np.int64)}
 
 
+def _convolutions() -> list[Node]:
+    """Images of 6 x 5 positions; bottlenecks of 5 channels, 20 in the middle and again 5."""
+    narrow = {
+        "depthwise": floats(3, 3, 20), "depthwise_bias": floats(20),
+        "project": codes(1, 5, 16, 4), "project_scale": np.full(5, 0.01, np.float32), "project_bias": floats(5),
+    }  # fmt: skip
+    widen = {
+        "expand": codes(2, 2, 16, 4), "expand_scale": np.full(20, 0.01, np.float32), "expand_bias": floats(20),
+    }  # fmt: skip
+    planes = {"x": floats(2, 3, 6, 5), "weight": floats(3, 3, 3, 20), "bias": floats(20)}
+    halved, whole = {"group": 20, "strides": [2, 2]}, {"group": 20, "strides": [1, 1]}
+    bottleneck = {"x": floats(2, 6, 5, 5)} | widen | narrow
+    return [
+        Node("ConvRelu6", planes, 1, {"strides": [2, 2]}),
+        Node("Int8SeparableConv", {"x": floats(2, 6, 5, 20)} | narrow, 1, halved),
+        Node("Int8InvertedBottleneck", bottleneck, 1, {"channels": 5} | halved),
+        Node("Int8InvertedBottleneckAdd", bottleneck, 1, {"channels": 5} | whole),
+    ]
+
+
 def _others() -> list[Node]:
     heads = {"heads": 3, "scale": 0.3}
     cached = {
@@ -156,7 +176,7 @@ def _large() -> list[Node]:
 
 
 LARGE = {node.operator: node for node in _large()}
-NODES = {node.operator: node for node in (*_linears(), *_embeddings(), *_others())}
+NODES = {node.operator: node for node in (*_linears(), *_embeddings(), *_convolutions(), *_others())}
 
 
 def session(model: onnx.ModelProto, fused: bool = True, threads: int = 2) -> ort.InferenceSession:

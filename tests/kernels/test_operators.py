@@ -46,7 +46,7 @@ pytestmark = pytest.mark.skipif(library_info().path is None, reason="the kernel 
 
 Array = np.ndarray[Any, Any]
 SCHEMES: tuple[Scheme, ...] = ("fp32", "fp16", "int8", "int4")
-ACTIVATIONS: tuple[Activation, ...] = ("", "relu", "gelu", "gelu_tanh", "quick_gelu")
+ACTIVATIONS: tuple[Activation, ...] = ("", "relu", "gelu", "gelu_tanh", "quick_gelu", "relu6")
 ISAS = kernels().available_isas if isinstance(kernels(), Native) else ()  # type: ignore[attr-defined]
 
 
@@ -119,6 +119,7 @@ ACTIVATE = {
     "gelu": lambda y: y * 0.5 * (1 + _erf(y / math.sqrt(2))),
     "gelu_tanh": lambda y: y * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y**3))),
     "quick_gelu": lambda y: y / (1 + np.exp(-1.702 * y)),
+    "relu6": lambda y: np.clip(y, 0, 6),
 }
 
 

@@ -25,6 +25,9 @@ STRANGE_ATTRIBUTES: dict[str, list[Any]] = {
     "scale": [NAN, INF, -INF, 1, "1"],
     "vocabulary": [0, -1, -(2**63), 2**62, 2**63 - 1, 40],
     "width": [0, -5, -(2**63), 2**62, 2**63 - 1, 9],
+    "channels": [0, -1, 2**63 - 1, 4, 8, 0.5, "5"],
+    "group": [0, -1, 10**18, 5, 0.5, "3"],
+    "strides": [[0, 0], [-1, -1], [1, 2], [1], [1, 1, 1], [16, 16], [10**18, 10**18], 1, "1", 0.5],
     "epsilon": [NAN, INF, -1.0, 1],
     "steps": ["", 3, "LayerNorm 0 1 2 > 5;LayerNorm 0 1 2 > 5", b"LayerNorm 0 1 2 > 5\0;nonsense", "x" * 5000],
 }

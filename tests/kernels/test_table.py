@@ -57,6 +57,9 @@ def test_the_types_are_those_that_the_body_runs_with(operator: str) -> None:
     attributes, inputs, _ = REGISTERED[operator]
     node = NODES[operator]
     assert list(inputs.values()) == [array.dtype.name for array in node.feed.values()]
-    assert attributes == {name: type(value).__name__ for name, value in node.attributes.items()}
+    kinds = {
+        name: "ints" if isinstance(value, list) else type(value).__name__ for name, value in node.attributes.items()
+    }
+    assert attributes == kinds
     for found, right in zip(run(node), run(node, fused=False), strict=True):
         np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-4)

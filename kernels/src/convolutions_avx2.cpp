@@ -1,0 +1,14 @@
+// Convolutions for the instruction set avx2, which the compiler is told of; the algorithms are in convolutions_rows.h.
+#include "convolutions_rows.h"
+
+namespace fuseline {
+
+void convolution_avx2(const fuseline_convolution& convolution, int64_t first, int64_t last, float* scratch) {
+  planes_rows(convolution, first, last, scratch);
+}
+
+void depthwise_avx2(const fuseline_bottleneck& bottleneck, const Rows& rows, int64_t first, int64_t last, const Prepared& into) {
+  depthwise_results(bottleneck, rows, first, last, into);
+}
+
+}  // namespace fuseline
