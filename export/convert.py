@@ -34,7 +34,13 @@ from .writing.graphs import GraphSource
 from .writing.parts import DECODER, ENCODER
 from .writing.place import Place, check_out, claimed
 
-SCHEMES: Mapping[str, Scheme] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "int4": "int4"}
+SCHEMES: Mapping[str, Scheme] = {
+    "fp32": "fp32",
+    "fp16": "fp16",
+    "bf16": "bf16",
+    "int8": "int8",
+    "int4": "int4",
+}
 
 Progress = Callable[[int, int, str], None]
 
@@ -77,7 +83,7 @@ def export(
     """Write the fuseline folder `out` of an encoder/decoder checkpoint or a GPT-2, and compare it with transformers.
 
     source: a local folder or a hub id; a folder of CTranslate2 is compared with CTranslate2, where it is installed;
-    variants: some of fp32, fp16, int8 and int4, the first is the default; max_length: the longest text in tokens
+    variants: some of fp32, fp16, bf16, int8 and int4, the first is the default; max_length: the longest text in tokens
     (default: as long as the model's positions reach), positions beyond it are
     left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
     here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); interpolate_pos_encoding:

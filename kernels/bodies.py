@@ -24,7 +24,7 @@ DOMAIN = "fuseline"
 VERSION = 1
 OPSET = 20
 
-FORMATS = ("Float", "Half", "Int8", "Int4")
+FORMATS = ("Float", "Half", "Int8", "Int4", "BFloat16")
 # What a linear layer ends in, by the end of the operator's name.
 ENDINGS: Mapping[str, str] = {
     "": "y = Identity(biased)",
@@ -100,6 +100,11 @@ _PRODUCTS: Mapping[str, str] = {
         grouped = Mul(Reshape(Sub(codes_IO, eight), shape), Unsqueeze(scale_GO, one))
         weight_all = Flatten<axis = 2>(grouped){_CUT}
         product = Mul(MatMul(steps, weight_IO), x_scale)""",
+    "BFloat16": f"""
+        weight_f32 = Cast<to = 1>(weight)
+        weight_all = Flatten<axis = 2>(Transpose<perm = [1, 3, 0, 2]>(weight_f32)){_CUT}
+        x_rounded = Cast<to = 1>(Cast<to = 16>(x))
+        product = MatMul(x_rounded, weight_IO)""",
 }
 
 # The formats that tables of tokens have.

@@ -27,17 +27,19 @@ are in the call, nor on how much padding there is.
 `<format>Linear<ending>`: y = ending(x @ weight + bias). Formats: {", ".join(FORMATS)}. Endings: none, \
 {", ".join(ending for ending in ENDINGS if ending)}. {" and ".join(SECOND)} take another value, {" and ".join(SECOND.values())}: a gated layer is two, gate = LinearGeluTanh(x) and LinearMul(x, factor = gate).
 
-| input | Float, Half | Int8 | Int4 |
-|---|---|---|---|
-| x | float32[..., I] | the same | the same |
-| weight | float32 or float16[K, I, 16] | uint8[K, I / 4, 16, 4], zero point 128 | uint8[K, I / 8, 16, 4], two codes a byte, zero point 8 |
-| scale | - | float32[O] | float16[K, groups, 16], of 32 inputs or a multiple |
-| bias | float32[O] | the same | the same |
-| residual (Add), factor (Mul) | float32[..., O] | the same | the same |
+| input | Float, Half | BFloat16 | Int8 | Int4 |
+|---|---|---|---|---|
+| x | float32[..., I] | the same | the same | the same |
+| weight | float32 or float16[K, I, 16] | bfloat16[K, I / 2, 16, 2] | uint8[K, I / 4, 16, 4], zero point 128 | uint8[K, I / 8, 16, 4], two codes a byte, zero point 8 |
+| scale | - | - | float32[O] | float16[K, groups, 16], of 32 inputs or a multiple |
+| bias | float32[O] | the same | the same | the same |
+| residual (Add), factor (Mul) | float32[..., O] | the same | the same | the same |
 
 K = ceil(O / 16): the weights of 16 outputs lie together, in the order in which AVX2, AVX-512 VNNI, AMX and NEON read them, so that a
-block is one stream through memory. Inputs are rounded up to 4 or to whole groups, with weights of zero. In 8 and 4 bits every
-row of x is rounded to 127 steps of its own scale first, so that a row's result does not depend on its neighbours.
+block is one stream through memory. Inputs are rounded up to 2, to 4 or to whole groups, with weights of zero. In 8 and 4 bits every
+row of x is rounded to 127 steps of its own scale first, so that a row's result does not depend on its neighbours. In bfloat16 x is
+rounded to the nearest bfloat16, of two equally near ones the even; products are summed up as float32, in each instruction set's own
+order and so within I roundings of float32 of the sum of their sizes, and what is less than 2^-126 may count as 0.
 """
 
 # The operators shown in full; the other linear layers differ in their last line only.

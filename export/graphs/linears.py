@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from fuseline.kernels.bodies import DOMAIN, add_bodies
 from fuseline.kernels.layers import replace_groups
 
-from .weights import FORMATS, Array, Scheme, store
+from .weights import FORMATS, Array, Scheme, store, tensor_of
 
 # Smaller matrices stay as they are: there is nothing to gain.
 LEAST_WEIGHTS = 1 << 12
@@ -129,7 +129,7 @@ class _Rewriter:
                 {} if stored.scale is None else {f"{name}.scale": stored.scale}
             )
             for part, array in parts.items():
-                self._constants[part] = numpy_helper.from_array(np.ascontiguousarray(array), part)
+                self._constants[part] = tensor_of(np.ascontiguousarray(array), part)
             self._stored[name] = list(parts)
         bias = f"{layer.nodes[0].output[0]}.bias"
         self._constants[bias] = numpy_helper.from_array(np.ascontiguousarray(layer.bias_O, np.float32), bias)

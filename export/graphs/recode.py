@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from fuseline.errors import ExportError
 from fuseline.folders.tensors import width_of
 from fuseline.kernels.bodies import DOMAIN, add_bodies
 
 from .graph import cross_operator, key_value_type
-from .weights import FORMATS, Array, Scheme, restore, store
+from .weights import FLOATS, FORMATS, Array, Scheme, content_of, restore, store, table_scheme, tensor_of
 
 LOGITS = "logits"
-_FLOATS = ("Float", "Half")
-_STORED = re.compile(r"(Float|Half|Int8|Int4)(Linear|Embedding)")
+_FLOATS = tuple(FORMATS[scheme] for scheme in FLOATS)
+_STORED = re.compile(r"(Float|Half|BFloat16|Int8|Int4)(Linear|Embedding)")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Matrix:
     table: bool
 
     def scheme(self, wanted: Scheme) -> Scheme:
-        """Tables stay in 8 bits; see fuseline.export.graphs.graph.table."""
-        return "int8" if wanted == "int4" and self.table else wanted
+        """Tables stay in 8 bits, or halves; see fuseline.export.graphs.graph.table."""
+        return table_scheme(wanted) if self.table else wanted
 
 
 def float_matrices(model: onnx.ModelProto) -> Iterator[Matrix]:
@@ -158,7 +158,7 @@ def errors(
     for matrix in float_matrices(model):
         inputs, outputs = matrix.weight_IO.shape
         scale = stored.get(f"{matrix.name}_scale")
-        values = [numpy_helper.to_array(each) if each is not None else None for each in (stored[matrix.name], scale)]
+        values = [content_of(each) if each is not None else None for each in (stored[matrix.name], scale)]
         assert values[0] is not None
         error_IO = restore(values[0], values[1], inputs, outputs) - matrix.weight_IO
         moments_II = (moments or {}).get(matrix.x, 1.0)
@@ -173,7 +173,7 @@ def _size(weight_IO: Array, moments_II: Array | float) -> float:
 
 
 def form_of(node: onnx.NodeProto) -> str | None:
-    """Float, Half, Int8 or Int4 of a fused linear layer or an embedding; None for another node."""
+    """Float, Half, BFloat16, Int8 or Int4 of a fused linear layer or an embedding; None for another node."""
     stored = _STORED.match(node.op_type) if node.domain == DOMAIN else None
     return None if stored is None else stored[1]
 
@@ -201,8 +201,9 @@ def _check_embedding(model: onnx.ModelProto) -> None:
 
 def _matrix(tensor: onnx.TensorProto, scale: onnx.TensorProto | None, outputs: int) -> Array:
     """float32[I, O]. Float blocks have no padding among the inputs."""
-    blocks, scales = numpy_helper.to_array(tensor), None if scale is None else numpy_helper.to_array(scale)
-    together = 1 if scales is None else 4 if scales.ndim == 1 else 8  # inputs in a block, see fuseline_kernels.h
+    blocks, scales = content_of(tensor), None if scale is None else content_of(scale)
+    # inputs that lie together, see fuseline_kernels.h
+    together = (2 if blocks.ndim == 4 else 1) if scales is None else 4 if scales.ndim == 1 else 8
     weight_IO = restore(blocks, scales, blocks.shape[1] * together, outputs)
     if not np.isfinite(weight_IO).all():
         row, column = np.argwhere(~np.isfinite(weight_IO))[0]
@@ -212,4 +213,4 @@ def _matrix(tensor: onnx.TensorProto, scale: onnx.TensorProto | None, outputs: i
 
 
 def _tensor(array: Array, name: str) -> onnx.TensorProto:
-    return numpy_helper.from_array(np.ascontiguousarray(array), name)
+    return tensor_of(np.ascontiguousarray(array), name)

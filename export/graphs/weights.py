@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto, helper, numpy_helper
 
 from .rounding import gptq, nearest, search_scales
 
 Array = npt.NDArray[Any]
-Scheme = Literal["fp32", "fp16", "int8", "int4"]  # how weights are stored; all arithmetic results are float32
+Scheme = Literal["fp32", "fp16", "bf16", "int8", "int4"]  # how weights are stored; all arithmetic results are float32
 
 BLOCK = 16  # outputs whose weights lie together
 GROUP = 128  # inputs that share a scale in 4 bits; smaller matrices take SMALL_GROUP
@@ -23,15 +24,47 @@ SMALL_GROUP = 32
 # From so many inputs on groups of 128 are worth their smaller size: ViT-GPT2 has 0.155 of float32's, with 32 0.165.
 LARGE_INPUTS = 768
 
-FORMATS = {"fp32": "Float", "fp16": "Half", "int8": "Int8", "int4": "Int4"}
+FORMATS = {"fp32": "Float", "fp16": "Half", "bf16": "BFloat16", "int8": "Int8", "int4": "Int4"}
+FLOATS: tuple[Scheme, ...] = ("fp32", "fp16", "bf16")  # that have no scales
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A matrix as a scheme stores it: weight in blocks, and its scales (None for floats)."""
+    """A matrix as a scheme stores it: weight in blocks, and its scales (None for floats).
+
+    numpy has no bfloat16: its bits are uint16 here, as nothing else is.
+    """
 
     weight: Array
     scale: Array | None
+
+
+def tensor_type(weight: Array) -> int:
+    """The TensorProto type of what a scheme stores."""
+    if weight.dtype == np.uint16:
+        return TensorProto.BFLOAT16
+    found: int = helper.np_dtype_to_tensor_dtype(weight.dtype)
+    return found
+
+
+def tensor_of(array: Array, name: str) -> TensorProto:
+    """What a scheme stores, as a tensor of a graph."""
+    return TensorProto(name=name, dims=array.shape, data_type=tensor_type(array), raw_data=array.tobytes())
+
+
+def content_of(tensor: TensorProto) -> Array:
+    """The other way round. tensor: one within the graph."""
+    if tensor.data_type != TensorProto.BFLOAT16:
+        return numpy_helper.to_array(tensor)
+    if not tensor.HasField("raw_data"):
+        return np.array(tensor.int32_data, np.uint16).reshape(tensor.dims)
+    return np.frombuffer(tensor.raw_data, "<u2").astype(np.uint16, copy=False).reshape(tensor.dims)
+
+
+def table_scheme(scheme: Scheme) -> Scheme:
+    """How tables of tokens, and heads, are stored beside linear layers of a scheme."""
+    others: dict[Scheme, Scheme] = {"int4": "int8", "bf16": "fp16"}
+    return others.get(scheme, scheme)
 
 
 def store(weight_IO: Array, scheme: Scheme, moments_II: Array | None = None) -> Stored:
@@ -44,9 +77,23 @@ def store(weight_IO: Array, scheme: Scheme, moments_II: Array | None = None) -> 
         return Stored(_blocks(codes_IO, 4, 128), scale_O)
     if scheme == "int4":
         return _store_int4(weight_IO, GROUP if len(weight_IO) >= LARGE_INPUTS else SMALL_GROUP, moments_II)
+    if scheme == "bf16":
+        return Stored(_blocks(to_bfloat16(weight_IO), 2, 0), None)
     kind = np.float16 if scheme == "fp16" else np.float32
     padded_IO = _padded(weight_IO.astype(kind), 1, 0)
     return Stored(padded_IO.reshape(len(padded_IO), -1, BLOCK).transpose(1, 0, 2), None)
+
+
+def to_bfloat16(numbers: Array) -> npt.NDArray[np.uint16]:
+    """The bits of the nearest bfloat16, of two equally near ones the even; NaN stays NaN."""
+    bits = np.ascontiguousarray(numbers, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    return np.where(np.isnan(numbers), bits >> 16 | 0x40, rounded).astype(np.uint16)
+
+
+def of_bfloat16(bits: Array) -> npt.NDArray[np.float32]:
+    """The numbers of which these are the bits."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def quantize_columns(weight_IO: Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
@@ -79,6 +126,8 @@ def quantize_groups(
 
 def restore(weight: Array, scale: Array | None, inputs: int, outputs: int) -> npt.NDArray[np.float32]:
     """The float32[I, O] matrix that blocks of any scheme stand for; what `store` rounded stays rounded."""
+    if weight.dtype == np.uint16:
+        return of_bfloat16(_unblocked(weight)[:inputs, :outputs])
     if weight.dtype != np.uint8:
         return _unblocked(weight[..., None])[:inputs, :outputs].astype(np.float32)
     assert scale is not None, "codes have scales"

@@ -13,7 +13,7 @@ from fuseline.model import Model
 
 from ..graphs.linears import fuse_linears
 from ..graphs.recode import errors, recode
-from ..graphs.weights import Scheme
+from ..graphs.weights import FLOATS, Scheme
 from ..quality.reading import Reading
 from ..writing.graphs import load_graph
 from ..writing.parts import DECODER, ENCODER, encoders_of, part_of
@@ -77,16 +77,16 @@ class FloatGraphs:
             graphs[part] = recode(model, scheme, self._moments[part])
             wrong |= errors(model, graphs[part], self._moments[part])
         wrong = dict(sorted(wrong.items(), key=lambda each: -each[1]))
-        if scheme != "fp16" and 0 < half >= len(wrong):
+        if scheme not in FLOATS and 0 < half >= len(wrong):
             raise InputError(
                 f"half {half} leaves none of the {len(wrong)} matrices to be stored in {scheme}; give a smaller "
                 "number, or ask for the variant fp16"
             )
-        left = list(wrong)[:half] if scheme != "fp16" else []
+        left = list(wrong)[:half] if scheme not in FLOATS else []
         if left:
             halves: dict[str, Scheme] = dict.fromkeys(left, "fp16")
             graphs = {part: recode(model, scheme, self._moments[part], halves) for part, model in self._parts.items()}
-        for part in encoders_of(graphs) if scheme != "fp16" else ():
+        for part in encoders_of(graphs) if scheme not in FLOATS else ():
             if is_convolutional(graphs[part]):
                 made = graphs[part]
                 graphs[part] = calibrate_convolutions(made, self._seen) if static else store_convolutions(made)

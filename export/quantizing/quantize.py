@@ -32,7 +32,7 @@ from .examples import Examples, judging, read_examples
 from .gate import Measured, agreement
 from .graphs import FloatGraphs, Made, Progress
 
-SCHEMES: tuple[Scheme, ...] = ("fp16", "int8", "int4")
+SCHEMES: tuple[Scheme, ...] = ("fp16", "bf16", "int8", "int4")
 SOURCES = ("fp32", "fp16")  # what a variant can be made of, the better first
 
 
@@ -97,7 +97,7 @@ def quantize(
 ) -> QuantizeReport:
     """Add variants to a fuseline folder that holds one of floats, and say what each costs.
 
-    variants: some of fp16, int8 and int4; those that are there already are made anew. calibrate: a folder of 8
+    variants: some of fp16, bf16, int8 and int4; those that are there already are made anew. calibrate: a folder of 8
     photos or more, for a model of texts a file of 8 lines or more, for one of speech a folder or a data set of 8 clips
     or more, by which 4 bits are rounded so that errors cancel (GPTQ); of lines and clips that are too long the start
     counts.

@@ -37,8 +37,8 @@ typedef enum fuseline_status {
 /* FUSELINE_KERNELS_ABI of the library that was loaded, to be compared with that of the header. */
 FUSELINE_EXPORT int32_t fuseline_abi(void);
 
-/* The instruction set in use: "scalar", "avx2" (with FMA and F16C), "avx512" (F, BW, VL, DQ and VNNI) or "neon" (with dot
- * product). The library begins with the widest that the CPU and its operating system offer. */
+/* The instruction set in use: "scalar", "avx2" (with FMA and F16C), "avx512" (F, BW, VL, DQ and VNNI), "avx512bf16" (and BF16),
+ * "amx" (and AMX for 8-bit integers and bfloat16) or "neon" (with dot product). The library begins with the widest that the CPU and its operating system offer. */
 FUSELINE_EXPORT const char* fuseline_isa(void);
 
 /* The instruction sets that can be used here, widest last, with a space between them: "scalar avx2". */
@@ -87,8 +87,9 @@ typedef enum fuseline_format {
   FUSELINE_FLOAT = 0, /* float32[blocks, inputs, 16] */
   FUSELINE_HALF = 1,  /* float16[blocks, inputs, 16] */
   FUSELINE_INT8 = 2,  /* uint8[blocks, inputs / 4, 16, 4], zero point 128; scale: float32[outputs] */
-  FUSELINE_INT4 = 3   /* uint8[blocks, inputs / 8, 16, 4], a byte the codes of inputs i and i + 4 of 8, the first in the
+  FUSELINE_INT4 = 3,  /* uint8[blocks, inputs / 8, 16, 4], a byte the codes of inputs i and i + 4 of 8, the first in the
                          low bits, zero point 8; scale: float16[blocks, groups, 16] */
+  FUSELINE_BFLOAT16 = 4 /* bfloat16[blocks, inputs / 2, 16, 2] */
 } fuseline_format;
 
 typedef enum fuseline_activation {
@@ -101,12 +102,13 @@ typedef enum fuseline_activation {
   FUSELINE_RELU6 = 6
 } fuseline_activation;
 
-/* y = activation(x @ weight + bias) * factor + residual. In 8 and 4 bits each row of x is quantized first, by a scale of its own. */
+/* y = activation(x @ weight + bias) * factor + residual. In 8 and 4 bits each row of x is quantized first, by a scale of its own;
+ * in bfloat16 x is rounded to it, and products are summed up as float32, where what is less than 2^-126 may count as 0. */
 typedef struct fuseline_linear {
   int32_t format;
   int32_t activation;
   int64_t rows, inputs, outputs;
-  int64_t padded; /* inputs as the weights have them: rounded up to 4 (8 bits) or to whole groups (4 bits) */
+  int64_t padded; /* inputs as the weights have them: rounded up to 2 (bfloat16), 4 (8 bits) or to whole groups (4 bits) */
   int64_t groups; /* 4 bits: weight scales of an output; each is for a multiple of 32 inputs. Else 1. */
   const float* x;        /* [rows, inputs] */
   const void* weight;

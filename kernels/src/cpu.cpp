@@ -94,6 +94,7 @@ Cpu ask() {
       {"avx512vnni", zmm && bit(seven.ecx, 11)},
       {"avx512bf16", zmm && bit(seven_one.eax, 5)},
       {"amxint8", tiles && bit(seven.edx, 24) && bit(seven.edx, 25)},
+      {"amxbf16", tiles && bit(seven.edx, 24) && bit(seven.edx, 22)},
   };
   const auto has = [&all](const char* name) {
     for (const Feature& feature : all)
@@ -104,7 +105,8 @@ Cpu ask() {
   found.avx2 = has("avx2") && has("fma") && has("f16c");
   found.avx512 = found.avx2 && has("avx512f") && has("avx512dq") && has("avx512bw") && has("avx512vl") &&
                  has("avx512vnni");
-  found.amx = found.avx512 && (kEmulated || (has("amxint8") && tiles_granted()));
+  found.avx512bf16 = found.avx512 && has("avx512bf16");
+  found.amx = found.avx512 && (kEmulated || (has("amxint8") && has("amxbf16") && tiles_granted()));
   list(all, found);
   return found;
 }

@@ -47,7 +47,11 @@ const Isa kIsas[] = {
     {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, prepare_rows_avx512, linear_blocks_avx512, layer_norm_avx512,
      rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
      to_halves_avx512, convolution_avx512, {prepare_rows_avx512, widen_avx512, narrow_avx512, depthwise_avx512}},
-    {"amx", [] { return cpu().amx; }, top_candidates_avx512, prepare_rows_avx512, linear_blocks_amx, layer_norm_avx512,
+    {"avx512bf16", [] { return cpu().avx512bf16; }, top_candidates_avx512, prepare_rows_avx512bf16, linear_blocks_avx512bf16,
+     layer_norm_avx512, rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512,
+     encoder_attention_avx512, to_halves_avx512, convolution_avx512,
+     {prepare_rows_avx512, widen_avx512, narrow_avx512, depthwise_avx512}},
+    {"amx", [] { return cpu().amx; }, top_candidates_avx512, prepare_rows_amx, linear_blocks_amx, layer_norm_avx512,
      rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
      to_halves_avx512, convolution_avx512, {prepare_rows_avx512, widen_avx512, linear_blocks_amx, depthwise_avx512}},
 #endif
@@ -85,18 +89,18 @@ constexpr int64_t kLine = 64;  // bytes
 
 bool quantized(const fuseline_linear& l) { return l.format == FUSELINE_INT8 || l.format == FUSELINE_INT4; }
 
-bool prepares(const fuseline_linear& l) { return quantized(l) || l.rows >= kManyRows; }
+bool prepares(const fuseline_linear& l) { return quantized(l) || l.format == FUSELINE_BFLOAT16 || l.rows >= kManyRows; }
 
 char* aligned(void* memory) { return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory) + kLine - 1) / kLine * kLine); }
 
 // The parts of scratch memory, widest type first so that all are aligned.
 Prepared prepared(const fuseline_linear& l, void* scratch) {
   Prepared x{};
+  x.padded = l.padded;
   if (!quantized(l)) {
     x.floats = reinterpret_cast<float*>(aligned(scratch));
     return x;
   }
-  x.padded = l.padded;
   x.groups = l.groups;
   x.scales = static_cast<float*>(scratch);
   x.sums = reinterpret_cast<int32_t*>(x.scales + l.rows);
@@ -120,6 +124,7 @@ bool fits(const fuseline_linear& l) {
   if (l.format == FUSELINE_INT8) return l.groups == 1 && l.padded == (l.inputs + 3) / 4 * 4;
   if (l.format == FUSELINE_INT4)
     return l.padded % (32 * l.groups) == 0 && l.padded >= l.inputs && l.padded - l.inputs < l.padded / l.groups;
+  if (l.format == FUSELINE_BFLOAT16) return l.padded == (l.inputs + 1) / 2 * 2;
   return l.format == FUSELINE_FLOAT || l.format == FUSELINE_HALF;
 }
 
@@ -267,7 +272,7 @@ int64_t fuseline_linear_blocks(const fuseline_linear* layer) { return (layer->ou
 int64_t fuseline_linear_scratch(const fuseline_linear* layer) {
   if (!prepares(*layer)) return 0;
   const int64_t rows = (layer->rows + kTileRows - 1) / kTileRows * kTileRows;
-  if (!quantized(*layer)) return kLine + (layer->rows + kTileRows) * layer->inputs * 4;
+  if (!quantized(*layer)) return kLine + (layer->rows + kTileRows) * (layer->inputs < layer->padded ? layer->padded : layer->inputs) * 4;
   return layer->rows * 4 * (1 + layer->groups) + kLine + rows * layer->padded;
 }
 

@@ -17,12 +17,12 @@ inline bool usable(float scale) { return scale != 0 && scale - scale == 0; }
 
 }  // namespace
 
-// Activations as they are multiplied, made once a call in the caller's scratch memory: integers, or many rows of floats.
+// Activations as they are multiplied, made once a call in the caller's scratch memory: integers, bfloat16, or many rows of floats.
 struct Prepared {
   int8_t* codes;      // [rows, padded], and as many bytes after them as whole tiles of kTileRows rows have
   float* scales;      // [rows]
   int32_t* sums;      // [rows, groups], sums of the codes of each group
-  float* floats;      // of each instruction set's own order (linear_many.h)
+  float* floats;      // in each instruction set's own order (linear_many.h), of bfloat16 perhaps in pairs
   int64_t padded;     // inputs, rounded up to what the weights have
   int64_t groups;     // of inputs that share a weight scale; 1 in 8 bits
 };
@@ -32,8 +32,9 @@ typedef void PrepareRows(const fuseline_linear& layer, const Prepared& into, int
 // The outputs of the blocks [first, last) for all rows.
 typedef void LinearBlocks(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last);
 
-PrepareRows prepare_rows_scalar, prepare_rows_avx2, prepare_rows_avx512, prepare_rows_neon;
-LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512, linear_blocks_amx, linear_blocks_neon;
+PrepareRows prepare_rows_scalar, prepare_rows_avx2, prepare_rows_avx512, prepare_rows_avx512bf16, prepare_rows_amx, prepare_rows_neon;
+LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512, linear_blocks_avx512bf16, linear_blocks_amx,
+    linear_blocks_neon;
 // The same in 8 bits, ending in ReLU6; or, of activations that are not negative, in a residual or nothing (linear_bottleneck.h).
 LinearBlocks widen_scalar, widen_avx2, widen_avx512, widen_neon;
 LinearBlocks narrow_scalar, narrow_avx2, narrow_avx512, narrow_neon;

@@ -1,48 +1,22 @@
-// Linear layers with AVX-512 and VNNI.
-#include <immintrin.h>
-
+// Linear layers with AVX-512 and VNNI, and in bfloat16 with BF16 where there is that.
+#include "linear_avx512.h"
 #include "linear_bottleneck.h"
-#include "linear_many.h"
 
 namespace fuseline {
 namespace {
 
-struct Avx512 {
-  typedef __m512i Sums;
-  typedef __m512i Weights;
-  typedef __m512i Inputs;
-  static constexpr int kRows = 8, kBlocks = 2, kCodeRows = 14, kFloatRows = 14;
+struct Avx512BFloat16 : Avx512 {
+  static constexpr bool kPairs = true;
 
-  static Sums splat(int32_t n) { return _mm512_set1_epi32(n); }
-  // The weights are multiplied as they are, unsigned; this takes their zero point away again.
-  static Sums start(int32_t sum) { return splat(-128 * sum); }
-  static Vector to_float(Sums sums) { return reinterpret_cast<Vector>(_mm512_cvtepi32_ps(sums)); }
-  static Weights load(const uint8_t* p) { return _mm512_loadu_si512(p); }
-  static Inputs inputs(const int8_t* p) {
+  static Vector pair(const float* p) {
     int32_t word;
     memcpy(&word, p, sizeof word);
-    return _mm512_set1_epi32(word);
+    return reinterpret_cast<Vector>(_mm512_set1_epi32(word));
   }
-  // As an instruction: of the intrinsic GCC 12 makes two copies of every sum each time, which Intel's CPUs do not do for nothing.
-  static Sums dot(Sums sums, Weights w, Inputs a) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(w), "v"(a));
-    return sums;
-  }
-  typedef Weights Active;
-  static Active active(const uint8_t* p) { return load(p); }
-  static Sums dot_active(const Sums& sums, const Active& w, const Inputs& a) { return dot(sums, w, a); }
-  template <int R>
-  static void dot4(Sums* sums, const uint8_t* w, const int8_t* a, int64_t stride) {
-    const __m512i mask = _mm512_set1_epi8(15);
-    repeat<4>([&](int pair) {
-      const __m512i both = load(w + 64 * pair);
-      const __m512i first = _mm512_and_si512(both, mask);
-      const __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
-      repeat<R>([&](int r) {
-        const int8_t* quads = a + r * stride + 8 * pair;
-        sums[r] = dot(dot(sums[r], first, inputs(quads)), second, inputs(quads + 4));
-      });
-    });
+  // As an instruction, which needs no flag of the compiler's that the rest of this file must not have.
+  static Vector add_pairs(Vector x, Vector w, Vector y) {
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(y) : "v"(w), "v"(x));
+    return y;
   }
 };
 
@@ -62,6 +36,16 @@ void widen_avx512(const fuseline_linear& layer, const Prepared& x, int64_t first
 
 void narrow_avx512(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   bottleneck_blocks<Narrowing, Avx512>(layer, x, first, last);
+}
+
+void prepare_rows_avx512bf16(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
+  if (layer.format != FUSELINE_BFLOAT16) return prepare_rows_avx512(layer, into, first, last);
+  rows_rounded<Avx512BFloat16, Paired>(layer, into, first, last);
+}
+
+void linear_blocks_avx512bf16(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  if (layer.format != FUSELINE_BFLOAT16) return linear_blocks_avx512(layer, x, first, last);
+  all_blocks<Avx512BFloat16>(layer, x, first, last);
 }
 
 }  // namespace fuseline

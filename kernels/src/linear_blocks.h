@@ -12,6 +12,10 @@
 //   dot(sums, weights, inputs)
 //   dot4<n>(sums[n], w, a, stride)   the same over 32 inputs in 4 bits (w: 256 bytes, codes 0 to 15) for n rows of
 //                                    activations, `stride` bytes apart
+//   kPairs                     whether bfloat16 is multiplied in pairs of inputs; then only
+//   pair(p), add_pairs(pair, weights, sums)   a pair of activations for all outputs, and their products added up
+//   kUnpacks                   whether 4 bits of many rows are 8 bits first; then `dot` takes codes as they are, and
+//   unpack(w, to)              writes the two codes of 64 bytes each as 128 bytes in the order of 8 bits
 #pragma once
 
 #include "linear.h"
@@ -179,13 +183,52 @@ FUSELINE_FLAT inline void float_tile(const fuseline_linear& l, int64_t row, int6
   finish<B>(l, row, R, block, products.of[0][0]);
 }
 
+// In bfloat16: of a pair of inputs both products are added at once, or the first one's and then the second one's.
+template <class Simd, int R, int B>
+FUSELINE_FLAT inline void bfloat16_tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
+  const int64_t pairs = l.padded / 2, size = pairs * kBlockOutputs, columns = Simd::kPairs ? pairs : l.padded;
+  const float* w = static_cast<const float*>(l.weight) + block * size;
+  const float* a = x.floats + row * columns;
+  Vector y[R][B] = {};
+  for (int64_t p = 0; p < pairs; ++p) {
+    Vector weights[B];
+    const int64_t ahead = after<B>(p * 64, size * 4);
+    repeat<B>([&](int b) {
+      weights[b] = load(w + b * size + p * kBlockOutputs);
+      __builtin_prefetch(reinterpret_cast<const char*>(w + b * size) + ahead);
+    });
+    if constexpr (Simd::kPairs) {
+      repeat<R>([&](int r) {
+        const Vector inputs = Simd::pair(a + r * columns + p);
+        repeat<B>([&](int b) { y[r][b] = Simd::add_pairs(inputs, weights[b], y[r][b]); });
+      });
+    } else {
+      Vector first[B], second[B];
+      repeat<B>([&](int b) { first[b] = first_of_pairs(weights[b]); });
+      repeat<B>([&](int b) { second[b] = second_of_pairs(weights[b]); });
+      repeat<R>([&](int r) {
+        const Vector input = splat(a[r * columns + 2 * p]), next = splat(a[r * columns + 2 * p + 1]);
+        repeat<B>([&](int b) { y[r][b] = fused(next, second[b], fused(input, first[b], y[r][b])); });
+      });
+    }
+  }
+  Tile<R, B> products;
+  repeat<R>([&](int r) { repeat<B>([&](int b) { write(products.of[r][b], y[r][b]); }); });
+  finish<B>(l, row, R, block, products.of[0][0]);
+}
+
 template <class Simd, int R, int B>
 inline void tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
-  switch (l.format) {
-    case FUSELINE_INT8: return int8_tile<Simd, R, B, false>(l, x, row, block);
-    case FUSELINE_INT4: return int4_tile<Simd, R, B>(l, x, row, block);
-    case FUSELINE_HALF: return float_tile<uint16_t, R, B>(l, row, block);
-    default: return float_tile<float, R, B>(l, row, block);
+  if constexpr (Simd::kPairs) {
+    bfloat16_tile<Simd, R, B>(l, x, row, block);
+  } else {
+    switch (l.format) {
+      case FUSELINE_INT8: return int8_tile<Simd, R, B, false>(l, x, row, block);
+      case FUSELINE_INT4: return int4_tile<Simd, R, B>(l, x, row, block);
+      case FUSELINE_HALF: return float_tile<uint16_t, R, B>(l, row, block);
+      case FUSELINE_BFLOAT16: return bfloat16_tile<Simd, R, B>(l, x, row, block);
+      default: return float_tile<float, R, B>(l, row, block);
+    }
   }
 }
 

@@ -1,9 +1,9 @@
 // Linear layers with many rows, such as encoders have: there arithmetic takes the time, and what it reads must lie near.
 //
-// Floats go in panels of some inputs, whose weights stay in the first cache for some rows; halves become float32 there, once for
-// those rows. Their activations lie as they are read, see at(): side by side as they come, rows of some lengths all fall on the
+// Floats go in panels of some inputs, whose weights stay in the first cache for some rows; halves and bfloat16 become float32
+// there, once for those rows, but for bfloat16 that is multiplied in pairs, of which each counts as an input here. Their activations lie as they are read, see at(): side by side as they come, rows of some lengths all fall on the
 // same few lines of the cache. A sum stays the same to the bit: it goes over the inputs in the same order, in a register or in
-// memory between.
+// memory between. So do 4 bits, where taking a byte's two codes apart is worth doing once (Simd::kUnpacks).
 #pragma once
 
 #include "linear_blocks.h"
@@ -14,14 +14,20 @@ namespace {
 constexpr int64_t kPanelInputs = 256;  // of 2 blocks 32 kB
 constexpr int64_t kPanelGroups = 10;   // of rows; their sums are another 18 kB
 
+// Of what is multiplied: inputs, or pairs of them.
+template <class Simd>
+inline int64_t columns_of(const fuseline_linear& l) {
+  return l.format != FUSELINE_BFLOAT16 ? l.inputs : Simd::kPairs ? l.padded / 2 : l.padded;
+}
+
 // Where the activations of a group of R rows in a panel lie, [inputs][R]: groups that share a panel's weights side by side, and
 // panel after panel. The last group of all has room for R rows, too.
 template <int R>
-inline float* at(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t input) {
+inline float* at(const fuseline_linear& l, const Prepared& x, int64_t columns, int64_t row, int64_t input) {
   constexpr int64_t kMost = kPanelGroups * R;
   const int64_t before = row / kMost * kMost, left = (l.rows - before + R - 1) / R * R;
-  const int64_t inputs = l.inputs - input < kPanelInputs ? l.inputs - input : kPanelInputs;
-  return x.floats + before * l.inputs + input * (left < kMost ? left : kMost) + (row - before) * inputs;
+  const int64_t inputs = columns - input < kPanelInputs ? columns - input : kPanelInputs;
+  return x.floats + before * columns + input * (left < kMost ? left : kMost) + (row - before) * inputs;
 }
 
 // The blocks' weights of a panel: where those of the first lie, and how far the next block's are from there.
@@ -41,7 +47,18 @@ struct Products {
   float* sums;
 };
 
-template <int R, int B>
+// How an input's products are added up: of floats, and of pairs of bfloat16.
+struct OfFloats {
+  static Vector input(const float* x) { return splat(*x); }
+  static Vector add(Vector x, Vector w, Vector y) { return fused(x, w, y); }
+};
+template <class Simd>
+struct OfPairs {
+  static Vector input(const float* x) { return Simd::pair(x); }
+  static Vector add(Vector x, Vector w, Vector y) { return Simd::add_pairs(x, w, y); }
+};
+
+template <class Each, int R, int B>
 FUSELINE_FLAT inline void add_up(const Products& p) {
   Vector y[R][B] = {};
   if (!p.begin) repeat<R>([&](int r) { repeat<B>([&](int b) { y[r][b] = load(p.sums + (r * B + b) * kLanes); }); });
@@ -53,71 +70,85 @@ FUSELINE_FLAT inline void add_up(const Products& p) {
     repeat<B>([&](int b) { weights[b] = load(w + b * size); });
     __builtin_prefetch(ahead);
     repeat<R>([&](int r) {
-      const Vector input = splat(x[r]);
-      repeat<B>([&](int b) { y[r][b] = fused(input, weights[b], y[r][b]); });
+      const Vector input = Each::input(x + r);
+      repeat<B>([&](int b) { y[r][b] = Each::add(input, weights[b], y[r][b]); });
     });
   }
   repeat<R>([&](int r) { repeat<B>([&](int b) { write(p.sums + (r * B + b) * kLanes, y[r][b]); }); });
 }
 
 // Of the last rows, fewer than a group has: R at a time, and what is left in halves of that.
-template <int R, int B>
+template <class Each, int R, int B>
 inline void add_up_rest(int64_t rows, Products p) {
   if (rows >= R) {
-    add_up<R, B>(p);
+    add_up<Each, R, B>(p);
     p.x += R;
     p.sums += R * B * kLanes;
     rows -= R;
   }
-  if constexpr (R > 1) add_up_rest<R / 2, B>(rows, p);
+  if constexpr (R > 1) add_up_rest<Each, R / 2, B>(rows, p);
 }
 
-template <int B, class Weight>
-inline Panel panel_of(const Weight* weights, int64_t size, int64_t inputs, float* room) {
-  for (int64_t b = 0; b < B; ++b)
-    for (int64_t i = 0; i < inputs; ++i)
-      write(room + (b * kPanelInputs + i) * kBlockOutputs, load(weights + b * size + i * kBlockOutputs));
-  return {room, kPanelInputs * kBlockOutputs};
+// A weight as it lies. Pairs are multiplied as they are.
+struct BFloat16 {
+  uint16_t bits;
+};
+struct Pairs {
+  BFloat16 of[2];
+};
+
+// Some inputs of a block as float32.
+inline void convert(const uint16_t* halves, int64_t inputs, float* to) {
+  for (int64_t i = 0; i < inputs; ++i) write(to + i * kBlockOutputs, load(halves + i * kBlockOutputs));
+}
+inline void convert(const BFloat16* weights, int64_t inputs, float* to) {
+  for (int64_t i = 0; i < inputs; i += 2) {
+    const Vector pairs = load(reinterpret_cast<const float*>(weights + i * kBlockOutputs));
+    write(to + i * kBlockOutputs, first_of_pairs(pairs));
+    write(to + (i + 1) * kBlockOutputs, second_of_pairs(pairs));
+  }
 }
 
 // All panels of some groups of rows, from `row` on.
-template <class Simd, class Weight, int B>
+template <class Simd, class Weight, class Each, int B>
 inline void float_groups(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t rows, int64_t block) {
   constexpr int R = Simd::kFloatRows, kRest = R > 8 ? 8 : R > 4 ? 4 : R / 2;
   constexpr bool converted = sizeof(Weight) < sizeof(float);
   alignas(64) float sums[kPanelGroups * R * B * kLanes];
   alignas(64) float room[converted ? B * kPanelInputs * kBlockOutputs : 1];
-  const int64_t size = l.inputs * kBlockOutputs;
+  const int64_t columns = columns_of<Simd>(l), size = columns * kBlockOutputs;
   const Weight* w = static_cast<const Weight*>(l.weight) + block * size;
-  for (int64_t i = 0, n; i < l.inputs; i += n) {
-    n = l.inputs - i < kPanelInputs ? l.inputs - i : kPanelInputs;
+  for (int64_t i = 0, n; i < columns; i += n) {
+    n = columns - i < kPanelInputs ? columns - i : kPanelInputs;
     Products p{nullptr, R, n, {}, i == 0, nullptr, sums};
-    if constexpr (converted)
-      p.panel = panel_of<B>(w + i * kBlockOutputs, size, n, room);
-    else
-      p.panel = {w + i * kBlockOutputs, size};
+    if constexpr (converted) {
+      for (int64_t b = 0; b < B; ++b) convert(w + b * size + i * kBlockOutputs, n, room + b * kPanelInputs * kBlockOutputs);
+      p.panel = {room, kPanelInputs * kBlockOutputs};
+    } else {
+      p.panel = {reinterpret_cast<const float*>(w + i * kBlockOutputs), size};
+    }
     for (int64_t r = 0; r < rows; r += R, p.sums += R * B * kLanes) {
-      p.x = at<R>(l, x, row + r, i);
+      p.x = at<R>(l, x, columns, row + r, i);
       // The first groups ask for a block of the next panel each, the others for activations.
       const int64_t b = r / R, here = rows - r < R ? rows - r : R;
       p.ahead = b < B ? reinterpret_cast<const char*>(w + b * size + (i + n) * kBlockOutputs)
                       : reinterpret_cast<const char*>(p.x + R * n);
-      const bool last = i + n == l.inputs;
+      const bool last = i + n == columns;
       if (last) expect<B>(l, row + r, here, block);
       if (here == R)
-        add_up<R, B>(p);
+        add_up<Each, R, B>(p);
       else
-        add_up_rest<kRest, B>(here, p);
+        add_up_rest<Each, kRest, B>(here, p);
       if (last) finish<B>(l, row + r, here, block, p.sums);
     }
   }
 }
 
-template <class Simd, class Weight, int B>
+template <class Simd, class Weight, class Each, int B>
 inline void float_rows(const fuseline_linear& l, const Prepared& x, int64_t block) {
   constexpr int64_t kMost = kPanelGroups * Simd::kFloatRows;
   for (int64_t row = 0; row < l.rows; row += kMost)
-    float_groups<Simd, Weight, B>(l, x, row, l.rows - row < kMost ? l.rows - row : kMost, block);
+    float_groups<Simd, Weight, Each, B>(l, x, row, l.rows - row < kMost ? l.rows - row : kMost, block);
 }
 
 // In 8 bits; after the first few rows the weights are in a cache.
@@ -130,14 +161,120 @@ inline void int8_rows(const fuseline_linear& l, const Prepared& x, int64_t block
   rows_of<Simd, Simd::kRows, B>(l, x, row, block);
 }
 
+constexpr int64_t kUnpackedInputs = 512;  // of whole groups; of 2 blocks 16 kB
+
+// 4 bits of B blocks as bytes, codes 0 to 15: the groups [first, last) in the order of 8 bits.
+template <int B>
+struct Unpacked {
+  alignas(64) uint8_t codes[B][kUnpackedInputs * kBlockOutputs];
+
+  template <class Simd>
+  void fill(const fuseline_linear& l, const Prepared& x, int64_t block, int64_t first, int64_t last) {
+    const int64_t group = x.padded / x.groups, begin = first * group * kBlockOutputs / 2, bytes = (last - first) * group * kBlockOutputs / 2;
+    for (int64_t b = 0; b < B; ++b) {
+      const uint8_t* w = static_cast<const uint8_t*>(l.weight) + (block + b) * x.padded * kBlockOutputs / 2 + begin;
+      for (int64_t i = 0; i < bytes; i += 64) {
+        __builtin_prefetch(w + i + kAhead);
+        Simd::unpack(w + i, codes[b] + 2 * i);
+      }
+    }
+  }
+};
+
+// The groups [first, last) of R rows of B blocks, added to sums [R][B][16].
+template <class Simd, int R, int B>
+FUSELINE_FLAT inline void int4_groups(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block, int64_t first,
+                                      int64_t last, const Unpacked<B>& weights, float* into) {
+  const int64_t group = x.padded / x.groups, quads = group / 4;
+  const int8_t* a = x.codes + row * x.padded + first * group;
+  for (int64_t g = first, at = 0; g < last; ++g) {
+    typename Simd::Sums sums[R][B];
+    repeat<R>([&](int r) { repeat<B>([&](int b) { sums[r][b] = Simd::splat(-8 * x.sums[(row + r) * x.groups + g]); }); });
+    for (int64_t end = at + quads; at < end; ++at) {
+      typename Simd::Weights w[B];
+      repeat<B>([&](int b) { w[b] = Simd::load(weights.codes[b] + at * 64); });
+      repeat<R>([&](int r) {
+        const auto inputs = Simd::inputs(a + r * x.padded + at * 4);
+        repeat<B>([&](int b) { sums[r][b] = Simd::dot(sums[r][b], w[b], inputs); });
+      });
+    }
+    repeat<B>([&](int b) {
+      const Vector s = load_half(static_cast<const uint16_t*>(l.scale) + ((block + b) * x.groups + g) * kBlockOutputs);
+      repeat<R>([&](int r) {
+        float* y = into + (r * B + b) * kLanes;
+        write(y, fused(Simd::to_float(sums[r][b]), s, load(y)));
+      });
+    });
+  }
+}
+
+// The same of the last rows, R at a time, and of what is left in halves of that.
+template <class Simd, int R, int B>
+inline void int4_rest(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t end, int64_t block, int64_t first,
+                      int64_t last, const Unpacked<B>& weights, float* into) {
+  if (row + R <= end) {
+    int4_groups<Simd, R, B>(l, x, row, block, first, last, weights, into);
+    row += R;
+    into += R * B * kLanes;
+  }
+  if constexpr (R > 1) int4_rest<Simd, R / 2, B>(l, x, row, end, block, first, last, weights, into);
+}
+
+// What is left to do with the sums of some rows.
+template <int B>
+inline void finish_int4(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t end, int64_t block, float* sums) {
+  expect<B>(l, row, end - row, block);
+  for (int64_t r = row; r < end; ++r)
+    for (int64_t b = 0; b < B; ++b) {
+      float* y = sums + ((r - row) * B + b) * kLanes;
+      write(y, load(y) * x.scales[r]);
+    }
+  finish<B>(l, row, end - row, block, sums);
+}
+
+// Some rows that share what is unpacked.
+template <class Simd, int B>
+inline void int4_many(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t end, int64_t block) {
+  constexpr int R = Simd::kCodeRows;
+  alignas(64) float sums[kPanelGroups * R * B * kLanes] = {};
+  Unpacked<B> weights;
+  const int64_t together = kUnpackedInputs / (x.padded / x.groups);
+  for (int64_t g = 0, last; g < x.groups; g = last) {
+    last = x.groups - g < together ? x.groups : g + together;
+    weights.template fill<Simd>(l, x, block, g, last);
+    int64_t r = row;
+    for (; r + R <= end; r += R) int4_groups<Simd, R, B>(l, x, r, block, g, last, weights, sums + (r - row) * B * kLanes);
+    int4_rest<Simd, 8, B>(l, x, r, end, block, g, last, weights, sums + (r - row) * B * kLanes);
+  }
+  finish_int4<B>(l, x, row, end, block, sums);
+}
+
+template <class Simd, int B>
+inline void int4_rows(const fuseline_linear& l, const Prepared& x, int64_t block) {
+  constexpr int64_t kMost = kPanelGroups * Simd::kCodeRows;
+  if constexpr (Simd::kUnpacks) {
+    if (x.padded / x.groups <= kUnpackedInputs) {
+      for (int64_t row = 0; row < l.rows; row += kMost)
+        int4_many<Simd, B>(l, x, row, l.rows - row < kMost ? l.rows : row + kMost, block);
+      return;
+    }
+  }
+  rows_of<Simd, Simd::kRows, B>(l, x, 0, block);
+}
+
 template <class Simd, int B>
 inline void all_rows(const fuseline_linear& l, const Prepared& x, int64_t block) {
   if (l.rows < kManyRows) return rows_of<Simd, Simd::kRows, B>(l, x, 0, block);
-  switch (l.format) {
-    case FUSELINE_FLOAT: return float_rows<Simd, float, B>(l, x, block);
-    case FUSELINE_HALF: return float_rows<Simd, uint16_t, B>(l, x, block);
-    case FUSELINE_INT8: return int8_rows<Simd, B>(l, x, block);
-    default: return rows_of<Simd, Simd::kRows, B>(l, x, 0, block);
+  if constexpr (Simd::kPairs) {
+    float_rows<Simd, Pairs, OfPairs<Simd>, B>(l, x, block);
+  } else {
+    switch (l.format) {
+      case FUSELINE_FLOAT: return float_rows<Simd, float, OfFloats, B>(l, x, block);
+      case FUSELINE_HALF: return float_rows<Simd, uint16_t, OfFloats, B>(l, x, block);
+      case FUSELINE_BFLOAT16: return float_rows<Simd, BFloat16, OfFloats, B>(l, x, block);
+      case FUSELINE_INT8: return int8_rows<Simd, B>(l, x, block);
+      default: return int4_rows<Simd, B>(l, x, block);
+    }
   }
 }
 
@@ -147,44 +284,97 @@ inline void all_blocks(const fuseline_linear& l, const Prepared& x, int64_t firs
   for (; first < last; ++first) all_rows<Simd, 1>(l, x, first);
 }
 
-// Some inputs of R rows that lie `stride` apart. What is written beyond R of 16 lanes is the next input's, which comes after it.
-template <int R>
-inline void group_rows(const float* x, int64_t stride, int64_t inputs, float* to) {
+// What activations become: as they are, rounded to bfloat16, or pairs of those. many: sixteen columns; one: a single one, of
+// which `left` inputs, perhaps none, are there.
+struct AsTheyAre {
+  static constexpr int kInputs = 1;
+  static Vector many(const float* x) { return load(x); }
+  static float one(const float* x, int64_t) { return *x; }
+};
+struct Rounded {
+  static constexpr int kInputs = 1;
+  static Vector many(const float* x) { return to_bfloat16(load(x)); }
+  static float one(const float* x, int64_t left) { return left > 0 ? to_bfloat16(*x) : 0.0f; }
+};
+#if defined(__AVX512F__)
+struct Paired {
+  static constexpr int kInputs = 2;
+  static Vector many(const float* x) { return bfloat16_pairs(load(x), load(x + kLanes)); }
+  static float one(const float* x, int64_t left) {
+    const float numbers[2] = {to_bfloat16(x[0]), left > 1 ? to_bfloat16(x[1]) : 0.0f};
+    uint32_t bits[2];
+    memcpy(bits, numbers, sizeof bits);
+    bits[1] |= bits[0] >> 16;
+    float pair;
+    memcpy(&pair, bits + 1, sizeof pair);
+    return pair;
+  }
+};
+#endif
+
+// Some columns of R rows that lie `stride` apart, of which `left` inputs are there. What is written beyond R of 16 lanes is the
+// next column's, which comes after it.
+template <class Column, int R>
+inline void group_rows(const float* x, int64_t stride, int64_t columns, int64_t left, float* to) {
   int64_t i = 0;
 #if defined(__AVX512F__)
-  for (; i + kLanes < inputs; i += kLanes) {
+  for (; i + kLanes < columns; i += kLanes) {
     Vector v[kLanes] = {};
-    for (int r = 0; r < R; ++r) v[r] = load(x + r * stride + i);
+    for (int r = 0; r < R; ++r) v[r] = Column::many(x + r * stride + i * Column::kInputs);
     transpose(v);
     for (int k = 0; k < kLanes; ++k) write(to + (i + k) * R, v[k]);
   }
 #endif
-  for (; i < inputs; ++i)
-    for (int r = 0; r < R; ++r) to[i * R + r] = x[r * stride + i];
+  for (; i < columns; ++i)
+    for (int r = 0; r < R; ++r)
+      to[i * R + r] = Column::one(x + r * stride + i * Column::kInputs, left - i * Column::kInputs);
 }
 
 // The rows [first, last) of floats.
-template <int R>
+template <class Simd, class Column>
 inline void rows_grouped(const fuseline_linear& l, const Prepared& into, int64_t first, int64_t last) {
+  constexpr int R = Simd::kFloatRows;
   static_assert(FUSELINE_LINEAR_ROWS % R == 0, "groups are taken apart");
+  const int64_t all = columns_of<Simd>(l);
   for (int64_t r = first, n; r < last; r += n) {
     const int64_t column = r % R;
     n = column == 0 && r + R <= last ? R : 1;
-    for (int64_t i = 0; i < l.inputs; i += kPanelInputs) {
-      const int64_t inputs = l.inputs - i < kPanelInputs ? l.inputs - i : kPanelInputs;
-      const float* x = l.x + r * l.inputs + i;
-      float* to = at<R>(l, into, r - column, i) + column;
+    for (int64_t i = 0; i < all; i += kPanelInputs) {
+      const int64_t columns = all - i < kPanelInputs ? all - i : kPanelInputs, left = l.inputs - i * Column::kInputs;
+      const float* x = l.x + r * l.inputs + i * Column::kInputs;
+      float* to = at<R>(l, into, all, r - column, i) + column;
       if (n == R)
-        group_rows<R>(x, l.inputs, inputs, to);
+        group_rows<Column, R>(x, l.inputs, columns, left, to);
       else
-        for (int64_t k = 0; k < inputs; ++k) to[k * R] = x[k];
+        for (int64_t k = 0; k < columns; ++k) to[k * R] = Column::one(x + k * Column::kInputs, left - k * Column::kInputs);
     }
   }
 }
 
+// The same as they come, one row after the other.
+template <class Column>
+inline void rows_in_order(const fuseline_linear& l, const Prepared& into, int64_t first, int64_t last) {
+  const int64_t columns = l.padded / Column::kInputs, whole = l.inputs / Column::kInputs;
+  for (int64_t r = first; r < last; ++r) {
+    const float* x = l.x + r * l.inputs;
+    float* to = into.floats + r * columns;
+    int64_t i = 0;
+    for (; i + kLanes <= whole; i += kLanes) write(to + i, Column::many(x + i * Column::kInputs));
+    for (; i < columns; ++i) to[i] = Column::one(x + i * Column::kInputs, l.inputs - i * Column::kInputs);
+  }
+}
+
+// In bfloat16, of which few rows are read as they come.
+template <class Simd, class Column>
+inline void rows_rounded(const fuseline_linear& l, const Prepared& into, int64_t first, int64_t last) {
+  if (l.rows < kManyRows) return rows_in_order<Column>(l, into, first, last);
+  rows_grouped<Simd, Column>(l, into, first, last);
+}
+
 template <class Simd>
 inline void all_rows_prepared(const fuseline_linear& l, const Prepared& into, int64_t first, int64_t last) {
-  if (l.format == FUSELINE_FLOAT || l.format == FUSELINE_HALF) return rows_grouped<Simd::kFloatRows>(l, into, first, last);
+  if (l.format == FUSELINE_FLOAT || l.format == FUSELINE_HALF) return rows_grouped<Simd, AsTheyAre>(l, into, first, last);
+  if (l.format == FUSELINE_BFLOAT16) return rows_rounded<Simd, Rounded>(l, into, first, last);
   for (int64_t r = first; r < last; ++r)
     quantize_row(l.x + r * l.inputs, l.inputs, into.padded, into.groups, into.codes + r * into.padded,
                  into.sums + r * into.groups, into.scales + r);

@@ -65,7 +65,7 @@ namespace fuseline {
 
 constexpr uint32_t kApiVersion = 17;
 constexpr int kInvalidArgument = 2;                                  // OrtErrorCode
-constexpr int kAnyType = 0, kFloat = 1, kUint8 = 2, kInt64 = 7, kFloat16 = 10;  // ONNXTensorElementDataType
+constexpr int kAnyType = 0, kFloat = 1, kUint8 = 2, kInt64 = 7, kFloat16 = 10, kBFloat16 = 16;  // ONNXTensorElementDataType
 constexpr int kRequired = 0, kVariadic = 2;                          // OrtCustomOpInputOutputCharacteristic
 
 // The entries, by name.

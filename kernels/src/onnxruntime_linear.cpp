@@ -18,6 +18,10 @@ bool read_sizes(const Node& node, const Tensor& x, const Tensor& weight, const T
   if (l->inputs < 1 || l->outputs < 1) return false;
   l->rows = x.shape.elements() / l->inputs;
   const int64_t blocks = fuseline_linear_blocks(l);
+  if (l->format == FUSELINE_BFLOAT16) {
+    l->padded = (l->inputs + 1) / 2 * 2;
+    return same(weight.shape, {blocks, l->padded / 2, 16, 2});
+  }
   if (!node.op.quantized()) return same(weight.shape, {blocks, l->inputs, 16});
   if (l->format == FUSELINE_INT8) {
     l->padded = (l->inputs + 3) / 4 * 4;
@@ -49,7 +53,7 @@ OrtStatus* in_groups(const Node& node, const Call& call, int64_t total, int64_t 
 int64_t rows_together(const fuseline_linear& l) {
   constexpr int64_t kBytes = 1 << 20, kLeast = 4 * FUSELINE_LINEAR_ROWS;
   const bool quantized = l.format == FUSELINE_INT8 || l.format == FUSELINE_INT4;
-  const int64_t near = kBytes / (l.inputs * (quantized ? 1 : 4)), most = near < kLeast ? kLeast : near;
+  const int64_t bytes = quantized ? 1 : l.format == FUSELINE_BFLOAT16 ? 2 : 4, near = kBytes / (l.inputs * bytes), most = near < kLeast ? kLeast : near;
   const int64_t turns = (l.rows - 1) / most + 1, rows = (l.rows - 1) / turns + 1;  // as many each time
   return (rows - 1) / FUSELINE_LINEAR_ROWS * FUSELINE_LINEAR_ROWS + FUSELINE_LINEAR_ROWS;
 }
@@ -60,7 +64,7 @@ OrtStatus* compute_rows(const Node& node, const Call& call, fuseline_linear l) {
   l.rows = together < all ? together : all;
   const Memory scratch = memory_of(fuseline_linear_scratch(&l));
   if (scratch == nullptr) return no_memory(node);
-  constexpr int64_t kHalfBytes[] = {8, 4, 2, 1};  // of a weight, doubled
+  constexpr int64_t kHalfBytes[] = {8, 4, 2, 1, 4};  // of a weight, doubled
   for (int64_t row = 0; row < all; row += together) {
     l.rows = all - row < together ? all - row : together;
     // A few rows are one thread's: waking the others takes longer.

@@ -102,6 +102,7 @@ constexpr Format kFormats[] = {
     {"Half", FUSELINE_HALF, kFloat16, kAnyType, true},
     {"Int8", FUSELINE_INT8, kUint8, kFloat, true},
     {"Int4", FUSELINE_INT4, kUint8, kFloat16, false},
+    {"BFloat16", FUSELINE_BFLOAT16, kBFloat16, kAnyType, false},
 };
 struct Ending {
   const char* name;
@@ -227,7 +228,7 @@ class Table {
       for (size_t i = 0; i < op.inputs; ++i) {
         const int type = op.type_of_input(i);
         say("%s%s: %s", i == 0 ? "(" : ", ", op.of.inputs[i].name,
-            type == kFloat ? "float32" : type == kFloat16 ? "float16" : type == kUint8 ? "uint8" : "int64");
+            type == kFloat ? "float32" : type == kFloat16 ? "float16" : type == kBFloat16 ? "bfloat16" : type == kUint8 ? "uint8" : "int64");
       }
       for (size_t i = 0; i < op.outputs; ++i) say("%s%s", i == 0 ? ") => (" : ", ", op.of.outputs[i]);
       say("%s", ")\n");
@@ -331,7 +332,7 @@ OrtStatus* read_attributes(const OrtKernelInfo* info, Node* node) {
 Ahead weights_of(const Node& node) {
   if (node.op.of.weights == 0) return {};
   const Tensor& weight = node.constants[node.op.of.weights];
-  const int64_t bytes = weight.type == kFloat ? 4 : weight.type == kFloat16 ? 2 : 1;
+  const int64_t bytes = weight.type == kFloat ? 4 : weight.type == kFloat16 || weight.type == kBFloat16 ? 2 : 1;
   return {static_cast<const char*>(weight.data), weight.data == nullptr ? 0 : times(weight.shape.elements(), bytes)};
 }
 

@@ -53,6 +53,11 @@ class Tiles {
   void multiply() {
     __asm__ volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sums), "i"(rows), "i"(columns));
   }
+  // The same of float32 and bfloat16: 32 numbers a row, the columns' in pairs.
+  template <int sums, int rows, int columns>
+  void multiply_bfloat16() {
+    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sums), "i"(rows), "i"(columns));
+  }
 };
 
 #else
@@ -82,8 +87,27 @@ class Tiles {
         memcpy(tiles_[sums][r] + 4 * c, &sum, sizeof sum);
       }
   }
+  // Both halves of all pairs are added up alone first (volume 2, TDPBF16PS).
+  template <int sums, int rows, int columns>
+  void multiply_bfloat16() {
+    for (int64_t r = 0; r < kTileRows; ++r)
+      for (int64_t c = 0; c < kTileRows; ++c) {
+        float sum, halves[2] = {};
+        memcpy(&sum, tiles_[sums][r] + 4 * c, sizeof sum);
+        for (int64_t i = 0; i < kTileBytes / 2; ++i)
+          halves[i % 2] += number(tiles_[rows][r] + 2 * i) * number(tiles_[columns][i / 2] + 4 * c + 2 * (i % 2));
+        sum += halves[0] + halves[1];
+        memcpy(tiles_[sums][r] + 4 * c, &sum, sizeof sum);
+      }
+  }
 
  private:
+  static float number(const uint8_t* bfloat16) {
+    float x = 0;
+    memcpy(reinterpret_cast<char*>(&x) + 2, bfloat16, 2);
+    return x;
+  }
+
   uint8_t tiles_[8][kTileRows][kTileBytes];
 };
 

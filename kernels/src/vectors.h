@@ -80,6 +80,7 @@ FUSELINE_OF_PAIRS(==)
 FUSELINE_OF_PAIRS(&)
 FUSELINE_OF_PAIRS(|)
 FUSELINE_OF_PAIRS(<<)
+FUSELINE_OF_PAIRS(>>)
 #undef FUSELINE_OF_PAIRS
 
 template <class T>
@@ -479,6 +480,31 @@ inline Vector load(const uint16_t* halves, int64_t n) {
   memcpy(lanes, halves, static_cast<size_t>(n) * sizeof(uint16_t));
   return load_half(lanes);
 }
+
+// To the nearest bfloat16, of two equally near ones the even, as float32. NaN stays NaN.
+inline Vector to_bfloat16(Vector x) {
+  const Integers bits = bits_of(x), rounded = (bits + 0x7fff + ((bits >> 16) & 1)) & static_cast<int32_t>(0xffff0000);
+  return select(x == x, floats_of(rounded), floats_of(bits | 0x400000));
+}
+inline float to_bfloat16(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  bits = x == x ? (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000 : bits | 0x400000;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+// Of sixteen pairs of bfloat16 the first ones and the second ones.
+inline Vector first_of_pairs(Vector pairs) { return floats_of(bits_of(pairs) << 16); }
+inline Vector second_of_pairs(Vector pairs) { return floats_of(bits_of(pairs) & static_cast<int32_t>(0xffff0000)); }
+#if defined(__AVX512F__)
+// 32 numbers as bfloat16, in their order.
+inline Vector bfloat16_pairs(Vector first, Vector second) {
+  const auto halves = [](Vector v) {
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(reinterpret_cast<__m512i>(to_bfloat16(v)), 16));
+  };
+  return reinterpret_cast<Vector>(_mm512_inserti64x4(_mm512_castsi256_si512(halves(first)), halves(second), 1));
+}
+#endif
 
 // exp(x) within 2 units in the last place of float32 for -87 <= x <= 88, held there outside. NaN stays NaN.
 inline Vector exponential(Vector x) {

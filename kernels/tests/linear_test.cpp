@@ -15,7 +15,7 @@ struct Layer {
   Buffer<float> x, bias, factor, residual, y, float_scale;
   Buffer<uint8_t> bytes;  // the weights of 8 and 4 bits
   Buffer<float> floats;
-  Buffer<uint16_t> halves, half_scale;
+  Buffer<uint16_t> halves, half_scale;  // halves: bfloat16, too
 
   explicit Layer(const fuseline_linear& sizes)
       : l(sizes),
@@ -30,14 +30,14 @@ struct Layer {
               : l.format == FUSELINE_INT4 ? blocks * l.padded * 8
                                           : 0),
         floats(l.format == FUSELINE_FLOAT ? blocks * l.inputs * 16 : 0),
-        halves(l.format == FUSELINE_HALF ? blocks * l.inputs * 16 : 0),
+        halves(l.format == FUSELINE_HALF || l.format == FUSELINE_BFLOAT16 ? blocks * l.padded * 16 : 0),
         half_scale(l.format == FUSELINE_INT4 ? blocks * l.groups * 16 : 0) {
     l.x = x.data();
     l.bias = bias.data();
     l.y = y.data();
-    l.weight = l.format == FUSELINE_FLOAT  ? static_cast<void*>(floats.data())
-               : l.format == FUSELINE_HALF ? static_cast<void*>(halves.data())
-                                           : bytes.data();
+    l.weight = floats.size() > 0   ? static_cast<void*>(floats.data())
+               : halves.size() > 0 ? static_cast<void*>(halves.data())
+                                   : bytes.data();
     l.scale = l.format == FUSELINE_INT8   ? static_cast<void*>(float_scale.data())
               : l.format == FUSELINE_INT4 ? half_scale.data()
                                           : nullptr;
@@ -48,6 +48,12 @@ struct Layer {
     const int64_t block = output / 16, lane = output % 16;
     if (l.format == FUSELINE_FLOAT) return floats[(block * l.inputs + input) * 16 + lane];
     if (l.format == FUSELINE_HALF) return half_value(halves[(block * l.inputs + input) * 16 + lane]);
+    if (l.format == FUSELINE_BFLOAT16) {
+      const uint32_t bits = static_cast<uint32_t>(halves[((block * l.padded / 2 + input / 2) * 16 + lane) * 2 + input % 2]) << 16;
+      float value;
+      std::memcpy(&value, &bits, sizeof value);
+      return value;
+    }
     if (l.format == FUSELINE_INT8) return bytes[((block * l.padded / 4 + input / 4) * 16 + lane) * 4 + input % 4] - 128;
     const int both = bytes[((block * l.padded / 8 + input / 8) * 16 + lane) * 4 + input % 4];
     return (input % 8 < 4 ? both & 15 : both >> 4) - 8;
@@ -62,7 +68,7 @@ bool quantized(const fuseline_linear& l) { return l.format == FUSELINE_INT8 || l
 
 fuseline_linear random_sizes(Random& random) {
   fuseline_linear l{};
-  l.format = static_cast<int32_t>(random.whole(0, 3));
+  l.format = static_cast<int32_t>(random.whole(0, 4));
   l.activation = static_cast<int32_t>(random.whole(FUSELINE_NO_ACTIVATION, FUSELINE_RELU6));
   l.rows = random.chance(0.5) ? random.whole(0, 9) : random.whole(10, random.chance(0.3) ? 50 : 20);
   l.inputs = random.whole(1, random.chance(0.1) ? 700 : 90);
@@ -73,6 +79,7 @@ fuseline_linear random_sizes(Random& random) {
   }
   l.padded = l.inputs;
   l.groups = 1;
+  if (l.format == FUSELINE_BFLOAT16) l.padded = (l.inputs + 1) / 2 * 2;
   if (l.format == FUSELINE_INT8) l.padded = (l.inputs + 3) / 4 * 4;
   if (l.format == FUSELINE_INT4) {
     const int64_t group = 32 * random.whole(1, 4);
@@ -102,14 +109,24 @@ void fill(Random& random, Layer& layer) {
   for (float& each : layer.factor) each = random.normal();
   for (float& each : layer.residual) each = random.normal();
   for (float& each : layer.floats) each = random.normal();
-  for (uint16_t& each : layer.halves) each = random.half();
-  if (layer.halves.size() > 0 && random.chance(0.1))
-    layer.halves[random.whole(0, layer.halves.size() - 1)] = random.chance(0.5) ? 0xfc00 : 0x7e01;  // infinity, NaN
+  const bool bfloat16 = layer.l.format == FUSELINE_BFLOAT16;
+  for (uint16_t& each : layer.halves) {
+    const float number = random.normal();
+    uint32_t bits;
+    std::memcpy(&bits, &number, sizeof bits);
+    each = bfloat16 ? static_cast<uint16_t>(bits >> 16) : random.half();
+  }
+  if (layer.halves.size() > 0 && random.chance(0.1)) {
+    const uint16_t infinity = bfloat16 ? 0xff80 : 0xfc00, nan = bfloat16 ? 0x7fc1 : 0x7e01;
+    layer.halves[random.whole(0, layer.halves.size() - 1)] = random.chance(0.5) ? infinity : nan;
+  }
+  for (int64_t k = 0; bfloat16 && layer.l.padded > layer.l.inputs && k < layer.blocks * 16; ++k)  // padding is zeros
+    layer.halves[(k / 16 * layer.l.padded / 2 + layer.l.padded / 2 - 1) * 32 + k % 16 * 2 + 1] = 0;
   const bool largest = random.chance(0.2);
   for (uint8_t& each : layer.bytes) each = static_cast<uint8_t>(largest ? 255 * random.whole(0, 1) : random.whole(0, 255));
   for (float& each : layer.float_scale) each = random.normal() * 0.01f;
   for (uint16_t& each : layer.half_scale) each = random.half();
-  // Weights beyond the inputs multiply zeros, whatever they are, but floats have none.
+  // Weights beyond the inputs multiply zeros, whatever codes they are, but floats have none.
 }
 
 // A row of x as the layer sees it: itself, or codes and their step.
@@ -121,6 +138,8 @@ struct Row {
 Row row_of(Layer& layer, int64_t r) {
   const float* x = layer.x.data() + r * layer.l.inputs;
   Row row{std::vector<double>(x, x + layer.l.inputs)};
+  if (layer.l.format == FUSELINE_BFLOAT16)
+    for (double& each : row.values) each = to_bfloat16(each);
   if (!quantized(layer.l)) return row;
   float largest = 0;
   bool broken = false;
@@ -155,12 +174,13 @@ struct Exact {
 Exact exact(Layer& layer, const Row& row, int64_t output) {
   const fuseline_linear& l = layer.l;
   const int64_t group = l.padded / l.groups;
-  double product = 0, sizes = 0, roundings = static_cast<double>(l.inputs) + 2;
+  double product = 0, sizes = 0, lost = 0, roundings = static_cast<double>(l.inputs) + 2;
   if (!quantized(l)) {
     for (int64_t i = 0; i < l.inputs; ++i) {
       const double term = row.values[static_cast<size_t>(i)] * layer.weight(i, output);
       product += term;
       sizes += std::fabs(term);
+      if (l.format == FUSELINE_BFLOAT16) lost += 0x1p-126 * (2 + std::fabs(layer.weight(i, output)));
     }
   } else {
     for (int64_t g = 0; g < l.groups; ++g) {  // the sum of a group is a whole number, and exact
@@ -173,7 +193,7 @@ Exact exact(Layer& layer, const Row& row, int64_t output) {
     roundings = static_cast<double>(l.groups) + 4;
   }
   Exact y{product + layer.bias[output], 0};
-  y.tolerance = roundings * kUnit * sizes + 2 * kUnit * (std::fabs(y.value) + sizes) + roundings * kLeast;
+  y.tolerance = roundings * kUnit * sizes + 2 * kUnit * (std::fabs(y.value) + sizes) + roundings * kLeast + lost;
   if (l.activation != FUSELINE_NO_ACTIVATION) {  // slopes are below 1.13; erf and exp are formulas of 1.5e-7
     y.tolerance = 1.2 * y.tolerance + 1e-6 * std::fabs(y.value);
     y.value = activate(y.value, l.activation);
@@ -270,7 +290,8 @@ void test_refusals(Random& random) {
     change(l);
     expect(fuseline_linear_begin(&l) == FUSELINE_BAD_ARGUMENT, "it is taken");
   };
-  refused([](fuseline_linear& l) { l.format = 4; });
+  refused([](fuseline_linear& l) { l.format = 5; });
+  refused([](fuseline_linear& l) { l.format = FUSELINE_BFLOAT16, l.padded = l.inputs + 2; });
   refused([](fuseline_linear& l) { l.format = -1; });
   refused([](fuseline_linear& l) { l.activation = 7; });
   refused([](fuseline_linear& l) { l.activation = -1; });
@@ -326,7 +347,7 @@ fuseline_embedding table_of(Layer& layer, Buffer<int64_t>& ids, Buffer<float>& e
 
 void test_embedding(Random& random) {
   fuseline_linear sizes = random_sizes(random);
-  if (sizes.format == FUSELINE_INT4) return;
+  if (sizes.format == FUSELINE_INT4 || sizes.format == FUSELINE_BFLOAT16) return;
   Layer layer(sizes);
   fill(random, layer);
   Buffer<int64_t> ids(random.whole(0, 9));
@@ -378,6 +399,7 @@ void test_embedding_refusals(Random& random) {
   ids[2] = 18;
   const auto bad = [&](auto change) { refused(FUSELINE_BAD_ARGUMENT, change); };
   bad([](fuseline_embedding& e) { e.format = FUSELINE_INT4; });
+  bad([](fuseline_embedding& e) { e.format = FUSELINE_BFLOAT16; });
   bad([](fuseline_embedding& e) { e.format = -1; });
   bad([](fuseline_embedding& e) { e.tokens = -1; });
   bad([](fuseline_embedding& e) { e.vocabulary = 0; });

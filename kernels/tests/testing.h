@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -40,6 +41,14 @@ inline double half_value(uint16_t half) {
                       : exponent == 0 ? std::ldexp(fraction, -24)
                                       : std::ldexp(fraction + 1024, exponent - 25);
   return (half & 0x8000) != 0 ? -size : size;
+}
+
+// The nearest bfloat16, of two equally near ones the even.
+inline double to_bfloat16(double x) {
+  int exponent;
+  std::frexp(x, &exponent);
+  const double unit = std::ldexp(1, std::max(exponent, -125) - 8), rounded = std::nearbyint(x / unit) * unit;
+  return std::isfinite(x) ? (std::fabs(rounded) >= 0x1p128 ? std::copysign(INFINITY, x) : rounded) : x;
 }
 
 class Random {

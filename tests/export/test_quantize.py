@@ -66,17 +66,17 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def test_variants_are_added_with_their_price(folder: Path, photos: Path) -> None:
-    report = quantize(folder, ["fp16", "int8", "int4"], calibrate=photos)
+    report = quantize(folder, ["fp16", "bf16", "int8", "int4"], calibrate=photos)
     opened = open_folder(folder)
-    assert list(opened.variants) == ["fp32", "fp16", "int8", "int4"]
+    assert list(opened.variants) == ["fp32", "fp16", "bf16", "int8", "int4"]
     assert opened.default_variant == "fp32"
     about = json.loads((folder / "fuseline.json").read_text())
-    for name in ("fp16", "int8", "int4"):
+    for name in ("fp16", "bf16", "int8", "int4"):
         agreed = about["agreement"][name]
         assert agreed["tokens"] == report.variants[name].agreement.tokens
         assert report.variants[name].loss == 1 - agreed["tokens"]
     assert report.variants["fp16"].agreement.tokens > 0.98
-    divergences = [report.variants[name].agreement.divergence for name in ("fp16", "int8", "int4")]
+    divergences = [report.variants[name].agreement.divergence for name in ("fp16", "bf16", "int8", "int4")]
     assert divergences == sorted(divergences)
     assert 0 <= divergences[0] < 1e-3
     sizes = [report.variants[name].bytes for name in ("fp16", "int8", "int4")]

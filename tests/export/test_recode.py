@@ -14,7 +14,15 @@ from onnx import numpy_helper
 from fuseline.errors import ExportError
 from fuseline.export.adapters import model_adapter
 from fuseline.export.graphs.recode import float_matrices, matrices, recode
-from fuseline.export.graphs.weights import quantize_columns, quantize_groups, restore, store
+from fuseline.export.graphs.weights import (
+    content_of,
+    of_bfloat16,
+    quantize_columns,
+    quantize_groups,
+    restore,
+    store,
+    to_bfloat16,
+)
 from fuseline.export.standard import standard
 from tests import tiny, zoo
 
@@ -29,7 +37,7 @@ def graphs(reference: Any, scheme: str) -> dict[str, onnx.ModelProto]:
 def inputs(model: onnx.ModelProto) -> list[list[str]]:
     """What every node reads, without the scheme in the names of values."""
     return [
-        [re.sub("(Float|Half|Int8|Int4)(Linear|Embedding|CrossAttention)", r"\2", name) for name in node.input]
+        [re.sub("(Float|Half|BFloat16|Int8|Int4)(Linear|Embedding|CrossAttention)", r"\2", name) for name in node.input]
         for node in model.graph.node
     ]
 
@@ -39,7 +47,7 @@ MODELS = {"gpt2": lambda: tiny.tiny_model(0)} | {
 }
 
 
-@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4"])
+@pytest.mark.parametrize("scheme", ["fp16", "bf16", "int8", "int4"])
 @pytest.mark.parametrize("name", MODELS)
 def test_equals_what_the_export_writes(name: str, scheme: str) -> None:
     reference = MODELS[name]()
@@ -50,13 +58,13 @@ def test_equals_what_the_export_writes(name: str, scheme: str) -> None:
     assert inputs(made) == inputs(wanted)
     assert list(made.graph.input) == list(wanted.graph.input)
     assert {function.name for function in made.functions} == {function.name for function in wanted.functions}
-    found, expected = ({t.name: numpy_helper.to_array(t) for t in of.graph.initializer} for of in (made, wanted))
+    found, expected = ({t.name: content_of(t) for t in of.graph.initializer} for of in (made, wanted))
     assert found.keys() == expected.keys()
     for tensor, array in expected.items():
         np.testing.assert_array_equal(found[tensor], array, err_msg=tensor)
 
 
-@pytest.mark.parametrize("scheme", ["fp32", "fp16", "int8", "int4"])
+@pytest.mark.parametrize("scheme", ["fp32", "fp16", "bf16", "int8", "int4"])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 17), (64, 16), (130, 33), (800, 5)])
 def test_restore_gives_back_what_blocks_stand_for(scheme: str, shape: tuple[int, int]) -> None:
     weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -64,6 +72,8 @@ def test_restore_gives_back_what_blocks_stand_for(scheme: str, shape: tuple[int,
     found = restore(stored.weight, stored.scale, *shape)
     if scheme in ("fp32", "fp16"):
         expected = weight.astype({"fp32": np.float32, "fp16": np.float16}[scheme])
+    elif scheme == "bf16":
+        expected = of_bfloat16(to_bfloat16(weight))
     elif scheme == "int8":
         codes, scale = quantize_columns(weight)
         expected = (codes.astype(np.float32) - 128) * scale

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -28,6 +29,10 @@ def halves(*shape: int) -> Array:
     return floats(*shape).astype(np.float16)
 
 
+def bfloat16s(*shape: int) -> Array:
+    return floats(*shape).astype(ml_dtypes.bfloat16)
+
+
 def codes(*shape: int) -> Array:
     return _random.integers(0, 256, shape).astype(np.uint8)
 
@@ -47,6 +52,7 @@ def _linears() -> list[Node]:
     stored: dict[str, dict[str, Array]] = {
         "Float": {"weight": floats(2, 40, 16)},
         "Half": {"weight": halves(2, 40, 16)},
+        "BFloat16": {"weight": bfloat16s(2, 20, 16, 2)},
         "Int8": {"weight": codes(2, 10, 16, 4), "scale": np.ones(20, np.float32)},
         "Int4": {"weight": codes(2, 8, 16, 4), "scale": np.ones((2, 2, 16), np.float16)},
     }
@@ -201,14 +207,28 @@ def graph_of(
     graph = onnx.GraphProto(name="one", node=nodes)
     for name, array in feed.items():
         if name in constants:
-            graph.initializer.append(numpy_helper.from_array(array, name))
+            graph.initializer.add(name=name, dims=array.shape, data_type=_type(array), raw_data=array.tobytes())
         else:
-            dtype = helper.np_dtype_to_tensor_dtype(array.dtype)
-            graph.input.append(helper.make_tensor_value_info(name, dtype, [None] * array.ndim))
+            graph.input.append(helper.make_tensor_value_info(name, _type(array), [None] * array.ndim))
     for name in outputs:
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid(DOMAIN, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def _type(array: Array) -> int:
+    """Of a tensor; onnx before 1.19 does not know numpy's type of bfloat16."""
+    if array.dtype == ml_dtypes.bfloat16:
+        return TensorProto.BFLOAT16
+    found: int = helper.np_dtype_to_tensor_dtype(array.dtype)
+    return found
+
+
+def _value(array: Array) -> Array | ort.OrtValue:
+    """As onnxruntime takes it, which knows no such type of numpy's."""
+    if array.dtype != ml_dtypes.bfloat16:
+        return array
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), TensorProto.BFLOAT16)
 
 
 def run(
@@ -225,12 +245,13 @@ def run(
     """The node alone, with other arrays, names of inputs and outputs, or attributes."""
     feed = dict(node.feed) | dict(changes or {})
     names = [f"output_{i}" for i in range(node.outputs)] if outputs is None else list(outputs)
-    given = node.attributes if attributes is None else attributes
-    made = helper.make_node(node.operator, inputs or list(feed), names, name=NAME, domain=DOMAIN, **given)
+    others = node.attributes if attributes is None else attributes
+    made = helper.make_node(node.operator, inputs or list(feed), names, name=NAME, domain=DOMAIN, **others)
     nodes, named = [made], [name for name in names if name]
     if not named:  # a graph has an output
         zero = helper.make_node("Constant", [], ["zero"], value=numpy_helper.from_array(np.zeros(1, np.float32)))
         nodes, named = [made, zero], ["zero"]
     opened = session(graph_of(nodes, feed, named, constants), fused, threads)
-    results: list[Array] = opened.run(None, {name: array for name, array in feed.items() if name not in constants})
+    given = {name: _value(array) for name, array in feed.items() if name not in constants}
+    results: list[Array] = opened.run(None, given)
     return results

@@ -71,7 +71,8 @@ def test_features_are_those_that_the_operating_system_lists() -> None:
     needs = {
         "avx2": {"avx2", "fma", "f16c"},
         "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"},
-        "amx": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "amxint8"},
+        "avx512bf16": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "avx512bf16"},
+        "amx": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "amxint8", "amxbf16"},
         "neon": {"asimd", "asimddp"},
     }
     for isa, needed in needs.items():

@@ -34,7 +34,7 @@ from fuseline.export.graphs.graph import (
     table,
 )
 from fuseline.export.graphs.graph import new_graph as _new_graph
-from fuseline.export.graphs.weights import Scheme, quantize_columns, quantize_groups
+from fuseline.export.graphs.weights import Scheme, of_bfloat16, quantize_columns, quantize_groups, to_bfloat16
 from fuseline.kernels import document, library_info
 from fuseline.kernels.bodies import body, operators, text
 from fuseline.kernels.library import Native, kernels
@@ -45,7 +45,7 @@ from .nodes import run as run_node
 pytestmark = pytest.mark.skipif(library_info().path is None, reason="the kernel library was not built")
 
 Array = np.ndarray[Any, Any]
-SCHEMES: tuple[Scheme, ...] = ("fp32", "fp16", "int8", "int4")
+SCHEMES: tuple[Scheme, ...] = ("fp32", "fp16", "bf16", "int8", "int4")
 ACTIVATIONS: tuple[Activation, ...] = ("", "relu", "gelu", "gelu_tanh", "quick_gelu", "relu6")
 ISAS = kernels().available_isas if isinstance(kernels(), Native) else ()  # type: ignore[attr-defined]
 
@@ -95,6 +95,8 @@ def exact(x: Array, weight_IO: Array, bias_O: Array, scheme: Scheme, activation:
     if scheme in ("int8", "int4") and x.size:
         step = np.maximum(np.abs(x).max(axis=1, keepdims=True) * np.float32(1 / 127), np.float32(1e-30))
         x64 = np.rint(x / step).astype(np.float64) * step
+    if scheme == "bf16":
+        x64 = of_bfloat16(to_bfloat16(x)).astype(np.float64)
     y = x64 @ stored_values(weight_IO, scheme) + bias_O
     y = ACTIVATE[activation](y)
     return y if residual is None else y + residual
@@ -109,6 +111,8 @@ def stored_values(weight_IO: Array, scheme: Scheme) -> Array:
         codes, scales = quantize_groups(weight_IO, group)
         values: Array = (codes.astype(np.float64) - 8) * scales.astype(np.float64).repeat(group, axis=0)
         return values[: len(weight_IO)]
+    if scheme == "bf16":
+        return of_bfloat16(to_bfloat16(weight_IO)).astype(np.float64)
     return weight_IO.astype(np.float16 if scheme == "fp16" else np.float32).astype(np.float64)
 
 
@@ -156,7 +160,7 @@ def check_linear(
 def test_a_row_among_many_is_as_it_is_alone(isa: str, scheme: Scheme) -> None:
     """Of 400 rows a layer takes some after the others, and all of them in larger tiles than one alone."""
     rng = np.random.default_rng(3)
-    inputs = 1700 if scheme.startswith("fp") else 3400
+    inputs = 3400 if scheme.startswith("int") else 1700
     weight = rng.normal(size=(inputs, 40)).astype(np.float32)
     x, residual = rng.normal(size=(400, inputs)).astype(np.float32), rng.normal(size=(400, 40)).astype(np.float32)
     g = layer(weight, rng.normal(size=40).astype(np.float32), scheme, "", True)

@@ -155,7 +155,7 @@ def test_random_sizes_give_what_numpy_gives(on: str, operator: str) -> None:
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=4e-6, err_msg=f"{operator}, seed {seed}")
 
 
-@pytest.mark.parametrize("form", ["Float", "Half"])
+@pytest.mark.parametrize("form", ["Float", "Half", "BFloat16"])
 def test_endings_of_linear_layers(on: str, form: str) -> None:
     """What the body of the same layer without an ending gives, ended in float64."""
     node = NODES[f"{form}Linear"]

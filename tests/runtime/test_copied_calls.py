@@ -67,7 +67,7 @@ PASS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    (OPEN, {"torch_dtype": torch.bfloat16}, 'variant="fp32", "fp16", "int8" or "int4"'),
+    (OPEN, {"torch_dtype": torch.int8}, 'variant="fp32", "fp16", "bf16", "int8" or "int4"'),
     (OPEN, {"torch_dtype": "float16"}, "say different things; give variant alone"),
     (OPEN, {"tokenizer": "gpt2"}, "tokenizer='gpt2' is not taken by from_pretrained: the files in the model's folder"),
     (OPEN, {"export": True}, "fuseline export MODEL FOLDER"),

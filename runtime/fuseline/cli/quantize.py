@@ -39,7 +39,7 @@ def add_to(commands: Any) -> None:
     quantize.set_defaults(command=_run)
     add = quantize.add_argument
     add("folder", metavar="FOLDER", help="a model folder with a variant fp32 or fp16")
-    add("--variants", default="int8", metavar="NAMES", help="some of fp16,int8,int4 (default: int8)")
+    add("--variants", default="int8", metavar="NAMES", help="some of fp16,bf16,int8,int4 (default: int8)")
     add(
         "--calibrate",
         metavar="PLACE",

@@ -149,7 +149,7 @@ _ATTRIBUTES: Mapping[str, str] = {
     "cpu": _ON_OPENING,
     "half": 'open the variant "fp16"',
     "float": 'open the variant "fp32"',
-    "bfloat16": 'open the variant "fp16"',
+    "bfloat16": 'open the variant "bf16"',
     "train": "fuseline does not train; train with transformers, then fuseline export",
     "parameters": "weights lie in the folder's graphs",
     "state_dict": "weights lie in the folder's graphs",
@@ -244,7 +244,7 @@ def _once(name: str, value: Any, own: str, given: Any, default: Any) -> Any:
     return value
 
 
-_VARIANTS = {"float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16"}
+_VARIANTS = {"float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
 
 
 def _variant_of(name: str, value: Any) -> str | None:
@@ -256,7 +256,7 @@ def _variant_of(name: str, value: Any) -> str | None:
     except Exception:  # what cannot be shown
         kind = ""
     if kind not in _VARIANTS:
-        right = 'a variant has weights of one type: variant="fp32", "fp16", "int8" or "int4"'
+        right = 'a variant has weights of one type: variant="fp32", "fp16", "bf16", "int8" or "int4"'
         raise InputError(f"{name}={written(value)} is not taken: {right}")
     return _VARIANTS[kind]
 

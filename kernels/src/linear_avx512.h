@@ -1,0 +1,57 @@
+// The vocabulary of linear layers with AVX-512 and VNNI.
+#pragma once
+
+#include <immintrin.h>
+
+#include "linear_many.h"
+
+namespace fuseline {
+namespace {
+
+struct Avx512 {
+  typedef __m512i Sums;
+  typedef __m512i Weights;
+  typedef __m512i Inputs;
+  static constexpr int kRows = 8, kBlocks = 2, kCodeRows = 14, kFloatRows = 14;
+  static constexpr bool kUnpacks = true, kPairs = false;
+
+  static Sums splat(int32_t n) { return _mm512_set1_epi32(n); }
+  // The weights are multiplied as they are, unsigned; this takes their zero point away again.
+  static Sums start(int32_t sum) { return splat(-128 * sum); }
+  static Vector to_float(Sums sums) { return reinterpret_cast<Vector>(_mm512_cvtepi32_ps(sums)); }
+  static Weights load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static Inputs inputs(const int8_t* p) {
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return _mm512_set1_epi32(word);
+  }
+  // As an instruction: of the intrinsic GCC 12 makes two copies of every sum each time, which Intel's CPUs do not do for nothing.
+  static Sums dot(Sums sums, Weights w, Inputs a) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(w), "v"(a));
+    return sums;
+  }
+  typedef Weights Active;
+  static Active active(const uint8_t* p) { return load(p); }
+  static Sums dot_active(const Sums& sums, const Active& w, const Inputs& a) { return dot(sums, w, a); }
+  template <int R>
+  static void dot4(Sums* sums, const uint8_t* w, const int8_t* a, int64_t stride) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    repeat<4>([&](int pair) {
+      const __m512i both = load(w + 64 * pair);
+      const __m512i first = _mm512_and_si512(both, mask);
+      const __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+      repeat<R>([&](int r) {
+        const int8_t* quads = a + r * stride + 8 * pair;
+        sums[r] = dot(dot(sums[r], first, inputs(quads)), second, inputs(quads + 4));
+      });
+    });
+  }
+  static void unpack(const uint8_t* w, uint8_t* to) {
+    const __m512i mask = _mm512_set1_epi8(15), both = load(w);
+    _mm512_storeu_si512(to, _mm512_and_si512(both, mask));
+    _mm512_storeu_si512(to + 64, _mm512_and_si512(_mm512_srli_epi16(both, 4), mask));
+  }
+};
+
+}  // namespace
+}  // namespace fuseline
