@@ -95,11 +95,9 @@ struct Windows {
   int64_t low, high;
 };
 
-// Of what comes out: clipped, as one of 127 steps. NaN becomes zero.
+// Of what comes out: the part from 0 to 6, as one of 127 steps. NaN becomes zero.
 inline Integers active_code(Vector x) {
-  const Vector most = splat(kMostActive);
-  x = select(x > Vector{}, x, Vector{});
-  x = select(x > most, most, x);
+  x = smaller(larger(x, Vector{}), splat(kMostActive));
   return bits_of(x * (kActiveSteps / kMostActive) + 12582912.0f) - 0x4b400000;
 }
 

@@ -195,11 +195,28 @@ inline Vector splat(float x) {
   return v;
 }
 
-// The part from 0 to 6; NaN stays NaN.
-inline Vector relu6(Vector x) {
-  const Vector most = splat(6);
-  x = select(x < Vector{}, Vector{}, x);
-  return select(x > most, most, x);
+// The larger and the smaller of two numbers; where one is NaN, the second.
+inline Floats larger(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(_mm512_max_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Floats>(_mm256_max_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#else
+  return select(a > b, a, b);
+#endif
+}
+inline Floats smaller(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(_mm512_min_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Floats>(_mm256_min_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#else
+  return select(a < b, a, b);
+#endif
+}
+template <class T>
+inline Pair<T> smaller(Pair<T> a, Pair<T> b) {
+  return {smaller(a.low, b.low), smaller(a.high, b.high)};
 }
 
 inline Vector load(const float* p) {
@@ -362,6 +379,9 @@ template <class T>
 inline Pair<T> larger(Pair<T> a, Pair<T> b) {
   return {larger(a.low, b.low), larger(a.high, b.high)};
 }
+
+// The part from 0 to 6; NaN stays NaN.
+inline Vector relu6(Vector x) { return smaller(splat(6), larger(Vector{}, x)); }
 
 // Whole numbers from -128 to 127, as bytes.
 #if defined(__AVX512F__)
