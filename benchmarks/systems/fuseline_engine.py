@@ -6,7 +6,7 @@ from fuseline.folders.open import open_folder
 
 from . import CHECKPOINT, Export, Spec
 
-VARIANTS = ("fp32", "int8", "fp16", "int4")
+VARIANTS = ("fp32", "int8", "fp16", "bf16", "int4")
 QUICK_BODIES = ("fp32", "int8")  # the bodies of the others take minutes
 EXPORTS = {"fuseline": Export(CHECKPOINT, "export"), "standard": Export("fuseline", "export_standard")}
 SPECS = [Spec(f"fuseline-{name}", name, "fuseline", {"variant": name}, scaling=True) for name in VARIANTS] + [

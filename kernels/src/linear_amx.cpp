@@ -144,7 +144,28 @@ inline void all_blocks_by_tiles(const fuseline_linear& l, const Prepared& x, int
   if (first < last) all_rows_by_tiles<Of, 1>(tiles, l, x, stride, first);
 }
 
-constexpr int64_t kUnpackedRows = 10 * kTileRows;  // for which 4 bits are taken apart once; their sums are 20 kB
+// 4 bits are taken apart once for so many rows, whose sums are 20 kB, of whole groups of so many inputs, 16 kB of 2 blocks.
+constexpr int64_t kUnpackedRows = 10 * kTileRows, kUnpackedInputs = 512;
+
+// 4 bits of B blocks as bytes, codes 0 to 15: the groups [first, last) in the order of 8 bits.
+template <int B>
+struct Unpacked {
+  alignas(kTileBytes) uint8_t codes[B][kUnpackedInputs * kBlockOutputs];
+
+  void fill(const fuseline_linear& l, const Prepared& x, int64_t block, int64_t first, int64_t last) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    const int64_t bytes = x.padded / x.groups * kBlockOutputs / 2;  // of a group
+    for (int64_t b = 0; b < B; ++b) {
+      const uint8_t* w = static_cast<const uint8_t*>(l.weight) + ((block + b) * x.groups + first) * bytes;
+      for (int64_t i = 0; i < (last - first) * bytes; i += kTileBytes) {
+        __builtin_prefetch(w + i + kAhead);
+        const __m512i both = _mm512_loadu_si512(w + i);
+        _mm512_store_si512(codes[b] + 2 * i, _mm512_and_si512(both, mask));
+        _mm512_store_si512(codes[b] + 2 * i + kTileBytes, _mm512_and_si512(_mm512_srli_epi16(both, 4), mask));
+      }
+    }
+  }
+};
 
 // The groups [first, last) of R tiles of rows, those before `end`, added to sums [rows][B][16].
 template <int R, int B>
@@ -174,6 +195,18 @@ inline void int4_groups_by_tiles(Tiles& tiles, const fuseline_linear& l, const P
   }
 }
 
+// What is left to do with the sums of some rows.
+template <int B>
+inline void finish_int4(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t end, int64_t block, float* sums) {
+  expect<B>(l, row, end - row, block);
+  for (int64_t r = row; r < end; ++r)
+    for (int64_t b = 0; b < B; ++b) {
+      float* y = sums + ((r - row) * B + b) * kLanes;
+      write(y, load(y) * x.scales[r]);
+    }
+  finish<B>(l, row, end - row, block, sums);
+}
+
 // Some rows that share what is unpacked.
 template <int B>
 inline void int4_many_by_tiles(Tiles& tiles, const fuseline_linear& l, const Prepared& x, int64_t row, int64_t end, int64_t block) {
@@ -182,7 +215,7 @@ inline void int4_many_by_tiles(Tiles& tiles, const fuseline_linear& l, const Pre
   const int64_t together = kUnpackedInputs / (x.padded / x.groups);
   for (int64_t g = 0, last; g < x.groups; g = last) {
     last = x.groups - g < together ? x.groups : g + together;
-    codes.template fill<Avx512>(l, x, block, g, last);
+    codes.fill(l, x, block, g, last);
     int64_t r = row;
     for (; r + kTileRows < end; r += 2 * kTileRows)
       int4_groups_by_tiles<2, B>(tiles, l, x, r, end < r + 2 * kTileRows ? end : r + 2 * kTileRows, block, g, last, codes,

@@ -13,7 +13,7 @@ struct Avx512 {
   typedef __m512i Weights;
   typedef __m512i Inputs;
   static constexpr int kRows = 8, kBlocks = 2, kCodeRows = 14, kFloatRows = 14;
-  static constexpr bool kUnpacks = true, kPairs = false;
+  static constexpr bool kPairs = false;
 
   static Sums splat(int32_t n) { return _mm512_set1_epi32(n); }
   // The weights are multiplied as they are, unsigned; this takes their zero point away again.
@@ -45,11 +45,6 @@ struct Avx512 {
         sums[r] = dot(dot(sums[r], first, inputs(quads)), second, inputs(quads + 4));
       });
     });
-  }
-  static void unpack(const uint8_t* w, uint8_t* to) {
-    const __m512i mask = _mm512_set1_epi8(15), both = load(w);
-    _mm512_storeu_si512(to, _mm512_and_si512(both, mask));
-    _mm512_storeu_si512(to + 64, _mm512_and_si512(_mm512_srli_epi16(both, 4), mask));
   }
 };
 

@@ -14,8 +14,6 @@
 //                                    activations, `stride` bytes apart
 //   kPairs                     whether bfloat16 is multiplied in pairs of inputs; then only
 //   pair(p), add_pairs(pair, weights, sums)   a pair of activations for all outputs, and their products added up
-//   kUnpacks                   whether 4 bits of many rows are 8 bits first; then `dot` takes codes as they are, and
-//   unpack(w, to)              writes the two codes of 64 bytes each as 128 bytes in the order of 8 bits
 #pragma once
 
 #include "linear.h"

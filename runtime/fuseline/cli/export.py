@@ -35,7 +35,12 @@ def add_to(commands: Any) -> None:
     add = export.add_argument
     add("model", metavar="MODEL", help="a local folder, of CTranslate2 too, or a name on the hub such as org/name")
     add("out", metavar="OUT", help="the folder to write")
-    add("--variants", default="fp32", metavar="NAMES", help="some of fp32, fp16, bf16, int8, int4; the first is the default")
+    add(
+        "--variants",
+        default="fp32",
+        metavar="NAMES",
+        help="some of fp32, fp16, bf16, int8, int4; the first is the default",
+    )
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
     add(
         "--interpolate-pos-encoding",

@@ -45,7 +45,11 @@ def add_to(commands: Any) -> None:
     add("name", nargs="?", metavar="NAME", help="one of those that `fuseline get` lists")
     add("--dir", metavar="FOLDER", help="make the model's folder in there (default: the user's data folder)")
     add("--from", dest="source", metavar="FOLDER", help="take the packages from there, and fetch nothing")
-    add("--variants", metavar="NAMES", help="some of fp32, fp16, bf16, int8, int4; the first is the default (default: int8)")
+    add(
+        "--variants",
+        metavar="NAMES",
+        help="some of fp32, fp16, bf16, int8, int4; the first is the default (default: int8)",
+    )
     add("--force", action="store_true", help="make it again where it is already")
     add("--json", action="store_true", help="print one object")
 
