@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -56,9 +56,10 @@ def write_vision(
     written = _class_of(encoder)
     if written is None:
         return None
+    config: Any = encoder.config
     found = {name: tensor for name, tensor in encoder.state_dict().items() if not re.match(written.unused, name)}
     try:
-        made = written({**encoder.config.to_dict(), PHOTO: tuple(photo)})
+        made = written({**config.to_dict(), PHOTO: tuple(photo)})
         if not made.takes() or set(found) != made.tensors().names():
             return None
         weights = {name: tensor.numpy() for name, tensor in found.items()}
