@@ -16,6 +16,7 @@ from fuseline.generation.option_rules import TOKENS
 from fuseline.generation.options import CHECKS, SAMPLING
 
 from .nodes import Nodes, Value
+from .processors import NO_TOKEN
 from .search import NEVER_STOPS_EARLY
 
 _WHOLE, _FLOAT = Value(TensorProto.INT64, []), Value(TensorProto.FLOAT, [])
@@ -28,6 +29,8 @@ OF_STEP = (
     "early_stopping",
     "no_repeat_ngram_size",
     "repetition_penalty",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
     "num_return_sequences",
 )
 _WHAT = {
@@ -40,6 +43,8 @@ _WHAT = {
     "early_stopping": _WHOLE,
     "no_repeat_ngram_size": _WHOLE,
     "repetition_penalty": _FLOAT,
+    "forced_bos_token_id": _WHOLE,
+    "forced_eos_token_id": _WHOLE,
     "num_return_sequences": _WHOLE,
 }
 # What decides only what is kept beside the sequences, or counts only in sampling, which is refused by itself.
@@ -64,6 +69,8 @@ def options_of(config: GenerationConfig, max_positions: int) -> dict[str, Option
         "max_length": config.total_length(1, max_positions),
         "eos_token_id": list(config.ends),
         "early_stopping": early,
+        "forced_bos_token_id": _one_token(config.forced_bos_token_id),
+        "forced_eos_token_id": _one_token(config.forced_eos_token_id),
     }
     made = {}
     for name in (*OF_START, *OF_STEP):
@@ -76,6 +83,15 @@ def options_of(config: GenerationConfig, max_positions: int) -> dict[str, Option
 def declare(g: Nodes, options: Mapping[str, Option], names: Sequence[str]) -> dict[str, str]:
     """Some of the options as inputs of a graph, by name."""
     return {name: g.default(name, options[name].what, options[name].default) for name in names}
+
+
+def _one_token(token: int | tuple[int, ...] | None) -> int:
+    """A token that is forced, or none. Raises ExportError for several."""
+    if isinstance(token, tuple):
+        if len(token) > 1:
+            raise ExportError(f"forced_eos_token_id={written(token)} are several tokens; one can be embedded")
+        token = token[0]
+    return NO_TOKEN if token is None else token
 
 
 def _refuse_others(config: GenerationConfig) -> None:
@@ -104,5 +120,7 @@ def _limits(name: str, max_positions: int) -> str:
         "early_stopping": f'0 (False), 1 (True) or {NEVER_STOPS_EARLY} ("never")',
         "no_repeat_ngram_size": "0 or more; 0 for none",
         "repetition_penalty": "above 0; 1 for none",
+        "forced_bos_token_id": f"the token after the start token; {NO_TOKEN} for none",
+        "forced_eos_token_id": f"the last token of a sequence of the greatest length; {NO_TOKEN} for none",
         "num_return_sequences": "1 to num_beams",
     }[name]

@@ -15,10 +15,16 @@ from .nodes import Nodes, Value
 _SCORES = Value(TensorProto.FLOAT, ["R", "V"])
 
 
-def processed(g: Nodes, scores_RV: str, sequences_RT: str, options: Mapping[str, str]) -> str:
-    """The scores after all processors, in transformers' order."""
+NO_TOKEN = -1  # in the place of a token that is forced
+
+
+def processed(g: Nodes, scores_RV: str, sequences_RT: str, longest: str, options: Mapping[str, str]) -> str:
+    """The scores after all processors, in transformers' order. longest: tokens that a sequence may have."""
     for process in (_repetition_penalty, _no_repeat_ngrams, _min_length):
         scores_RV = process(g, scores_RV, sequences_RT, options)
+    last = g.op("Sub", longest, g.whole(1))
+    for name, after in (("forced_bos_token_id", g.whole(1)), ("forced_eos_token_id", last)):
+        scores_RV = _forced(g, scores_RV, sequences_RT, options[name], after, name)
     return scores_RV
 
 
@@ -75,3 +81,16 @@ def _min_length(g: Nodes, scores_RV: str, sequences_RT: str, options: Mapping[st
 
     with g.scope("min_length"):
         return _where_wanted(g, g.op("Less", length, options["min_length"]), scores_RV, process)
+
+
+def _forced(g: Nodes, scores_RV: str, sequences_RT: str, token: str, after: str, name: str) -> str:
+    """After so many tokens only this one, with score 0."""
+
+    def process(g: Nodes) -> str:
+        here = g.op("Equal", g.counted(g.size(scores_RV, 1)), token)
+        return g.op("Expand", g.op("Where", here, g.number(0), g.number(-np.inf)), g.op("Shape", scores_RV))
+
+    with g.scope(name):
+        now = g.op("Equal", g.size(sequences_RT, 1), after)
+        wanted = g.op("And", now, g.op("Greater", token, g.whole(NO_TOKEN)))
+        return _where_wanted(g, wanted, scores_RV, process)

@@ -64,7 +64,7 @@ def _candidates(g: Nodes, logits_RV: str, state: Mapping[str, str], greedy: str,
     """The best that may come next. Without beams processors see logits, with them log-probabilities."""
     scores_RV = _normalized_unless(g, greedy, logits_RV)
     sequences = g.op("Slice", state[carried.HISTORY], g.ints(0), g.one(state[carried.LENGTH]), g.ints(1))
-    scores_RV = processed(g, scores_RV, sequences, options)
+    scores_RV = processed(g, scores_RV, sequences, g.size(state[carried.HISTORY], 1), options)
     scores_RV = _normalized_unless(g, g.op("Not", greedy), scores_RV)
     batch, beams = g.sizes(state[carried.SCORES], 0), g.sizes(state[carried.SCORES], 1)
     vocabulary = g.size(logits_RV, 1)

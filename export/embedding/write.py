@@ -41,15 +41,15 @@ class EmbedReport:
 
 
 @in_one_sentence("embedded")
-def embed(folder: str | Path, out: str | Path, *, variant: str | None = None) -> EmbedReport:
+def embed(folder: str | Path, out: str | Path, *, variant: str | None = None, force: bool = False) -> EmbedReport:
     """Write a folder's model as files for hosts without Python; docs/embedding.md says how they are called.
 
     folder: a fuseline folder, or the name of one, that reads a photo, a text, or a photo and a text; out: the folder to
-    write, which may hold an older embedding; variant: which, else the folder's default. Raises ExportError for what
+    write; variant: which, else the folder's default; force: whether an older embedding may be replaced. Raises ExportError for what
     cannot be embedded, with the reason, and FolderError.
     """
     out = Path(out)
-    _check_out(out)
+    _check_out(out, force)
     with fuseline.Model.from_pretrained(folder, variant=variant) as opened:
         model = _model(opened)
         with claimed(out) as place, place.replaced() as new:
@@ -57,11 +57,14 @@ def embed(folder: str | Path, out: str | Path, *, variant: str | None = None) ->
     return EmbedReport(out, {path.name: path.stat().st_size for path in sorted(out.iterdir())})
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Path, force: bool) -> None:
+    """Raises ExportError where something lies at `out` that is not to be replaced."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise ExportError(f"{out} exists and is not a folder; name another folder to embed to")
     if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file():
         raise ExportError(f"{out} holds something else than an embedded model and is left as it is; name another folder")
+    if not force and (out / DESCRIPTION).is_file():
+        raise ExportError(f"{out} is an embedded model already; replace it with --force, or name another folder")
 
 
 def _model(opened: Any) -> Model:
