@@ -49,6 +49,9 @@ def pixel_values(g: Nodes, image: str, processor: ImageProcessor) -> str:
             pixels = g.op("Resize", pixels, "", "", full, **_FILTERS[processor.resample])
         if processor.crop is not None:
             pixels = _cropped(g, pixels, processor.crop)
+        fixed = processor.crop or processor.size
+        if isinstance(fixed, tuple):  # said again, since onnxruntime lays convolutions out by sizes that it knows
+            pixels = g.op("Reshape", pixels, g.ints(-1, 3, *fixed))
         return _normalized(g, pixels, processor)
 
 
