@@ -27,7 +27,7 @@ def found(
     options: Mapping[str, str],
     pad: int | None,
 ) -> tuple[str, str]:
-    """sequences int64[B x n, tokens of the longest of them] and their scores, float32[B x n], those of an input together.
+    """sequences int64[B x n, tokens of the longest of them] and scores float32[B x n], those of an input together.
 
     over: whether nothing is open any more, a bool without dimensions; pad: the model's pad token.
     """
@@ -80,9 +80,7 @@ def _returned(g: Nodes, state: Mapping[str, str], options: Mapping[str, str]) ->
     return g.checked(count, fits, "num_return_sequences must be at least 1, and at most num_beams")
 
 
-def _prompts_where_nothing(
-    g: Nodes, sequences: str, scores: str, prompt_length: str, state: Mapping[str, str]
-) -> str:
+def _prompts_where_nothing(g: Nodes, sequences: str, scores: str, prompt_length: str, state: Mapping[str, str]) -> str:
     """The prompt alone in the place of a sequence that there is not. The history of any row begins with it."""
     beams, longest = g.sizes(state[carried.SCORES], 1), g.sizes(state[carried.HISTORY], 1)
     histories = g.op("Reshape", state[carried.HISTORY], g.joined(g.ints(-1), beams, longest))

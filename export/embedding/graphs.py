@@ -69,9 +69,7 @@ def step_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     g = new_graph("step", model.parts, outside)
     kinds = values_of(model.folder.decoder)
     state = {name: g.input(f"{STATE}.{name}", what.dtype, what.shape) for name, what in kinds.items()}
-    given = {
-        name: g.input(f"{GIVEN}.{name}", what.dtype, what.shape) for name, what in _given_values(model).items()
-    }
+    given = {name: g.input(f"{GIVEN}.{name}", what.dtype, what.shape) for name, what in _given_values(model).items()}
     options = asked.declare(g, model.options, OF_STEP)
     after, over = _stepped(g, model, state, given, options)
     sequences, scores = found(g, after, over, given[PROMPT_LENGTH], options, model.pad)

@@ -1,4 +1,4 @@
-"""The words that embedded graphs are written in, beside those of graphs/graph.py: loops, choices, checks, parts of shapes.
+"""The words that embedded graphs are written in, beside those of graphs/graph.py: loops, choices, checks, shapes.
 
 A graph in a graph, which a Loop or an If has, reads what lies around it by name; its constants and weights go to the
 outermost, where every other graph finds them too.
@@ -143,8 +143,8 @@ class Nodes(Graph):
     ) -> dict[str, str]:
         """A loop of at most `most` rounds, int64 without dimensions; what is carried after the last, by name.
 
-        carried: by name, what it begins with and what it is. body: writes a round, given its number and what is carried,
-        and returns whether another follows, a bool without dimensions, and what is carried then.
+        carried: by name, what it begins with and what it is. body: writes a round, given its number and what is
+        carried, and returns whether another follows, a bool without dimensions, and what is carried then.
         """
         inner = self._inner("round")
         number = inner.input(f"{inner.proto.name}/number", TensorProto.INT64, [])

@@ -1,4 +1,4 @@
-"""Graphs of a folder as parts of another: pasted in under names of their own, their weights stored once for all files."""
+"""Graphs of a folder as parts of another: pasted in under names of their own, their weights stored once."""
 
 from __future__ import annotations
 
@@ -106,5 +106,3 @@ def _add_functions(model: onnx.ModelProto, other: onnx.ModelProto) -> None:
             raise ExportError(f"two graphs of the folder define {function.name} differently; export the model again")
     domains = {entry.domain for entry in model.opset_import}
     model.opset_import.extend(each for each in other.opset_import if each.domain not in {*domains, "ai.onnx"})
-
-

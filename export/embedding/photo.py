@@ -37,7 +37,7 @@ def check_processor(processor: ImageProcessor) -> None:
 
 
 def pixel_values(g: Nodes, image: str, processor: ImageProcessor) -> str:
-    """uint8[height, width, 3], or such photos of one size uint8[B, height, width, 3] -> float32[B, 3, height, width]."""
+    """uint8[height, width, 3], or photos of one size uint8[B, height, width, 3] -> float32[B, 3, height, width]."""
     with g.scope("photo"):
         sizes = g.op("Shape", image, start=-3, end=-1)
         shape = g.joined(g.ints(-1), sizes, g.ints(3))

@@ -31,8 +31,8 @@ class Candidates(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """When sequences end. length: tokens that they have with the next; divisor: of their scores then; at_most: of those of
-    the longest sequence."""
+    """When sequences end. length: tokens that they have with the next; divisor: of their scores then; at_most: of those
+    of the longest sequence."""
 
     length: str
     divisor: str
@@ -60,7 +60,9 @@ def advanced(
         return after, g.all(stuck)
 
 
-def _candidates(g: Nodes, logits_RV: str, state: Mapping[str, str], greedy: str, options: Mapping[str, str]) -> Candidates:
+def _candidates(
+    g: Nodes, logits_RV: str, state: Mapping[str, str], greedy: str, options: Mapping[str, str]
+) -> Candidates:
     """The best that may come next. Without beams processors see logits, with them log-probabilities."""
     scores_RV = _normalized_unless(g, greedy, logits_RV)
     sequences = g.op("Slice", state[carried.HISTORY], g.ints(0), g.one(state[carried.LENGTH]), g.ints(1))
@@ -117,9 +119,7 @@ def _ends(g: Nodes, found: Candidates, ending: Ending, state: Mapping[str, str],
     return g.op("Or", g.cast(any_end, TensorProto.BOOL), at_longest)
 
 
-def _collected(
-    g: Nodes, found: Candidates, ends_BK: str, ending: Ending, state: Mapping[str, str]
-) -> tuple[str, str]:
+def _collected(g: Nodes, found: Candidates, ends_BK: str, ending: Ending, state: Mapping[str, str]) -> tuple[str, str]:
     """The best that have ended, with those among the first N candidates that end now, and their scores."""
     with g.scope("finished"):
         first = [_first(g, each, state) for each in (*found, ends_BK)]

@@ -31,7 +31,7 @@ from fuseline.inputs.images import ImageProcessor
 
 from .nodes import Nodes, Value
 from .parts import Part
-from .photo import check_processor, pixel_values
+from .photo import pixel_values
 
 IMAGE, SOURCE_WEIGHTS = "image", "source_weights"
 _IDS = Value(TensorProto.INT64, ["B", "S"])
@@ -93,7 +93,7 @@ def declare(g: Nodes, readers: Mapping[str, Reader]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """What one source gives: keys and values float32[B, S, E] by name, and how many positions each input has, int64[B]."""
+XX
 
     values: Mapping[str, str]
     lengths: str

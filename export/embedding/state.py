@@ -1,7 +1,7 @@
 """What a search carries from step to step, as tensors: the one list of them, and what it begins with.
 
-Dimensions: `B` inputs of a call, `R` rows = B x num_beams (rows of one input together), `T` tokens of this step, `L` tokens
-of the longest sequence, `C` cache capacity, `E` width of the cache.
+Dimensions: `B` inputs of a call, `R` rows = B x num_beams (rows of one input together), `T` tokens of this step, `L`
+tokens of the longest sequence, `C` cache capacity, `E` width of the cache.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def values_of(sizes: DecoderSizes) -> dict[str, Value]:
 
     tokens: what the decoder is to see next; history: open sequences, -1 where they have no token yet; scores: sums of
     their log-probabilities; beam_table: see the step contract; length: tokens that the open sequences have;
-    finished_sequences, finished_scores: the best that have ended, best first, out of reach where there are fewer; closed:
-    the inputs for which nothing better is awaited. The others are the decoder's caches.
+    finished_sequences, finished_scores: the best that have ended, best first, out of reach where there are fewer;
+    closed: the inputs for which nothing better is awaited. The others are the decoder's caches.
     """
     state = {
         TOKENS: Value(TensorProto.INT64, ["R", "T"]),

@@ -1,8 +1,8 @@
 """What each token adds to a text, found by asking the tokenizer, so that any host, and a graph, makes texts of tokens.
 
-A text is the words of its tokens one after the other. The first word may be written otherwise than the others (without the
-space before it), and a token may have no word at all. That is so of nearly all tokenizers, and tried out on many sequences;
-where it is not, there are no words.
+A text is the words of its tokens one after the other. The first word may be written otherwise than the others (without
+the space before it), and a token may have no word at all. That is so of nearly all tokenizers, and tried out on many
+sequences; where it is not, there are no words.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _TRIED, _LONGEST = 400, 12  # sequences that are tried, and their tokens
 
 @dataclass(frozen=True)
 class Words:
-    """first: the word of each token where it begins a text; later: where it does not; begins: whether what follows is no
-    longer the first; clean_up: pairs of texts to be replaced in the whole text afterwards, one after the other."""
+    """first: the word of each token where it begins a text; later: where it does not; begins: whether what follows is
+    no longer the first; clean_up: pairs of texts to be replaced in the whole text afterwards, one after the other."""
 
     first: Sequence[bytes]
     later: Sequence[bytes]

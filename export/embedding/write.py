@@ -1,4 +1,4 @@
-"""embed(): a folder's model as files that any onnxruntime runs, without Python: graphs, their weights, words, a description."""
+"""embed(): a folder's model as files that any onnxruntime runs: graphs, their weights, words, a description."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def embed(folder: str | Path, out: str | Path, *, variant: str | None = None, fo
     """Write a folder's model as files for hosts without Python; docs/embedding.md says how they are called.
 
     folder: a fuseline folder, or the name of one, that reads a photo, a text, or a photo and a text; out: the folder to
-    write; variant: which, else the folder's default; force: whether an older embedding may be replaced. Raises ExportError for what
-    cannot be embedded, with the reason, and FolderError.
+    write; variant: which, else the folder's default; force: whether an older embedding may be replaced. Raises
+    ExportError for what cannot be embedded, with the reason, and FolderError.
     """
     out = Path(out)
     _check_out(out, force)
@@ -62,7 +62,7 @@ def _check_out(out: Path, force: bool) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise ExportError(f"{out} exists and is not a folder; name another folder to embed to")
     if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file():
-        raise ExportError(f"{out} holds something else than an embedded model and is left as it is; name another folder")
+        raise ExportError(f"{out} holds something else than an embedded model and is left as it is; name another")
     if not force and (out / DESCRIPTION).is_file():
         raise ExportError(f"{out} is an embedded model already; replace it with --force, or name another folder")
 
@@ -170,7 +170,8 @@ def _tensors(values: Any) -> list[dict[str, Any]]:
     found = []
     for value in values:
         tensor = value.type.tensor_type
-        kind = "string" if tensor.elem_type == TensorProto.STRING else helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        text = tensor.elem_type == TensorProto.STRING
+        kind = "string" if text else helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
         record: dict[str, Any] = {"name": value.name, "type": kind}
         if tensor.HasField("shape"):
             record["shape"] = [each.dim_param or each.dim_value for each in tensor.shape.dim]

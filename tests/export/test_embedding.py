@@ -244,7 +244,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no beams": ({"num_beams": 0}, "num_beams must be at least 1"),
     "too long": ({"max_length": 42}, "max_length must be more than the prompt has, and at most 41"),
     "too short": ({"max_length": 1}, "max_length must be more than the prompt has"),
-    "too many sequences": ({"num_return_sequences": 9}, "num_return_sequences must be at least 1, and at most num_beams"),
+    "too many sequences": (
+        {"num_return_sequences": 9},
+        "num_return_sequences must be at least 1, and at most num_beams",
+    ),
     "prompts of others": ({"decoder_input_ids": [[1]] * 3}, "Expand|one row, or one for each input"),
 }
 
