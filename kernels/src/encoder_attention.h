@@ -107,8 +107,9 @@ inline Vector power_of_two(Vector x) {
   const auto of = reinterpret_cast<__m512>(x);
   const auto r = reinterpret_cast<Vector>(_mm512_reduce_ps(of, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 #else
-  const Vector shifted = x + splat(12582912.0f);  // 1.5 * 2^23, which rounds to a whole number
-  const Vector r = x - (shifted - splat(12582912.0f));
+  const Vector held = select(x < splat(-126.0f), splat(-126.0f), x);
+  const Vector shifted = held + splat(12582912.0f);  // 1.5 * 2^23, which rounds to a whole number
+  const Vector r = held - (shifted - splat(12582912.0f));
 #endif
   Vector p = splat(1.326472032815218e-3f);  // of least relative error for |r| <= 1/2
   p = fused(p, r, 9.671512991189957e-3f);
@@ -120,8 +121,8 @@ inline Vector power_of_two(Vector x) {
   const __mmask16 counts = _mm512_cmp_ps_mask(of, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
   return reinterpret_cast<Vector>(_mm512_maskz_scalef_ps(counts, reinterpret_cast<__m512>(p), reinterpret_cast<__m512>(x - r)));
 #else
-  const Vector scaled = floats_of(bits_of(p) + (bits_of(shifted) << 23));
-  return select(x < splat(-126.0f), Vector{}, select(x == x, scaled, x));
+  const Integers power = (bits_of(shifted) - 0x4b400000 + 127) << 23;
+  return select(x < splat(-126.0f), Vector{}, p * floats_of(power));
 #endif
 }
 
