@@ -32,7 +32,8 @@ typedef void PrepareRows(const fuseline_linear& layer, const Prepared& into, int
 // The outputs of the blocks [first, last) for all rows.
 typedef void LinearBlocks(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last);
 
-PrepareRows prepare_rows_scalar, prepare_rows_avx2, prepare_rows_avx512, prepare_rows_avx512bf16, prepare_rows_amx, prepare_rows_neon;
+PrepareRows prepare_rows_scalar, prepare_rows_avx2, prepare_rows_avx512, prepare_rows_avx512bf16, prepare_rows_amx,
+    prepare_rows_neon;
 LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512, linear_blocks_avx512bf16, linear_blocks_amx,
     linear_blocks_neon;
 // The same in 8 bits, ending in ReLU6; or, of activations that are not negative, in a residual or nothing (linear_bottleneck.h).

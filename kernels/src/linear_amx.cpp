@@ -112,10 +112,11 @@ template <class Of, int R, int B>
 inline void tiles_of_rows(Tiles& tiles, const fuseline_linear& l, const Prepared& x, int64_t stride, int64_t row, int64_t block) {
   const int64_t size = stride * kBlockOutputs, whole = stride / kTileBytes * kTileBytes;
   const char* w = static_cast<const char*>(l.weight) + block * size;
-  const char* a = (l.format == FUSELINE_INT8 ? reinterpret_cast<const char*>(x.codes) : reinterpret_cast<const char*>(x.floats)) + row * stride;
+  const void* prepared = l.format == FUSELINE_INT8 ? static_cast<const void*>(x.codes) : x.floats;
+  const char* a = static_cast<const char*>(prepared) + row * stride;
   begin(tiles);
   expect<B>(l, row, row + R * kTileRows < l.rows ? R * kTileRows : l.rows - row, block);
-  // And every turn over the rows asks for its share of the next blocks.
+  // Every turn over the rows asks for its share of the next blocks.
   const int64_t turns = (l.rows - 1) / (2 * kTileRows) + 1, turn = row / (2 * kTileRows);
   const int64_t first_line = kTileRows * turn / turns, last_line = kTileRows * (turn + 1) / turns;
   const void *rows[R], *weights[B];

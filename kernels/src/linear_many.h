@@ -1,10 +1,10 @@
 // Linear layers with many rows, such as encoders have: there arithmetic takes the time, and what it reads must lie near.
 //
 // Floats go in panels of some inputs, whose weights stay in the first cache for some rows; halves and bfloat16 become float32
-// there, once for those rows, but for bfloat16 that is multiplied in pairs, of which each counts as an input here. Their activations lie as they are read, see at(): side by side as they come, rows of some lengths all fall on the
-// same few lines of the cache. A sum stays the same to the bit: it goes over the inputs in the same order, in a register or in
-// memory between. 4 bits are read as with few rows: with
-// codes taken apart once for many rows and tiles as in 8 bits, VNNI took 1.04 of the time.
+// there, once for those rows, but for bfloat16 that is multiplied in pairs, of which each counts as an input here. Their
+// activations lie as they are read, see at(): side by side as they come, rows of some lengths all fall on the same few lines of
+// the cache. A sum stays the same to the bit: it goes over the inputs in the same order, in a register or in memory between.
+// 4 bits are read as with few rows: with codes taken apart once for many rows, and tiles as in 8 bits, VNNI took 1.04 of the time.
 #pragma once
 
 #include "linear_blocks.h"
