@@ -9,6 +9,7 @@ try:
     from .adapters.gpt2 import append_cross_kv, build_decoder, decoder_info
     from .check import Agreement
     from .convert import ExportReport, export
+    from .embedding import EmbedReport, embed
     from .quality import Evaluation, evaluate
     from .quantizing.quantize import QuantizeReport, quantize
     from .writing.folder import add_variants, write_confidence, write_folder
@@ -18,6 +19,7 @@ except ImportError:
 
 __all__ = [
     "Agreement",
+    "EmbedReport",
     "Evaluation",
     "ExportReport",
     "NotInstalled",
@@ -26,6 +28,7 @@ __all__ = [
     "append_cross_kv",
     "build_decoder",
     "decoder_info",
+    "embed",
     "evaluate",
     "export",
     "quantize",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from .terminal import Terminal, readable
 
 if TYPE_CHECKING:
@@ -14,12 +16,14 @@ if TYPE_CHECKING:
 
 _HELP = """\
 Turn a Hugging Face model that makes texts of photos or of texts, or a CTranslate2 folder, into a fuseline folder, and
-compare the two on generated photos or texts.
+compare the two on generated photos or texts. With --embed turn a fuseline folder into ONNX files that hold the search,
+too, for programs without Python.
 OUT is complete at the end, or as it was if anything fails. Needs onnx, onnxscript, torch and transformers."""
 _EPILOG = """\
 --json prints one object: path, files, agreement; if anything fails {"error": ...}.
 
-example: fuseline export --variants int8,fp32 org/name ~/models/name"""
+examples: fuseline export --variants int8,fp32 org/name ~/models/name
+          fuseline export --embed ~/models/name ~/models/name-embedded"""
 
 
 def add_to(commands: Any) -> None:
@@ -35,20 +39,23 @@ def add_to(commands: Any) -> None:
     add = export.add_argument
     add("model", metavar="MODEL", help="a local folder, of CTranslate2 too, or a name on the hub such as org/name")
     add("out", metavar="OUT", help="the folder to write")
-    add("--variants", default="fp32", metavar="NAMES", help="some of fp32, fp16, int8, int4; the first is the default")
+    add("--variants", metavar="NAMES", help="some of fp32 (the default), fp16, int8, int4; the first is the default")
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
     add(
         "--interpolate-pos-encoding",
         action="store_true",
         help="for photos of another size than the encoder's positions, where transformers is called with that too",
     )
-    add("--force", action="store_true", help="replace an older fuseline folder at OUT")
+    add("--embed", action="store_true", help="MODEL is a fuseline folder; write what any onnxruntime runs by itself")
+    add("--force", action="store_true", help="replace an older folder of the same kind at OUT")
     add("--via", choices=["optimum"], help="let optimum-onnx export; it adds decoders of MegatronBERT and RemBERT")
     add("--json", action="store_true", help="print one object")
 
 
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Export with a progress bar on standard error, then show files, sizes and agreement."""
+    if options.embed:
+        return _embed(options, terminal)
     try:
         report = _exported(options, terminal)
     finally:
@@ -70,7 +77,7 @@ def _exported(options: argparse.Namespace, terminal: Terminal) -> ExportReport:
         return export(
             options.model,
             options.out,
-            [name.strip() for name in options.variants.split(",")],
+            [name.strip() for name in (options.variants or "fp32").split(",")],
             options.max_length,
             force=options.force,
             interpolate_pos_encoding=options.interpolate_pos_encoding,
@@ -79,12 +86,35 @@ def _exported(options: argparse.Namespace, terminal: Terminal) -> ExportReport:
         )
 
 
+def _embed(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Embed a folder, then show files and sizes."""
+    from fuseline.export import embed
+
+    given = {"--max-length": options.max_length, "--via": options.via}
+    given["--interpolate-pos-encoding"] = options.interpolate_pos_encoding
+    if wrong := [name for name, value in given.items() if value]:
+        raise InputError(f"{wrong[0]} is of exporting a checkpoint; with --embed leave it out")
+    if options.variants and "," in options.variants:
+        raise InputError("with --embed give one variant; each is embedded in a folder of its own")
+    report = embed(options.model, options.out, variant=options.variants, force=options.force)
+    if options.json:
+        terminal.record({"path": str(report.path), "files": dict(report.files)}, indent=2)
+    else:
+        terminal.lines(_file_rows(report.path, report.files))
+    return 0
+
+
+def _file_rows(path: Path, files: Mapping[str, int]) -> Iterator[str]:
+    """The files that were written, and their sizes."""
+    yield str(path)
+    for name, size in files.items():
+        yield f"  {readable(size):>10}  {name}"
+    yield f"  {readable(sum(files.values())):>10}  in all"
+
+
 def _rows(report: ExportReport) -> Iterator[str]:
     """Files and sizes, then for every variant how near it is to what transformers says."""
-    yield str(report.path)
-    for name, size in report.files.items():
-        yield f"  {readable(size):>10}  {name}"
-    yield f"  {readable(sum(report.files.values())):>10}  in all"
+    yield from _file_rows(report.path, report.files)
     if report.remark:
         yield report.remark
     for variant, found in report.agreement.items():

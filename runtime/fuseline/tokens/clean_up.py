@@ -49,6 +49,11 @@ class CleanUp:
                 text = text.replace(spaced, close)
         return text
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the tokenizer's own decoder cleans up."""
+        return self._without is not None
+
     @cached_property
     def _without(self) -> Any:
         """The decoder without the steps of the clean-up; None where it has none."""

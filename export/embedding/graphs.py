@@ -1,0 +1,137 @@
+"""The embedded graphs: start and step, between which a host loops, and one that does everything in a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+from onnx import TensorProto
+
+from fuseline.folders.own import Folder
+from fuseline.folders.tensors import BEAM_TABLE, INPUT_IDS, LOGITS, PAST, POSITION, PRESENT
+
+from ..graphs.weights_file import WeightsFile
+from . import options as asked
+from . import state as carried
+from .found import found
+from .nodes import Nodes, Value
+from .options import OF_START, OF_STEP, Option
+from .parts import Part, new_graph
+from .search import advanced
+from .sources import Reader, declare, encoded
+from .state import PROMPT_LENGTH, Call, begin, values_of
+from .texts import texts
+from .words import Words
+
+STATE, NEXT, GIVEN = "state", "next", "given"  # what a step reads and gives; what does not change from step to step
+SEQUENCES, SEQUENCES_SCORES, TEXT, FINISHED = "sequences", "sequences_scores", "text", "finished"
+_OUTPUTS = {
+    SEQUENCES: Value(TensorProto.INT64, ["n", "tokens"]),
+    SEQUENCES_SCORES: Value(TensorProto.FLOAT, ["n"]),
+    TEXT: Value(TensorProto.STRING, ["n"]),
+    FINISHED: Value(TensorProto.BOOL, []),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A folder as its embedded graphs are made of it. pad: its pad token; words: None where texts are not made of
+    them."""
+
+    folder: Folder
+    readers: Mapping[str, Reader]
+    decoder: Part
+    options: Mapping[str, Option]
+    pad: int | None
+    words: Words | None
+
+    @property
+    def parts(self) -> list[Part]:
+        """All graphs of the folder."""
+        return [*(reader.part for reader in self.readers.values()), self.decoder]
+
+
+def start_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
+    """What is given and the state before the first step, of the inputs of a call."""
+    g = new_graph("start", model.parts, outside)
+    state, given = _begun(g, model, declare(g, model.readers), asked.declare(g, model.options, OF_START))
+    kinds = _given_values(model)
+    for name, value in given.items():
+        g.give(value, f"{GIVEN}.{name}", kinds[name])
+    for name, what in values_of(model.folder.decoder).items():
+        g.give(state[name], f"{STATE}.{name}", what)
+    return g.model
+
+
+def step_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
+    """A token more for every open sequence: the state after a step, and the best sequences so far."""
+    g = new_graph("step", model.parts, outside)
+    kinds = values_of(model.folder.decoder)
+    state = {name: g.input(f"{STATE}.{name}", what.dtype, what.shape) for name, what in kinds.items()}
+    given = {name: g.input(f"{GIVEN}.{name}", what.dtype, what.shape) for name, what in _given_values(model).items()}
+    options = asked.declare(g, model.options, OF_STEP)
+    after, over = _stepped(g, model, state, given, options)
+    sequences, scores = found(g, after, over, given[PROMPT_LENGTH], options, model.pad)
+    for name, value in {FINISHED: over, SEQUENCES: sequences, SEQUENCES_SCORES: scores}.items():
+        g.give(value, name, _OUTPUTS[name])
+    for name, what in kinds.items():
+        g.give(after[name], f"{NEXT}.{name}", what)
+    return g.model
+
+
+def whole_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
+    """Everything in one call: the best sequences, their scores and texts."""
+    g = new_graph("whole", model.parts, outside)
+    options = asked.declare(g, model.options, (*OF_START, *OF_STEP))
+    state, given = _begun(g, model, declare(g, model.readers), options)
+    kinds = values_of(model.folder.decoder)
+
+    def step(g: Nodes, number: str, state: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        after, over = _stepped(g, model, state, given, options)
+        return g.op("Not", over), after
+
+    most = g.op("Sub", g.size(state[carried.HISTORY], 1), given[PROMPT_LENGTH])
+    last = g.repeated(most, {name: (state[name], what) for name, what in kinds.items()}, step)
+    over = g.cast(g.whole(1), TensorProto.BOOL)  # at the greatest length nothing is open
+    sequences, scores = found(g, last, over, given[PROMPT_LENGTH], options, model.pad)
+    results = {SEQUENCES: sequences, SEQUENCES_SCORES: scores}
+    if model.words is not None:
+        results[TEXT] = texts(g, sequences, model.words)
+    for name, value in results.items():
+        g.give(value, name, _OUTPUTS[name])
+    return g.model
+
+
+def _begun(
+    g: Nodes, model: Model, inputs: Mapping[str, str], options: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The state before the first step, and what does not change: what was encoded, and how long the prompt is."""
+    given, batch = encoded(g, model.readers, inputs, model.decoder, model.folder.decoder)
+    beams = options["num_beams"]
+    beams = g.checked(beams, g.op("Greater", beams, g.whole(0)), "num_beams must be at least 1")
+    prompt = options["decoder_input_ids"]
+    state = begin(g, Call(batch, beams, options["max_length"], prompt), model.folder.decoder)
+    return state, given | {PROMPT_LENGTH: g.size(prompt, 1)}
+
+
+def _stepped(
+    g: Nodes, model: Model, state: Mapping[str, str], given: Mapping[str, str], options: Mapping[str, str]
+) -> tuple[dict[str, str], str]:
+    """The state after a step, and whether the search is over."""
+    sizes = model.folder.decoder
+    position = g.op("Sub", g.one(state[carried.LENGTH]), g.sizes(state[carried.TOKENS], 1))
+    caches = {name: state[name] for name in carried.caches_of(sizes)}
+    cross = {name: value for name, value in given.items() if name != PROMPT_LENGTH}
+    steering = {INPUT_IDS: state[carried.TOKENS], POSITION: position, BEAM_TABLE: state[carried.BEAM_TABLE]}
+    present = {name: name.replace(PAST, PRESENT, 1) for name in caches}
+    results = model.decoder.paste(g, steering | caches | cross, [LOGITS, *present.values()])
+    after, over = advanced(g, results[LOGITS], state, given[PROMPT_LENGTH], options)
+    return after | {name: results[there] for name, there in present.items()}, over
+
+
+def _given_values(model: Model) -> dict[str, Value]:
+    """What does not change from step to step, by name."""
+    state = {INPUT_IDS, POSITION, BEAM_TABLE, *carried.caches_of(model.folder.decoder)}
+    read = {name: what for name, what in model.decoder.inputs.items() if name not in state}
+    return read | {PROMPT_LENGTH: Value(TensorProto.INT64, [])}

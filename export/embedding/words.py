@@ -1,0 +1,112 @@
+"""What each token adds to a text, found by asking the tokenizer, so that any host, and a graph, makes texts of tokens.
+
+A text is the words of its tokens one after the other. The first word may be written otherwise than the others (without
+the space before it), and a token may have no word at all. That is so of nearly all tokenizers, and tried out on many
+sequences; where it is not, there are no words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fuseline.tokens.clean_up import CLEAN_UP, CleanUp
+
+# The signs that stand for bytes in byte-level vocabularies, as GPT-2's bytes_to_unicode has them.
+_PRINTED = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_BYTES = {chr(byte): byte for byte in _PRINTED} | {
+    chr(256 + place): byte for place, byte in enumerate(byte for byte in range(256) if byte not in _PRINTED)
+}
+_TRIED, _LONGEST = 400, 12  # sequences that are tried, and their tokens
+
+
+@dataclass(frozen=True)
+class Words:
+    """first: the word of each token where it begins a text; later: where it does not; begins: whether what follows is
+    no longer the first; clean_up: pairs of texts to be replaced in the whole text afterwards, one after the other."""
+
+    first: Sequence[bytes]
+    later: Sequence[bytes]
+    begins: Sequence[bool]
+    clean_up: Sequence[tuple[str, str]] = ()
+
+    def text(self, tokens: Sequence[int]) -> bytes:
+        """The text of a sequence, before the clean-up."""
+        words, begun = [], False
+        for token in tokens:
+            words.append((self.later if begun else self.first)[token])
+            begun = begun or self.begins[token]
+        return b"".join(words)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it: a word that is no text by itself, since it is a part of a character, is a list of bytes."""
+        first, later = ([_written(word) for word in words] for words in (self.first, self.later))
+        begins = [int(each) for each in self.begins]
+        same = first == later
+        return {"first": None if same else first, "later": later, "begins": begins, "clean_up": list(self.clean_up)}
+
+
+def words_of(decode: Callable[..., list[str]], tokenizer: Any, vocab_size: int) -> Words | None:
+    """The words of every token, None where texts are not made of words.
+
+    decode: Model.decode; tokenizer: the tokenizers.Tokenizer behind it.
+    """
+    words = _of_bytes(tokenizer, vocab_size) or _asked(decode, vocab_size)
+    if words is None or not _is_right(words, decode, vocab_size):
+        return None
+    return replace(words, clean_up=CLEAN_UP) if CleanUp(tokenizer).is_done else words
+
+
+def _of_bytes(tokenizer: Any, vocab_size: int) -> Words | None:
+    """Those of a byte-level tokenizer, whose tokens are bytes, and may be parts of characters; None for another."""
+    decoder = json.loads(tokenizer.to_str())["decoder"]
+    steps = [] if decoder is None else decoder.get("decoders", [decoder])
+    if not steps or steps[0]["type"] != "ByteLevel":
+        return None
+    added = tokenizer.get_added_tokens_decoder()
+    words = []
+    for token in range(vocab_size):
+        text = tokenizer.id_to_token(token)
+        if text is None or (token in added and added[token].special):
+            words.append(b"")
+        else:
+            known = token not in added and all(sign in _BYTES for sign in text)
+            words.append(bytes(_BYTES[sign] for sign in text) if known else text.encode())
+    return Words(words, words, [True] * vocab_size)
+
+
+def _asked(decode: Callable[..., list[str]], vocab_size: int) -> Words | None:
+    """Found by asking for the texts of one and of two tokens."""
+    alone = decode([[token] for token in range(vocab_size)], clean_up_tokenization_spaces=False)
+    anchor = next((token for token, text in enumerate(alone) if text.isascii() and text.isalnum()), None)
+    if anchor is None:
+        return None
+    after = decode([[anchor, token] for token in range(vocab_size)], clean_up_tokenization_spaces=False)
+    before = decode([[token, anchor] for token in range(vocab_size)], clean_up_tokenization_spaces=False)
+    stem = alone[anchor]
+    if not all(text.startswith(stem) for text in after):
+        return None
+    later = [text[len(stem) :] for text in after]
+    begins = [text != first + stem for text, first in zip(before, alone, strict=True)]
+    if stem == later[anchor]:  # the first word is written as all others are
+        begins = [True] * vocab_size
+    return Words([text.encode() for text in alone], [text.encode() for text in later], begins)
+
+
+def _is_right(words: Words, decode: Callable[..., list[str]], vocab_size: int) -> bool:
+    """Whether sequences drawn by chance have the texts that the tokenizer makes of them."""
+    draw = np.random.default_rng(0)
+    sequences = [draw.integers(0, vocab_size, draw.integers(1, _LONGEST)).tolist() for _ in range(_TRIED)]
+    texts = [decode([each], clean_up_tokenization_spaces=False)[0] for each in sequences]
+    return all(words.text(each).decode(errors="replace") == text for each, text in zip(sequences, texts, strict=True))
+
+
+def _written(word: bytes) -> str | list[int]:
+    try:
+        return word.decode()
+    except UnicodeDecodeError:
+        return list(word)

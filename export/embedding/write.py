@@ -1,0 +1,179 @@
+"""embed(): a folder's model as files that any onnxruntime runs: graphs, their weights, words, a description."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+import fuseline
+from fuseline.errors import ExportError
+from fuseline.folders.own import Folder
+from fuseline.folders.tensors import PHOTOGRAPH
+from fuseline.inputs.open import PhotoInputs, TextInputs, inputs_of_source
+
+from ..graphs.weights_file import WeightsFile
+from ..refusals import in_one_sentence
+from ..writing.place import claimed
+from .graphs import Model, start_graph, step_graph, whole_graph
+from .options import options_of
+from .parts import Part
+from .photo import check_processor
+from .sources import Reader, check_sources
+from .words import words_of
+
+DESCRIPTION, WEIGHTS, WORDS = "fuseline-embed.json", "weights.bin", "words.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EmbedReport:
+    """What was written. files: bytes by name."""
+
+    path: Path
+    files: Mapping[str, int]
+
+
+@in_one_sentence("embedded")
+def embed(folder: str | Path, out: str | Path, *, variant: str | None = None, force: bool = False) -> EmbedReport:
+    """Write a folder's model as files for hosts without Python; docs/embedding.md says how they are called.
+
+    folder: a fuseline folder, or the name of one, that reads a photo, a text, or a photo and a text; out: the folder to
+    write; variant: which, else the folder's default; force: whether an older embedding may be replaced. Raises
+    ExportError for what cannot be embedded, with the reason, and FolderError.
+    """
+    out = Path(out)
+    _check_out(out, force)
+    with fuseline.Model.from_pretrained(folder, variant=variant) as opened:
+        model = _model(opened)
+        with claimed(out) as place, place.replaced() as new:
+            _write(model, new, opened.folder)
+    return EmbedReport(out, {path.name: path.stat().st_size for path in sorted(out.iterdir())})
+
+
+def _check_out(out: Path, force: bool) -> None:
+    """Raises ExportError where something lies at `out` that is not to be replaced."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise ExportError(f"{out} exists and is not a folder; name another folder to embed to")
+    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file():
+        raise ExportError(f"{out} holds something else than an embedded model and is left as it is; name another")
+    if not force and (out / DESCRIPTION).is_file():
+        raise ExportError(f"{out} is an embedded model already; replace it with --force, or name another folder")
+
+
+def _model(opened: Any) -> Model:
+    """The folder of an open model, read as what its graphs are made of."""
+    folder = opened.folder
+    if not isinstance(folder, Folder):
+        raise ExportError(f"{folder.path} is no fuseline folder; `fuseline export` makes one")
+    check_sources(folder)
+    config = opened.generation_config
+    options = options_of(config, folder.decoder.max_positions)
+    readers = {name: _reader(opened, name) for name in folder.sources}
+    decoder = Part.read("decoder", folder.decoder_path)
+    words = words_of(opened.decode, opened.tokenizer, folder.decoder.vocab_size)
+    return Model(folder, readers, decoder, options, config.pad_token_id, words)
+
+
+def _reader(opened: Any, name: str) -> Reader:
+    folder, config = opened.folder, opened.generation_config
+    source, alone = folder.sources[name], len(folder.sources) == 1
+    part = Part.read(f"{name}_encoder" if not alone else "encoder", folder.encoder_paths[name])
+    inputs = opened.inputs if alone else inputs_of_source(folder, name)
+    if isinstance(inputs, PhotoInputs):
+        check_processor(inputs.image_processor)
+        return Reader(source, part, processor=inputs.image_processor, alone=alone)
+    assert isinstance(inputs, TextInputs)  # since check_sources
+    if not alone:
+        return Reader(source, part, pad=inputs.tokenizer.pad_token_id, alone=False)
+    # As transformers' generate makes a mask: a pad token that is an end token too is looked at.
+    return Reader(source, part, pad=None if config.pad_token_id in config.ends else config.pad_token_id)
+
+
+def _write(model: Model, new: Path, folder: Folder) -> None:
+    one_call = "caption" if any(each.reads == PHOTOGRAPH for each in folder.sources.values()) else "text"
+    with WeightsFile(new / WEIGHTS) as outside:
+        made = {
+            "start": start_graph(model, outside),
+            "step": step_graph(model, outside),
+            one_call: whole_graph(model, outside),
+        }
+    for name, graph in made.items():
+        (new / f"{name}.onnx").write_bytes(graph.SerializeToString())
+    if model.words is not None:
+        text = json.dumps(model.words.record(), ensure_ascii=False, separators=(",", ":"))
+        (new / WORDS).write_text(text, encoding="utf-8")
+    for name, file in _tokenizers(model, folder).items():
+        (new / name).write_bytes(file.read_bytes())
+    files = {path.name: _listed(path) for path in sorted(new.iterdir())}
+    description = _description(model, folder, made, files)
+    (new / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+
+def _tokenizers(model: Model, folder: Folder) -> dict[str, Path]:
+    """The tokenizers files of the texts that are read, by the names that they get."""
+    found = {}
+    for name, reader in model.readers.items():
+        if reader.processor is None:
+            of_source = folder.of_source(name)
+            found[f"{reader.input}_tokenizer.json"] = folder.path / of_source.tokenizer_file
+    return found
+
+
+def _listed(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _description(
+    model: Model, folder: Folder, made: Mapping[str, onnx.ModelProto], files: Mapping[str, Any]
+) -> dict[str, Any]:
+    graphs = {
+        name: {"file": f"{name}.onnx", "inputs": _inputs(graph, model), "outputs": _tensors(graph.graph.output)}
+        for name, graph in made.items()
+    }
+    without_text = "this tokenizer's texts are not words one after the other, so there is no output text"
+    return {
+        "format": FORMAT,
+        "made_by": {"fuseline": fuseline.__version__},
+        "task": folder.task,
+        "variant": folder.variant,
+        "graphs": graphs,
+        "words": WORDS if model.words is not None else None,
+        **({} if model.words is not None else {"remark": without_text}),
+        "license": folder.license,
+        "files": files,
+    }
+
+
+def _inputs(graph: onnx.ModelProto, model: Model) -> list[dict[str, Any]]:
+    """What a graph reads; what may be left out has a default, an option what it may be."""
+    found = _tensors(graph.graph.input)
+    names = {each["name"] for each in found}
+    defaults = {each.name: numpy_helper.to_array(each) for each in graph.graph.initializer if each.name in names}
+    for each in found:
+        if each["name"] in defaults:
+            each["default"] = defaults[each["name"]].tolist()
+        if each["name"] in model.options:
+            each["limits"] = model.options[each["name"]].limits
+    return found
+
+
+def _tensors(values: Any) -> list[dict[str, Any]]:
+    """Name, type and shape of inputs or outputs; without shape where several are good."""
+    found = []
+    for value in values:
+        tensor = value.type.tensor_type
+        text = tensor.elem_type == TensorProto.STRING
+        kind = "string" if text else helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        record: dict[str, Any] = {"name": value.name, "type": kind}
+        if tensor.HasField("shape"):
+            record["shape"] = [each.dim_param or each.dim_value for each in tensor.shape.dim]
+        found.append(record)
+    return found
