@@ -93,7 +93,7 @@ def declare(g: Nodes, readers: Mapping[str, Reader]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Encoded:
-XX
+    """What a source gives: keys and values float32[B, S, E] by name; positions that each input has, int64[B]."""
 
     values: Mapping[str, str]
     lengths: str
