@@ -110,6 +110,8 @@ typedef struct fuseline_options {
   int64_t early_stopping; /* 0: False, 1: True, 2: "never" */
   int64_t no_repeat_ngram_size;
   int64_t num_return_sequences; /* as many texts as the result has, at most num_beams */
+  int64_t forced_bos_token_id;  /* -1: none; says a translator's language */
+  int64_t forced_eos_token_id;  /* -1: none */
   float length_penalty;
   float repetition_penalty;
   const int64_t* decoder_input_ids; /* the prompt, which begins with the start token */

@@ -42,89 +42,80 @@ auto attempt(std::invoke_result_t<Work> otherwise, Work work) noexcept {
   return otherwise;
 }
 
-void need(const void* pointer, const char* name) {
+// The same pointer. Throws Failure for NULL.
+template <class Pointer>
+Pointer need(Pointer pointer, const char* name) {
   if (pointer == nullptr) throw embedded::Failure(std::string(name) + " is NULL");
+  return pointer;
+}
+
+size_t good_place(const fuseline_result* result, size_t place) {
+  const size_t count = need(result, "result")->scores.size();
+  if (place >= count) throw embedded::Failure("the result has " + std::to_string(count) + " texts");
+  return place;
+}
+
+// Of a function that returns a pointer.
+template <class Work>
+auto made(Work work) noexcept {
+  return attempt(nullptr, work);
+}
+
+// Of a function that returns 0, or -1 on failure.
+template <class Work>
+int done(Work work) noexcept {
+  return attempt(-1, [&] { return work(), 0; });
 }
 
 }  // namespace
 
 const char* fuseline_version(void) { return FUSELINE_LIBRARY_VERSION; }
-
 const char* fuseline_last_error(void) { return last_error.c_str(); }
 
 int fuseline_default_settings(fuseline_settings* settings) {
-  return attempt(-1, [&] {
-    need(settings, "settings");
-    *settings = fuseline_settings{};
-    return 0;
-  });
+  return done([&] { *need(settings, "settings") = {}; });
 }
 
 fuseline_model* fuseline_open(const char* folder, const fuseline_settings* settings) {
-  return attempt(static_cast<fuseline_model*>(nullptr), [&] {
-    need(folder, "folder");
-    need(settings, "settings");
-    return new fuseline_model{embedded::Model(embedded::Files(folder), *settings)};
-  });
+  return made([&] { return new fuseline_model{{embedded::Files(need(folder, "folder")), *need(settings, "settings")}}; });
 }
 
 fuseline_model* fuseline_open_memory(const fuseline_file* files, size_t count, const fuseline_settings* settings) {
-  return attempt(static_cast<fuseline_model*>(nullptr), [&] {
-    need(files, "files");
+  return made([&] {
     need(settings, "settings");
-    for (size_t i = 0; i < count; ++i) {
-      need(files[i].name, "a file's name");
-      need(files[i].data, files[i].name);
-    }
-    return new fuseline_model{embedded::Model(embedded::Files(files, count), *settings)};
+    need(files, "files");
+    for (size_t i = 0; i < count; ++i) need(files[i].data, need(files[i].name, "a file's name"));
+    return new fuseline_model{{embedded::Files(files, count), *settings}};
   });
 }
 
 const char* fuseline_description(const fuseline_model* model) {
-  return attempt(static_cast<const char*>(nullptr), [&] {
-    need(model, "model");
-    return model->model.description().c_str();
-  });
+  return made([&] { return need(model, "model")->model.description().c_str(); });
 }
 
 void fuseline_close(fuseline_model* model) { delete model; }
 
 int fuseline_no_input(fuseline_input* input) {
-  return attempt(-1, [&] {
-    need(input, "input");
-    *input = fuseline_input{};
-    return 0;
-  });
+  return done([&] { *need(input, "input") = {}; });
 }
 
 int fuseline_default_options(const fuseline_model* model, fuseline_options* options) {
-  return attempt(-1, [&] {
-    need(model, "model");
-    need(options, "options");
-    *options = model->model.defaults();
-    return 0;
-  });
+  return done([&] { *need(options, "options") = need(model, "model")->model.defaults(); });
 }
 
 fuseline_result* fuseline_generate(const fuseline_model* model, const fuseline_input* input, const fuseline_options* options) {
-  return attempt(static_cast<fuseline_result*>(nullptr), [&] {
-    need(model, "model");
-    need(input, "input");
-    need(options, "options");
-    return new fuseline_result(embedded::generate(model->model, *input, *options));
+  return made([&] {
+    const embedded::Model& opened = need(model, "model")->model;
+    return new fuseline_result(embedded::generate(opened, *need(input, "input"), *need(options, "options")));
   });
 }
 
 fuseline_cancel* fuseline_new_cancel(void) {
-  return attempt(static_cast<fuseline_cancel*>(nullptr), [] { return new fuseline_cancel; });
+  return made([] { return new fuseline_cancel; });
 }
 
 int fuseline_stop(fuseline_cancel* cancel) {
-  return attempt(-1, [&] {
-    need(cancel, "cancel");
-    cancel->stop();
-    return 0;
-  });
+  return done([&] { need(cancel, "cancel")->stop(); });
 }
 
 void fuseline_free_cancel(fuseline_cancel* cancel) { delete cancel; }
@@ -132,24 +123,12 @@ void fuseline_free_cancel(fuseline_cancel* cancel) { delete cancel; }
 size_t fuseline_result_count(const fuseline_result* result) { return result == nullptr ? 0 : result->scores.size(); }
 
 int fuseline_result_finished(const fuseline_result* result) {
-  return attempt(-1, [&] {
-    need(result, "result");
-    return result->finished ? 1 : 0;
-  });
+  return attempt(-1, [&] { return need(result, "result")->finished ? 1 : 0; });
 }
-
-namespace {
-
-void need_place(const fuseline_result* result, size_t place) {
-  need(result, "result");
-  if (place >= result->scores.size()) throw embedded::Failure("the result has " + std::to_string(result->scores.size()) + " texts");
-}
-
-}  // namespace
 
 const char* fuseline_result_text(const fuseline_result* result, size_t place) {
-  return attempt(static_cast<const char*>(nullptr), [&] {
-    need_place(result, place);
+  return made([&] {
+    good_place(result, place);
     if (result->texts.empty()) throw embedded::Failure("this model's tokenizer does not write texts word by word; take the tokens");
     return result->texts[place].c_str();
   });
@@ -157,17 +136,16 @@ const char* fuseline_result_text(const fuseline_result* result, size_t place) {
 
 float fuseline_result_score(const fuseline_result* result, size_t place) {
   return attempt(NAN, [&] {
-    need_place(result, place);
-    return result->scores[place];
+    const size_t checked = good_place(result, place);
+    return result->scores[checked];
   });
 }
 
 const int64_t* fuseline_result_tokens(const fuseline_result* result, size_t place, size_t* count) {
-  return attempt(static_cast<const int64_t*>(nullptr), [&] {
-    need_place(result, place);
-    need(count, "count");
-    *count = result->length;
-    return result->tokens.data() + place * result->length;
+  return made([&] {
+    const size_t checked = good_place(result, place);
+    *need(count, "count") = result->length;
+    return result->tokens.data() + checked * result->length;
   });
 }
 

@@ -119,15 +119,10 @@ class Inputs {
 };
 
 void add_options(const Model& model, const fuseline_options& options, Inputs* inputs, Values* values) {
-  const std::pair<const char*, const int64_t*> wholes[] = {{"num_beams", &options.num_beams},
-                                                           {"max_length", &options.max_length},
-                                                           {"min_length", &options.min_length},
-                                                           {"early_stopping", &options.early_stopping},
-                                                           {"no_repeat_ngram_size", &options.no_repeat_ngram_size},
-                                                           {"num_return_sequences", &options.num_return_sequences}};
-  for (const auto& [name, value] : wholes) values->emplace(name, model.value(value, sizeof *value, kInt64, {}));
-  values->emplace("length_penalty", model.value(&options.length_penalty, sizeof(float), kFloat, {}));
-  values->emplace("repetition_penalty", model.value(&options.repetition_penalty, sizeof(float), kFloat, {}));
+  for (const auto& each : kWholeOptions)
+    values->emplace(each.name, model.value(&(options.*each.field), sizeof(int64_t), kInt64, {}));
+  for (const auto& each : kFloatOptions)
+    values->emplace(each.name, model.value(&(options.*each.field), sizeof(float), kFloat, {}));
   const auto row = [inputs](const char* name, const int64_t* data, int64_t count, std::vector<int64_t> shape) {
     if (data != nullptr) inputs->add_row(name, data, count, kInt64, sizeof(int64_t), std::move(shape));
   };

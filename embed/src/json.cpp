@@ -1,7 +1,8 @@
 #include "json.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+#include <algorithm>
 
 #include "failure.h"
 #include "utf8.h"
@@ -75,26 +76,27 @@ class JsonReader {
     return found;
   }
 
-  double number() {  // strtod would ask the locale how a fraction is written
+  double number() {  // not by strtod, which would ask the locale how a fraction is written
     const bool negative = take('-');
-    double found = 0, unit = 1;
     const char* const begin = at_;
-    for (; digit(); ++at_) found = found * 10 + (*at_ - '0');
+    double found = digits(0), unit = 1;
     if (at_ == begin) fail();
-    if (at_ != end_ && *at_ == '.')
-      for (++at_; digit(); ++at_) found = found * 10 + (*at_ - '0'), unit *= 10;
-    int power = 0;
-    if (at_ != end_ && (*at_ == 'e' || *at_ == 'E')) {
-      ++at_;
-      const bool small = at_ != end_ && *at_ == '-';
-      if (at_ != end_ && (*at_ == '-' || *at_ == '+')) ++at_;
-      for (; digit() && power < 400; ++at_) power = power * 10 + (*at_ - '0');
-      for (int i = 0; i < power; ++i) (small ? unit : found) *= 10;
+    if (word(".")) {
+      const char* const fraction = at_;
+      found = digits(found);
+      for (const char* each = fraction; each != at_; ++each) unit *= 10;
     }
-    found /= unit;
-    return negative ? -found : found;
+    if (word("e") || word("E")) {
+      double& scaled = word("-") ? unit : found;
+      word("+");
+      for (double power = std::min(digits(0), 400.0); power > 0; --power) scaled *= 10;
+    }
+    return (negative ? -found : found) / unit;
   }
-  bool digit() const { return at_ != end_ && *at_ >= '0' && *at_ <= '9'; }
+  double digits(double found) {
+    for (; at_ != end_ && *at_ >= '0' && *at_ <= '9'; ++at_) found = found * 10 + (*at_ - '0');
+    return found;
+  }
 
   std::string string() {
     std::string found;

@@ -140,14 +140,8 @@ const Json& Model::default_of(const char* input) const {
 
 fuseline_options Model::own_options() const {
   fuseline_options own = {};
-  own.num_beams = default_of("num_beams").whole();
-  own.max_length = default_of("max_length").whole();
-  own.min_length = default_of("min_length").whole();
-  own.early_stopping = default_of("early_stopping").whole();
-  own.no_repeat_ngram_size = default_of("no_repeat_ngram_size").whole();
-  own.num_return_sequences = default_of("num_return_sequences").whole();
-  own.length_penalty = static_cast<float>(default_of("length_penalty").number());
-  own.repetition_penalty = static_cast<float>(default_of("repetition_penalty").number());
+  for (const auto& each : kWholeOptions) own.*each.field = default_of(each.name).whole();
+  for (const auto& each : kFloatOptions) own.*each.field = static_cast<float>(default_of(each.name).number());
   return own;
 }
 

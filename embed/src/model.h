@@ -34,6 +34,24 @@ class Files {
   size_t count_ = 0;
 };
 
+// The options that are one value, by their names in the graphs.
+template <class Type>
+struct Option {
+  const char* name;
+  Type fuseline_options::*field;
+};
+constexpr Option<int64_t> kWholeOptions[] = {
+    {"num_beams", &fuseline_options::num_beams},
+    {"max_length", &fuseline_options::max_length},
+    {"min_length", &fuseline_options::min_length},
+    {"early_stopping", &fuseline_options::early_stopping},
+    {"no_repeat_ngram_size", &fuseline_options::no_repeat_ngram_size},
+    {"num_return_sequences", &fuseline_options::num_return_sequences},
+    {"forced_bos_token_id", &fuseline_options::forced_bos_token_id},
+    {"forced_eos_token_id", &fuseline_options::forced_eos_token_id}};
+constexpr Option<float> kFloatOptions[] = {{"length_penalty", &fuseline_options::length_penalty},
+                                           {"repetition_penalty", &fuseline_options::repetition_penalty}};
+
 struct Graph {
   Onnxruntime::Owned<OrtSession> session;
   std::vector<std::string> inputs, outputs;
