@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 from onnx import TensorProto
 
@@ -26,6 +27,7 @@ from .words import Words
 
 STATE, NEXT, GIVEN = "state", "next", "given"  # what a step reads and gives; what does not change from step to step
 SEQUENCES, SEQUENCES_SCORES, TEXT, FINISHED = "sequences", "sequences_scores", "text", "finished"
+PARTIAL = "partial"
 _OUTPUTS = {
     SEQUENCES: Value(TensorProto.INT64, ["n", "tokens"]),
     SEQUENCES_SCORES: Value(TensorProto.FLOAT, ["n"]),
@@ -65,14 +67,26 @@ def start_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
 
 
 def step_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
-    """A token more for every open sequence: the state after a step, and the best sequences so far."""
+    """A token more for every open sequence: the state after a step, and once the search is over the best sequences.
+
+    With `partial` they are there after every step, as if the search ended there; without it they are empty until then.
+    """
     g = new_graph("step", model.parts, outside)
     kinds = values_of(model.folder.decoder)
     state = {name: g.input(f"{STATE}.{name}", what.dtype, what.shape) for name, what in kinds.items()}
     given = {name: g.input(f"{GIVEN}.{name}", what.dtype, what.shape) for name, what in _given_values(model).items()}
     options = asked.declare(g, model.options, OF_STEP)
+    partial = g.default(PARTIAL, _OUTPUTS[FINISHED], np.array(False))
     after, over = _stepped(g, model, state, given, options)
-    sequences, scores = found(g, after, over, given[PROMPT_LENGTH], options, model.pad)
+    sequences, scores = g.choice(
+        g.op("Or", over, partial),
+        lambda inner: found(inner, after, over, given[PROMPT_LENGTH], options, model.pad),
+        lambda inner: [
+            inner.filled(inner.ints(0, 0), np.array(0, np.int64)),
+            inner.filled(inner.ints(0), np.array(0, np.float32)),
+        ],
+        [_OUTPUTS[SEQUENCES], _OUTPUTS[SEQUENCES_SCORES]],
+    )
     for name, value in {FINISHED: over, SEQUENCES: sequences, SEQUENCES_SCORES: scores}.items():
         g.give(value, name, _OUTPUTS[name])
     for name, what in kinds.items():

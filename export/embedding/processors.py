@@ -20,12 +20,24 @@ NO_TOKEN = -1  # in the place of a token that is forced
 
 def processed(g: Nodes, scores_RV: str, sequences_RT: str, longest: str, options: Mapping[str, str]) -> str:
     """The scores after all processors, in transformers' order. longest: tokens that a sequence may have."""
-    for process in (_repetition_penalty, _no_repeat_ngrams, _min_length):
+    for process in (_repetition_penalty, _no_repeat_ngrams):
         scores_RV = process(g, scores_RV, sequences_RT, options)
-    last = g.op("Sub", longest, g.whole(1))
-    for name, after in (("forced_bos_token_id", g.whole(1)), ("forced_eos_token_id", last)):
-        scores_RV = _forced(g, scores_RV, sequences_RT, options[name], after, name)
-    return scores_RV
+    return _at_the_ends(g, scores_RV, sequences_RT, longest, options)
+
+
+def _at_the_ends(g: Nodes, scores_RV: str, sequences_RT: str, longest: str, options: Mapping[str, str]) -> str:
+    """What is done to the first tokens of a sequence, and to the last: most steps do none of it, and look once."""
+    length, last = g.size(sequences_RT, 1), g.op("Sub", longest, g.whole(1))
+    forced = (("forced_bos_token_id", g.whole(1)), ("forced_eos_token_id", last))
+
+    def process(g: Nodes) -> str:
+        scores = _min_length(g, scores_RV, sequences_RT, options)
+        for name, after in forced:
+            scores = _forced(g, scores, sequences_RT, options[name], after, name)
+        return scores
+
+    begins = g.op("Or", g.op("Less", length, options["min_length"]), g.op("Equal", length, g.whole(1)))
+    return _where_wanted(g, g.op("Or", begins, g.op("Equal", length, last)), scores_RV, process)
 
 
 def _where_wanted(g: Nodes, wanted: str, scores_RV: str, process: Callable[[Nodes], str]) -> str:

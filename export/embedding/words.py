@@ -86,14 +86,16 @@ def _asked(decode: Callable[..., list[str]], vocab_size: int) -> Words | None:
     if anchor is None:
         return None
     after = decode([[anchor, token] for token in range(vocab_size)], clean_up_tokenization_spaces=False)
-    before = decode([[token, anchor] for token in range(vocab_size)], clean_up_tokenization_spaces=False)
     stem = alone[anchor]
     if not all(text.startswith(stem) for text in after):
         return None
     later = [text[len(stem) :] for text in after]
-    begins = [text != first + stem for text, first in zip(before, alone, strict=True)]
-    if stem == later[anchor]:  # the first word is written as all others are
-        begins = [True] * vocab_size
+    begins = [True] * vocab_size
+    # A token that is written otherwise at the beginning shows where the beginning ends.
+    telling = next((token for token in range(vocab_size) if alone[token] and alone[token] != later[token]), None)
+    if telling is not None:
+        before = decode([[token, telling] for token in range(vocab_size)], clean_up_tokenization_spaces=False)
+        begins = [text != first + alone[telling] for text, first in zip(before, alone, strict=True)]
     return Words([text.encode() for text in alone], [text.encode() for text in later], begins)
 
 

@@ -138,6 +138,7 @@ def test_steps_say_what_a_call_says(captioner: Case) -> None:
             whole, last = host.at_once(**call), host.steps(**call)[-1]
             assert last["sequences"].tolist() == whole["sequences"].tolist()
             np.testing.assert_allclose(last["sequences_scores"], whole["sequences_scores"], **CLOSE)
+            assert not any(step["sequences"].size for step in host.steps(**call)[:-1])
 
 
 def test_what_a_step_has_so_far_is_what_a_search_that_ends_there_returns(captioner: Case) -> None:
@@ -147,8 +148,8 @@ def test_what_a_step_has_so_far_is_what_a_search_that_ends_there_returns(caption
         options, length = _options(choose)
         given, inputs = captioner.inputs(draw, 2)
         prompt = _prompt(captioner.model, draw, 2, length)
-        host = captioner.hosts[0]
-        for count, step in enumerate(host.steps(**given, decoder_input_ids=prompt, **_for_host(options)), start=1):
+        host, call = captioner.hosts[0], given | _for_host(options) | {"decoder_input_ids": prompt}
+        for count, step in enumerate(host.steps(**call, partial=True), start=1):
             cancel = _After(count)
             expected = captioner.model.generate(
                 inputs, decoder_input_ids=prompt, cancel=cancel, partial=True, **options
