@@ -209,6 +209,8 @@ fuseline_result generate(const Model& model, const fuseline_input& input, const 
   Inputs inputs(model, &state);
   inputs.add(input);
   add_options(model, options, &inputs, &state);
+  const bool partial = options.on_text != nullptr || options.cancel != nullptr;  // somebody may want what there is so far
+  state.emplace("partial", model.value(&partial, sizeof partial, kBool, {}));
   try {
     for (auto& each : model.run(model.start(), &state, running.options(), false)) state[each.first] = std::move(each.second);
     // The caches that start.onnx gives may be one tensor under several names, so the first step writes new ones.
