@@ -1,4 +1,4 @@
-/* Calls fuseline.h as tests/embed/test_c_library.py asks: calls WHAT FOLDER [PHOTO.ppm] [NUMBER]
+/* Calls fuseline.h as tests/embed/test_c_library.py asks: calls WHAT FOLDER [PHOTO.ppm [NUMBER [ID...]]]
  * The kernels' library is that of the variable KERNELS, "" for none. Whatever is not as it must be ends it with status 1. */
 #define _POSIX_C_SOURCE 200809L
 #include <fuseline.h>
@@ -13,7 +13,7 @@
   if (!(what)) fprintf(stderr, "%s:%d: not so: %s (%s)\n", __FILE__, __LINE__, #what, fuseline_last_error()), exit(1)
 #define REFUSED(call, sentence) CHECK((call) && strstr(fuseline_last_error(), sentence) != NULL)
 
-enum { THREADS = 4, FILES = 5 };
+enum { THREADS = 4, FILES = 5, IDS = 16 };
 
 static fuseline_model* model;
 static fuseline_input photo;
@@ -202,6 +202,7 @@ int main(int count, char** arguments) {
   const char* const what = arguments[1];
   const fuseline_settings how = settings();
   int left = count > 4 ? atoi(arguments[4]) : 0;
+  int64_t ids[IDS];
   fuseline_no_input(&photo);
   if (strcmp(what, "open") == 0) {
     model = fuseline_open(arguments[2], &how);
@@ -210,6 +211,8 @@ int main(int count, char** arguments) {
     return 0;
   }
   read_photo(arguments[3]);
+  for (int i = 5; i < count; ++i) ids[photo.id_count++] = atoll(arguments[i]);
+  if (photo.id_count > 0) photo.ids = ids;
   if (strcmp(what, "memory") == 0) {
     from_memory(arguments[2]);
   } else {

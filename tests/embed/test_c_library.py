@@ -1,9 +1,11 @@
-"""fuseline.h beside Model.generate and beside the graphs' own host, built with CMake and run under AddressSanitizer with
-LeakSanitizer and UndefinedBehaviorSanitizer; and the example, installed and found as a CMake package."""
+"""fuseline.h beside Model.generate and beside a host of the graphs in Python; and the example.
+
+The library is built with CMake, installed, found as a package, and run under AddressSanitizer with LeakSanitizer and
+under UndefinedBehaviorSanitizer.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -50,7 +52,9 @@ class Built:
     def run(self, program: str, *arguments: str | Path, kernels: bool = True) -> str:
         (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*")
         # Older sanitizers cannot live with as many random bits in addresses as newer kernels use.
-        as_is = ["setarch", "-R"] if subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode == 0 else []
+        as_is = (
+            ["setarch", "-R"] if subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode == 0 else []
+        )
         variables = {"FUSELINE_ONNXRUNTIME": str(library), "KERNELS": str(library_info().path or "") if kernels else ""}
         return run(*as_is, self.programs / program / program, *arguments, **variables)
 
@@ -99,6 +103,16 @@ def test_the_texts_are_those_of_generate(built: Built, model: fuseline.Model) ->
     assert [line.split("|")[2] for line in lines] == model.decode(generation.sequences)
 
 
+def test_a_text_beside_the_photo_is_read(built: Built) -> None:
+    hint = [4, 13, 6]
+    expected = Host(built.folder, library_info().path).at_once(
+        image=np.asarray(Image.open(built.photo)), hint_ids=[hint]
+    )
+    line, _ = built.calls("best", "1", *map(str, hint))
+    assert line.split("|")[2] == expected["text"][0]
+    assert line != built.calls("best", "1")[0]
+
+
 def test_pieces_are_those_of_stream(built: Built, model: fuseline.Model) -> None:
     events = list(model.stream(model.inputs([Image.open(built.photo)])))
     told = [(event.text, event.tentative) for event in events]
@@ -122,42 +136,46 @@ def test_files_in_memory_and_rows_apart_change_nothing(built: Built, what: str) 
 
 @pytest.mark.parametrize("what", ["threads", "cancel", "nulls", "bad"])
 def test_what_the_program_checks_itself(built: Built, what: str) -> None:
-    """threads: calls at once on one model; cancel: from another thread; nulls: each is refused; bad: what the graphs and the
-    library refuse of values."""
+    """threads: calls at once on one model; cancel: from another thread; nulls: each is refused; bad: values that the
+    graphs and the library refuse."""
     assert built.calls(what) == []
 
 
+DESCRIPTION, WORDS = "fuseline-embed.json", "words.json"
+UNEVEN = '{"first": null, "later": ["a"], "begins": [], "clean_up": []}'
+
+
 @pytest.mark.parametrize(
-    ("damage", "sentence"),
+    ("name", "content", "sentence"),
     [
-        (lambda folder: (folder / "fuseline-embed.json").unlink(), "cannot be read"),
-        (lambda folder: (folder / "fuseline-embed.json").write_text('{"format": [1, '), "is not good JSON"),
-        (lambda folder: (folder / "fuseline-embed.json").write_text('{"format": 2}'), "a newer one"),
-        (lambda folder: (folder / "fuseline-embed.json").write_text("[" * 100_000), "is not good JSON"),
-        (lambda folder: (folder / "fuseline-embed.json").write_text('{"format": "1"}'), "another kind"),
-        (lambda folder: (folder / "weights.bin").write_bytes(b"few"), "has 3 bytes instead of"),
-        (lambda folder: (folder / "step.onnx").unlink(), "cannot be read"),
-        (lambda folder: _same_size(folder / "step.onnx"), "onnxruntime: "),
-        (lambda folder: (folder / "words.json").write_text('{"first": null, "later": ["a"], "begins": [], "clean_up": []}'), "lengths"),
-        (lambda folder: _without_option(folder / "fuseline-embed.json"), "does not read the option num_beams"),
+        (DESCRIPTION, None, "cannot be read"),
+        (DESCRIPTION, '{"format": [1, ', "is not good JSON"),
+        (DESCRIPTION, "[" * 100_000, "is not good JSON"),
+        (DESCRIPTION, '{"format": 2}', "a newer one"),
+        (DESCRIPTION, '{"format": "1"}', "another kind"),
+        (
+            DESCRIPTION,
+            '{"format": 1, "graphs": {"start": {"inputs": []}, "step": {"inputs": []}}}',
+            "the option num_beams",
+        ),
+        ("weights.bin", "few", "has 3 bytes instead of"),
+        ("step.onnx", None, "cannot be read"),
+        ("start.onnx", "nothing of the same size", "onnxruntime: "),
+        (WORDS, UNEVEN, "tables of several lengths"),
     ],
 )
-def test_a_damaged_folder_is_refused_in_a_sentence(built: Built, tmp_path: Path, damage, sentence: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_folder_is_refused_in_a_sentence(
+    built: Built, tmp_path: Path, name: str, content: str | None, sentence: str
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(built.folder, folder)
-    damage(folder)
+    if content is None:
+        (folder / name).unlink()
+    elif name == "start.onnx":
+        (folder / name).write_bytes(bytes((folder / name).stat().st_size))
+    else:
+        (folder / name).write_text(content)
     assert sentence in built.run("calls", "open", folder)
-
-
-def _same_size(path: Path) -> None:
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def _without_option(path: Path) -> None:
-    record = json.loads(path.read_text())
-    inputs = record["graphs"]["start"]["inputs"]
-    record["graphs"]["start"]["inputs"] = [each for each in inputs if each["name"] != "num_beams"]
-    path.write_text(json.dumps(record))
 
 
 def test_the_example_says_what_the_command_says(built: Built) -> None:
