@@ -46,7 +46,8 @@ class Host:
 
     def steps(self, **given: Any) -> list[dict[str, Any]]:
         """The results of every step."""
-        feeds, results = given | self._run("start", given), []
+        feeds = given | self._run("start", given)
+        results: list[dict[str, Any]] = []
         while not results or not results[-1]["finished"]:
             results.append(self._run("step", feeds))
             feeds |= {f"state.{key[5:]}": value for key, value in results[-1].items() if key.startswith("next.")}

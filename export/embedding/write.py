@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, inliner, numpy_helper
 
 import fuseline
 from fuseline.errors import ExportError
 from fuseline.folders.own import Folder
 from fuseline.folders.tensors import PHOTOGRAPH
 from fuseline.inputs.open import PhotoInputs, TextInputs, inputs_of_source
+from fuseline.kernels.bodies import DOMAIN
 
 from ..graphs.weights_file import WeightsFile
 from ..refusals import in_one_sentence
@@ -41,11 +42,14 @@ class EmbedReport:
 
 
 @in_one_sentence("embedded")
-def embed(folder: str | Path, out: str | Path, *, variant: str | None = None, force: bool = False) -> EmbedReport:
+def embed(
+    folder: str | Path, out: str | Path, *, variant: str | None = None, inline: bool = False, force: bool = False
+) -> EmbedReport:
     """Write a folder's model as files for hosts without Python; docs/embedding.md says how they are called.
 
     folder: a fuseline folder, or the name of one, that reads a photo, a text, or a photo and a text; out: the folder to
-    write; variant: which, else the folder's default; force: whether an older embedding may be replaced. Raises
+    write; variant: which, else the folder's default; inline: in standard operators alone, where a runtime has no
+    functions and our library never comes; force: whether an older embedding may be replaced. Raises
     ExportError for what cannot be embedded, with the reason, and FolderError.
     """
     out = Path(out)
@@ -53,7 +57,7 @@ def embed(folder: str | Path, out: str | Path, *, variant: str | None = None, fo
     with fuseline.Model.from_pretrained(folder, variant=variant) as opened:
         model = _model(opened)
         with claimed(out) as place, place.replaced() as new:
-            _write(model, new, opened.folder)
+            _write(model, new, opened.folder, inline)
     return EmbedReport(out, {path.name: path.stat().st_size for path in sorted(out.iterdir())})
 
 
@@ -96,7 +100,7 @@ def _reader(opened: Any, name: str) -> Reader:
     return Reader(source, part, pad=None if config.pad_token_id in config.ends else config.pad_token_id)
 
 
-def _write(model: Model, new: Path, folder: Folder) -> None:
+def _write(model: Model, new: Path, folder: Folder, inline: bool) -> None:
     one_call = "caption" if any(each.reads == PHOTOGRAPH for each in folder.sources.values()) else "text"
     with WeightsFile(new / WEIGHTS) as outside:
         made = {
@@ -104,6 +108,8 @@ def _write(model: Model, new: Path, folder: Folder) -> None:
             "step": step_graph(model, outside),
             one_call: whole_graph(model, outside),
         }
+    if inline:
+        made = {name: _inlined(graph) for name, graph in made.items()}
     for name, graph in made.items():
         (new / f"{name}.onnx").write_bytes(graph.SerializeToString())
     if model.words is not None:
@@ -114,6 +120,15 @@ def _write(model: Model, new: Path, folder: Folder) -> None:
     files = {path.name: _listed(path) for path in sorted(new.iterdir())}
     description = _description(model, folder, made, files)
     (new / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with the bodies of our operators in their places, in graphs inside it too."""
+    made = inliner.inline_local_functions(model)
+    standard = [entry for entry in made.opset_import if entry.domain != DOMAIN]
+    del made.opset_import[:]
+    made.opset_import.extend(standard)
+    return made
 
 
 def _tokenizers(model: Model, folder: Folder) -> dict[str, Path]:

@@ -125,7 +125,9 @@ FUSELINE_EXPORT int64_t fuseline_linear_scratch(const fuseline_linear* layer);
 FUSELINE_EXPORT fuseline_status fuseline_linear_scales(const fuseline_linear* layer);
 /* Checks sizes and pointers. */
 FUSELINE_EXPORT fuseline_status fuseline_linear_begin(const fuseline_linear* layer);
-/* Prepares the rows [first, last) of x in scratch, in any order and at once; for floats there is nothing to do. */
+/* Rows that are best prepared together. */
+#define FUSELINE_LINEAR_ROWS 42
+/* Prepares the rows [first, last) of x in scratch, in any order and at once. */
 FUSELINE_EXPORT void fuseline_linear_rows(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last);
 /* Computes the outputs of the blocks [first, last), when all rows are prepared. */
 FUSELINE_EXPORT void fuseline_linear_part(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last);

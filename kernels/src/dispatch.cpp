@@ -20,7 +20,7 @@ struct Isa {
   const char* name;
   bool (*usable)();
   TopCandidates* top_candidates;
-  QuantizeRows* quantize_rows;
+  PrepareRows* prepare_rows;
   LinearBlocks* linear_blocks;
   LayerNorm* layer_norm;
   RmsNorm* rms_norm;
@@ -32,22 +32,22 @@ struct Isa {
 };
 
 const Isa kIsas[] = {
-    {"scalar", [] { return true; }, top_candidates_scalar, quantize_rows_scalar, linear_blocks_scalar, layer_norm_scalar,
+    {"scalar", [] { return true; }, top_candidates_scalar, prepare_rows_scalar, linear_blocks_scalar, layer_norm_scalar,
      rms_norm_scalar, self_attention_scalar, cross_attention_scalar, sources_attention_scalar, encoder_attention_scalar,
      to_halves_scalar},
 #ifdef FUSELINE_X86
-    {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, quantize_rows_avx2, linear_blocks_avx2, layer_norm_avx2,
+    {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, prepare_rows_avx2, linear_blocks_avx2, layer_norm_avx2,
      rms_norm_avx2, self_attention_avx2, cross_attention_avx2, sources_attention_avx2, encoder_attention_avx2,
      to_halves_avx2},
-    {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_avx512, layer_norm_avx512,
+    {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, prepare_rows_avx512, linear_blocks_avx512, layer_norm_avx512,
      rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
      to_halves_avx512},
-    {"amx", [] { return cpu().amx; }, top_candidates_avx512, quantize_rows_avx512, linear_blocks_amx, layer_norm_avx512,
+    {"amx", [] { return cpu().amx; }, top_candidates_avx512, prepare_rows_avx512, linear_blocks_amx, layer_norm_avx512,
      rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
      to_halves_avx512},
 #endif
 #ifdef FUSELINE_ARM
-    {"neon", [] { return cpu().neon; }, top_candidates_neon, quantize_rows_neon, linear_blocks_neon, layer_norm_neon,
+    {"neon", [] { return cpu().neon; }, top_candidates_neon, prepare_rows_neon, linear_blocks_neon, layer_norm_neon,
      rms_norm_neon, self_attention_neon, cross_attention_neon, sources_attention_neon, encoder_attention_neon,
      to_halves_neon},
 #endif
@@ -80,16 +80,23 @@ constexpr int64_t kLine = 64;  // bytes
 
 bool quantized(const fuseline_linear& l) { return l.format == FUSELINE_INT8 || l.format == FUSELINE_INT4; }
 
+bool prepares(const fuseline_linear& l) { return quantized(l) || l.rows >= kManyRows; }
+
+char* aligned(void* memory) { return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory) + kLine - 1) / kLine * kLine); }
+
 // The parts of scratch memory, widest type first so that all are aligned.
 Prepared prepared(const fuseline_linear& l, void* scratch) {
   Prepared x{};
+  if (!quantized(l)) {
+    x.floats = reinterpret_cast<float*>(aligned(scratch));
+    return x;
+  }
   x.padded = l.padded;
   x.groups = l.groups;
   x.scales = static_cast<float*>(scratch);
   x.sums = reinterpret_cast<int32_t*>(x.scales + l.rows);
   // Where lines of the cache begin, so that what is read a line at a time is one.
-  const auto end = reinterpret_cast<uintptr_t>(x.sums + l.rows * l.groups);
-  x.codes = reinterpret_cast<int8_t*>((end + kLine - 1) / kLine * kLine);
+  x.codes = reinterpret_cast<int8_t*>(aligned(x.sums + l.rows * l.groups));
   return x;
 }
 
@@ -217,8 +224,9 @@ fuseline_status fuseline_beam_candidates(const float* logits, int64_t inputs, in
 int64_t fuseline_linear_blocks(const fuseline_linear* layer) { return (layer->outputs + kBlockOutputs - 1) / kBlockOutputs; }
 
 int64_t fuseline_linear_scratch(const fuseline_linear* layer) {
-  if (!quantized(*layer)) return 0;
+  if (!prepares(*layer)) return 0;
   const int64_t rows = (layer->rows + kTileRows - 1) / kTileRows * kTileRows;
+  if (!quantized(*layer)) return kLine + (layer->rows + kTileRows) * layer->inputs * 4;
   return layer->rows * 4 * (1 + layer->groups) + kLine + rows * layer->padded;
 }
 
@@ -243,7 +251,7 @@ fuseline_status fuseline_linear_begin(const fuseline_linear* layer) {
 }
 
 void fuseline_linear_rows(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last) {
-  if (quantized(*layer)) in_use().load()->quantize_rows(*layer, prepared(*layer, scratch), first, last);
+  if (prepares(*layer)) in_use().load()->prepare_rows(*layer, prepared(*layer, scratch), first, last);
 }
 
 void fuseline_linear_part(const fuseline_linear* layer, void* scratch, int64_t first, int64_t last) {

@@ -6,6 +6,7 @@
 namespace fuseline {
 
 constexpr int64_t kBlockOutputs = 16;  // outputs whose weights lie together
+constexpr int64_t kManyRows = 28;     // from so many on the arithmetic takes the time, and no longer reading the weights
 constexpr int64_t kTileRows = 16;      // rows that an instruction may read at once
 
 namespace {  // for the reason given in top_candidates_rows.h
@@ -16,21 +17,22 @@ inline bool usable(float scale) { return scale != 0 && scale - scale == 0; }
 
 }  // namespace
 
-// Activations as integers, made once a call in the caller's scratch memory.
+// Activations as they are multiplied, made once a call in the caller's scratch memory: integers, or many rows of floats.
 struct Prepared {
   int8_t* codes;      // [rows, padded], and as many bytes after them as whole tiles of kTileRows rows have
   float* scales;      // [rows]
   int32_t* sums;      // [rows, groups], sums of the codes of each group
+  float* floats;      // of each instruction set's own order (linear_many.h)
   int64_t padded;     // inputs, rounded up to what the weights have
   int64_t groups;     // of inputs that share a weight scale; 1 in 8 bits
 };
 
 // The rows [first, last) of x.
-typedef void QuantizeRows(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last);
+typedef void PrepareRows(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last);
 // The outputs of the blocks [first, last) for all rows.
 typedef void LinearBlocks(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last);
 
-QuantizeRows quantize_rows_scalar, quantize_rows_avx2, quantize_rows_avx512, quantize_rows_neon;
+PrepareRows prepare_rows_scalar, prepare_rows_avx2, prepare_rows_avx512, prepare_rows_neon;
 LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512, linear_blocks_amx, linear_blocks_neon;
 
 }  // namespace fuseline

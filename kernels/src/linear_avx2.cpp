@@ -1,7 +1,7 @@
 // Linear layers with AVX2, FMA and F16C.
 #include <immintrin.h>
 
-#include "linear_blocks.h"
+#include "linear_many.h"
 
 namespace fuseline {
 namespace {
@@ -17,7 +17,7 @@ struct Avx2 {
   struct Inputs {
     __m256i value;
   };
-  static constexpr int kRows = 4, kBlocks = 1;
+  static constexpr int kRows = 4, kBlocks = 1, kCodeRows = 4, kFloatRows = 6;
 
   static Sums splat(int32_t n) { return {_mm256_set1_epi32(n), _mm256_set1_epi32(n)}; }
   static Sums start(int32_t) { return splat(0); }
@@ -77,8 +77,8 @@ struct Avx2 {
 
 }  // namespace
 
-void quantize_rows_avx2(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
-  rows_quantized(layer, into, first, last);
+void prepare_rows_avx2(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
+  all_rows_prepared<Avx2>(layer, into, first, last);
 }
 
 void linear_blocks_avx2(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {

@@ -1,7 +1,7 @@
 // Linear layers with AVX-512 and VNNI.
 #include <immintrin.h>
 
-#include "linear_blocks.h"
+#include "linear_many.h"
 
 namespace fuseline {
 namespace {
@@ -10,7 +10,7 @@ struct Avx512 {
   typedef __m512i Sums;
   typedef __m512i Weights;
   typedef __m512i Inputs;
-  static constexpr int kRows = 8, kBlocks = 2;
+  static constexpr int kRows = 8, kBlocks = 2, kCodeRows = 14, kFloatRows = 14;
 
   static Sums splat(int32_t n) { return _mm512_set1_epi32(n); }
   // The weights are multiplied as they are, unsigned; this takes their zero point away again.
@@ -44,8 +44,8 @@ struct Avx512 {
 
 }  // namespace
 
-void quantize_rows_avx512(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
-  rows_quantized(layer, into, first, last);
+void prepare_rows_avx512(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
+  all_rows_prepared<Avx512>(layer, into, first, last);
 }
 
 void linear_blocks_avx512(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {

@@ -3,7 +3,8 @@
 // A block of 16 outputs is worked on for a few rows at a time, with their sums in registers, so that each weight is read
 // from memory once and from the nearest cache for every further few rows. `Simd` is an instruction set's vocabulary:
 //   Sums                       16 sums of int32
-//   kRows, kBlocks             rows and blocks whose sums fit the registers together
+//   kRows, kBlocks             rows and blocks whose sums fit the registers together, of which a few rows are made up well
+//   kCodeRows, kFloatRows      as many rows of that many blocks as fit, in 8 bits and of float32
 //   start(sum)                 what sums over 8-bit codes start from, for a row whose activations sum up to `sum`
 //   splat(n), to_float(sums)
 //   Weights, load(p)           64 codes of 8 bits with zero point 128: of 16 outputs 4 inputs each
@@ -24,6 +25,9 @@ namespace {
 // (benchmarks/decoder_step.py).
 constexpr int64_t kAhead = 4096;
 
+// Of a function whose sums must stay in registers: GCC 12 does not inline more than some calls of what `repeat` writes out.
+#define FUSELINE_FLAT __attribute__((flatten))
+
 // Where, from the start of a block of `size` bytes, to ask for what is kAhead bytes after `at`: B blocks are read side by
 // side, and what comes after the end of one is B blocks on.
 template <int B>
@@ -32,66 +36,93 @@ inline int64_t after(int64_t at, int64_t size) {
   return ahead < size ? ahead : ahead + (B - 1) * size;
 }
 
-inline Vector activate(Vector x, int32_t activation) {
+// Calls use(f) with the function of an activation.
+template <class Use>
+inline void with_activation(int32_t activation, const Use& use) {
   switch (activation) {
-    case FUSELINE_RELU: return select(x < Vector{}, Vector{}, x);
-    case FUSELINE_GELU: return 0.5f * x * (1.0f + error_function(x * 0.707106781f));
-    case FUSELINE_GELU_TANH: return x * sigmoid(1.59576912f * fused(x * x * x, 0.044715f, x));
-    case FUSELINE_QUICK_GELU: return x * sigmoid(1.702f * x);
-    case FUSELINE_SILU: return x * sigmoid(x);
-    default: return x;
+    case FUSELINE_RELU: return use([](Vector x) { return select(x < Vector{}, Vector{}, x); });
+    case FUSELINE_GELU: return use([](Vector x) { return 0.5f * x * (1.0f + error_function(x * 0.707106781f)); });
+    case FUSELINE_GELU_TANH: return use([](Vector x) { return x * sigmoid(1.59576912f * fused(x * x * x, 0.044715f, x)); });
+    case FUSELINE_QUICK_GELU: return use([](Vector x) { return x * sigmoid(1.702f * x); });
+    case FUSELINE_SILU: return use([](Vector x) { return x * sigmoid(x); });
+    default: return use([](Vector x) { return x; });
   }
 }
 
-// What a tile's products come to. They lie in memory here: as registers handed on, GCC 12 keeps some of them on the stack
-// already while they are summed up, and a step in fp16 with AVX2 takes 1.6 times as long.
+// What a tile's products come to, [rows][B][16]. They lie in memory here: as registers handed on, GCC 12 keeps some of them on the
+// stack already while they are summed up, and a step in fp16 with AVX2 takes 1.6 times as long.
 template <int R, int B>
-struct Products {
+struct Tile {
   float of[R][B][kLanes];
 };
 
-// Bias, activation, factor and residual of R rows of B blocks, and out with them. Not inlined: all formats share it, which halves the
-// library.
-template <int R, int B>
-__attribute__((noinline)) void finish(const fuseline_linear& l, int64_t row, int64_t block, const Products<R, B>& products) {
+// Bias, activation, factor and residual of `rows` rows of B blocks, and out with them. Not inlined: all formats share it, which
+// halves the library.
+template <int B>
+__attribute__((noinline)) void finish(const fuseline_linear& l, int64_t row, int64_t rows, int64_t block, const float* products) {
   for (int b = 0; b < B; ++b) {
     const int64_t first = (block + b) * kBlockOutputs, n = l.outputs - first;
     const Vector bias = load(l.bias + first, n);
-    for (int r = 0; r < R; ++r) {
-      Vector y = activate(load(products.of[r][b]) + bias, l.activation);
-      const int64_t at = (row + r) * l.outputs + first;
-      if (l.factor != nullptr) y = y * load(l.factor + at, n);
-      if (l.residual != nullptr) y += load(l.residual + at, n);
-      store(l.y + at, y, n);
-    }
+    const auto each = [&](const auto& activated) {
+      for (int64_t r = 0; r < rows; ++r) {
+        Vector y = activated(load(products + (r * B + b) * kLanes) + bias);
+        const int64_t at = (row + r) * l.outputs + first;
+        if (l.factor != nullptr) y = y * load(l.factor + at, n);
+        if (l.residual != nullptr) y += load(l.residual + at, n);
+        store(l.y + at, y, n);
+      }
+    };
+    with_activation(l.activation, each);
   }
+}
+
+// Whether nothing but the bias is left to do, of B whole blocks.
+template <int B>
+inline bool is_plain(const fuseline_linear& l, int64_t block) {
+  return l.activation == FUSELINE_NO_ACTIVATION && l.factor == nullptr && l.residual == nullptr &&
+         (block + B) * kBlockOutputs <= l.outputs;
+}
+
+// Asks for what some rows of B blocks will be written to: a row's outputs are far from the next row's, and each would be waited for.
+template <int B>
+inline void expect(const fuseline_linear& l, int64_t row, int64_t rows, int64_t block) {
+  for (int64_t r = row; r < row + rows; ++r)
+    for (int b = 0; b < B; ++b) __builtin_prefetch(l.y + r * l.outputs + (block + b) * kBlockOutputs, 1);
 }
 
 // The same in 8 bits, of whole(r, b), the sums over codes of 16 outputs.
 template <int R, int B, class Whole>
 inline void scale_and_finish(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block, const Whole& whole) {
-  Products<R, B> products;
+  if (is_plain<B>(l, block))
+    return repeat<B>([&](int b) {
+      const int64_t first = (block + b) * kBlockOutputs;
+      const Vector scale = load(static_cast<const float*>(l.scale) + first), bias = load(l.bias + first);
+      repeat<R>([&](int r) { write(l.y + (row + r) * l.outputs + first, whole(r, b) * x.scales[row + r] * scale + bias); });
+    });
+  Tile<R, B> products;
   repeat<B>([&](int b) {
     const int64_t first = (block + b) * kBlockOutputs;
     const Vector scale = load(static_cast<const float*>(l.scale) + first, l.outputs - first);
     repeat<R>([&](int r) { write(products.of[r][b], whole(r, b) * x.scales[row + r] * scale); });
   });
-  finish(l, row, block, products);
+  finish<B>(l, row, R, block, products.of[0][0]);
 }
 
-template <class Simd, int R, int B>
-inline void int8_tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
+// resident: the weights are in a cache already.
+template <class Simd, int R, int B, bool resident>
+FUSELINE_FLAT inline void int8_tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
   const int64_t quads = x.padded / 4, size = quads * 64;
   const uint8_t* w = static_cast<const uint8_t*>(l.weight) + block * size;
   const int8_t* a = x.codes + row * x.padded;
   typename Simd::Sums sums[R][B];
   repeat<R>([&](int r) { repeat<B>([&](int b) { sums[r][b] = Simd::start(x.sums[row + r]); }); });
+  if constexpr (resident) expect<B>(l, row, R, block);
   for (int64_t q = 0; q < quads; ++q) {
     typename Simd::Weights weights[B];
     const int64_t ahead = after<B>(q * 64, size);
     repeat<B>([&](int b) {
       weights[b] = Simd::load(w + b * size + q * 64);
-      __builtin_prefetch(w + b * size + ahead);
+      if constexpr (!resident) __builtin_prefetch(w + b * size + ahead);
     });
     repeat<R>([&](int r) {
       const auto inputs = Simd::inputs(a + r * x.padded + q * 4);
@@ -102,7 +133,7 @@ inline void int8_tile(const fuseline_linear& l, const Prepared& x, int64_t row, 
 }
 
 template <class Simd, int R, int B>
-inline void int4_tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
+FUSELINE_FLAT inline void int4_tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
   const int64_t group = x.padded / x.groups;
   for (int b = 0; b < B; ++b) {
     const uint8_t* w = static_cast<const uint8_t*>(l.weight) + (block + b) * x.padded * (kBlockOutputs / 2);
@@ -119,14 +150,14 @@ inline void int4_tile(const fuseline_linear& l, const Prepared& x, int64_t row, 
       const Vector s = load_half(scale + g * kBlockOutputs);
       repeat<R>([&](int r) { y[r] = fused(Simd::to_float(sums[r]), s, y[r]); });
     }
-    Products<R, 1> products;
+    Tile<R, 1> products;
     repeat<R>([&](int r) { write(products.of[r][0], y[r] * x.scales[row + r]); });
-    finish(l, row, block + b, products);
+    finish<1>(l, row, R, block + b, products.of[0][0]);
   }
 }
 
 template <class Weight, int R, int B>
-inline void float_tile(const fuseline_linear& l, int64_t row, int64_t block) {
+FUSELINE_FLAT inline void float_tile(const fuseline_linear& l, int64_t row, int64_t block) {
   const int64_t size = l.inputs * kBlockOutputs;
   const Weight* w = static_cast<const Weight*>(l.weight) + block * size;
   const float* x = l.x + row * l.inputs;
@@ -145,15 +176,15 @@ inline void float_tile(const fuseline_linear& l, int64_t row, int64_t block) {
       repeat<B>([&](int b) { y[r][b] = fused(input, weights[b], y[r][b]); });
     });
   }
-  Products<R, B> products;
+  Tile<R, B> products;
   repeat<R>([&](int r) { repeat<B>([&](int b) { write(products.of[r][b], y[r][b]); }); });
-  finish(l, row, block, products);
+  finish<B>(l, row, R, block, products.of[0][0]);
 }
 
 template <class Simd, int R, int B>
 inline void tile(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
   switch (l.format) {
-    case FUSELINE_INT8: return int8_tile<Simd, R, B>(l, x, row, block);
+    case FUSELINE_INT8: return int8_tile<Simd, R, B, false>(l, x, row, block);
     case FUSELINE_INT4: return int4_tile<Simd, R, B>(l, x, row, block);
     case FUSELINE_HALF: return float_tile<uint16_t, R, B>(l, row, block);
     default: return float_tile<float, R, B>(l, row, block);
@@ -165,12 +196,6 @@ template <class Simd, int R, int B>
 inline void rows_of(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block) {
   for (; row + R <= l.rows; row += R) tile<Simd, R, B>(l, x, row, block);
   if constexpr (R > 1) rows_of<Simd, R / 2, B>(l, x, row, block);
-}
-
-template <class Simd>
-inline void all_blocks(const fuseline_linear& l, const Prepared& x, int64_t first, int64_t last) {
-  for (; first + Simd::kBlocks <= last; first += Simd::kBlocks) rows_of<Simd, Simd::kRows, Simd::kBlocks>(l, x, 0, first);
-  for (; first < last; ++first) rows_of<Simd, Simd::kRows, 1>(l, x, 0, first);
 }
 
 // To codes. A product is faster than a quotient and rounds to the same number unless it is as near to another: of at most 127
@@ -220,12 +245,6 @@ inline void quantize_row(const float* x, int64_t inputs, int64_t padded, int64_t
     sums[g] = sum_of(total);
   }
   *scale = step;
-}
-
-inline void rows_quantized(const fuseline_linear& l, const Prepared& into, int64_t first, int64_t last) {
-  for (int64_t r = first; r < last; ++r)
-    quantize_row(l.x + r * l.inputs, l.inputs, into.padded, into.groups, into.codes + r * into.padded,
-                 into.sums + r * into.groups, into.scales + r);
 }
 
 }  // namespace

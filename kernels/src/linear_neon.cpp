@@ -1,7 +1,7 @@
 // Linear layers with NEON and its dot product.
 #include <arm_neon.h>
 
-#include "linear_blocks.h"
+#include "linear_many.h"
 
 namespace fuseline {
 namespace {
@@ -14,7 +14,7 @@ struct Neon {
     int8x16_t a, b, c, d;
   };
   typedef int8x16_t Inputs;
-  static constexpr int kRows = 4, kBlocks = 1;
+  static constexpr int kRows = 4, kBlocks = 1, kCodeRows = 4, kFloatRows = 6;
 
   static Sums splat(int32_t n) {
     const int32x4_t all = vdupq_n_s32(n);
@@ -67,8 +67,8 @@ struct Neon {
 
 }  // namespace
 
-void quantize_rows_neon(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
-  rows_quantized(layer, into, first, last);
+void prepare_rows_neon(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
+  all_rows_prepared<Neon>(layer, into, first, last);
 }
 
 void linear_blocks_neon(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {

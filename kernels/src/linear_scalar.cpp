@@ -1,5 +1,5 @@
 // Linear layers in plain C++.
-#include "linear_blocks.h"
+#include "linear_many.h"
 
 namespace fuseline {
 namespace {
@@ -10,7 +10,7 @@ struct Scalar {
   };
   typedef const uint8_t* Weights;
   typedef const int8_t* Inputs;
-  static constexpr int kRows = 2, kBlocks = 1;
+  static constexpr int kRows = 2, kBlocks = 1, kCodeRows = 2, kFloatRows = 2;
 
   static Sums splat(int32_t n) {
     Sums sums;
@@ -45,8 +45,8 @@ struct Scalar {
 
 }  // namespace
 
-void quantize_rows_scalar(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
-  rows_quantized(layer, into, first, last);
+void prepare_rows_scalar(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
+  all_rows_prepared<Scalar>(layer, into, first, last);
 }
 
 void linear_blocks_scalar(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {

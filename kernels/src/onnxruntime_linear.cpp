@@ -36,6 +36,50 @@ bool is_table(const Node& node, const Shape& weight, const Shape& scale) {
   return same(weight, {blocks, (node.width - 1) / 4 + 1, 16, 4}) && same(scale, {node.vocabulary});
 }
 
+// in_parts of whole groups of `size`.
+template <class Job>
+OrtStatus* in_groups(const Node& node, const Call& call, int64_t total, int64_t size, int64_t bytes, const Job& job) {
+  return in_parts(node, call, (total - 1) / size + 1, bytes, [&](int64_t first, int64_t last) {
+    const int64_t end = last * size < total ? last * size : total;
+    if (first * size < end) job(first * size, end);
+  });
+}
+
+// How many rows to go through all blocks with before the next ones: what all blocks read of them is to stay in a near cache.
+int64_t rows_together(const fuseline_linear& l) {
+  constexpr int64_t kBytes = 1 << 20, kLeast = 4 * FUSELINE_LINEAR_ROWS;
+  const bool quantized = l.format == FUSELINE_INT8 || l.format == FUSELINE_INT4;
+  const int64_t near = kBytes / (l.inputs * (quantized ? 1 : 4)), most = near < kLeast ? kLeast : near;
+  const int64_t turns = (l.rows - 1) / most + 1, rows = (l.rows - 1) / turns + 1;  // as many each time
+  return (rows - 1) / FUSELINE_LINEAR_ROWS * FUSELINE_LINEAR_ROWS + FUSELINE_LINEAR_ROWS;
+}
+
+// The rows of a layer, some after the others.
+OrtStatus* compute_rows(const Node& node, const Call& call, fuseline_linear l) {
+  const int64_t all = l.rows, together = rows_together(l);
+  l.rows = together < all ? together : all;
+  const Memory scratch = memory_of(fuseline_linear_scratch(&l));
+  if (scratch == nullptr) return no_memory(node);
+  constexpr int64_t kHalfBytes[] = {8, 4, 2, 1};  // of a weight, doubled
+  for (int64_t row = 0; row < all; row += together) {
+    l.rows = all - row < together ? all - row : together;
+    // A few rows are one thread's: waking the others takes longer.
+    const bool many = l.rows >= 16;
+    TRY(in_groups(node, call, l.rows, FUSELINE_LINEAR_ROWS, many ? times(l.rows, l.inputs, 4) : 0,
+                  [&](int64_t first, int64_t last) { fuseline_linear_rows(&l, scratch.get(), first, last); }));
+    const int64_t passes = (l.rows + 7) / 8;  // a cached weight read again counts for less
+    const int64_t bytes = times(times(l.padded, l.outputs, kHalfBytes[l.format]) / 2, passes);
+    // In twos, as the kernels take them: one alone takes more than half the time.
+    TRY(in_groups(node, call, fuseline_linear_blocks(&l), many ? 2 : 1, bytes,
+                  [&](int64_t first, int64_t last) { fuseline_linear_part(&l, scratch.get(), first, last); }));
+    l.x += l.rows * l.inputs;
+    l.y += l.rows * l.outputs;
+    if (l.factor != nullptr) l.factor += l.rows * l.outputs;
+    if (l.residual != nullptr) l.residual += l.rows * l.outputs;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 OrtStatus* compute_linear(const Node& node, const Call& call) {
@@ -70,18 +114,7 @@ OrtStatus* compute_linear(const Node& node, const Call& call) {
     // One that is no constant may be another next time, at the same place.
     if (!node.op.quantized() || node.constants[2].data != nullptr) node.checked.store(true, std::memory_order_relaxed);
   }
-  const Memory scratch = memory_of(fuseline_linear_scratch(&l));
-  if (scratch == nullptr) return no_memory(node);
-  // A few rows are one thread's: waking the others takes longer.
-  const int64_t rows_bytes = node.op.quantized() && l.rows >= 16 ? times(x.shape.elements(), 4) : 0;
-  TRY(in_parts(node, call, l.rows, rows_bytes,
-               [&](int64_t first, int64_t last) { fuseline_linear_rows(&l, scratch.get(), first, last); }));
-  constexpr int64_t kHalfBytes[] = {8, 4, 2, 1};  // of a weight, doubled
-  const int64_t passes = (l.rows + 7) / 8;         // a cached weight read again counts for less
-  const int64_t bytes = times(times(l.padded, l.outputs, kHalfBytes[l.format]) / 2, passes);
-  return in_parts(node, call, fuseline_linear_blocks(&l), bytes, [&](int64_t first, int64_t last) {
-    if (first < last) fuseline_linear_part(&l, scratch.get(), first, last);
-  });
+  return compute_rows(node, call, l);
 }
 
 OrtStatus* compute_embedding(const Node& node, const Call& call) {

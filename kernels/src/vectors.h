@@ -268,6 +268,39 @@ inline void sums(const Vector (&v)[4], float* out) {
 }
 #endif
 
+// Sixteen vectors as the rows of a square, turned into its columns.
+#if defined(__AVX512F__)
+inline void transpose(Vector (&v)[kLanes]) {
+  // Squares of 2, 4, 8 and 16: of each pair of rows so far apart the halves are exchanged.
+  __m512 a[16], b[16];
+  for (int i = 0; i < 16; ++i) a[i] = reinterpret_cast<__m512>(v[i]);
+  for (int i = 0; i < 16; i += 2) {
+    b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+    b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+  }
+  const auto pairs_low = [](__m512 x, __m512 y) {
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(x), _mm512_castps_pd(y)));
+  };
+  const auto pairs_high = [](__m512 x, __m512 y) {
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(x), _mm512_castps_pd(y)));
+  };
+  for (int i = 0; i < 16; i += 4)
+    for (int k = 0; k < 2; ++k) {
+      a[i + 2 * k] = pairs_low(b[i + k], b[i + k + 2]);
+      a[i + 2 * k + 1] = pairs_high(b[i + k], b[i + k + 2]);
+    }
+  // a[4 g + c] has of its quarter q what row 4 g has in columns 4 q + c, and the next three rows.
+  for (int c = 0; c < 4; ++c) {
+    const __m512 low = _mm512_shuffle_f32x4(a[c], a[4 + c], 0x44), high = _mm512_shuffle_f32x4(a[c], a[4 + c], 0xee);
+    const __m512 low_2 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0x44), high_2 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0xee);
+    v[c] = reinterpret_cast<Vector>(_mm512_shuffle_f32x4(low, low_2, 0x88));
+    v[4 + c] = reinterpret_cast<Vector>(_mm512_shuffle_f32x4(low, low_2, 0xdd));
+    v[8 + c] = reinterpret_cast<Vector>(_mm512_shuffle_f32x4(high, high_2, 0x88));
+    v[12 + c] = reinterpret_cast<Vector>(_mm512_shuffle_f32x4(high, high_2, 0xdd));
+  }
+}
+#endif
+
 #if defined(__AVX512F__)
 inline int32_t sum_of(Integers v) { return _mm512_reduce_add_epi32(reinterpret_cast<__m512i>(v)); }
 inline int32_t largest(Integers v) { return _mm512_reduce_max_epi32(reinterpret_cast<__m512i>(v)); }

@@ -67,6 +67,10 @@ fuseline_linear random_sizes(Random& random) {
   l.rows = random.chance(0.5) ? random.whole(0, 9) : random.whole(10, random.chance(0.3) ? 50 : 20);
   l.inputs = random.whole(1, random.chance(0.1) ? 700 : 90);
   l.outputs = random.whole(1, 80);
+  if (random.chance(0.1)) {  // more rows than the kernels take together
+    l.rows = random.whole(100, 200);
+    l.inputs = random.whole(1, 30);
+  }
   l.padded = l.inputs;
   l.groups = 1;
   if (l.format == FUSELINE_INT8) l.padded = (l.inputs + 3) / 4 * 4;
@@ -185,6 +189,26 @@ void compute(Layer& layer, int threads) {
            [&](int64_t first, int64_t last) { fuseline_linear_part(&layer.l, scratch.data(), first, last); });
 }
 
+// Some of the rows without the others, which must give the same to the bit: a batch says what its members say alone.
+void test_some_rows(Random& random, Layer& layer, const std::vector<float>& together) {
+  fuseline_linear& l = layer.l;
+  const int64_t all = l.rows, first = random.whole(0, all - 1);
+  l.rows = random.whole(1, all - first);
+  l.x += first * l.inputs;
+  if (l.factor != nullptr) l.factor += first * l.outputs;
+  if (l.residual != nullptr) l.residual += first * l.outputs;
+  compute(layer, 1);
+  for (int64_t i = 0; i < l.rows * l.outputs; ++i) {
+    const float beside_others = together[static_cast<size_t>(first * l.outputs + i)];
+    expect(same(layer.y[i], beside_others), "%ld of %ld rows give %.9g, beside the others %.9g", static_cast<long>(l.rows),
+           static_cast<long>(all), layer.y[i], beside_others);
+  }
+  l.rows = all;
+  l.x = layer.x.data();
+  if (l.factor != nullptr) l.factor = layer.factor.data();
+  if (l.residual != nullptr) l.residual = layer.residual.data();
+}
+
 void test_layer(Random& random) {
   Layer layer(random_sizes(random));
   fuseline_linear& l = layer.l;
@@ -216,6 +240,7 @@ void test_layer(Random& random) {
     }
   }
   const std::vector<float> alone(layer.y.begin(), layer.y.end());
+  if (l.rows > 0) test_some_rows(random, layer, alone);
   if (adds == 1) {  // the residual's own memory takes the result
     l.residual = l.y;
     std::copy(layer.residual.begin(), layer.residual.end(), layer.y.begin());

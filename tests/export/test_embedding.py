@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 pytest.importorskip("torch")
 
-from fuseline import Error, Generation, Model
+from fuseline import Error, Generation, Model, cli
 from fuseline.errors import ExportError
 from fuseline.export import embed, export
 from fuseline.kernels import library_info, to_halves
@@ -227,6 +228,42 @@ def test_a_hint_may_be_there_or_not(tmp_path: Path) -> None:
         for host in case.hosts:
             found = host.at_once(**images, **given, num_beams=3, num_return_sequences=3)
             _assert_same(found, expected, case.model)
+
+
+def test_inlined_graphs_have_standard_operators_alone(tiny_path: Path, tmp_path: Path) -> None:
+    """And say the same."""
+    embed(tiny_path, tmp_path / "out", variant="int8", inline=True)
+    embed(tiny_path, tmp_path / "with functions", variant="int8")
+    inlined, other = Host(tmp_path / "out"), Host(tmp_path / "with functions")
+    photo = np.random.default_rng(6).integers(0, 256, (32, 32, 3), np.uint8)
+    expected = other.at_once(image=photo, num_return_sequences=4)
+    for found in (
+        inlined.at_once(image=photo, num_return_sequences=4),
+        inlined.steps(image=photo, num_return_sequences=4)[-1],
+    ):
+        assert found["sequences"].tolist() == expected["sequences"].tolist()
+        np.testing.assert_allclose(found["sequences_scores"], expected["sequences_scores"], **CLOSE)
+    for path in (tmp_path / "out").glob("*.onnx"):
+        model = onnx.load(path, load_external_data=False)
+        assert not model.functions and {entry.domain for entry in model.opset_import} == {""}
+        assert _domains(model.graph) == {""}
+
+
+def _domains(graph: onnx.GraphProto) -> set[str]:
+    """Of all nodes, those of graphs inside it too."""
+    inner = (each.g for node in graph.node for each in node.attribute if each.HasField("g"))
+    return {node.domain for node in graph.node}.union(*map(_domains, inner))
+
+
+def test_the_command_shows_what_it_wrote(tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And refuses what is of exporting a checkpoint."""
+    assert cli.main(["export", "--embed", "--variants", "int8", "--json", str(tiny_path), str(tmp_path / "out")]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["files"].keys() == {path.name for path in (tmp_path / "out").iterdir()}
+    assert json.loads((tmp_path / "out" / "fuseline-embed.json").read_text())["variant"] == "int8"
+    for wrong in (["--embed", "--max-length", "9"], ["--embed", "--variants", "int8,fp32"], ["--inline"]):
+        assert cli.main(["export", *wrong, str(tiny_path), str(tmp_path / "other")]) == 2
+    assert "--inline is of --embed" in capsys.readouterr().err
 
 
 def test_defaults_are_the_models(captioner: Case) -> None:

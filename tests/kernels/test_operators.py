@@ -151,6 +151,20 @@ def check_linear(
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_row_among_many_is_as_it_is_alone(isa: str, scheme: Scheme) -> None:
+    """Of 400 rows a layer takes some after the others, and all of them in larger tiles than one alone."""
+    rng = np.random.default_rng(3)
+    inputs = 1700 if scheme.startswith("fp") else 3400
+    weight = rng.normal(size=(inputs, 40)).astype(np.float32)
+    x, residual = rng.normal(size=(400, inputs)).astype(np.float32), rng.normal(size=(400, 40)).astype(np.float32)
+    g = layer(weight, rng.normal(size=40).astype(np.float32), scheme, "", True)
+    [together] = run(g, {"x": x, "residual": residual}, fused=True)
+    for rows in ([0], [167, 168], [399], list(range(140, 200))):
+        [alone] = run(g, {"x": x[rows], "residual": residual[rows]}, fused=True)
+        np.testing.assert_array_equal(together[rows], alone)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_random_layers(data: st.DataObject) -> None:

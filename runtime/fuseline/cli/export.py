@@ -47,6 +47,11 @@ def add_to(commands: Any) -> None:
         help="for photos of another size than the encoder's positions, where transformers is called with that too",
     )
     add("--embed", action="store_true", help="MODEL is a fuseline folder; write what any onnxruntime runs by itself")
+    add(
+        "--inline",
+        action="store_true",
+        help="with --embed: standard operators alone, which the kernels cannot speed up",
+    )
     add("--force", action="store_true", help="replace an older folder of the same kind at OUT")
     add("--via", choices=["optimum"], help="let optimum-onnx export; it adds decoders of MegatronBERT and RemBERT")
     add("--json", action="store_true", help="print one object")
@@ -56,6 +61,8 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Export with a progress bar on standard error, then show files, sizes and agreement."""
     if options.embed:
         return _embed(options, terminal)
+    if options.inline:
+        raise InputError("--inline is of --embed; give that too")
     try:
         report = _exported(options, terminal)
     finally:
@@ -96,7 +103,7 @@ def _embed(options: argparse.Namespace, terminal: Terminal) -> int:
         raise InputError(f"{wrong[0]} is of exporting a checkpoint; with --embed leave it out")
     if options.variants and "," in options.variants:
         raise InputError("with --embed give one variant; each is embedded in a folder of its own")
-    report = embed(options.model, options.out, variant=options.variants, force=options.force)
+    report = embed(options.model, options.out, variant=options.variants, inline=options.inline, force=options.force)
     if options.json:
         terminal.record({"path": str(report.path), "files": dict(report.files)}, indent=2)
     else:
