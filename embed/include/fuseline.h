@@ -1,6 +1,6 @@
 /* A model that `fuseline export --embed` has written, run from C: a photo or a text goes in, the best texts come out.
  *
- * No Python and no link to onnxruntime: any onnxruntime of version 1.18 or later is loaded when a model is opened. The search
+ * No Python and no link to onnxruntime: any onnxruntime from 1.20 on is loaded when a model is opened. The search
  * is in the files: the library runs start.onnx once and step.onnx until it says that all is finished.
  *
  *   fuseline_settings settings;

@@ -129,7 +129,7 @@ int fuseline_result_finished(const fuseline_result* result) {
 const char* fuseline_result_text(const fuseline_result* result, size_t place) {
   return made([&] {
     good_place(result, place);
-    if (result->texts.empty()) throw embedded::Failure("this model's tokenizer does not write texts word by word; take the tokens");
+    if (result->texts.empty()) throw embedded::Failure("this model's texts are not words one after the other; take the tokens");
     return result->texts[place].c_str();
   });
 }

@@ -26,13 +26,14 @@ class Running {
     options_ = runtime.owned(made, embedded::kReleaseRunOptions);
     if (cancel_ == nullptr) return;
     const std::lock_guard<std::mutex> lock(cancel_->mutex_);
+    if (cancel_->stopped_) runtime.call(embedded::entry::kSetTerminate, made);
     cancel_->running_.emplace_back(&runtime, made);
   }
   ~Running() {
     if (cancel_ == nullptr) return;
     const std::lock_guard<std::mutex> lock(cancel_->mutex_);
     auto& all = cancel_->running_;
-    all.erase(std::remove_if(all.begin(), all.end(), [this](const auto& each) { return each.second == options_.get(); }), all.end());
+    all.erase(std::find_if(all.begin(), all.end(), [this](const auto& each) { return each.second == options_.get(); }));
   }
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
@@ -66,7 +67,8 @@ class Inputs {
     add_text(input);
     if (input.source_weights == nullptr) return;
     if (!graph_.reads("source_weights")) throw Failure("this model reads one thing, so source_weights must be NULL");
-    add_row("source_weights", input.source_weights, input.source_weight_count, kFloat, sizeof(float), {input.source_weight_count});
+    const int64_t count = input.source_weight_count;
+    add_row("source_weights", input.source_weights, count, kFloat, sizeof(float), {count});
   }
 
   void add_row(const std::string& name, const void* data, int64_t count, int type, size_t size, std::vector<int64_t> shape) {
@@ -104,7 +106,7 @@ class Inputs {
     }
     const auto found = std::find_if(begin, end, is_text);
     if (found == end) throw Failure("this model reads no text, so ids must be NULL");
-    if (std::find_if(found + 1, end, is_text) != end) throw Failure("this model reads several texts, of which ids would be one");
+    if (std::find_if(found + 1, end, is_text) != end) throw Failure("this model reads several texts; ids is but one");
     add_row(*found, input.ids, input.id_count, kInt64, sizeof(int64_t), {1, input.id_count});
   }
 
@@ -164,7 +166,8 @@ fuseline_result result_of(const Model& model, const Values& found) {
   const int64_t* const tokens = static_cast<const int64_t*>(sequences.data);
   result.tokens.assign(tokens, tokens + count * result.length);
   result.scores.assign(static_cast<const float*>(scores.data), static_cast<const float*>(scores.data) + count);
-  for (size_t i = 0; i < count && model.words(); ++i) result.texts.push_back(model.words()->text(tokens + i * result.length, result.length));
+  if (!model.words()) return result;
+  for (size_t i = 0; i < count; ++i) result.texts.push_back(model.words()->text(tokens + i * result.length, result.length));
   return result;
 }
 

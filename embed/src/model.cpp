@@ -67,7 +67,7 @@ void Files::check_size(const std::string& name, int64_t bytes) const {
   const auto found = in_memory() ? file(name).size : std::filesystem::file_size(std::filesystem::u8path(path(name)), error);
   if (error) throw Failure(path(name) + " cannot be read: " + error.message());
   if (found != static_cast<uint64_t>(bytes))
-    throw Failure(path(name) + " has " + std::to_string(found) + " bytes instead of " + std::to_string(bytes) + "; copy the folder again");
+    throw Failure(path(name) + " has " + std::to_string(found) + " bytes instead of " + std::to_string(bytes) + "; copy it again");
 }
 
 const fuseline_file& Files::file(const std::string& name) const {

@@ -14,7 +14,7 @@
 namespace embedded {
 namespace {
 
-constexpr uint32_t kVersion = 18;  // the first that takes external weights from memory
+constexpr uint32_t kVersion = 18;  // the first whose table has all entries; embedded graphs need 1.20
 #if defined(_WIN32)
 constexpr const char* kNames[] = {"onnxruntime.dll"};
 #elif defined(__APPLE__)
@@ -93,7 +93,7 @@ void* symbol(void* library, const char* name) { return dlsym(library != nullptr 
 Onnxruntime::Onnxruntime(const char* path) : base_(found(path)()) {
   const OrtApi* const api = base_->GetApi(kVersion);
   if (api == nullptr)
-    throw Failure(std::string("onnxruntime ") + base_->GetVersionString() + " is too old: 1." + std::to_string(kVersion) + " is the first that will do");
+    throw Failure(std::string("onnxruntime ") + base_->GetVersionString() + " is too old: 1.20 is the first that will do");
   table_ = reinterpret_cast<const OrtFunction*>(api);
 }
 
@@ -112,7 +112,8 @@ Tensor tensor(const Onnxruntime& runtime, const Value& value, int type, size_t r
   size_t found_rank = 0;
   runtime.call(entry::kElementType, info.get(), &found_type);
   runtime.call(entry::kRank, info.get(), &found_rank);
-  if (found_type != type || found_rank != rank) throw Failure("step.onnx gives a tensor of another type or rank than expected; export it again");
+  if (found_type != type || found_rank != rank)
+    throw Failure("step.onnx gives a tensor of another type or rank than expected; export it again");
   Tensor found{nullptr, std::vector<int64_t>(rank)};
   runtime.call(entry::kDimensions, info.get(), found.shape.data(), rank);
   runtime.call(entry::kTensorData, value.get(), &found.data);

@@ -32,8 +32,8 @@ using Character = std::filesystem::path::value_type;
 constexpr Entry<int, const char*, OrtEnv**> kCreateEnv{3};
 constexpr Entry<const OrtEnv*, const Character*, const OrtSessionOptions*, OrtSession**> kCreateSession{7};
 constexpr Entry<const OrtEnv*, const void*, size_t, const OrtSessionOptions*, OrtSession**> kCreateSessionFromArray{8};
-constexpr Entry<OrtSession*, const OrtRunOptions*, const char* const*, const OrtValue* const*, size_t, const char* const*, size_t, OrtValue**>
-    kRun{9};
+using Names = const char* const*;
+constexpr Entry<OrtSession*, const OrtRunOptions*, Names, const OrtValue* const*, size_t, Names, size_t, OrtValue**> kRun{9};
 constexpr Entry<OrtSessionOptions**> kCreateSessionOptions{10};
 constexpr Entry<OrtSessionOptions*, int> kSetIntraOpNumThreads{24};
 constexpr Entry<OrtRunOptions**> kCreateRunOptions{39};

@@ -1,7 +1,5 @@
 #include "words.h"
 
-#include <string.h>
-
 #include "failure.h"
 #include "utf8.h"
 
@@ -23,11 +21,12 @@ std::vector<std::string> table(const Json& words) {
   return found;
 }
 
-bool is_space(uint32_t character) { return character < 0x80 && strchr(" \t\n\v\f\r", int(character)) != nullptr && character != 0; }
+bool is_space(uint32_t character) { return character == ' ' || (character >= '\t' && character <= '\r'); }
 
 // Of scripts that put no spaces between words: Thai and Lao, Burmese, Khmer, kana, and Chinese characters.
 bool stands_alone(uint32_t character) {
-  static const uint32_t kRanges[][2] = {{0xE00, 0xEFF}, {0x1000, 0x109F}, {0x1780, 0x17FF}, {0x3040, 0x30FF}, {0x3400, 0x9FFF}, {0x20000, 0x3FFFF}};
+  static const uint32_t kRanges[][2] = {{0xE00, 0xEFF},   {0x1000, 0x109F}, {0x1780, 0x17FF},
+                                        {0x3040, 0x30FF}, {0x3400, 0x9FFF}, {0x20000, 0x3FFFF}};
   for (const auto& range : kRanges)
     if (character >= range[0] && character <= range[1]) return true;
   return false;
@@ -38,7 +37,7 @@ bool stands_alone(uint32_t character) {
 Words::Words(const Json& record) : first_(table(record.at("first"))), later_(table(record.at("later"))) {
   for (const Json& each : record.at("begins").items()) begins_.push_back(each.whole() != 0);
   for (const Json& each : record.at("clean_up").items()) {
-    if (each.items().size() != 2 || each.items()[0].text().empty()) throw Failure("words.json has a clean_up that is no pair of texts");
+    if (each.items().size() != 2 || each.items()[0].text().empty()) throw Failure("words.json has a clean_up that is no pair");
     clean_up_.emplace_back(each.items()[0].text(), each.items()[1].text());
   }
   if (begins_.size() != later_.size() || (!first_.empty() && first_.size() != later_.size()))
@@ -55,8 +54,8 @@ std::string Words::text(const int64_t* tokens, size_t count) const {
     begun = begun || begins_[token];
   }
   std::string text = good_utf8(bytes);
-  for (const auto& [spaced, close] : clean_up_)
-    for (size_t at = 0; (at = text.find(spaced, at)) != std::string::npos; at += close.size()) text.replace(at, spaced.size(), close);
+  for (const auto& [from, to] : clean_up_)
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
   return text;
 }
 
