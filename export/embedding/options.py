@@ -82,7 +82,22 @@ def options_of(config: GenerationConfig, max_positions: int) -> dict[str, Option
 
 def declare(g: Nodes, options: Mapping[str, Option], names: Sequence[str]) -> dict[str, str]:
     """Some of the options as inputs of a graph, by name."""
-    return {name: g.default(name, options[name].what, options[name].default) for name in names}
+    values = {name: g.default(name, options[name].what, options[name].default) for name in names}
+    if "early_stopping" in values:
+        values["early_stopping"] = _checked(g, values)
+    return values
+
+
+def _checked(g: Nodes, values: Mapping[str, str]) -> str:
+    """early_stopping, which every step reads. A run fails where it cannot be, or another option cannot."""
+    early, most = values["early_stopping"], NEVER_STOPS_EARLY
+    fits = g.op("And", g.op("GreaterOrEqual", early, g.whole(0)), g.op("LessOrEqual", early, g.whole(most)))
+    early = g.checked(early, fits, f"early_stopping must be from 0 to {most}")
+    positive = g.op("Greater", values["repetition_penalty"], g.number(0))
+    early = g.checked(early, positive, "repetition_penalty must be above 0")
+    least = g.op("Min", values["no_repeat_ngram_size"], values["min_length"])
+    counts = g.op("GreaterOrEqual", least, g.whole(0))
+    return g.checked(early, counts, "no_repeat_ngram_size and min_length must be 0 or more")
 
 
 def _one_token(token: int | tuple[int, ...] | None) -> int:

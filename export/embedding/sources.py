@@ -199,4 +199,8 @@ def _steering(g: Nodes, found: list[_Encoded], inputs: Mapping[str, str], name: 
     starts = g.op("CumSum", counts, g.whole(0))
     there = g.cast(g.op("Greater", lengths, g.whole(0)), TensorProto.FLOAT)
     weights = g.op("Mul", there, inputs[SOURCE_WEIGHTS])
-    return {LENGTHS: lengths, STARTS: starts, WEIGHTS: g.op("Div", weights, g.op("ReduceMax", weights, g.ints(1)))}
+    most = g.op("ReduceMax", weights, g.ints(1))
+    none_below = g.all(g.op("GreaterOrEqual", inputs[SOURCE_WEIGHTS], g.number(0)))
+    counts = g.op("And", none_below, g.all(g.op("Greater", most, g.number(0))))
+    lengths = g.checked(lengths, counts, f"{SOURCE_WEIGHTS} must be 0 or more, and above 0 for a source that is there")
+    return {LENGTHS: lengths, STARTS: starts, WEIGHTS: g.op("Div", weights, most)}

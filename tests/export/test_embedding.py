@@ -228,6 +228,9 @@ def test_a_hint_may_be_there_or_not(tmp_path: Path) -> None:
         for host in case.hosts:
             found = host.at_once(**images, **given, num_beams=3, num_return_sequences=3)
             _assert_same(found, expected, case.model)
+    for weights in ([-1, 2], [0, 2]):
+        with pytest.raises(Exception, match="source_weights must be 0 or more, and above 0 for a source that is there"):
+            case.hosts[0].at_once(**images, source_weights=weights)
 
 
 def test_inlined_graphs_have_standard_operators_alone(tiny_path: Path, tmp_path: Path) -> None:
@@ -286,6 +289,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"num_return_sequences": 9},
         "num_return_sequences must be at least 1, and at most num_beams",
     ),
+    "an unknown way to stop": ({"early_stopping": 3}, "early_stopping must be from 0 to 2"),
+    "no penalty": ({"repetition_penalty": 0}, "repetition_penalty must be above 0"),
+    "a negative size": ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size and min_length must be 0 or more"),
     "prompts of others": ({"decoder_input_ids": [[1]] * 3}, "Expand|one row, or one for each input"),
 }
 
