@@ -1,0 +1,234 @@
+/* Calls fuseline.h as tests/embed/test_c_library.py asks: calls WHAT FOLDER [PHOTO.ppm [NUMBER [ID...]]]
+ * The kernels' library is that of the variable KERNELS, "" for none. Whatever is not as it must be ends it with status 1. */
+#define _POSIX_C_SOURCE 200809L
+#include <fuseline.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define CHECK(what) \
+  if (!(what)) fprintf(stderr, "%s:%d: not so: %s (%s)\n", __FILE__, __LINE__, #what, fuseline_last_error()), exit(1)
+#define REFUSED(call, sentence) CHECK((call) && strstr(fuseline_last_error(), sentence) != NULL)
+
+enum { THREADS = 4, FILES = 5, IDS = 16 };
+
+static fuseline_model* model;
+static fuseline_input photo;
+static fuseline_options options;
+
+static void* read_file(const char* path, size_t* size) {
+  FILE* const file = fopen(path, "rb");
+  void* content;
+  CHECK(file != NULL && fseek(file, 0, SEEK_END) == 0);
+  *size = (size_t)ftell(file);
+  rewind(file);
+  content = malloc(*size);
+  CHECK(content != NULL && fread(content, 1, *size, file) == *size);
+  fclose(file);
+  return content;
+}
+
+/* The photo of a binary PPM, into `photo`. */
+static void read_photo(const char* path) {
+  size_t size = 0;
+  int header = 0;
+  char* const content = read_file(path, &size);
+  CHECK(sscanf(content, "P6 %ld %ld 255%n", &photo.width, &photo.height, &header) == 2);
+  photo.rgb = memcpy(malloc(size), content + header + 1, size - (size_t)header - 1);
+  free(content);
+}
+
+static fuseline_settings settings(void) {
+  fuseline_settings made;
+  CHECK(fuseline_default_settings(&made) == 0);
+  made.kernels = getenv("KERNELS");
+  made.threads = 1;
+  return made;
+}
+
+static void print(fuseline_result* result) {
+  CHECK(result != NULL);
+  for (size_t i = 0; i < fuseline_result_count(result); ++i) {
+    size_t count = 0;
+    const int64_t* const tokens = fuseline_result_tokens(result, i, &count);
+    printf("%.9g|", (double)fuseline_result_score(result, i));
+    for (size_t t = 0; t < count; ++t) printf("%s%lld", t == 0 ? "" : " ", (long long)tokens[t]);
+    printf("|%s\n", fuseline_result_text(result, i));
+  }
+  printf("finished %d\n", fuseline_result_finished(result));
+  fuseline_free_result(result);
+}
+
+static int tell(const char* piece, const char* tentative, void* left) {
+  printf("%s|%s\n", piece, tentative);
+  return --*(int*)left == 0;
+}
+
+static void* call_often(void* first) {
+  for (int i = 0; i < 3; ++i) {
+    fuseline_result* const result = fuseline_generate(model, &photo, &options);
+    CHECK(result != NULL && strcmp(fuseline_result_text(result, 0), first) == 0);
+    fuseline_free_result(result);
+  }
+  CHECK(fuseline_generate(NULL, &photo, &options) == NULL);
+  CHECK(strcmp(fuseline_last_error(), "model is NULL") == 0);
+  return NULL;
+}
+
+static void several_at_once(void) {
+  pthread_t threads[THREADS];
+  fuseline_result* const result = fuseline_generate(model, &photo, &options);
+  CHECK(result != NULL);
+  for (int i = 0; i < THREADS; ++i)
+    CHECK(pthread_create(&threads[i], NULL, call_often, (void*)fuseline_result_text(result, 0)) == 0);
+  for (int i = 0; i < THREADS; ++i) pthread_join(threads[i], NULL);
+  CHECK(strcmp(fuseline_last_error(), "") == 0);
+  fuseline_free_result(result);
+}
+
+static void* stop_soon(void* cancel) {
+  const struct timespec soon = {0, 2000000};
+  nanosleep(&soon, NULL);
+  CHECK(fuseline_stop(cancel) == 0);
+  return NULL;
+}
+
+static void cancelled(void) {
+  pthread_t thread;
+  fuseline_result* result = NULL;
+  options.cancel = fuseline_new_cancel();
+  CHECK(options.cancel != NULL && pthread_create(&thread, NULL, stop_soon, options.cancel) == 0);
+  for (int finished = 1; finished;) {
+    result = fuseline_generate(model, &photo, &options);
+    finished = fuseline_result_finished(result);
+    CHECK(finished >= 0);
+    fuseline_free_result(result);
+  }
+  pthread_join(thread, NULL);
+  result = fuseline_generate(model, &photo, &options);
+  CHECK(result != NULL && fuseline_result_count(result) == 0 && fuseline_result_finished(result) == 0);
+  REFUSED(fuseline_result_text(result, 0) == NULL, "0 texts");
+  fuseline_free_result(result);
+  fuseline_free_cancel(options.cancel);
+  options.cancel = NULL;
+}
+
+static void rows_apart(void) {
+  const int64_t row = 3 * photo.width, stride = row + 7;
+  fuseline_input apart = photo;
+  uint8_t* const pixels = calloc((size_t)photo.height, (size_t)stride);
+  for (int64_t y = 0; y < photo.height; ++y) memcpy(pixels + y * stride, photo.rgb + y * row, (size_t)row);
+  apart.rgb = pixels;
+  apart.stride = stride;
+  print(fuseline_generate(model, &apart, &options));
+  free(pixels);
+}
+
+static void from_memory(const char* folder) {
+  static const char* const kNames[FILES] = {"fuseline-embed.json", "start.onnx", "step.onnx", "weights.bin", "words.json"};
+  fuseline_file files[FILES];
+  const fuseline_settings how = settings();
+  char path[4096];
+  for (int i = 0; i < FILES; ++i) {
+    snprintf(path, sizeof path, "%s/%s", folder, kNames[i]);
+    files[i].name = kNames[i];
+    files[i].data = read_file(path, &files[i].size);
+  }
+  REFUSED(fuseline_open_memory(files, 2, &how) == NULL, "step.onnx is not among the files in memory");
+  files[1].size -= 1;
+  REFUSED(fuseline_open_memory(files, FILES, &how) == NULL, "bytes instead of");
+  files[1].size += 1;
+  model = fuseline_open_memory(files, FILES, &how);
+  CHECK(model != NULL && fuseline_default_options(model, &options) == 0);
+  print(fuseline_generate(model, &photo, &options));
+  fuseline_close(model);
+  for (int i = 0; i < FILES; ++i) free((void*)files[i].data);
+}
+
+static void nulls(const char* folder) {
+  size_t count = 0;
+  fuseline_settings how = settings();
+  fuseline_file file = {NULL, "x", 1};
+  fuseline_result* const result = fuseline_generate(model, &photo, &options);
+  REFUSED(fuseline_default_settings(NULL) == -1, "settings is NULL");
+  REFUSED(fuseline_open(NULL, &how) == NULL, "folder is NULL");
+  REFUSED(fuseline_open(folder, NULL) == NULL, "settings is NULL");
+  REFUSED(fuseline_open_memory(NULL, 1, &how) == NULL, "files is NULL");
+  REFUSED(fuseline_open_memory(&file, 1, NULL) == NULL, "settings is NULL");
+  REFUSED(fuseline_open_memory(&file, 1, &how) == NULL, "name is NULL");
+  REFUSED(fuseline_description(NULL) == NULL, "model is NULL");
+  REFUSED(fuseline_no_input(NULL) == -1, "input is NULL");
+  REFUSED(fuseline_default_options(NULL, &options) == -1, "model is NULL");
+  REFUSED(fuseline_default_options(model, NULL) == -1, "options is NULL");
+  REFUSED(fuseline_generate(NULL, &photo, &options) == NULL, "model is NULL");
+  REFUSED(fuseline_generate(model, NULL, &options) == NULL, "input is NULL");
+  REFUSED(fuseline_generate(model, &photo, NULL) == NULL, "options is NULL");
+  REFUSED(fuseline_stop(NULL) == -1, "cancel is NULL");
+  CHECK(fuseline_result_count(NULL) == 0);
+  REFUSED(fuseline_result_finished(NULL) == -1, "result is NULL");
+  REFUSED(fuseline_result_text(NULL, 0) == NULL, "result is NULL");
+  REFUSED(isnan(fuseline_result_score(NULL, 0)), "result is NULL");
+  REFUSED(isnan(fuseline_result_score(result, 9)), "1 texts");
+  REFUSED(fuseline_result_tokens(NULL, 0, &count) == NULL, "result is NULL");
+  REFUSED(fuseline_result_tokens(result, 0, NULL) == NULL, "count is NULL");
+  fuseline_close(NULL);
+  fuseline_free_cancel(NULL);
+  fuseline_free_result(NULL);
+  fuseline_free_result(result);
+}
+
+static void refused(const char* sentence) { REFUSED(fuseline_generate(model, &photo, &options) == NULL, sentence); }
+
+static void bad_calls(void) {
+  static const int64_t kToken = 1, kUnknown = 1 << 30;
+  const fuseline_input good = photo;
+  const fuseline_options own = options;
+  options.num_beams = 0, refused("num_beams must be at least 1"), options = own;
+  options.max_length = 1000, refused("max_length must be"), options = own;
+  options.num_return_sequences = 5, refused("num_return_sequences must be"), options = own;
+  options.decoder_input_ids = &kToken, options.decoder_input_id_count = -1, refused("must not be negative"), options = own;
+  photo.ids = &kUnknown, photo.id_count = 1, refused("must be from 0 to"), photo = good;
+  photo.rgb = NULL, refused("this model reads image"), photo = good;
+  photo.width = 0, refused("width and height"), photo = good;
+  photo.height = INT64_MAX, refused("width and height"), photo = good;
+  photo.stride = 5, refused("stride must be"), photo = good;
+  fuseline_free_result(fuseline_generate(model, &photo, &options));
+}
+
+int main(int count, char** arguments) {
+  const char* const what = arguments[1];
+  const fuseline_settings how = settings();
+  int left = count > 4 ? atoi(arguments[4]) : 0;
+  int64_t ids[IDS];
+  fuseline_no_input(&photo);
+  if (strcmp(what, "open") == 0) {
+    model = fuseline_open(arguments[2], &how);
+    printf("%s\n", model == NULL ? fuseline_last_error() : "opened");
+    fuseline_close(model);
+    return 0;
+  }
+  read_photo(arguments[3]);
+  for (int i = 5; i < count; ++i) ids[photo.id_count++] = atoll(arguments[i]);
+  if (photo.id_count > 0) photo.ids = ids;
+  if (strcmp(what, "memory") == 0) {
+    from_memory(arguments[2]);
+  } else {
+    model = fuseline_open(arguments[2], &how);
+    CHECK(model != NULL && fuseline_default_options(model, &options) == 0);
+    CHECK(strstr(fuseline_description(model), "\"variant\"") != NULL);
+    if (strcmp(what, "best") == 0) options.num_return_sequences = left;
+    if (strcmp(what, "stream") == 0) options.on_text = tell, options.user_data = &left;
+    if (strcmp(what, "threads") == 0) several_at_once();
+    if (strcmp(what, "cancel") == 0) cancelled();
+    if (strcmp(what, "nulls") == 0) nulls(arguments[2]);
+    if (strcmp(what, "bad") == 0) bad_calls();
+    if (strcmp(what, "apart") == 0) rows_apart();
+    if (strcmp(what, "best") == 0 || strcmp(what, "stream") == 0) print(fuseline_generate(model, &photo, &options));
+    fuseline_close(model);
+  }
+  free((void*)photo.rgb);
+  return 0;
+}
