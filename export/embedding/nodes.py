@@ -74,8 +74,7 @@ class Nodes(Graph):
 
     def sizes(self, x: str, axis: int) -> str:
         """The same, int64[1]."""
-        end = {} if axis == -1 else {"end": axis + 1}
-        return self.op("Shape", x, start=axis, **end)
+        return self.op("Shape", x, start=axis) if axis == -1 else self.op("Shape", x, start=axis, end=axis + 1)
 
     def one(self, scalar: str) -> str:
         """int64 without dimensions -> int64[1]."""

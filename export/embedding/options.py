@@ -63,7 +63,7 @@ class Option:
 def options_of(config: GenerationConfig, max_positions: int) -> dict[str, Option]:
     """The options by name, those of a model at its own values. Raises ExportError for a model that sets others."""
     _refuse_others(config)
-    early = {False: 0, True: 1}.get(config.early_stopping, NEVER_STOPS_EARLY)  # type: ignore[call-overload]
+    early = NEVER_STOPS_EARLY if isinstance(config.early_stopping, str) else int(config.early_stopping)
     values: dict[str, Any] = {
         "decoder_input_ids": config.prompt(1),
         "max_length": config.total_length(1, max_positions),

@@ -37,7 +37,8 @@ class Part:
     @property
     def opset(self) -> int:
         """Of the standard operators."""
-        return next(entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx"))
+        versions = (int(entry.version) for entry in self.model.opset_import if entry.domain in ("", "ai.onnx"))
+        return next(versions)
 
     @property
     def inputs(self) -> dict[str, Value]:

@@ -5,6 +5,8 @@ Resize in 8 bits does what Pillow does, along the rows first, but for the last b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from onnx import TensorProto
 from PIL import Image
@@ -12,11 +14,12 @@ from PIL import Image
 from fuseline.errors import ExportError
 from fuseline.inputs.images import ImageProcessor
 
+from ..graphs.graph import Attribute
 from .nodes import Nodes
 
 # How Resize says what Pillow does; its bicubic filter has a of -0.5.
 _SMOOTH = {"antialias": 1, "exclude_outside": 1}
-_FILTERS = {
+_FILTERS: Mapping[Image.Resampling, Mapping[str, Attribute]] = {
     Image.Resampling.BICUBIC: {"mode": "cubic", "cubic_coeff_a": -0.5, **_SMOOTH},
     Image.Resampling.BILINEAR: {"mode": "linear", **_SMOOTH},
     # Pillow takes the pixel in which the middle of the new one lies.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from .nodes import Nodes, Value
 from .words import Words
@@ -38,5 +38,5 @@ def texts(g: Nodes, sequences: str, words: Words) -> str:
 
 def _table(g: Nodes, name: str, words: Sequence[bytes]) -> str:
     """Words as a constant, string[V]."""
-    g.root.proto.initializer.append(helper.make_tensor(name, TensorProto.STRING, [len(words)], list(words)))
+    g.root.proto.initializer.add(name=name, dims=[len(words)], data_type=TensorProto.STRING, string_data=words)
     return g.root._take(name)

@@ -60,8 +60,8 @@ class Graph:
         finally:
             self._prefix = outer
 
-    def input(self, name: str, dtype: int, shape: Shape) -> str:
-        """Declare a graph input. dtype: a TensorProto type; shape: integers, and names for what varies."""
+    def input(self, name: str, dtype: int, shape: Shape | None) -> str:
+        """Declare a graph input. dtype: a TensorProto type; shape: integers, and names for what varies; None: any."""
         self.proto.input.append(helper.make_tensor_value_info(name, dtype, shape))
         return self._take(name)
 

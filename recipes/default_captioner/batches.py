@@ -20,7 +20,7 @@ from .words import MIN_COUNT, Classes, Sentences, content_words, hint_ids, padde
 PHOTOS_A_STEP = 32
 SENTENCES_A_STEP = 48
 # Shares of photos that have a wrong hint, and that go without the photo or its labels.
-WRONG_HINTS, NO_PHOTO, NO_LABELS = 0.12, 0.1, 0.1
+WRONG_HINTS, NO_PHOTO, NO_LABELS = 0.15, 0.12, 0.12
 # Of sentences: those with a hint, and those of them in which a word is exchanged for a rare one, to be copied.
 HINTED_SENTENCES, RARE_WORDS = 0.5, 0.25
 NEIGHBOURS = 15

@@ -14,7 +14,7 @@ from .prepare import prepare
 from .words import Classes, Sentences, build_tokenizer, token_ids
 
 # Views of each photo: plain, mirrored, and random ones. Each costs 20 ms a photo to make. Pages are not mirrored.
-VIEWS = {"train": 6, "kinds": 3, "made": 1}
+VIEWS = {"train": 4, "kinds": 2, "made": 1}
 TOKENIZER = "tokenizer.json"
 # Templates that must have a word before it is a token of its own.
 TEMPLATES = 2

@@ -47,7 +47,7 @@ class Phase:
 
 
 NOISE = Noise(residual=0.2, words=0.1, positions=0.1)
-CROSS_ENTROPY = Phase("cross_entropy", 8, 7e-4, 1.5e-4, 1, 200, 0.03, NOISE, right_hints=0.45)
+CROSS_ENTROPY = Phase("cross_entropy", 6, 7e-4, 1.5e-4, 1, 200, 0.03, NOISE, right_hints=0.4)
 HINTS = Phase("hints", 2, 2.5e-4, 5e-5, 0, 50, 0.03, NOISE, right_hints=0.55)
 
 Step = tuple[Tensor, dict[str, float]]  # a loss, and what to log
