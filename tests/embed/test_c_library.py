@@ -75,7 +75,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         run("cmake", "-S", source, "-B", place / name, found, *common)
         run("cmake", "--build", place / name)
     embed(MODEL, place / "model")
-    Image.open(ROOT / "examples/photographer.jpg").convert("RGB").save(place / "photo.ppm")
+    Image.open(ROOT / "examples/cat.jpg").convert("RGB").save(place / "photo.ppm")
     return Built(place, place / "model", place / "photo.ppm")
 
 
