@@ -40,7 +40,7 @@ def test_the_extra_that_fetching_needs_is_named_before_it_and_every_extra_is_the
 
 def test_photos_are_small_and_their_terms_stand_beside_them() -> None:
     about = (ROOT / "examples" / "README.md").read_text()
-    photos = [path for path in (ROOT / "examples").iterdir() if path.suffix != ".md"]
+    photos = [path for path in (ROOT / "examples").iterdir() if path.is_file() and path.suffix != ".md"]
     assert photos
     for photo in photos:
         assert f"`{photo.name}`" in about and photo.stat().st_size < 100_000
