@@ -53,7 +53,7 @@ says unsure.
 
 example: fuseline caption --num-beams 4 holiday/ cat.jpg
          fuseline caption --heat-map looked.png cat.jpg
-         fuseline caption --model FOLDER --hint "tram, Lisbon" --min-confidence 0.7 photos/
+         fuseline caption --hint "rocket launch" --min-confidence 0.5 photos/
          fuseline caption --model FOLDER --source "hint=at the station" --source-weights image=0.7,hint=0.3 cat.jpg
          curl -s https://example.org/dog.jpg | fuseline caption --json -"""
 
@@ -79,9 +79,17 @@ def add_to(commands: Any) -> None:
     add(
         "--source", action="append", default=[], metavar="NAME=WHAT", help="what a model with several sources reads too"
     )
-    add("--hint", metavar="WORDS", help="a few words about the photos, of a model that reads a hint (default: none)")
+    add(
+        "--hint",
+        metavar="WORDS",
+        help="a few words about the photos, of a model that reads a hint, as the one that ships (default: none)",
+    )
     add("--min-confidence", type=float, metavar="P", help="from 0 to 1: say unsure below it (default: the model's own)")
-    add("--source-weights", metavar="NAME=NUMBER,...", help="how much each source counts (default: 1)")
+    add(
+        "--source-weights",
+        metavar="NAME=NUMBER,...",
+        help="how much each source counts (default: what the model says, else 1)",
+    )
     reading = caption.add_mutually_exclusive_group()
     fast = "make large photos smaller while they are read (default of the captioner that ships)"
     reading.add_argument("--fast", action="store_true", default=None, help=fast)
