@@ -49,7 +49,7 @@ GetApiBase* found(const char* path) {
 
 // The name of a node of ours says what is wrong; of any other error, onnxruntime's text without what surrounds it.
 std::string sentence(const std::string& message) {
-  const size_t name = message.find("Name:'");
+  const size_t name = message.rfind("Name:'");  // of the innermost node: others have it in a graph of theirs
   const size_t end = name == std::string::npos ? name : message.find('\'', name + 6);
   if (end != std::string::npos) {
     std::string node = message.substr(name + 6, end - name - 6);

@@ -8,11 +8,11 @@
 
 /* A photo's pixels, to be freed; NULL for a file that is no PPM of 8 bits. */
 static uint8_t* read_ppm(const char* path, int64_t* width, int64_t* height) {
-  unsigned long columns = 0, rows = 0;
+  unsigned long columns = 0, rows = 0, largest = 0;
   uint8_t* pixels = NULL;
   FILE* file = fopen(path, "rb");
   if (file == NULL) return NULL;
-  if (fscanf(file, "P6 %lu %lu 255", &columns, &rows) == 2 && fgetc(file) != EOF && columns - 1 < 65536 && rows - 1 < 65536) {
+  if (fscanf(file, "P6 %lu %lu %lu", &columns, &rows, &largest) == 3 && largest == 255 && fgetc(file) != EOF && columns - 1 < 65536 && rows - 1 < 65536) {
     const size_t size = 3 * (size_t)columns * rows;
     pixels = malloc(size);
     if (pixels != NULL && fread(pixels, 1, size, file) != size) {

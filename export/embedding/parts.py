@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from fuseline.errors import ExportError
+from fuseline.kernels.layers import OPERATORS, split_layers
 
 from ..graphs.weights_file import WeightsFile
 from .nodes import Nodes, Value
@@ -72,9 +73,20 @@ class Part:
         _add_functions(root.model, self.model)
 
 
-def new_graph(name: str, parts: Iterable[Part], outside: WeightsFile) -> Nodes:
+def new_graph(name: str, parts: Sequence[Part], outside: WeightsFile) -> Nodes:
     """An empty graph that the parts can be pasted into."""
+    _split_what_differs(parts)
     return Nodes.new(name, max(part.opset for part in parts), outside)
+
+
+def _split_what_differs(parts: Iterable[Part]) -> None:
+    """Take a part's layers apart where an earlier part has others: a model has one body for all of an operator."""
+    seen: dict[str, bytes] = {}
+    for part in parts:
+        own = {each.name: each.SerializeToString(deterministic=True) for each in part.model.functions}
+        if any(seen.get(name, own[name]) != own[name] for name in OPERATORS if name in own):
+            split_layers(part.model)
+        seen |= {name: body for name, body in own.items() if name not in seen}
 
 
 def _copy_nodes(graph: onnx.GraphProto, g: Nodes, names: dict[str, str], prefix: str) -> None:

@@ -43,8 +43,11 @@ def pixel_values(g: Nodes, image: str, processor: ImageProcessor) -> str:
     """uint8[height, width, 3], or photos of one size uint8[B, height, width, 3] -> float32[B, 3, height, width]."""
     with g.scope("photo"):
         sizes = g.op("Shape", image, start=-3, end=-1)
-        shape = g.joined(g.ints(-1), sizes, g.ints(3))
-        photos = g.op("Reshape", image, shape, name="image must be uint8[height, width, 3]")
+        dimensions = g.op("Size", g.op("Shape", image))
+        colours = g.op("Equal", g.size(image, -1), g.whole(3))
+        few = g.op("LessOrEqual", dimensions, g.whole(4))
+        count = g.checked(g.whole(-1), g.op("And", colours, few), "image must be uint8[height, width, 3]")
+        photos = g.op("Reshape", image, g.joined(g.one(count), sizes, g.ints(3)))
         pixels = g.op("Transpose", photos, perm=[0, 3, 1, 2])
         if processor.size is not None:
             target = _target(g, sizes, processor.size)

@@ -70,8 +70,8 @@ class VisionEncoder(WrittenEncoder):
         cls.tokens = cls.body + getattr(cls, "projection", "")
 
     def takes(self) -> bool:
-        """Whether photos have the size that the positions are for."""
-        return self.photo() == pair(self.of["image_size"])
+        """Whether there are layers, and photos have the size that the positions are for."""
+        return self.sizes.layers > 0 and self.photo() == pair(self.of["image_size"])
 
     def photo(self) -> tuple[int, int]:
         """Height and width in pixels."""

@@ -32,7 +32,7 @@ EARLY = {False: 0, True: 1, "never": 2}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of options that change nothing
 
 # Scores are sums of float32 in another order, divided by up to 18 ** -1.
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+CLOSE = {"rtol": 5e-4, "atol": 1e-4}  # in 8 bits a last digit of what is read moves a score by some 1e-4 of it
 
 
 @dataclass(frozen=True)

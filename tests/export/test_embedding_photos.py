@@ -92,7 +92,9 @@ def test_photos_of_one_size_are_a_batch(run: Callable[..., Any]) -> None:
     assert np.array_equal(together, np.concatenate([run(_processor(), photo) for photo in photos]))
 
 
-@pytest.mark.parametrize("shape", [(40, 40), (40, 40, 4), (41, 40, 1)])
+@pytest.mark.parametrize(
+    "shape", [(40, 40), (40, 40, 4), (41, 40, 1), (3, 40, 60), (1, 3, 60, 60), (3, 40, 60, 4), (1, 1, 9, 9, 3)]
+)
 def test_other_shapes_are_refused_by_what_an_image_must_be(shape: tuple[int, ...], run: Callable[..., Any]) -> None:
     """onnxruntime names the node, which is called by the rule."""
     with pytest.raises(Exception, match=r"image must be uint8\[height, width, 3\]"):

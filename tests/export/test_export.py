@@ -352,7 +352,7 @@ def test_arguments_that_are_refused(checkpoint: Path, tmp_path: Path, monkeypatc
     (tmp_path / "mine" / "photo.jpg").touch()
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"variants": ["fp32", "int2"]}, "variants are fp32, int2 and must be some of fp32, fp16, int8, int4"),
+        ({"variants": ["fp32", "int2"]}, "variants are fp32, int2 and must be some of fp32, fp16, bf16, int8, int4"),
         ({"variants": []}, "variants are none and must be"),
         ({"variants": ["fp32", "fp32"]}, "variants are fp32, fp32 and must be"),
         ({"max_length": 1}, "max_length 1 must be at least 2"),

@@ -221,7 +221,7 @@ def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"variants": ["int2"]}, ExportError, "variants are int2 and must be some of fp16, int8, int4"),
+        ({"variants": ["int2"]}, ExportError, "variants are int2 and must be some of fp16, bf16, int8, int4"),
         ({"variants": ["int8", "int8"]}, ExportError, "variants are int8, int8 and must be some of"),
         ({"variants": []}, ExportError, "variants are none and must be some of"),
         ({"variants": [""]}, ExportError, "variants are an empty name and must be some of"),

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from fuseline.export.graphs.weights import to_bfloat16
 from fuseline.kernels import library_info
 from fuseline.kernels.bodies import DOMAIN, FORMATS, OPSET, VERSION, add_bodies
 from fuseline.kernels.layers import DECODER_LAYER, ENCODER_LAYER, join_layers, split_layers
@@ -31,7 +32,10 @@ class Builder:
         return self.random.normal(0, size, shape).astype(np.float32)
 
     def constant(self, name: str, array: Array) -> str:
-        self.graph.initializer.append(numpy_helper.from_array(array, name))
+        tensor = numpy_helper.from_array(array, name)
+        if array.dtype == np.uint16:  # bits of bfloat16
+            tensor.data_type = TensorProto.BFLOAT16
+        self.graph.initializer.append(tensor)
         return name
 
     def add(self, operator: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
@@ -51,6 +55,8 @@ class Builder:
         if self.form in ("Float", "Half"):
             weight = self.floats(blocks, inputs, 16, size=inputs**-0.5)
             return [("w", weight.astype(np.float16) if self.form == "Half" else weight), bias]
+        if self.form == "BFloat16":
+            return [("w", to_bfloat16(self.floats(blocks, -(-inputs // 2), 16, 2, size=inputs**-0.5))), bias]
         groups = -(-inputs // 32)
         scale = np.full(outputs, 0.01 * inputs**-0.5, np.float32)
         if self.form == "Int8":
