@@ -32,7 +32,7 @@ EARLY = {False: 0, True: 1, "never": 2}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of options that change nothing
 
 # Scores are sums of float32 in another order, divided by up to 18 ** -1.
-CLOSE = {"rtol": 5e-4, "atol": 1e-4}  # in 8 bits a last digit of what is read moves a score by some 1e-4 of it
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,8 @@ class _After:
 
 
 def test_eight_bits_say_what_generate_says(tiny_path: Path, tmp_path: Path) -> None:
-    """Of the same keys and values: what rounds to another half makes other texts of a model without meaning."""
+    """Of the same keys and values, by the same kernels: what rounds otherwise, as bodies do now and then, makes other
+    texts of a model without meaning."""
     case = _case(tiny_path, tmp_path / "out", _photos, "int8")
     choose, draw, sizes = random.Random(3), np.random.default_rng(3), case.model.folder.decoder
     for _ in range(20):
@@ -188,8 +189,7 @@ def test_eight_bits_say_what_generate_says(tiny_path: Path, tmp_path: Path) -> N
             halves[f"given.{name}"] = np.empty((2, sizes.heads, floats.shape[1], sizes.head_size), np.float16)
             to_halves(floats, halves[f"given.{name}"])
         expected = case.model.generate(encoded, decoder_input_ids=call["decoder_input_ids"], **options)
-        for host in case.hosts:
-            _assert_same(host.steps(given=halves, **given, **call)[-1], expected, case.model)
+        _assert_same(case.hosts[0].steps(given=halves, **given, **call)[-1], expected, case.model)
 
 
 @pytest.mark.parametrize("name", ["trocr, learned", "donut", "blip"])
