@@ -150,8 +150,11 @@ def _text(g: Nodes, reader: Reader, inputs: Mapping[str, str], names: list[str])
     """A text that a model cannot do without."""
     ids_BS = _checked_ids(g, reader, inputs[reader.input])
     mask = _mask(g, reader, ids_BS)
+    lengths = g.op("ReduceSum", mask, g.ints(1), keepdims=0)
+    some = g.op("Greater", g.op("ReduceMin", lengths, keepdims=0), g.whole(0))
+    mask = g.checked(mask, some, f"{reader.input} must have a token in every row")
     values = reader.part.paste(g, {INPUT_IDS: ids_BS, ATTENTION_MASK: mask}, names)
-    return _Encoded(values, g.op("ReduceSum", mask, g.ints(1), keepdims=0))
+    return _Encoded(values, lengths)
 
 
 def _text_beside(g: Nodes, reader: Reader, ids: str, names: list[str], batch: str) -> _Encoded:
@@ -176,7 +179,13 @@ def _mask(g: Nodes, reader: Reader, ids_BS: str) -> str:
     """int64[B, S]: ones where there is a token, zeros where one is filled up."""
     if reader.pad is None:
         return g.op("ConstantOfShape", g.op("Shape", ids_BS), value=numpy_helper.from_array(np.ones(1, np.int64)))
-    return g.cast(g.op("Not", g.op("Equal", ids_BS, g.whole(reader.pad))), TensorProto.INT64)
+    mask = g.cast(g.op("Not", g.op("Equal", ids_BS, g.whole(reader.pad))), TensorProto.INT64)
+    # Where there is a token, as many stand before it as there are places.
+    ones = g.filled(g.op("Shape", mask), np.array(1, np.int64))
+    places, tokens = (g.op("CumSum", each, g.whole(1)) for each in (ones, mask))
+    missing = g.op("ReduceSum", g.op("Mul", mask, g.op("Sub", places, tokens)), keepdims=0)
+    at_end = g.op("Equal", missing, g.whole(0))
+    return g.checked(mask, at_end, f"{reader.input} may have pad tokens only behind the others")
 
 
 def _checked_ids(g: Nodes, reader: Reader, ids_BS: str) -> str:

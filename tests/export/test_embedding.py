@@ -205,7 +205,12 @@ def test_models_that_read_texts(name: str, tmp_path: Path) -> None:
     """Texts of several lengths in a batch."""
     reference = text_models.text_model(name, 0)
     export(text_models.write_checkpoint(reference, tmp_path / "source"), tmp_path / "folder")
-    _compare(_case(tmp_path / "folder", tmp_path / "out", _texts), 6)
+    case = _case(tmp_path / "folder", tmp_path / "out", _texts)
+    _compare(case, 6)
+    pad = case.model.generation_config.pad_token_id
+    for wrong, rule in (([[pad, 9]], "only behind the others"), ([[9], [pad]], "must have a token in every row")):
+        with pytest.raises(Exception, match=f"input_ids.*{rule}"):
+            case.hosts[0].at_once(input_ids=wrong)
 
 
 def test_a_hint_may_be_there_or_not(tmp_path: Path) -> None:
@@ -231,6 +236,9 @@ def test_a_hint_may_be_there_or_not(tmp_path: Path) -> None:
     for weights in ([-1, 2], [0, 2]):
         with pytest.raises(Exception, match="source_weights must be 0 or more, and above 0 for a source that is there"):
             case.hosts[0].at_once(**images, source_weights=weights)
+    for wrong in ([[0, 5, 6]], [[5, 0, 6]]):
+        with pytest.raises(Exception, match="hint_ids may have pad tokens only behind the others"):
+            case.hosts[0].at_once(**images, hint_ids=wrong)
 
 
 def test_inlined_graphs_have_standard_operators_alone(tiny_path: Path, tmp_path: Path) -> None:
@@ -291,6 +299,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an unknown way to stop": ({"early_stopping": 3}, "early_stopping must be from 0 to 2"),
     "no penalty": ({"repetition_penalty": 0}, "repetition_penalty must be above 0"),
+    "no number": ({"length_penalty": float("nan")}, "length_penalty and repetition_penalty must be finite"),
+    "no end": ({"repetition_penalty": float("inf")}, "length_penalty and repetition_penalty must be finite"),
     "a negative size": ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size and min_length must be 0 or more"),
     "prompts of others": ({"decoder_input_ids": [[1]] * 3}, "Expand|one row, or one for each input"),
 }
