@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from .arrays import as_array
 from .errors import InputError, shown, written
@@ -167,7 +167,7 @@ class Ensemble(Model):
         return ensemble, (self.models, *self._made_with)
 
     @classmethod
-    def _opened(cls, wanted: Opening, threads: int | None, fast: bool | None = None) -> Model:
+    def _opened(cls, wanted: Opening, threads: int | None, fast: bool | None = None) -> Self:
         raise InputError(
             "an ensemble has no folder; open each model by Model.from_pretrained, and give them to ensemble"
         )

@@ -7,60 +7,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fuseline.kernels import warn_if_portable
-
-from .arrays import Float32, Int64, as_array
-from .errors import InputError, shown, written
-from .files.unchanged import Unchanged
-from .folders.foreign import ForeignFolder
-from .folders.open import AUTO, find, open_folder
-from .folders.own import Folder
-from .folders.tensors import PHOTOGRAPH
+from .arrays import as_array
+from .errors import InputError, written
 from .generation.config import GenerationConfig
 from .generation.result import Generation
-from .graphs.contract import Decoder, Encoded, State
+from .graphs.contract import Decoder, Encoded
 from .graphs.encoder import with_mask
+from .graphs.ended import EndedDecoder
 from .graphs.guidance import Guidance, guided
 from .graphs.running import CancelToken, Limit, RunEnded
 from .graphs.sources import Encoders, batch_of
-from .inputs.images import ImageProcessor, check_fast
-from .inputs.named import made_of
-from .inputs.open import NoInputs, PhotoInputs, SpeechInputs, TextInputs, inputs_of_source, open_inputs
-from .migrating.config_view import ConfigView
+from .inputs.open import TextInputs
 from .migrating.copied_calls import (
     ENCODE,
-    OPEN,
-    NoAttribute,
-    Opening,
     Reads,
-    device_named,
     generating,
     named_inputs,
-    no_attribute,
-    one_of,
-    opening,
     settle,
 )
+from .opened import Opened
 from .outputs.pieces import text_of_token
 from .outputs.streaming import Event, events
 from .search import Search
 from .search.scoring import Score, padded_labels, score
-from .tokens.tokenizer import TextTokens, open_tokenizer
-from .trials.device_check import open_checked
 
 Given = npt.ArrayLike | Mapping[str, Any] | Encoded
 
 
-class Model:
+class Model(Opened):
     """An encoder and a decoder with what goes before and after them. Safe to share between threads.
 
     folder: the Folder it was made of; generation_config: its defaults; inputs: from photos or texts to what the encoder
@@ -70,181 +51,6 @@ class Model:
     is its folder's path, variant, device, threads and fast, and is opened anew; the captioner that ships is that of the
     installation where it is opened.
     """
-
-    _no_image_processor = "this model reads no photos and has no image_processor; Model.inputs makes its inputs"
-
-    _fast: bool | None = None  # as it was asked for
-
-    def __init__(
-        self, folder: Folder, device: str = "cpu", threads: int | None = None, fast: bool | None = None
-    ) -> None:
-        """See from_pretrained, which takes a path where this takes a checked folder."""
-        self.folder = folder
-        self._fast = _checked_fast(fast, folder)
-        self.generation_config = GenerationConfig.from_folder(
-            folder.generation_config,
-            folder.config,
-            folder.path,
-            folder.decoder.vocab_size,
-            reads_text=folder.reads_text_alone,
-        )
-        self._tokens, inputs = _texts_of(folder)
-        self.inputs = _as_fast(inputs, fast)
-        self._inputs: dict[str, PhotoInputs | TextInputs | SpeechInputs | NoInputs] = {}
-        self.tokenizer = self._tokens.tokenizer
-        self.device, self.threads = device, threads
-        self._graphs = open_checked(folder, device, threads)
-        self._closed = False
-        Unchanged({folder.path / name: stamp for name, stamp in folder.stamps.items()}).check()
-        warn_if_portable()
-
-    @property
-    def variant(self) -> str:
-        """The name of the variant in use."""
-        return self.folder.variant
-
-    @property
-    def config(self) -> ConfigView:
-        """What config.json says, to be read as that of transformers."""
-        return ConfigView(self.folder.config)
-
-    def inputs_of(self, source: str) -> PhotoInputs | TextInputs | SpeechInputs | NoInputs:
-        """What makes the inputs of a source, as `inputs` does of a model with one. Raises InputError."""
-        if not isinstance(source, str) or source not in self.folder.sources:
-            known = ", ".join(self.folder.sources) or "none"
-            raise InputError(f"this model has no source {written(source)}; it has {known}")
-        if len(self.folder.sources) == 1 or source == self.folder.source.name:
-            return self.inputs
-        if source not in self._inputs:
-            self._inputs[source] = _as_fast(inputs_of_source(self.folder, source), self._fast)
-        return self._inputs[source]
-
-    def inputs_beside(self, given: object) -> dict[str, Mapping[str, Any]]:
-        """Of a model with several sources the inputs of all but the first that its task is about, B = 1.
-
-        given: by source a text, or a photo or a sound as load_image and load_audio take it: {"hint": "a text"}. Raises
-        InputError.
-        """
-        return made_of(given, self.folder.sources, self.inputs_of, self.folder.source.name)
-
-    @property
-    def image_processor(self) -> ImageProcessor:
-        """Of a model that reads photos. Raises InputError for another."""
-        if not isinstance(self.inputs, PhotoInputs):
-            raise NoAttribute(self._no_image_processor)
-        return self.inputs.image_processor
-
-    @property
-    def feature_extractor(self) -> ImageProcessor:
-        """The image processor."""
-        return self.image_processor
-
-    @property
-    def decoder(self) -> Decoder:
-        """The step contract that a search runs on, see fuseline.graphs.contract."""
-        return self._graphs.decoder
-
-    @property
-    def task(self) -> str:
-        """What the model is for, by its name among transformers' pipelines: image-to-text, text2text-generation,
-        automatic-speech-recognition, or text-generation of a decoder without sources."""
-        return self.folder.task
-
-    def eval(self) -> Model:
-        """The model itself: there is no other mode."""
-        return self
-
-    def to(self, device: object) -> Model:
-        """The model itself, for the device it is on. Raises InputError for another one."""
-        if not one_of(device_named(device), self.device):
-            instead = "give device= to Model.from_pretrained"
-            raise InputError(
-                f"this model is on {self.device} and stays there; {instead}, not {written(device)} to to()"
-            )
-        return self
-
-    def __call__(self, *args: object, **kwargs: object) -> Any:
-        """Not what a model of torch does. Raises InputError with what to call."""
-        raise InputError(str(no_attribute(self, "forward")))
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            if name in ("image_processor", "feature_extractor"):  # whose own error leads here
-                raise NoAttribute(self._no_image_processor)
-            raise no_attribute(self, name)
-
-    def close(self) -> None:
-        """Let go of the graphs and their memory. Calls that run end as they would; new ones are refused."""
-        self._closed = True
-        self._graphs.close()
-
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        closed = ", closed" if self._closed else ""
-        return f"<Model {shown(self.folder.path)}, variant {shown(self.variant)}, on {shown(self.device)}{closed}>"
-
-    def __copy__(self) -> Model:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Model:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        self._refuse_closed()
-        path = None if self.folder.path == find(None) else str(self.folder.path)
-        return _reopened, (type(self), path, self.variant, self.device, self.threads, self._fast)
-
-    def _refuse_closed(self) -> None:
-        if self._closed:
-            raise InputError(f"this model was closed; open {self.folder.path} again")
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        folder: str | Path | None = None,
-        variant: str | None = AUTO,
-        device: str | int = "cpu",
-        threads: int | None = None,
-        *,
-        fast: bool | None = None,
-        **copied: Any,
-    ) -> Model:
-        """Open a model folder, of fuseline or as optimum and transformers.js write them.
-
-        folder: its path, the name of a model that `fuseline get` has fetched, or a name on the hub such as "org/name";
-        None for the captioner that ships. variant: one of
-        those in the folder; None for its default; "auto" for the default too, unless another is good enough and
-        faster here by far (see fuseline.trials.auto).
-        device: "cpu", or a provider of onnxruntime that works in the CPU's memory, such as "openvino"; it is compared
-        with the CPU once. threads: None for one a physical core. fast: whether large photos are made smaller while they
-        are read, which takes a third of the time and is not to the bit what transformers does (see ImageProcessor);
-        None for what the folder says, which is no, but yes in the captioner that ships. copied: keywords of
-        transformers and optimum, of which dtype is a variant and provider a device; see
-        fuseline.migrating.copied_calls for the others.
-        Raises FolderError, DeviceError, InputError.
-        """
-        own = ("folder", "variant", "device", "threads", "fast")
-        return cls._opened(opening(OPEN, Opening(folder, variant, device), copied, own), threads, fast)
-
-    @classmethod
-    def _opened(cls, wanted: Opening, threads: int | None, fast: bool | None = None) -> Model:
-        folder, variant, device = wanted
-        if variant is not None and not isinstance(variant, str):
-            raise InputError(f"variant must be the name of one of the folder's, or None, not {written(variant)}")
-        if variant != AUTO:
-            return cls(open_folder(folder, variant), device, threads, fast)
-        found = open_folder(folder)
-        if len(found.variants) > 1 and not isinstance(found, ForeignFolder):  # of theirs no quality is known
-            from .trials.auto import choose
-
-            found = choose(found, device, threads).applied(found)
-        return cls(found, device, threads, fast)
 
     def generate(
         self,
@@ -371,7 +177,7 @@ class Model:
         decoder, encoded = self._encoded(inputs, config, source_weights, cancel)
         if guidance is not None and config.output_sequences_confidences:
             raise InputError("output_sequences_confidences is of what the model says by itself; leave guidance out")
-        if guidance is not None and not isinstance(decoder, _EndedDecoder):
+        if guidance is not None and not isinstance(decoder, EndedDecoder):
             decoder, encoded = self._guided(encoded, guidance)
         encoder_ms = (perf_counter() - began) * 1000
         return Search(
@@ -423,7 +229,7 @@ class Model:
             with Limit(config.max_time, cancel):
                 return self.decoder, self._run_encoder(arrays)
         except RunEnded as ended:
-            return _EndedDecoder(ended), Encoded(batch_of(arrays), {})
+            return EndedDecoder(ended), Encoded(batch_of(arrays), {})
 
     def _guided(self, encoded: Encoded, guidance: Guidance) -> tuple[Decoder, Encoded]:
         """What is stepped where some sources are to count more than by themselves. Raises InputError."""
@@ -566,17 +372,6 @@ class Model:
         return ids if (ids[:, :1] == start).any() else np.concatenate([start, ids], axis=1)
 
 
-def _texts_of(folder: Folder) -> tuple[TextTokens, PhotoInputs | TextInputs | SpeechInputs | NoInputs]:
-    """What makes texts of tokens, and what makes inputs of photos, texts or speech."""
-    target = folder.read_target_tokenizer()
-    size = folder.decoder.vocab_size if target is None else folder.source.vocab_size or 0
-    tokens = open_tokenizer(folder.read_tokenizer(), size)
-    said = tokens if target is None else open_tokenizer(target, folder.decoder.vocab_size)
-    if folder.fusion is not None:
-        return said, inputs_of_source(folder, folder.source.name)
-    return said, open_inputs(folder, tokens)
-
-
 def _weighted(encoded: Encoded, source_weights: Mapping[str, Any] | None) -> Encoded:
     """What was encoded, which has its weights. Raises InputError for others."""
     if source_weights is not None:
@@ -590,50 +385,3 @@ def _begins_by_itself(config: Mapping[str, Any]) -> bool:
         return True
     encoder = config.get("encoder")
     return isinstance(encoder, Mapping) and "donut" in str(encoder.get("model_type")).lower()
-
-
-def _checked_fast(fast: bool | None, folder: Folder) -> bool | None:
-    """The same. Raises InputError where it is no choice, or there are no photos to read."""
-    check_fast(fast)
-    if fast is not None and all(each.reads != PHOTOGRAPH for each in folder.sources.values()):
-        raise InputError("fast is how photos are read, and this model reads none; leave it out")
-    return fast
-
-
-_AnyInputs = TypeVar("_AnyInputs", bound=PhotoInputs | TextInputs | SpeechInputs | NoInputs)
-
-
-def _as_fast(inputs: _AnyInputs, fast: bool | None) -> _AnyInputs:
-    """The same, photos read as is asked for."""
-    if fast is None or not isinstance(inputs, PhotoInputs):
-        return inputs
-    return replace(inputs, image_processor=replace(inputs.image_processor, fast=fast))
-
-
-def _reopened(
-    kind: type[Model], path: str | None, variant: str, device: str, threads: int | None, fast: bool | None = None
-) -> Model:
-    """What was pickled."""
-    return kind.from_pretrained(path, variant, device, threads, fast=fast)
-
-
-class _EndedDecoder:
-    """Stands for the decoder where the encoder was ended: the texts are their prompts."""
-
-    def __init__(self, ended: RunEnded) -> None:
-        self._ended = ended
-
-    def start(self, encoded: Encoded, num_beams: int, max_length: int, *, attentions: bool = False) -> State:
-        return State(encoded.batch * num_beams, max_length)
-
-    def step(self, state: State, tokens: Int64, parents: Int64 | None) -> Float32:
-        raise self._ended
-
-    def attentions(self, state: State) -> Float32:
-        raise self._ended
-
-    def shares(self, state: State) -> Float32:
-        raise self._ended
-
-    def narrow(self, state: State, inputs: Int64) -> State:
-        raise self._ended

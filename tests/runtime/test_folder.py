@@ -422,7 +422,7 @@ def test_damage_is_refused_before_anything_runs(folder: Path, name: str, monkeyp
     damage, fragments = DAMAGES[name]
     damage(folder)
     monkeypatch.setattr(onnxruntime, "InferenceSession", None)
-    monkeypatch.setattr("fuseline.model.open_tokenizer", None)
+    monkeypatch.setattr("fuseline.inputs.open.open_tokenizer", None)
     with pytest.raises(FolderError) as caught:
         Model.from_pretrained(folder)
     sentence = str(caught.value)

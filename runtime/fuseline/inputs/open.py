@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, written
 from ..folders.own import Folder
-from ..folders.tensors import ATTENTION_MASK, INPUT_FEATURES, SKIP, SPEECH
+from ..folders.tensors import ATTENTION_MASK, INPUT_FEATURES, PHOTOGRAPH, SKIP, SPEECH
 from ..tokens.tokenizer import TextTokens, open_tokenizer
 from .contract import Inputs
-from .images import ImageProcessor
+from .images import ImageProcessor, check_fast
 from .texts import SourceTokenizer
 
 if TYPE_CHECKING:
@@ -37,6 +37,17 @@ def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs 
         kind = LogMel if INPUT_FEATURES in folder.source.inputs else RawSamples
         return SpeechInputs(kind.from_config(folder.preprocessor_config, where))
     return PhotoInputs(ImageProcessor.from_config(folder.preprocessor_config, where))
+
+
+def open_texts(folder: Folder) -> tuple[TextTokens, PhotoInputs | TextInputs | SpeechInputs | NoInputs]:
+    """What makes texts of tokens, and what makes inputs of photos, texts or speech. Raises FolderError."""
+    target = folder.read_target_tokenizer()
+    size = folder.decoder.vocab_size if target is None else folder.source.vocab_size or 0
+    tokens = open_tokenizer(folder.read_tokenizer(), size)
+    said = tokens if target is None else open_tokenizer(target, folder.decoder.vocab_size)
+    if folder.fusion is not None:
+        return said, inputs_of_source(folder, folder.source.name)
+    return said, open_inputs(folder, tokens)
 
 
 def inputs_of_source(folder: Folder, source: str) -> PhotoInputs | TextInputs | SpeechInputs | NoInputs:
@@ -127,3 +138,21 @@ class TextInputs(Inputs):
             bounds = [self.longest, self.tokenizer.longest if options.get("truncation") else None]
             options["max_length"] = min((bound for bound in bounds if bound is not None), default=None)
         return self.tokenizer.encode(texts, **options)
+
+
+_AnyInputs = TypeVar("_AnyInputs", bound=PhotoInputs | TextInputs | SpeechInputs | NoInputs)
+
+
+def as_fast(inputs: _AnyInputs, fast: bool | None) -> _AnyInputs:
+    """The same, photos read as is asked for."""
+    if fast is None or not isinstance(inputs, PhotoInputs):
+        return inputs
+    return replace(inputs, image_processor=replace(inputs.image_processor, fast=fast))
+
+
+def checked_fast(fast: bool | None, folder: Folder) -> bool | None:
+    """The same. Raises InputError where it is no choice, or there are no photos to read."""
+    check_fast(fast)
+    if fast is not None and all(each.reads != PHOTOGRAPH for each in folder.sources.values()):
+        raise InputError("fast is how photos are read, and this model reads none; leave it out")
+    return fast
