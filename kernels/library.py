@@ -17,11 +17,11 @@ from typing import Protocol
 
 import numpy as np
 
+import fuseline.kernels.definitions as definitions
 from fuseline.errors import InputError, shown
 from fuseline.packaged import on_disk
 from fuseline.warning import Notice
 
-from . import definitions
 from .definitions import Float16, Float32, Int64
 
 ABI = 9  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h

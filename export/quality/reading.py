@@ -19,7 +19,7 @@ from fuseline.inputs.images import open_photo, read_photo
 from fuseline.inputs.open import PhotoInputs, SpeechInputs, TextInputs
 from fuseline.model import Model
 
-from . import hearing
+from .hearing import check_language, new_tokens, prompt_of, said_of, samples_of
 
 Given = Path | str | Mapping[str, Path | str]  # a photo, a text or a clip; of several sources by source
 Inputs = Mapping[str, Any]  # what an encoder reads, by its names: [B, ...] each; of several sources by source
@@ -51,7 +51,7 @@ class Reading:
         if isinstance(model.inputs, SpeechInputs):
             if replace(self, src_lang=None) != Reading():
                 raise InputError("this model hears speech, of which only the language that is spoken can be given")
-            hearing.check_language(model, self.src_lang)
+            check_language(model, self.src_lang)
             return
         if not isinstance(model.inputs, TextInputs):
             if self != Reading():
@@ -93,7 +93,7 @@ class Reading:
     def _of_source(self, model: Model, name: str, given: Sequence[Any]) -> Inputs:
         make = model.inputs_of(name)
         if isinstance(make, SpeechInputs):
-            return make([hearing.samples_of(model, each, name) for each in given])
+            return make([samples_of(model, each, name) for each in given])
         if isinstance(make, PhotoInputs):
             return make([read_photo(open_photo(each), make.least) for each in given])
         prefix = self._task(model).get("prefix") or "" if self.prefix is None else self.prefix
@@ -110,7 +110,7 @@ class Reading:
     def said(self, model: Model, opened: Inputs | Sound, config: GenerationConfig) -> str:
         """What the model says of it; of a clip all that is said, however long it is. Raises InputError."""
         if isinstance(opened, Sound):
-            return hearing.said_of(model, opened, self.src_lang, config.num_beams)
+            return said_of(model, opened, self.src_lang, config.num_beams)
         generation = model.generate(opened, generation_config=config)
         return model.decode(generation.sequences[:1])[0].strip()
 
@@ -118,7 +118,7 @@ class Reading:
         """What the decoder starts from, int64[B, T], where that is more than the model's start token."""
         if not isinstance(model.inputs, SpeechInputs) or model.folder.fusion is not None:
             return None
-        return hearing.prompt_of(model, encoded, self.src_lang)
+        return prompt_of(model, encoded, self.src_lang)
 
     def config(self, model: Model) -> GenerationConfig:
         """How texts are made: the model's options, those of the task, and the language that is said. Where none of them
@@ -129,7 +129,7 @@ class Reading:
         if model.folder.fusion is not None:
             return model.generation_config.with_default_length(PIPELINE_NEW_TOKENS)
         if isinstance(model.inputs, SpeechInputs):
-            return model.generation_config.override(max_new_tokens=hearing.new_tokens(model))
+            return model.generation_config.override(max_new_tokens=new_tokens(model))
         options = {name: value for name, value in self._task(model).items() if name in CHECKS}
         if self.tgt_lang is not None and model.inputs.tokenizer.languages:
             options["forced_bos_token_id"] = model.inputs.tokenizer.language_token(self.tgt_lang)

@@ -12,8 +12,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from ..errors import InputError, written
-from . import interrupts
 from .generating import add_running_options, generation_fields, note_if_cut_off
+from .interrupts import check as check_interrupts
 from .photo_paths import Photos, Unusable
 from .streams import Unwritable, printable
 from .terminal import FAILED, Terminal
@@ -141,10 +141,10 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
             except Unwritable:
                 raise
             except Exception as error:  # whatever it is, it is this photo's and must not cost the others
-                interrupts.check()
+                check_interrupts()
                 terminal.fail(error, photo.name if isinstance(photo, Unusable) else photo)
                 failed = True
-            interrupts.check()
+            check_interrupts()
     for sentence in photos.left_out():
         terminal.note(sentence)
     return FAILED if failed else 0

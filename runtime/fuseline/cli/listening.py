@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from . import interrupts
+from .interrupts import check as check_interrupts
 from .live import show
 from .sounds import MICROPHONE_RATE, microphone, opened, raw_pieces
 from .streams import Unwritable, printable
@@ -40,10 +40,10 @@ def listen(options: argparse.Namespace, model: Model, asked: SpeechOptions, term
         except Unwritable:
             raise
         except Exception as error:  # whatever it is, it is this sound's and must not cost the others
-            interrupts.check()
+            check_interrupts()
             terminal.fail(error, name)
             failed = True
-        interrupts.check()
+        check_interrupts()
     return FAILED if failed else 0
 
 

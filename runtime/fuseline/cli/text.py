@@ -9,8 +9,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, shown
-from . import interrupts
 from .generating import add_running_options, generation_fields, note_if_cut_off
+from .interrupts import check as check_interrupts
 from .lines import Line, check_files, count, read
 from .streams import Unwritable, on_one_line
 from .terminal import FAILED, Terminal
@@ -107,7 +107,7 @@ def _count(answered: Iterable[bool]) -> _Done:
     done, failed = 0, 0
     for well in answered:
         done, failed = done + 1, failed + (not well)
-        interrupts.check()
+        check_interrupts()
     return _Done(done, failed)
 
 
@@ -223,7 +223,7 @@ class _Work(NamedTuple):
         try:
             return self.job.prepared(line.text, line.where)
         except Exception as error:  # whatever it is, it is this line's and must not cost the others
-            interrupts.check()
+            check_interrupts()
             return _Answer(line, error=error)
 
     def _together(self, lines: Sequence[Line], rows: Sequence[Int64]) -> list[_Answer]:
@@ -235,7 +235,7 @@ class _Work(NamedTuple):
             made = self.job.generate(rows)
             texts = self.job.texts(made.sequences)
         except Exception as error:
-            interrupts.check()
+            check_interrupts()
             if len(lines) == 1:
                 return [_Answer(lines[0], error=error)]
             return [self._together([line], [row])[0] for line, row in zip(lines, rows, strict=True)]
@@ -279,7 +279,7 @@ class _Work(NamedTuple):
         except Unwritable:
             raise
         except Exception as error:
-            interrupts.check()
+            check_interrupts()
             self.terminal.fail(error, line.file, line.where)  # `show` has ended the line
             return False
         return True

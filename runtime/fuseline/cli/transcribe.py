@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, counted, shown
-from . import interrupts
 from .generating import add_running_options
+from .interrupts import check as check_interrupts
 from .sounds import check_microphone, check_names, opened
 from .streams import Unwritable
 from .terminal import FAILED, Terminal
@@ -112,10 +112,10 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
         except Unwritable:
             raise
         except Exception as error:  # whatever it is, it is this sound's and must not cost the others
-            interrupts.check()
+            check_interrupts()
             terminal.fail(error, name)
             failed = True
-        interrupts.check()
+        check_interrupts()
     return FAILED if failed else 0
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import fuseline.generation.checks as checks
+
 from ..errors import InputError, written
-from . import checks
 from .timestamps import Timestamps
 
 # Options of transformers that fuseline accepts at transformers' default only (None, which means "not set", passes too).

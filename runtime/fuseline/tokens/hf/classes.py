@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import languages
+from .languages import M2M100, MBART, MBART_50, NLLB, WMT21
 
 # The attributes of special tokens, in the order in which transformers adds those that are missing.
 ATTRIBUTES = (
@@ -91,7 +91,7 @@ def class_of_decoder(model: Mapping[str, Any]) -> TokenizerClass:
 def with_languages(kind: TokenizerClass, config: Mapping[str, Any]) -> TokenizerClass:
     """M2M100's class with the languages that tokenizer_config.json chooses."""
     chosen = kind.name == "M2M100Tokenizer" and config.get("language_codes") == "wmt21"
-    return replace(kind, codes=languages.WMT21) if chosen else kind
+    return replace(kind, codes=WMT21) if chosen else kind
 
 
 def _with_extra_ids(kind: TokenizerClass, number: Any) -> TokenizerClass:
@@ -180,18 +180,18 @@ _LISTED = (
         skipped=1,
     ),
     replace(
-        _XLM_ROBERTA, name="MBartTokenizer", additional=languages.MBART, last=(*languages.MBART, "<mask>"),
-        template="$A </s> en_XX", language="en_XX", codes=languages.MBART,
+        _XLM_ROBERTA, name="MBartTokenizer", additional=MBART, last=(*MBART, "<mask>"),
+        template="$A </s> en_XX", language="en_XX", codes=MBART,
     ),
     replace(
-        _XLM_ROBERTA, name="MBart50Tokenizer", additional=languages.MBART_50, last=(*languages.MBART_50, "<mask>"),
+        _XLM_ROBERTA, name="MBart50Tokenizer", additional=MBART_50, last=(*MBART_50, "<mask>"),
         specials={key: text for key, text in _LIKE_BART.items() if key != "bos_token"}, template="en_XX $A </s>",
-        made_mask=Flags(lstrip=True, normalized=True), language="en_XX", codes=languages.MBART_50,
+        made_mask=Flags(lstrip=True, normalized=True), language="en_XX", codes=MBART_50,
     ),
     replace(
-        _XLM_ROBERTA, name="NllbTokenizer", additional=languages.NLLB, last=(), template="eng_Latn $A </s>",
+        _XLM_ROBERTA, name="NllbTokenizer", additional=NLLB, last=(), template="eng_Latn $A </s>",
         mask=Flags(lstrip=True, normalized=True), made_mask=Flags(lstrip=True, normalized=True),
-        language="eng_Latn", codes=languages.NLLB,
+        language="eng_Latn", codes=NLLB,
     ),
     TokenizerClass(
         "PegasusTokenizer", "sentencepiece", ("spiece.model",),
@@ -205,7 +205,7 @@ _LISTED = (
     TokenizerClass(
         "M2M100Tokenizer", "pieces", ("sentencepiece.bpe.model", "vocab.json"),
         _ENDS | {"bos_token": "<s>", "sep_token": "</s>"}, template="__en__ $A </s>", python=True,
-        language="en", codes=languages.M2M100, language_form="__{}__",
+        language="en", codes=M2M100, language_form="__{}__",
     ),
     TokenizerClass(
         "ByT5Tokenizer", "utf-8", (), _ENDS, tuple(f"<extra_id_{number}>" for number in range(125)),
