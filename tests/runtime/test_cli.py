@@ -276,9 +276,9 @@ def test_what_nobody_foresaw_is_one_sentence_for_other_commands_too(
     [
         (["--variant", "int4"], "no variant 'int4'; it has fp32, int8"),
         (["--device", "tpu"], "no device 'tpu' here; available: "),
-        (["--threads", "0"], "threads must be a whole number from 1"),
-        (["--num-beams", "0"], "num_beams must be a whole number of at least 1"),
-        (["--max-length", "-3"], "max_length must be a whole number of at least 1"),
+        (["--threads", "0"], "--threads must be a whole number from 1"),
+        (["--num-beams", "0"], "--num-beams must be a whole number of at least 1"),
+        (["--max-length", "-3"], "--max-length must be a whole number of at least 1"),
         (["--model", "/no/such/folder"], "there is no model folder /no/such/folder"),
     ],
 )

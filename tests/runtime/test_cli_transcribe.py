@@ -217,7 +217,7 @@ def test_silence_gives_nothing(run: Run, tmp_path: Path) -> None:
         ([""], "'' names no sound"),
         (["--microphone", "a.wav"], "--microphone listens to the microphone alone"),
         (["--language", "klingon", "a.wav"], "klingon"),
-        (["--num-beams", "0", "a.wav"], "num_beams"),
+        (["--num-beams", "0", "a.wav"], "--num-beams"),
     ],
 )
 def test_what_does_not_go_together(run: Run, arguments: Sequence[str], sentence: str) -> None:

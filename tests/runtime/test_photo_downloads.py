@@ -111,9 +111,7 @@ def test_a_photo_from_the_web_is_that_of_transformers(server: str, path: str) ->
 
 
 def test_nothing_is_asked_for_where_it_is_not_allowed(server: str) -> None:
-    sentence = (
-        "a URL is not fetched; give one of http or https as a text with allow_downloads=True (--allow-downloads of"
-    )
+    sentence = "a URL is not fetched; give one of http or https as a text with allow_downloads=True, or download"
     assert refusal(f"{server}/cat.png?key=secret").startswith(f"{server}/cat.png: {sentence}")
     assert "is not fetched" in refusal(pathlib.Path(f"{server}/cat.png"))
     with pytest.raises(InputError, match="is not fetched"):

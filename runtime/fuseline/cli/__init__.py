@@ -72,7 +72,7 @@ def _command(terminal: Terminal, arguments: Sequence[str]) -> int:
             if sys.stdout is None:
                 raise InputError("standard output is closed, so there is nowhere to write to; leave it open")
             options = _parser(terminal).parse_args(arguments)
-            terminal.as_json = options.json
+            terminal.as_json, terminal.options = options.json, vars(options)
             status: int = options.command(options, terminal)
             return status
     except Unwritable:

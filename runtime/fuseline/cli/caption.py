@@ -166,9 +166,9 @@ def _sources(options: argparse.Namespace, model: Model) -> dict[str, str]:
 
 def _unsure_below(options: argparse.Namespace, model: Model) -> float | None:
     """The confidence below which texts are said to be unsure; None where the model has none. Raises InputError."""
-    given, known = options.min_confidence, model.folder.confidence
+    given, known = options.min_confidence, model.unsure_below
     if given is None:
-        return None if known is None else known.unsure_below
+        return known
     if not 0 <= given <= 1:
         raise InputError(f"--min-confidence must be from 0 to 1, not {given:g}")
     if known is None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, Protocol, TextIO, TypeVar
 
 from ..errors import LONGEST, Error, shown
+from .naming import as_typed
 from .streams import Stream, Unwritable, printable
 
 Item = TypeVar("Item")
@@ -48,11 +49,13 @@ class Bar(Protocol):
 
 
 class Terminal:
-    """Both streams of one run of a command. as_json: whether failures are objects on standard output too."""
+    """Both streams of one run of a command. as_json: whether failures are objects on standard output too; options: the
+    command's, by argparse's names, which sentences call as they are typed."""
 
     def __init__(self, as_json: bool = False) -> None:
         self.out, self._err = Stream(sys.stdout), Stream(sys.stderr, optional=True)
         self.as_json = as_json
+        self.options: Mapping[str, Any] = {}
         self._said: set[str] = set()
         self._bar: Bar | None = None
         self._erased = False  # whether nothing was written since a bar was erased
@@ -77,6 +80,7 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """What is worth knowing and no failure, each once."""
+        text = as_typed(text, self.options)
         if text not in self._said:
             self._said.add(text)
             self.say(f"note: {text}")
@@ -92,7 +96,7 @@ class Terminal:
 
         An exception that nobody foresaw is named as a fault of fuseline, with its traceback if FUSELINE_DEBUG is set.
         """
-        sentence = shown(_sentence(error, where or file), LONGEST)
+        sentence = shown(as_typed(_sentence(error, where or file), self.options), LONGEST)
         if self.as_json:
             self.record({**({} if file is None else {"file": file}), **facts, "error": sentence})
         self.say(sentence)

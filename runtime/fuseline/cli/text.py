@@ -33,7 +33,7 @@ _EPILOG = """\
 "milliseconds": ..., "variant": ...}, for a line that failed {"file": ..., "line": ..., "error": ...}, and
 {"error": ...} if the command can do nothing at all. Lines that go through the model together share its time.
 Of an empty line, which is not given to the model, finish_reason and score are null. A model that was taught how sure it
-is has "confidence" too, from 0 to 1.
+is has "confidence" too, from 0 to 1, and "unsure".
 
 example: fuseline text --model nllb --from eng_Latn --to deu_Latn letters.txt > briefe.txt
          echo "translate English to German: How are you?" | fuseline text --model t5"""
@@ -254,7 +254,8 @@ class _Work(NamedTuple):
         elif self.as_json:
             found = {name: getattr(answer, name) for name in ("text", "finish_reason", "score", "milliseconds")}
             if answer.confidence is not None:
-                found["confidence"] = answer.confidence
+                border = self.job.model.unsure_below
+                found |= {"confidence": answer.confidence, "unsure": border is not None and answer.confidence < border}
             variant = self.job.model.folder.variant
             self.terminal.record({"file": line.file, "line": line.number, **found, "variant": variant})
         else:

@@ -218,12 +218,12 @@ def _check_memory(
         if config.output_attentions and encoded.values
         else 0
     )
+    returned = f", num_return_sequences={config.num_return_sequences}" if config.num_return_sequences > 1 else ""
     check_memory(
         needed_bytes(
             photos * each, longest, sizes, steps * (config.output_scores + bool(config.output_logits)), positions
         ),
-        f"{photos} x {each} sequences (num_beams={config.num_beams}, "
-        f"num_return_sequences={config.num_return_sequences}) of up to {longest} tokens",
+        f"{photos} x {each} sequences (num_beams={config.num_beams}{returned}) of up to {longest} tokens",
         "ask for fewer of them, or lower max_length or max_new_tokens",
     )
 

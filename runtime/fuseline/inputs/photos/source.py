@@ -14,8 +14,8 @@ MAX_BYTES = 2**30
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 NOT_FETCHED = (
-    "a URL is not fetched; give one of http or https as a text with allow_downloads=True (--allow-downloads of the "
-    "command), or download the photo and give the path of the file"
+    "a URL is not fetched; give one of http or https as a text with allow_downloads=True, or download the photo and "
+    "give the path of the file"
 )
 _AT_ONCE = 2**20
 # What is open already, as a shell's <(...) is: whoever wrote that waits for it knowingly.

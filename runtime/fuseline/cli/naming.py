@@ -1,0 +1,52 @@
+"""Sentences that name Python's arguments, as somebody reads them who typed a command's options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# What sentences call an option that has another name in Python, by argparse's name for it.
+_ELSEWHERE: Mapping[str, Mapping[str, str]] = {
+    "max_length": {"max_length or max_new_tokens": "--max-length", "max_new_tokens": "--max-length"},
+    "truncate": {"truncation=True": "--truncate"},
+    "allow_downloads": {"allow_downloads=True": "--allow-downloads"},
+    "batch": {"batch_size": "--batch"},
+    "target": {"src_lang": "--from", "tgt_lang": "--to"},
+}
+# Options of one word, which sentences may also have as a word of English.
+_WORDS = ("batch", "device", "hotwords", "language", "limit", "prompt", "split", "task", "threads", "variant")
+_VALUE = r"=(?P<{}>'[^']*'|[^\s,;()]+)"
+_OR_NONE = re.compile(r",? or None(?=[,;]|$)")
+
+
+def as_typed(sentence: str, options: Mapping[str, Any]) -> str:
+    """The sentence with the command's options in the place of arguments: "--num-beams" where it says num_beams.
+
+    options: those of the command, by argparse's names (vars of its namespace). Of words that are English too only
+    those are meant that begin the sentence or that are to be left out.
+    """
+    names = {name: "--" + name.replace("_", "-") for name in options if "_" in name}
+    for name in options:
+        names |= _ELSEWHERE.get(name, {})
+    words = [name for name in _WORDS if name in options]
+    if not names and not words:
+        return sentence
+    found = _pattern(names, words).sub(lambda match: _typed(match, names), sentence)
+    return _OR_NONE.sub("", found) if found.startswith("--") and found != sentence else found
+
+
+def _pattern(names: Mapping[str, str], words: list[str]) -> re.Pattern[str]:
+    """What is replaced: nothing that may be a part of a path or of a longer name."""
+    longest_first = "|".join(map(re.escape, sorted(names, key=len, reverse=True))) or r"(?!)"
+    plain = rf"(?<![\w./\\'\"-])(?P<name>{longest_first})(?:{_VALUE.format('value')}|(?![\w./\\'\"-]))"
+    word = "|".join(words) or r"(?!)"
+    begins = rf"^(?P<first>{word})(?:{_VALUE.format('given')}|(?= must| is| has))"
+    left_out = rf"(?<=leave )(?P<left>{word})(?= out)"
+    return re.compile(f"{plain}|{begins}|{left_out}")
+
+
+def _typed(match: re.Match[str], names: Mapping[str, str]) -> str:
+    name, value = match["name"], match["value"] or match["given"]
+    option = names[name] if name is not None else f"--{match['first'] or match['left']}"
+    return option if value is None else f"{option} {value.strip(chr(39))}"
