@@ -84,10 +84,20 @@ def test_a_text_is_cut_as_by_transformers(name: str, side: str, tmp_path: Path) 
             assert source.encode([text], truncation=True, max_length=most)["input_ids"].tolist() == [right]
 
 
+def test_languages_that_may_be_meant_begin_alike(tmp_path: Path) -> None:
+    """So do codes of other models: en, eng_Latn, en_XX."""
+    for name, asked, meant in (("M2M100", "eng_Latn", "en"), ("mBART", "en", "en_XX"), ("NLLB", "de_DE", "deu_Latn")):
+        source = opened(name, tmp_path / name)
+        with pytest.raises(InputError, match=rf"is no language of this model; did you mean {meant}\? it knows"):
+            source.language_token(asked)
+        with pytest.raises(InputError, match="'xx' is no language of this model; it knows"):
+            source.language_token("xx")
+
+
 def test_a_text_that_is_too_long_is_refused(tmp_path: Path) -> None:
     source = opened("BART", tmp_path)
     with pytest.raises(
-        InputError, match=r"^text 2 has \d+ tokens, and 5 fit; cut it into shorter ones, or let truncation"
+        InputError, match=r"^text 2 has \d+ tokens with the 2 around it, and 5 fit; cut it into shorter ones, or"
     ):
         source.encode(["a", "the dogs run on the beach of the man"], max_length=5)
     assert source.encode(["the dogs run"] * 2, max_length=50)["input_ids"].shape[0] == 2

@@ -10,6 +10,8 @@ from ..errors import InputError, shown, written
 from ..folders.tensors import PHOTOGRAPH, SPEECH, TEXT, Source
 from .contract import Inputs
 from .images import load_image
+from .open import TextInputs
+from .texts import too_many
 
 HINT = "hint"  # the source of a few words about a photo, which commands and pipelines have an option for
 
@@ -47,10 +49,11 @@ def _made(value: Any, source: Source, inputs: Inputs) -> Mapping[str, Any]:
     if not isinstance(value, str):
         raise InputError(f"it reads a text, not {written(value)}")
     value = tidy(value) if source.name == HINT else value
-    longest = getattr(inputs, "longest", None)
     made = inputs([value], names=["it"], max_length=_ANY_LENGTH)
-    if longest is not None and (count := next(iter(made.values())).shape[1]) > longest:
-        raise InputError(f"it has {count} tokens, and {longest} fit; give a shorter text")
+    if isinstance(inputs, TextInputs) and inputs.longest is not None:
+        around, count = inputs.tokenizer.around, next(iter(made.values())).shape[1]
+        if count > inputs.longest:
+            raise InputError(f"{too_many('it', count - around, around, inputs.longest)}; give a shorter text")
     return made
 
 

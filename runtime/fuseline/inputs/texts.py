@@ -11,7 +11,7 @@ language is written (`en_XX`, `eng_Latn`, or `en` for M2M100's token `__en__`); 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,11 @@ class SourceTokenizer:
             ids[at, : len(row)], mask[at, : len(row)] = row, 1
         return {"input_ids": ids, "attention_mask": mask}
 
+    @property
+    def around(self) -> int:
+        """How many tokens stand around every text."""
+        return len(self._before) + len(self._after)
+
     def language_token(self, language: str) -> int:
         """The token with which a text of the language begins. Raises InputError, which names those that are known."""
         if not self.languages:
@@ -88,7 +93,7 @@ class SourceTokenizer:
         token = self.languages.get(language) if isinstance(language, str) else None
         if token is None:
             asked = language[:20] if isinstance(language, str) else ""
-            near = difflib.get_close_matches(asked, self.languages, 3, cutoff=0.4)
+            near = _like(asked, self.languages)
             meant = f"did you mean {' or '.join(near)}? " if near else ""
             known = ", ".join(sorted(self.languages))
             raise InputError(f"{written(language)} is no language of this model; {meant}it knows {known}")
@@ -108,13 +113,26 @@ class SourceTokenizer:
             return row
         if not truncation:
             raise InputError(
-                f"{name} has {len(row) + around} tokens, and {most} fit; cut it into shorter ones, or let truncation "
-                "cut it (truncation=True, --truncate)"
+                f"{too_many(name, len(row), around, most)}; cut it into shorter ones, or let truncation=True cut it"
             )
         return row[len(row) + around - most :] if self._cut_left else row[: most - around]
 
     def _end(self, row: list[int], after: list[int]) -> list[int]:
         return [] if self._ends_once and row and row[-1:] == after else after
+
+
+def too_many(name: str, tokens: int, around: int, most: int) -> str:
+    """What is said of a text of more tokens than fit. around: how many the model puts around every text."""
+    own = f" with the {around} around it" if around else ""
+    return f"{name} has {tokens + around} tokens{own}, and {most} fit"
+
+
+def _like(asked: str, languages: Iterable[str]) -> list[str]:
+    """Which of the languages may be meant: those whose codes begin alike ("en", "eng_Latn", "en_XX"), else any that
+    look alike."""
+    begin = asked[:2].lower()
+    alike = [each for each in languages if len(begin) == 2 and each.lower().startswith(begin)]
+    return difflib.get_close_matches(asked, alike, 3, cutoff=0.0) or difflib.get_close_matches(asked, languages, 3)
 
 
 def around_text(file: TokenizerFile) -> tuple[list[int], list[int]]:
