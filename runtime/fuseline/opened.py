@@ -80,6 +80,13 @@ class Opened:
         """What config.json says, to be read as that of transformers."""
         return ConfigView(self.folder.config)
 
+    @property
+    def unsure_below(self) -> float | None:
+        """The confidence, from 0 to 1, below which a text is said to be unsure; None of a model that does not say how
+        sure it is."""
+        known = self.folder.confidence
+        return None if known is None else known.unsure_below
+
     def inputs_of(self, source: str) -> PhotoInputs | TextInputs | SpeechInputs | NoInputs:
         """What makes the inputs of a source, as `inputs` does of a model with one. Raises InputError."""
         if not isinstance(source, str) or source not in self.folder.sources:

@@ -201,6 +201,8 @@ def test_it_is_asked_for_where_there_is_none(model: Model, tmp_path: Path) -> No
             made.model_logprobs[0], by_torch(photos, made.sequences)[0][: len(made.model_logprobs[0])], atol=1e-4
         )
     photo = Image.new("RGB", (32, 32), "red")
+    assert plain.unsure_below is None and ensemble([model, model]).unsure_below is None
+    assert "unsure" not in pipeline("image-to-text", plain)(photo)[0]
     assert "confidence" not in pipeline("image-to-text", plain)(photo)[0]
     assert "confidence" not in pipeline("image-to-text", ensemble([model, model]))(photo)[0]
 
@@ -239,6 +241,8 @@ def test_a_pipeline_says_how_sure_it_is(model: Model, files: list[str]) -> None:
     np.testing.assert_allclose(
         [one["confidence"] for each in found for one in each], made.sequences_confidences, rtol=1e-5
     )
+    assert model.unsure_below == SURE["unsure_below"]
+    assert all(one["unsure"] is (one["confidence"] < model.unsure_below) for each in found for one in each)
     (looked,) = caption(files[0], heat_map=True)
     assert looked["confidence"] == pytest.approx(found[0][0]["confidence"], rel=1e-5) and looked["heat_map"]
     assert "".join(caption(files[0], stream=True)) == looked["generated_text"]
@@ -254,6 +258,8 @@ def test_the_command_says_what_it_is_unsure_of(tmp_path: Path, files: list[str])
     texts, sure = zip(*((each["generated_text"], each["confidence"]) for (each,) in told), strict=True)
     border = sorted(sure)[len(sure) // 2]
     folder = sure_folder(tmp_path / "b", unsure_below=border)
+    unsure = [each["unsure"] for (each,) in pipeline("image-to-text", folder, threads=1)(files)]
+    assert unsure == [each < border for each in sure] and len({*unsure}) == 2
     options = ["caption", "--model", str(folder), "--threads", "1"]
 
     def lines(below: float, mark: str) -> list[str]:
@@ -305,8 +311,10 @@ def test_texts_made_of_texts_have_confidences_too(text_model_made: Callable[[str
     assert made.sequences_confidences is not None
     found = sure(lines, batch_size=2, num_beams=4)
     np.testing.assert_allclose([each["confidence"] for each in found], made.sequences_confidences, rtol=1e-5)
+    assert [each["unsure"] for each in found] == [each["confidence"] < SURE["unsure_below"] for each in found]
     assert "".join(sure(lines[0], stream=True, num_beams=4)) == found[0]["generated_text"]
     (tmp_path / "lines.txt").write_text("\n".join([lines[0], "", lines[1]]))
     options = ["--model", str(folder), "--threads", "1", "--num-beams", "4", "--json", str(tmp_path / "lines.txt")]
     first, empty, last = map(json.loads, program("text", *options).stdout.splitlines())
     assert 0 < first["confidence"] < 1 and 0 < last["confidence"] < 1 and "confidence" not in empty
+    assert all(each["unsure"] is (each["confidence"] < SURE["unsure_below"]) for each in (first, last))

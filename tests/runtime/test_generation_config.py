@@ -74,6 +74,8 @@ def test_an_unsupported_option_passes_at_its_default(name: str) -> None:
         ("num_beam", "num_beam is not a generation option; did you mean num_beams?"),
         ("max_lenght", "max_lenght is not a generation option; did you mean max_length?"),
         ("temprature", "temprature is not a generation option; did you mean temperature?"),
+        ("guidance", "guidance is not a generation option; of a model with several sources it is an argument of"),
+        ("min_confidence", "min_confidence is not a generation option; Model.unsure_below is the model's border"),
         ("colour", "colour is not a generation option"),
         ("_vocab_size", "_vocab_size is not a generation option"),
     ],

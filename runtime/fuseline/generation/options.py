@@ -73,6 +73,11 @@ _REASONS: Mapping[str, str] = {
     "assistant_early_exit": _ONE_MODEL,
     "output_hidden_states": "the decoder's graph does not return its hidden states",
 }
+# What is no option, and where to find it.
+ELSEWHERE: Mapping[str, str] = {
+    "guidance": "of a model with several sources it is an argument of Model.generate, stream and score",
+    "min_confidence": "Model.unsure_below is the model's border, and a pipeline's results have confidence and unsure",
+}
 
 
 # Options that count only with do_sample.
@@ -194,7 +199,9 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {each.name: each.metadata["che
 def refuse(name: str, value: Any) -> None:
     """Pass an option that is not supported at its default; raise InputError for another value or another name."""
     if name not in UNSUPPORTED:
-        near = difflib.get_close_matches(name[:80], [*CHECKS, *UNSUPPORTED], 1)  # a file's names may have megabytes
+        if name in ELSEWHERE:
+            raise InputError(f"{name} is not a generation option; {ELSEWHERE[name]}")
+        near = difflib.get_close_matches(name[:80], CHECKS, 1)  # a file's names may have megabytes
         raise InputError(f"{name} is not a generation option" + (f"; did you mean {near[0]}?" if near else ""))
     default = UNSUPPORTED[name]
     # True == 1 and False == 0, but use_cache=1 or top_k=True is a mistake; 1 for 1.0 is not.

@@ -21,7 +21,7 @@ from ..arrays import as_array
 from ..errors import DeviceError, InputError, written
 from ..folders.hub import is_hub_id
 from ..folders.open import AUTO
-from ..generation.options import CHECKS, UNSUPPORTED
+from ..generation.options import CHECKS, ELSEWHERE, UNSUPPORTED
 from .whisper_names import hint
 
 OPEN, PIPELINE, CAPTION, GENERATE = "from_pretrained", "pipeline", "a pipeline's call", "generate"
@@ -127,6 +127,8 @@ TABLE: tuple[Row, ...] = (
     Row(("return_timestamps", "return_language"), (PIPELINE, CAPTION, TEXT), _no, _OF_SPEECH),
     Row(("ignore_warning",), (PIPELINE, CAPTION, TEXT), _any_flag, "give True or False"),
     Row(("decoder", "decoder_kwargs"), (PIPELINE, SPEECH), _unset, "it is of models trained by CTC; leave it out"),
+    Row(("guidance",), (PIPELINE, CAPTION, TEXT, SPEECH), _unset, ELSEWHERE["guidance"]),
+    Row(("min_confidence",), (OPEN, PIPELINE, CAPTION, TEXT, SPEECH), _unset, ELSEWHERE["min_confidence"]),
     Row(("text",), (CAPTION,), _unset, "Model.score says how probable a text is; prompt= begins one"),
     Row(("interpolate_pos_encoding",), (CAPTION, GENERATE), _no, "photos are made the one size that the graph has"),
     Row(("attention_mask",), (GENERATE,), _all_ones, "all of a photo is looked at; leave it out"),

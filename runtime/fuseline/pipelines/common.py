@@ -131,11 +131,15 @@ def telling_confidence(model: Model, config: GenerationConfig) -> GenerationConf
     return config if model.folder.confidence is None else config.override(output_sequences_confidences=True)
 
 
-def add_confidences(results: Sequence[dict[str, Any]], generation: Generation) -> None:
-    """Put "confidence" into each result, where the generation has them."""
-    if generation.sequences_confidences is not None:
-        for result, confidence in zip(results, generation.sequences_confidences.tolist(), strict=True):
-            result["confidence"] = confidence
+def add_confidences(results: Sequence[dict[str, Any]], generation: Generation, unsure_below: float | None) -> None:
+    """Put "confidence" into each result, where the generation has them, and "unsure": whether it is below the border.
+
+    unsure_below: the border, see Model.unsure_below; None of a model that has none.
+    """
+    if generation.sequences_confidences is None or unsure_below is None:
+        return
+    for result, confidence in zip(results, generation.sequences_confidences.tolist(), strict=True):
+        result |= {"confidence": confidence, "unsure": confidence < unsure_below}
 
 
 def params_of_task(config: Mapping[str, Any], task: str) -> dict[str, Any]:

@@ -172,8 +172,9 @@ class ImageToText(Pipeline):
         beside each photo, {"hint": "a text"}, for all photos or a list (or an iterator) with one a photo, None where
         there is none; source_weights how much each counts, see docs/fusion.md; each dict then has "words" too, with the
         share of each source in them. hint: the same as sources={"hint": ...}; an empty one is none. Where the model's
-        folder says how sure it is, each dict has "confidence", from 0 to 1. images, by name, is the same as inputs; for
-        other keywords see pipeline. Raises InputError, for a list or a stream with the place of the photo in it.
+        folder says how sure it is, each dict has "confidence", from 0 to 1, and "unsure", whether that is below
+        Model.unsure_below. images, by name, is the same as inputs; for other keywords see pipeline. Raises InputError,
+        for a list or a stream with the place of the photo in it.
         """
         if inputs is None and "images" in copied:
             inputs = copied.pop("images")
@@ -284,7 +285,7 @@ class ImageToText(Pipeline):
         for index, caption in enumerate(captions):
             if read_several(generation, index):
                 caption["words"] = shares_of_words(generation, self.model.decode, index)
-        add_confidences(captions, generation)
+        add_confidences(captions, generation, self.model.unsure_below)
         each = generation.num_return_sequences
         if job.heat_map:
             self._add_heat_maps(captions, generation, [photo.image for photo in photos for _ in range(each)])

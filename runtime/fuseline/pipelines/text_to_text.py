@@ -210,7 +210,7 @@ class TextToText(Pipeline):
             results: Results = [{f"{self._result}_token_ids": row} for row in generation.sequences]
         else:
             results = [{f"{self._result}_text": text} for text in job.texts(generation.sequences)]
-        add_confidences(results, generation)
+        add_confidences(results, generation, self.model.unsure_below)
         each = generation.num_return_sequences
         return [results[first : first + each] for first in range(0, len(results), each)]
 
