@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import onnx
 
 from fuseline.errors import ExportError
@@ -19,7 +18,7 @@ from .adapters import ModelAdapter, Parts
 from .checkpoints.checkpoint import Checkpoint
 from .checkpoints.dry_run import try_out, try_out_texts
 from .checkpoints.extractor import WHISPER_FEATURES, read_extractor
-from .checkpoints.generated import generated_clips, generated_texts
+from .checkpoints.generated import generated_clips, generated_text_inputs
 from .checkpoints.photo_size import Size, arriving_size, generated_pixels
 from .checkpoints.processor import Processor, read_processor
 from .checkpoints.speech_tokenizer import speech_tokenizer_json
@@ -135,12 +134,8 @@ class Texts:
 
     def generated(self, parts: Parts, ends: Sequence[int]) -> Mapping[str, Array]:
         encoder, config = _encoder(parts)
-        rows = generated_texts(int(config["vocab_size"]), encoder.longest(config), ends[0] if ends else None)
-        ids = np.full((len(rows), max(map(len, rows))), config.get("pad_token_id") or 0, np.int64)
-        for row, tokens in zip(ids, rows, strict=True):
-            row[: len(tokens)] = tokens
-        lengths = np.array([[len(tokens)] for tokens in rows])
-        return {INPUT_IDS: ids, ATTENTION_MASK: (np.arange(ids.shape[1]) < lengths).astype(np.int64)}
+        end, pad = ends[0] if ends else None, config.get("pad_token_id") or 0
+        return generated_text_inputs(int(config["vocab_size"]), encoder.longest(config), end, pad=pad)
 
     def encoder(self, parts: Parts, weights: Mapping[str, Array], *, once: bool) -> WriteEncoder:
         return _written(parts, weights)

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fuseline.folders.tensors import ATTENTION_MASK, INPUT_IDS
+
 _LENGTHS = (1, 60, 7, 33, 2, 15)  # tokens
 
 
@@ -33,6 +35,18 @@ def generated_texts(
     random, behind = np.random.default_rng(0), [] if end is None else [end]
     lengths = (min(length, (longest or length) - len(behind)) for length in islice(cycle(_LENGTHS), count))
     return [random.integers(vocab_size // 10, vocab_size, max(length, 1)).tolist() + behind for length in lengths]
+
+
+def generated_text_inputs(
+    vocab_size: int, longest: int | None, end: int | None, count: int = len(_LENGTHS), pad: int = 0
+) -> dict[str, npt.NDArray[np.int64]]:
+    """The same as an encoder reads them: input_ids int64[count, S], filled up with pad, and their attention_mask."""
+    rows = generated_texts(vocab_size, longest, end, count)
+    ids = np.full((len(rows), max(map(len, rows))), pad, np.int64)
+    for row, tokens in zip(ids, rows, strict=True):
+        row[: len(tokens)] = tokens
+    lengths = np.array([[len(tokens)] for tokens in rows])
+    return {INPUT_IDS: ids, ATTENTION_MASK: (np.arange(ids.shape[1]) < lengths).astype(np.int64)}
 
 
 def generated_clips(count: int) -> list[npt.NDArray[np.float32]]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from fuseline.errors import ExportError
@@ -26,7 +25,7 @@ from ..adapters.t5 import T5Encoder
 from ..adapters.whisper import WhisperEncoder
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.extractor import read_extractor
-from ..checkpoints.generated import generated_clips, generated_texts
+from ..checkpoints.generated import generated_clips, generated_text_inputs
 from ..checkpoints.photo_size import Size, arriving_size, generated_pixels
 from ..checkpoints.processor import Processor, read_processor
 from ..checkpoints.tokenizer import text_tokenizer_files
@@ -134,12 +133,7 @@ class TextPart(WrittenPart):
 
     def generated(self) -> dict[str, Array]:
         encoder, section, _ = self.of
-        rows = generated_texts(int(section["vocab_size"]), encoder.longest(section), None, COUNT)
-        ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
-        for row, tokens in zip(ids, rows, strict=True):
-            row[: len(tokens)] = tokens
-        lengths = np.array([[len(tokens)] for tokens in rows])
-        return {INPUT_IDS: ids, ATTENTION_MASK: (np.arange(ids.shape[1]) < lengths).astype(np.int64)}
+        return dict(generated_text_inputs(int(section["vocab_size"]), encoder.longest(section), None, COUNT))
 
 
 class SpeechPart(WrittenPart):

@@ -10,6 +10,7 @@ from fuseline.kernels import library
 
 LIBRARY = library.load(library.folders(), {})
 ISAS = LIBRARY.available_isas if isinstance(LIBRARY, library.Native) else ()
+BODY = "body"  # of an operator, in the place of an instruction set
 
 
 class Definition(library.Portable):
@@ -33,3 +34,15 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     assert chosen.info.isa == request.param
     yield chosen
     chosen.use_isa(before)
+
+
+@pytest.fixture(params=[BODY, *ISAS])
+def on(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The body, or the library with each instruction set."""
+    if request.param == BODY:
+        yield BODY
+        return
+    before = LIBRARY.info.isa
+    LIBRARY.use_isa(request.param)  # type: ignore[attr-defined]
+    yield request.param
+    LIBRARY.use_isa(before)  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ library promises that: onnxruntime's own products of matrices do not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from . import exact
-from .conftest import ISAS, LIBRARY
+from .conftest import BODY, ISAS
 from .exact import Array
 from .nodes import LARGE, NAME, NODES, Node, run
 
@@ -24,20 +24,7 @@ FLAT, SEPARATE = (
 )
 OPERATORS = (*FLAT, *SEPARATE)
 SIZES, ROWS = (1, 7, 16, 32, 64, 80), (1, 4, 5, 8)
-BODY = "body"
 in_the_library = pytest.mark.parametrize("on", ISAS, indirect=True)
-
-
-@pytest.fixture(params=[BODY, *ISAS])
-def on(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The body, or the library with each instruction set."""
-    if request.param == BODY:
-        yield BODY
-        return
-    before = LIBRARY.info.isa
-    LIBRARY.use_isa(request.param)  # type: ignore[attr-defined]
-    yield request.param
-    LIBRARY.use_isa(before)  # type: ignore[attr-defined]
 
 
 def made(

@@ -5,14 +5,14 @@ Tolerances as in test_operators.py. Shapes are random and odd: heads of 1 to 128
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from . import exact
-from .conftest import ISAS, LIBRARY
+from .conftest import BODY, ISAS
 from .exact import Array
 from .nodes import LARGE, NAME, NODES, Node, run
 
@@ -20,25 +20,12 @@ SIZES = (1, 3, 8, 32, 33, 64, 80, 128)
 PADDED = ("PaddedCrossAttention", "HalfPaddedCrossAttention")
 ENCODERS = ("SelfAttention", "BiasedSelfAttention")
 ATTENTIONS = (*PADDED, *ENCODERS, "BiasedCachedSelfAttention")
-BODY = "body"
 
 
 @dataclass(frozen=True)
 class Case:
     node: Node
     wanted: list[Array]
-
-
-@pytest.fixture(params=[BODY, *ISAS])
-def on(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The body, or the library with each instruction set."""
-    if request.param == BODY:
-        yield BODY
-        return
-    before = LIBRARY.info.isa
-    LIBRARY.use_isa(request.param)  # type: ignore[attr-defined]
-    yield request.param
-    LIBRARY.use_isa(before)  # type: ignore[attr-defined]
 
 
 def floats(random: np.random.Generator, *shape: int) -> Array:

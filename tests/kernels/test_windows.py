@@ -5,30 +5,18 @@ Tolerances as in test_operators.py. Sizes are random and odd: heads of 1 to 128,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from . import exact
-from .conftest import ISAS, LIBRARY
+from .conftest import BODY, ISAS
 from .exact import Array
 from .nodes import LARGE, NAME, NODES, Node, run
 
-BODY, OPERATOR = "body", "WindowSelfAttention"
-
-
-@pytest.fixture(params=[BODY, *ISAS])
-def on(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The body, or the library with each instruction set."""
-    if request.param == BODY:
-        yield BODY
-        return
-    before = LIBRARY.info.isa
-    LIBRARY.use_isa(request.param)  # type: ignore[attr-defined]
-    yield request.param
-    LIBRARY.use_isa(before)  # type: ignore[attr-defined]
+OPERATOR = "WindowSelfAttention"
 
 
 def case_of(seed: int) -> Node:
