@@ -25,7 +25,7 @@ from fuseline.folders.own import Folder
 
 from ..refusals import in_one_sentence
 from .graphs import UNFINISHED, GraphSource, _hash, _weights_of, write_graphs
-from .parts import DECODER, ENCODER, encoders_of, flat
+from .parts import DECODER, ENCODER, all_files, encoders_of, flat
 from .place import Place, check_out, check_place, claimed, recovered, replace_file
 
 FORMAT, TEXTS_FORMAT = 1, 2  # of models that read photos, and that read texts
@@ -191,7 +191,7 @@ def prepared(
         before = {name: _hashes(about, name) for name in variants}
         for name in about["variants"].keys() & variants.keys():
             del about["variants"][name]
-        kept = {file for parts in about["variants"].values() for file in flat(parts).values()}
+        kept = {file for parts in about["variants"].values() for file in all_files(parts)}
         gone = {file for file in _graph_files(opened) if file.removesuffix("_data") not in kept}
         _copy(folder, made, leave={*gone, DESCRIPTION})
         others = set(_all_files(made))
@@ -262,8 +262,8 @@ def update_description(folder: Path, change: Callable[[dict[str, Any]], None]) -
 
 
 def _graph_files(folder: Folder) -> set[str]:
-    """The files of all variants, weights beside the graphs included, as fuseline.json lists them."""
-    graphs = {file for variant in folder.variants.values() for file in variant.graphs}
+    """The files of all variants in all layouts, weights beside the graphs included, as fuseline.json lists them."""
+    graphs = {file for variant in folder.variants.values() for file in variant.all_graphs}
     return {file for file in folder.sizes if file in graphs or file.removesuffix("_data") in graphs}
 
 
