@@ -55,7 +55,7 @@ from .outputs.streaming import Event, events
 from .search import Search
 from .search.scoring import Score, padded_labels, score
 from .tokens.tokenizer import TextTokens, open_tokenizer
-from .trials.device_check import open_checked
+from .trials.placing import open_placed, place
 
 Given = npt.ArrayLike | Mapping[str, Any] | Encoded
 
@@ -64,10 +64,10 @@ class Model:
     """An encoder and a decoder with what goes before and after them. Safe to share between threads.
 
     folder: the Folder it was made of; generation_config: its defaults; inputs: from photos or texts to what the encoder
-    reads, see fuseline.inputs.contract; tokenizer: a tokenizers.Tokenizer; config: config.json; device, threads: as
-    they were asked for. A model that reads photos has image_processor, from photos to pixel_values, and
+    reads, see fuseline.inputs.contract; tokenizer: a tokenizers.Tokenizer; config: config.json; device: where it is, by
+    name, or by part where encoder and decoder are apart; threads: as they were asked for. A model that reads photos has image_processor, from photos to pixel_values, and
     feature_extractor, the same by its old name. None of them changes, so a copy is the model itself. Pickled, a model
-    is its folder's path, variant, device, threads and fast, and is opened anew; the captioner that ships is that of the
+    is its folder's path, variant, device, threads and options, and is opened anew; the captioner that ships is that of the
     installation where it is opened.
     """
 
@@ -76,7 +76,13 @@ class Model:
     _fast: bool | None = None  # as it was asked for
 
     def __init__(
-        self, folder: Folder, device: str = "cpu", threads: int | None = None, fast: bool | None = None
+        self,
+        folder: Folder,
+        device: object = "cpu",
+        threads: int | None = None,
+        fast: bool | None = None,
+        device_options: Mapping[str, Any] | None = None,
+        fallback: str | None = None,
     ) -> None:
         """See from_pretrained, which takes a path where this takes a checked folder."""
         self.folder = folder
@@ -92,8 +98,9 @@ class Model:
         self.inputs = _as_fast(inputs, fast)
         self._inputs: dict[str, PhotoInputs | TextInputs | SpeechInputs | NoInputs] = {}
         self.tokenizer = self._tokens.tokenizer
-        self.device, self.threads = device, threads
-        self._graphs = open_checked(folder, device, threads)
+        self.threads, self._fallback = threads, fallback
+        self._graphs, self._placement = open_placed(folder, device, device_options, threads, fallback)
+        self.device: str | dict[str, str] = self._placement.asked
         self._closed = False
         Unchanged({folder.path / name: stamp for name, stamp in folder.stamps.items()}).check()
         warn_if_portable()
@@ -198,7 +205,11 @@ class Model:
     def __reduce__(self) -> tuple[Any, ...]:
         self._refuse_closed()
         path = None if self.folder.path == find(None) else str(self.folder.path)
-        return _reopened, (type(self), path, self.variant, self.device, self.threads, self._fast)
+        placement = self._placement
+        options = {part: dict(each.options) for part, each in vars(placement).items()}
+        given = options if len(placement.parts) > 1 else options["decoder"]
+        reopened = {"fast": self._fast, "device_options": given or None, "fallback": self._fallback}
+        return _reopened, (type(self), path, self.variant, self.device, self.threads, reopened)
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -209,10 +220,12 @@ class Model:
         cls,
         folder: str | Path | None = None,
         variant: str | None = AUTO,
-        device: str | int = "cpu",
+        device: str | int | Mapping[str, str] = "cpu",
         threads: int | None = None,
         *,
         fast: bool | None = None,
+        device_options: Mapping[str, Any] | None = None,
+        fallback: str | None = None,
         **copied: Any,
     ) -> Model:
         """Open a model folder, of fuseline or as optimum and transformers.js write them.
@@ -221,30 +234,40 @@ class Model:
         None for the captioner that ships. variant: one of
         those in the folder; None for its default; "auto" for the default too, unless another is good enough and
         faster here by far (see fuseline.trials.auto).
-        device: "cpu", or a provider of onnxruntime that works in the CPU's memory, such as "openvino"; it is compared
-        with the CPU once. threads: None for one a physical core. fast: whether large photos are made smaller while they
+        device: "cpu", or another as `fuseline devices` lists them, "openvino", "cuda:0", "webgpu", which is compared
+        with the CPU once; {"encoder": "openvino", "decoder": "cpu"} for one each; "auto" for the fastest that says
+        what the CPU says. device_options: what the device's provider is told, by name. fallback: "cpu" for the CPU
+        where the device is not to be had or fails, also in the middle of a text, which a warning says.
+        threads: None for one a physical core. fast: whether large photos are made smaller while they
         are read, which takes a third of the time and is not to the bit what transformers does (see ImageProcessor);
         None for what the folder says, which is no, but yes in the captioner that ships. copied: keywords of
         transformers and optimum, of which dtype is a variant and provider a device; see
         fuseline.migrating.copied_calls for the others.
         Raises FolderError, DeviceError, InputError.
         """
-        own = ("folder", "variant", "device", "threads", "fast")
-        return cls._opened(opening(OPEN, Opening(folder, variant, device), copied, own), threads, fast)
+        own = ("folder", "variant", "device", "threads", "fast", "device_options", "fallback")
+        wanted = opening(OPEN, Opening(folder, variant, device), copied, own)
+        return cls._opened(wanted, threads, fast, device_options, fallback)
 
     @classmethod
-    def _opened(cls, wanted: Opening, threads: int | None, fast: bool | None = None) -> Model:
+    def _opened(
+        cls,
+        wanted: Opening,
+        threads: int | None,
+        fast: bool | None = None,
+        device_options: Mapping[str, Any] | None = None,
+        fallback: str | None = None,
+    ) -> Model:
         folder, variant, device = wanted
         if variant is not None and not isinstance(variant, str):
             raise InputError(f"variant must be the name of one of the folder's, or None, not {written(variant)}")
-        if variant != AUTO:
-            return cls(open_folder(folder, variant), device, threads, fast)
-        found = open_folder(folder)
-        if len(found.variants) > 1 and not isinstance(found, ForeignFolder):  # of theirs no quality is known
-            from .trials.auto import choose
+        found = open_folder(folder, None if variant == AUTO else variant)
+        if variant == AUTO and len(found.variants) > 1 and not isinstance(found, ForeignFolder):
+            from .trials.auto import choose  # of folders of other tools no quality is known
 
-            found = choose(found, device, threads).applied(found)
-        return cls(found, device, threads, fast)
+            placement = place(device, device_options, fallback)
+            found = choose(found, placement, threads).applied(found)
+        return cls(found, device, threads, fast, device_options, fallback)
 
     def generate(
         self,
@@ -611,10 +634,15 @@ def _as_fast(inputs: _AnyInputs, fast: bool | None) -> _AnyInputs:
 
 
 def _reopened(
-    kind: type[Model], path: str | None, variant: str, device: str, threads: int | None, fast: bool | None = None
+    kind: type[Model],
+    path: str | None,
+    variant: str,
+    device: str | dict[str, str],
+    threads: int | None,
+    options: Mapping[str, Any],
 ) -> Model:
     """What was pickled."""
-    return kind.from_pretrained(path, variant, device, threads, fast=fast)
+    return kind.from_pretrained(path, variant, device, threads, **options)
 
 
 class _EndedDecoder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ..folders.own import Folder
 from ..folders.tensors import Signature, mismatches
 from .contract import Decoder
 from .decoder import CachedDecoder
+from .devices import Device, placed
 from .encoder import Encoder
 from .foreign import open_foreign
 from .running import Graph
@@ -31,25 +32,26 @@ class Graphs:
     close: Callable[[], None]
 
 
-def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None) -> Graphs:
+def open_graphs(folder: Folder, device: object = "cpu", threads: int | None = None) -> Graphs:
     """Open the variant in use, unchecked as far as the device's answers go: see fuseline.trials.device_check.
 
-    Raises FolderError where a graph is not what the folder says of it, DeviceError, InputError.
+    device: what `placed` takes. On the CPU the layout in use is opened, on another device the one that it runs. Raises
+    FolderError where a graph is not what the folder says of it, or where there is no such layout, DeviceError,
+    InputError.
     """
-    files = Unchanged(folder.files_in_use)
+    placement = placed(device)
+    parts = {part: _for(folder, part) for part in placement.parts}
+    files = Unchanged({file: stamp for each in parts.values() for file, stamp in each.files_in_use.items()})
     if isinstance(folder, ForeignFolder):
-        opened_foreign = open_foreign(folder, device, threads)
+        opened_foreign = open_foreign(folder, placement, threads)
         encoder: Encodes = opened_foreign[0]
         decoder: Decoder = opened_foreign[1]
         graphs = opened_foreign[2]
     else:
-        opened = {
-            path: _checked(open_graph(path, device, threads, folder.facts_of(path).folded), listed)
-            for path, listed in _listed(folder).items()
-        }
-        graphs = list(opened.values())
-        encoder = _encoders(folder, opened)
-        decoder = CachedDecoder(opened[folder.decoder_path], folder.decoder)
+        graphs = []
+        encoder = _encoders(parts[placement.encoder], placement.encoder, threads, graphs)
+        graphs.append(_decoder(parts[placement.decoder], placement.decoder, threads))
+        decoder = CachedDecoder(graphs[-1], folder.decoder)
     files.guard()
     files.check()  # what onnxruntime has read is what was checked
 
@@ -63,21 +65,30 @@ def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None)
     return Graphs(encoder, decoder, files, close)
 
 
-def _listed(folder: Folder) -> dict[Path, Signature]:
-    """Every graph of the variant in use, once, with what fuseline.json says of it."""
-    encoders = {path: folder.encoder_signatures[name] for name, path in folder.encoder_paths.items()}
-    return encoders | {folder.decoder_path: folder.decoder_signature}
+def _for(folder: Folder, device: Device) -> Folder:
+    """The folder with the layout in use that the device runs."""
+    return folder if device.is_cpu else folder.using(folder.variant, device.layout)
 
 
-def _encoders(folder: Folder, opened: Mapping[Path, Graph]) -> Encodes:
+def _encoders(folder: Folder, device: Device, threads: int | None, graphs: list[Graph]) -> Encodes:
+    """What encodes; each graph once, which is put among `graphs`."""
     if not folder.sources:
         return NoEncoder()
+    opened: dict[Path, Graph] = {}
     found = {}
     for name, path in folder.encoder_paths.items():
         listed = folder.encoder_signatures[name]
+        if path not in opened:
+            opened[path] = _checked(open_graph(path, device, threads, folder.facts_of(path).folded), listed)
+            graphs.append(opened[path])
         inputs, outputs = {tensor.name: tensor for tensor in listed.inputs}, [tensor.name for tensor in listed.outputs]
         found[name] = Encoder(opened[path], folder.sources[name], inputs, outputs)
     return found[folder.source.name] if len(found) == 1 else Encoders(found, folder.source.name)
+
+
+def _decoder(folder: Folder, device: Device, threads: int | None) -> Graph:
+    path = folder.decoder_path
+    return _checked(open_graph(path, device, threads, folder.facts_of(path).folded), folder.decoder_signature)
 
 
 def _checked(graph: Graph, listed: Signature) -> Graph:

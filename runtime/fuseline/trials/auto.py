@@ -23,7 +23,7 @@ from ..folders.own import Folder
 from ..folders.tensors import PHOTOGRAPH, SPEECH, TEXT
 from ..graphs.contract import Encoded
 from ..graphs.cores import thread_count
-from ..graphs.devices import CPU, provider_of
+from ..graphs.devices import placed
 from ..graphs.open import Graphs, open_graphs
 from ..graphs.running import Limit, RunEnded
 from .machine import facts_of, recall, remember
@@ -93,7 +93,7 @@ class Choice:
         return f"{self.times[name]:.2f} ms" if name in self.times else "not measured, since there was no more time"
 
 
-def choose(folder: Folder, device: str = "cpu", threads: int | None = None) -> Choice:
+def choose(folder: Folder, device: object = "cpu", threads: int | None = None) -> Choice:
     """The folder's default variant, unless another within its quality limit is faster here by MARGIN.
 
     Measures for some seconds at most, and once only for a model, machine and version; never where there is nothing to
@@ -103,7 +103,7 @@ def choose(folder: Folder, device: str = "cpu", threads: int | None = None) -> C
     order = _order(folder, left_out)
     if len(order) == 1:
         return Choice(order[0], left_out, {})
-    on_cpu = provider_of(device) == CPU
+    on_cpu = placed(device).is_cpu
     facts = facts_of(folder, device, 1 if on_cpu else thread_count(threads)) | {"variants": order}
     times = _valid(recall(_ABOUT, facts), order)
     if times is None:
@@ -175,13 +175,13 @@ def _valid(times: Mapping[str, Any] | None, order: Sequence[str]) -> dict[str, f
     return dict(times) if all(number is not None and number > 0 for number in numbers) else None
 
 
-def _measured(folder: Folder, order: Sequence[str], device: str, threads: int | None) -> dict[str, float]:
+def _measured(folder: Folder, order: Sequence[str], device: object, threads: int | None) -> dict[str, float]:
     """Milliseconds of a caption by variant."""
     with ThreadPoolExecutor(1) as pool:  # a thread whose time is its own, see Graph
         return pool.submit(_measured_here, folder, order, device, threads).result()
 
 
-def _measured_here(folder: Folder, order: Sequence[str], device: str, threads: int | None) -> dict[str, float]:
+def _measured_here(folder: Folder, order: Sequence[str], device: object, threads: int | None) -> dict[str, float]:
     """The time of the first, and of each other in turn with it.
 
     Two variants are open at once, and their runs take turns, so that what else the machine does meets both alike.
@@ -211,8 +211,8 @@ def _measured_here(folder: Folder, order: Sequence[str], device: str, threads: i
 class _Timed:
     """A variant that is run, and the least time of each part: others on the machine only make it longer."""
 
-    def __init__(self, folder: Folder, device: str, threads: int | None) -> None:
-        on_cpu = provider_of(device) == CPU
+    def __init__(self, folder: Folder, device: object, threads: int | None) -> None:
+        on_cpu = placed(device).is_cpu
         # On Windows a thread's time moves in steps of 16 ms. What runs on a device takes no time of the processor.
         self._clock = thread_time if on_cpu and sys.platform != "win32" else perf_counter
         self._graphs: Graphs = open_graphs(folder, device, 1 if on_cpu else threads)

@@ -19,7 +19,8 @@ from typing import Any
 
 from ..folders.own import Folder
 from ..graphs.cores import thread_count
-from ..graphs.devices import onnxruntime, provider_of, wheels
+from ..graphs.devices import placed
+from ..graphs.installed import onnxruntime, wheels
 from ..version import __version__
 
 _LARGEST = 1 << 20
@@ -86,14 +87,14 @@ def _file(about: str, facts: Mapping[str, Any]) -> Path:
     return cache_folder() / about / f"{key}.json"
 
 
-def facts_of(folder: Folder, device: str, threads: int | None) -> dict[str, Any]:
-    """Everything that speed and answers depend on."""
+def facts_of(folder: Folder, device: object, threads: int | None) -> dict[str, Any]:
+    """Everything that speed and answers depend on. device: what `placed` takes."""
     from fuseline.kernels import library_info
 
     library = library_info()
     return {
         "graphs": _graphs(folder),
-        "device": provider_of(device),
+        "device": [[each.name, each.provider, dict(each.options), each.package] for each in placed(device).parts],
         "threads": thread_count(threads),
         "cpu": cpu_model(),
         "system": f"{platform.system()} {platform.release()}",  # which brings the drivers
