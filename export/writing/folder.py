@@ -24,8 +24,8 @@ from fuseline.folders.open import AUTO, find, open_folder
 from fuseline.folders.own import Folder
 
 from ..refusals import in_one_sentence
-from .graphs import UNFINISHED, GraphSource, _hash, _weights_of, write_graphs
-from .parts import DECODER, ENCODER, all_files, encoders_of, flat
+from .graphs import UNFINISHED, GraphSource, _hash, _weights_of, write_graphs, write_plain
+from .parts import DECODER, ENCODER, LAYOUTS, all_files, encoders_of, flat, nested
 from .place import Place, check_out, check_place, claimed, recovered, replace_file
 
 FORMAT, TEXTS_FORMAT = 1, 2  # of models that read photos, and that read texts
@@ -159,6 +159,39 @@ def add_to(
         if check is not None:
             check(new.path, new.about)
         new.put()
+
+
+def add_layouts(
+    source: Path,
+    place: Place,
+    made: Mapping[str, Mapping[str, Mapping[str, GraphSource]]],
+    *,
+    check: Callable[[Path], None],
+) -> list[str]:
+    """Write graphs of a checked folder's variants in other layouts; returns their paths in the folder.
+
+    made: by variant, layout and part; place: that of the folder itself, or of a copy of it. check: as for write_folder.
+    """
+    with place.beside() as new:
+        about = json.loads((source / DESCRIPTION).read_bytes())
+        before = {file for parts in about["variants"].values() for file in all_files(parts)}
+        for variant, graphs in made.items():
+            own = about["variants"][variant]
+            own[LAYOUTS] = {name: parts for name, parts in own.get(LAYOUTS, {}).items() if name not in graphs}
+        kept = {file for parts in about["variants"].values() for file in all_files(parts)}
+        gone = {name for file in before - kept for name in (file, f"{file}_data")}
+        _copy(source, new, leave={*gone, DESCRIPTION})
+        others = set(_all_files(new))
+        for variant, graphs in made.items():
+            for layout, parts in graphs.items():
+                about["variants"][variant][LAYOUTS][layout] = nested(write_plain(new, f"{variant}_{layout}", parts))
+        files = [name for name in _all_files(new) if name not in others]
+        listed = {name: facts for name, facts in about["files"].items() if name not in gone}
+        about["files"] = dict(sorted((listed | _files(new, files)).items()))
+        _describe(new, about, source)
+        check(new)
+        place.put(new)
+    return [name for name in files if name.endswith(".onnx")]
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,15 @@ def write_graphs(
     return {variant: nested(parts) for variant, parts in graphs.items()}, nested(tensors), info
 
 
+def write_plain(folder: Path, suffix: str, parts: Mapping[str, GraphSource]) -> dict[str, str]:
+    """Write graphs that are held to no others; returns their files by part."""
+    written = {}
+    for part, source in parts.items():
+        written[part] = _unused(folder, f"onnx/{stem_of(part)}_{suffix}")
+        _written(source, folder, written[part], None)
+    return written
+
+
 def tensors_of(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
     """Names, numpy type names and shapes of a graph's inputs and outputs; what varies in a shape has a name."""
     return {

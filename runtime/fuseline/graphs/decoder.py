@@ -85,6 +85,7 @@ class CachedDecoder:
         self._graph = graph
         self._sizes = sizes
         self._reads = {each.name: each.type for each in graph.session.get_inputs() if is_cross_attention(each.name)}
+        self._rank = next((len(each.shape) for each in graph.session.get_inputs() if each.name in self._reads), 0)
         one = min(len(self._reads), 1)  # or none
         self._sources = next((each.shape[1] for each in graph.session.get_inputs() if each.name == WEIGHTS), one)
         self._idle: list[_Buffers] = []
@@ -119,7 +120,7 @@ class CachedDecoder:
             self._idle.clear()
 
     def _check(self, encoded: Encoded) -> None:
-        """Raises InputError unless it holds what this decoder's graph reads, as floats or as halves."""
+        """Raises InputError unless it holds what this decoder's graph reads, as [B, S, E], or in its own form."""
         found, sizes = encoded.values, self._sizes
         if (encoded.weights is not None) != (self._sources > 1) or len(encoded.sources) != self._sources:
             raise InputError("what is encoded is of another model: it has other sources")
@@ -128,10 +129,10 @@ class CachedDecoder:
         kinds = {(value.data_type(), *value.shape()) for value in found.values()}
         if found.keys() == self._reads.keys() and len(kinds) == 1:
             kind, *shape = next(iter(kinds))
-            floats = kind == FLOATS and len(shape) == 3 and shape[2] == sizes.width
-            # Halves are read as they are, where they are read at all.
-            halves = kind == HALVES and len(shape) == 4 and (shape[1], shape[3]) == (sizes.heads, sizes.head_size)
-            if shape[0] == encoded.batch and (floats or (halves and set(self._reads.values()) == {HALVES})):
+            plain = kind in (FLOATS, HALVES) and len(shape) == 3 and shape[2] == sizes.width
+            # Halves by heads are read as they are, where they are read at all.
+            by_heads = kind == HALVES and len(shape) == 4 and (shape[1], shape[3]) == (sizes.heads, sizes.head_size)
+            if shape[0] == encoded.batch and (plain or (by_heads and self._rank == 4)):
                 return
         holds = " or ".join(f"{kind}{shape}" for kind, *shape in kinds) or "nothing"
         raise InputError(
@@ -230,14 +231,15 @@ class _Buffers:
         self._position = np.zeros(1, np.int64)  # int64[1]
         self._table = np.zeros((shape.rows, shape.capacity), np.int64)  # int64[R, C]
         self._logits = np.zeros((shape.rows, sizes.vocab_size), np.float32)  # float32[R, V]
-        self._caches: list[Float32] = []  # 2 L of float32[C, R, E]; the binding does not keep them alive
+        self._caches: list[npt.NDArray[Any]] = []  # 2 L of floats or halves [C, R, E]; the binding does not keep them alive
         self._encoded: Encoded | None = None
         self._steers = {tensor.name for tensor in session.get_inputs()} & {LENGTHS, STARTS, WEIGHTS}
         self._steering: dict[str, npt.NDArray[Any]] = {}  # which positions count, by name, as the graph reads it
-        self._types = {tensor.name: tensor.type for tensor in session.get_inputs() if is_cross_attention(tensor.name)}
+        inputs = {tensor.name: tensor for tensor in session.get_inputs()}
+        self._types = {name: (each.type, len(each.shape)) for name, each in inputs.items() if is_cross_attention(name)}
         self._empty = np.zeros(0, np.float32)
         self._nothing = _shared(self._empty)
-        self._halves: dict[str, npt.NDArray[np.float16]] = {}  # by name, what the graph reads as halves
+        self._kept: dict[str, npt.NDArray[Any]] = {}  # by name, what the graph reads in another form than it is given
         self._bind_input(POSITION, self._position)
         self._bind_input(BEAM_TABLE, self._table)
         self._bind_tokens(1)
@@ -245,7 +247,8 @@ class _Buffers:
         for layer in range(sizes.layers):
             for past, present in zip(kv_names(PAST, layer, SELF), kv_names(PRESENT, layer, SELF), strict=True):
                 # Zeros, not empty: memory never written may hold NaN, and NaN x 0 attention is NaN.
-                cache = np.zeros((shape.capacity, shape.rows, sizes.width), np.float32)
+                kind = np.float16 if inputs[past].type == HALVES else np.float32
+                cache = np.zeros((shape.capacity, shape.rows, sizes.width), kind)
                 self._caches.append(cache)
                 self._bind_input(past, cache)
                 self._bind_output(present, cache)
@@ -275,20 +278,26 @@ class _Buffers:
             self._queries,
             self._shares,
             self._table,
-            *self._halves.values(),
+            *self._kept.values(),
         ]
         return sum(array.nbytes for array in arrays)
 
     def _as_read(self, name: str, value: OrtValue) -> OrtValue:
-        """A photo's key or value in the type that the graph reads: floats become halves where it reads those."""
-        if self._types[name] != HALVES or value.data_type() == HALVES:
+        """An input's key or value in the type that the graph reads: of a fused graph halves lie by heads."""
+        kind, rank = self._types[name]
+        if (kind, rank) == (value.data_type(), len(value.shape())):
             return value
-        floats, sizes = value.numpy(), self._sizes
-        shape = (len(floats), sizes.heads, floats.shape[1], sizes.head_size)
-        kept = self._halves.get(name)
-        if kept is None or kept.shape != shape:  # the next caption has its halves in the same memory
-            kept = self._halves[name] = np.empty(shape, np.float16)
-        to_halves(floats, kept)
+        given, sizes = value.numpy(), self._sizes
+        by_heads = (len(given), sizes.heads, given.shape[1], sizes.head_size)
+        shape = given.shape if rank == 3 else by_heads
+        kept = self._kept.get(name)
+        if kept is None or kept.shape != shape:  # the next caption has its own in the same memory
+            kept = self._kept[name] = np.empty(shape, np.float16 if kind == HALVES else np.float32)
+        if rank == 4:
+            to_halves(given.astype(np.float32, copy=False), kept)
+        else:
+            with np.errstate(over="ignore"):  # which gives infinity, as to_halves does
+                kept[:] = given
         return _shared(kept)
 
     def narrowed(self, inputs: Int64) -> tuple[Encoded, int]:
@@ -399,7 +408,7 @@ def _steering(name: str, encoded: Encoded) -> npt.NDArray[Any]:
     if encoded.lengths is not None:
         return np.ascontiguousarray(encoded.lengths)
     value = next(iter(encoded.values.values()))
-    positions = value.shape()[1 if value.data_type() == FLOATS else 2]
+    positions = value.shape()[-2]  # also of halves that lie by heads
     return np.full((encoded.batch, 1), positions, np.int64)
 
 
