@@ -50,7 +50,7 @@ def opening_fields(options: argparse.Namespace) -> dict[str, Any]:
     device: str | dict[str, str] = options.device
     if "=" in options.device:
         device = {part: name for part, _, name in (each.partition("=") for each in options.device.split(","))}
-    by_part = {part: told for part in device} if isinstance(device, dict) and told else told or None
+    by_part = dict.fromkeys(device, told) if isinstance(device, dict) and told else told or None
     fields = {"variant": options.variant, "device": device, "threads": options.threads}
     return fields | {"device_options": by_part, "fallback": options.fallback}
 

@@ -259,8 +259,11 @@ def _kept(one: Tensor, other: Tensor) -> bool:
 def _halved(one: Tensor, other: Tensor) -> bool:
     """Whether both are keys or values, or a cache of them, of one shape, one of floats and one of halves: so plain
     graphs of halves have them."""
-    return one.name.startswith((PAST, PRESENT)) and one.type == "float32" and other.type == "float16" and (
-        _fits(one.shape, other.shape)
+    return (
+        one.name.startswith((PAST, PRESENT))
+        and one.type == "float32"
+        and other.type == "float16"
+        and (_fits(one.shape, other.shape))
     )
 
 

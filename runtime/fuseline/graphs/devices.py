@@ -1,7 +1,7 @@
 """Devices: their names, the providers of onnxruntime behind them, and which graphs each runs.
 
-A device is asked for by a short name, "openvino", "cuda:1", "openvino:GPU", or by the name of its provider. Its provider
-is built into onnxruntime or comes with a package of its own, see fuseline.graphs.plugins.
+A device is asked for by a short name, "openvino", "cuda:1", "openvino:GPU", or by its provider's name. The provider is
+built into onnxruntime or comes with a package of its own, see fuseline.graphs.plugins.
 """
 
 from __future__ import annotations
@@ -208,9 +208,7 @@ def _with_which(provider: str, which: str | None, told: dict[str, str]) -> dict[
     if option is None:
         if which == "0":
             return told
-        raise DeviceError(
-            f"{_short(provider)} is one device; give its name alone, without :{shown(which, 40)}"
-        )
+        raise DeviceError(f"{_short(provider)} is one device; give its name alone, without :{shown(which, 40)}")
     if option == "device_id" and not re.fullmatch(r"\d{1,4}", which):
         raise DeviceError(f"which device of {_short(provider)} is a number, such as {_short(provider)}:0")
     if told.get(option, which) != which:

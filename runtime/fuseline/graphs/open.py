@@ -13,7 +13,7 @@ from ..folders.own import Folder
 from ..folders.tensors import Signature, mismatches
 from .contract import Decoder
 from .decoder import CachedDecoder
-from .devices import Device, placed
+from .devices import Device, Placement, placed
 from .encoder import Encoder
 from .foreign import open_foreign
 from .running import Graph
@@ -49,7 +49,7 @@ def open_graphs(folder: Folder, device: object = "cpu", threads: int | None = No
         graphs = opened_foreign[2]
     else:
         graphs = []
-        encoder = _encoders(parts[placement.encoder], placement.encoder, threads, graphs)
+        encoder = _encoders(parts[placement.encoder], placement, threads, graphs)
         graphs.append(_decoder(parts[placement.decoder], placement.decoder, threads))
         decoder = CachedDecoder(graphs[-1], folder.decoder)
     files.guard()
@@ -70,8 +70,9 @@ def _for(folder: Folder, device: Device) -> Folder:
     return folder if device.is_cpu else folder.using(folder.variant, device.layout)
 
 
-def _encoders(folder: Folder, device: Device, threads: int | None, graphs: list[Graph]) -> Encodes:
+def _encoders(folder: Folder, placement: Placement, threads: int | None, graphs: list[Graph]) -> Encodes:
     """What encodes; each graph once, which is put among `graphs`."""
+    device = placement.encoder
     if not folder.sources:
         return NoEncoder()
     opened: dict[Path, Graph] = {}
@@ -82,7 +83,8 @@ def _encoders(folder: Folder, device: Device, threads: int | None, graphs: list[
             opened[path] = _checked(open_graph(path, device, threads, folder.facts_of(path).folded), listed)
             graphs.append(opened[path])
         inputs, outputs = {tensor.name: tensor for tensor in listed.inputs}, [tensor.name for tensor in listed.outputs]
-        found[name] = Encoder(opened[path], folder.sources[name], inputs, outputs)
+        stays = not device.is_cpu and device == placement.decoder
+        found[name] = Encoder(opened[path], folder.sources[name], inputs, outputs, stays)
     return found[folder.source.name] if len(found) == 1 else Encoders(found, folder.source.name)
 
 

@@ -270,8 +270,8 @@ def _provider(name: str, value: Any) -> Any:
 
 
 def device_named(value: Any) -> Any:
-    """The name of a device given as transformers takes it: -1 or None is "cpu", 0 the first GPU, "cuda", 1 "cuda:1", and
-    a torch.device what it names. Of a mapping by part each is. Others come back as they are."""
+    """The name of a device given as transformers takes it: -1 or None is "cpu", 0 the first GPU, "cuda", 1 "cuda:1", a
+    torch.device what it names, and a mapping by part has names by part. Others come back as they are."""
     if value is None:
         return "cpu"
     if isinstance(value, Mapping):

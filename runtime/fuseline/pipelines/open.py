@@ -126,9 +126,10 @@ def pipeline(
     task: "image-to-text"; or "text2text-generation", "summarization", "translation" or "translation_XX_to_YY"; or
     "automatic-speech-recognition"; None for what the model is for. model: a Model, the path of a folder, or the name
     of a model that `fuseline get` has fetched; None for the captioner that ships, or of speech for the one that was
-    fetched, as docs/models.md orders them. variant, device, device_options, fallback, threads: see Model.from_pretrained. batch_size: inputs that
-    go through the model together. max_new_tokens, generate_kwargs, generation_config: the GenerationConfig fields of
-    every call that does not give its own; where neither they nor the model set a length, texts have 256 new tokens at
+    fetched, as docs/models.md orders them. variant, device, device_options, fallback, threads: see
+    Model.from_pretrained. batch_size: inputs that go through the model together. max_new_tokens, generate_kwargs,
+    generation_config: the GenerationConfig fields of every call that does not give its own; where neither they nor the
+    model set a length, texts have 256 new tokens at
     most, and a warning says once that one ended there. stream: whether calls that do not say give the text of one input
     in pieces. Of photos: prompt, what texts begin with, of BLIP's models; allow_downloads, whether photos may be URLs,
     fetched within timeout seconds; fast, as of Model.from_pretrained; hint, of a model with a source of that name, some
