@@ -116,7 +116,7 @@ class made_nodes(list[onnx.NodeProto]):
 
     def cast(self, name: str, result: str, kind: int) -> str:
         """Append a Cast of that name, and return the result's."""
-        self.append(helper.make_node("Cast", [name], [result], name=result, to=kind))
+        self.append(helper.make_node("Cast", [name], [result], name=f"{result}/cast", to=kind))
         return result
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import FolderError
 from ..files.unchanged import Unchanged
 from ..folders.foreign import ForeignFolder
+from ..folders.description import STATIC
 from ..folders.own import Folder
 from ..folders.tensors import Signature, mismatches
 from .contract import Decoder
@@ -18,6 +19,7 @@ from .foreign import open_foreign
 from .running import Graph
 from .session import open_graph, signature
 from .sources import Encoders, Encodes, NoEncoder
+from .static import StaticDecoder, static_encoder
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None)
         graphs = opened_foreign[2]
     else:
         opened = {
-            path: _checked(open_graph(path, device, threads, folder.facts_of(path).folded), listed)
-            for path, listed in _listed(folder).items()
+            path: open_graph(path, device, threads, folder.facts_of(path).folded) for path in _listed(folder)
         }
+        if folder.layout != STATIC:
+            for path, listed in _listed(folder).items():
+                _checked(opened[path], listed)
         graphs = list(opened.values())
         encoder = _encoders(folder, opened)
-        decoder = CachedDecoder(opened[folder.decoder_path], folder.decoder)
+        decoder = _decoder(folder, opened[folder.decoder_path])
     files.guard()
     files.check()  # what onnxruntime has read is what was checked
 
@@ -69,11 +73,20 @@ def _listed(folder: Folder) -> dict[Path, Signature]:
     return encoders | {folder.decoder_path: folder.decoder_signature}
 
 
+def _decoder(folder: Folder, graph: Graph) -> Decoder:
+    if folder.layout == STATIC:
+        return StaticDecoder(graph, signature(graph), folder.decoder)
+    return CachedDecoder(graph, folder.decoder)
+
+
 def _encoders(folder: Folder, opened: Mapping[Path, Graph]) -> Encodes:
     if not folder.sources:
         return NoEncoder()
-    found = {}
+    found: dict[str, Encoder] = {}
     for name, path in folder.encoder_paths.items():
+        if folder.layout == STATIC:
+            found[name] = static_encoder(opened[path], folder.sources[name], signature(opened[path]))
+            continue
         listed = folder.encoder_signatures[name]
         inputs, outputs = {tensor.name: tensor for tensor in listed.inputs}, [tensor.name for tensor in listed.outputs]
         found[name] = Encoder(opened[path], folder.sources[name], inputs, outputs)
