@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from fuseline.folders.tensors import INPUT_IDS, MASK, POSITION, SOURCE_MASK, is_cross_attention, width_of
 from fuseline.kernels.bodies import DOMAIN, body
@@ -123,7 +123,7 @@ class _Writer:
         g, form, ending = self.g, *node.op_type.split("Linear")
         x, name = node.input[:2]
         bias, *second = node.input[3 if form.startswith("Int") else 2 :]
-        bias_O = numpy_helper.to_array(self.constants[bias])
+        bias_O = self.array(bias)
         self.widths[node.output[0]] = len(bias_O)
         last = node.output[0]
         parts = [*(["bias"] if bias_O.any() else []), *([ending] if ending else [])]
@@ -154,7 +154,7 @@ class _Writer:
 
     def layer_norm(self, node: onnx.NodeProto, of: Mapping[str, Any]) -> None:
         self.g.op("LayerNormalization", *node.input, name=node.output[0], axis=-1, epsilon=of["epsilon"])
-        self.widths[node.output[0]] = self.constants[node.input[1]].dims[0]
+        self.widths[node.output[0]] = len(self.array(node.input[1]))
 
     def by_body(self, node: onnx.NodeProto, of: Mapping[str, Any]) -> None:
         """What has no shorter form here, as its body says, in float32."""
@@ -397,13 +397,17 @@ class _Writer:
             wide = self.clip(self.pointwise(wide, *first[1:], of["channels"]))
         own = self.stored(f"{taps}.planes", lambda: self.array(taps).transpose(2, 0, 1)[:, None])
         wide = self.clip(self.convolution(wide, own, taps_bias, of["strides"], of["group"]))
-        middle = self.constants[taps_bias].dims[0]
+        middle = len(self.array(taps_bias))
         narrow = self.pointwise(wide, project, project_scale, project_bias, middle)
         if node.op_type.endswith("Add"):
             narrow = self.g.op("Add", narrow, before)
         self.rows_of(narrow, node.output[0])
 
     def array(self, name: str) -> Array:
+        """A constant, also one that is stored in less and cast."""
+        made = self.makers.get(name)
+        if made is not None and made.op_type == "Cast":
+            return self.array(made.input[0]).astype(np.float32)
         return content_of(self.constants[name])
 
     def convolution(self, x: str, weight: str, bias: str, strides: Sequence[int], group: int = 1) -> str:
@@ -411,8 +415,7 @@ class _Writer:
 
     def pointwise(self, x: str, codes: str, scale: str, bias: str, inputs: int) -> str:
         def weight() -> Array:
-            outputs = self.constants[bias].dims[0]
-            return restore(self.array(codes), self.array(scale), inputs, outputs).T[:, :, None, None]
+            return restore(self.array(codes), self.array(scale), inputs, len(self.array(bias))).T[:, :, None, None]
 
         return self.g.op("Conv", x, self.stored(f"{codes}.planes", weight), bias)
 

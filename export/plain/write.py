@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from ..writing.folder import add_layouts
 from ..writing.graphs import GraphSource, load_graph
 from ..writing.parts import DECODER, ENCODER, part_of
 from ..writing.place import check_out, check_place, claimed, recovered
-from .plain import Fixed, plain
+from .operators import Fixed, plain
 from .types import cleaned, halves, narrow, with_sizes
 
 FORMATS = ("fp32", "fp16")
@@ -47,6 +47,10 @@ class LayoutsReport:
     files: Mapping[str, int]
     agreement: Mapping[str, Mapping[str, float]]
     nodes: Mapping[str, int]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {**asdict(self), "path": str(self.path)}
 
 
 @in_one_sentence("written in other layouts")
