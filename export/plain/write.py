@@ -30,7 +30,7 @@ from ..writing.place import check_out, check_place, claimed, recovered
 from .operators import Fixed, plain
 from .types import cleaned, halves, narrow, with_sizes
 
-FORMATS = ("fp32", "fp16")
+FORMATS = ("fp32", "fp16", "int8")
 MADE = (STANDARD, STATIC)
 _NEW = 12  # tokens of the texts that are compared
 _ROWS, _POSITIONS = 4, 64  # of a static graph, where nobody says: beams, and tokens of a text that is read
@@ -68,8 +68,8 @@ def layouts(
 ) -> LayoutsReport:
     """Write a folder's variants in more layouts, beside the fused one.
 
-    names: some of standard and static; variants: whose graphs (default: the default variant's); format: fp32 or fp16,
-    how numbers are stored and computed, quantized weights too; rows, capacity, positions: of static graphs, beams of
+    names: some of standard and static; variants: whose graphs (default: the default variant's); format: fp32, fp16,
+    or int8, which is matrices in 8 bits and all else in float32; of quantized variants it is what their codes stand for; rows, capacity, positions: of static graphs, beams of
     one input (default: 4, or the folder's num_beams if that is more), tokens of a text (default: the folder's
     max_length), and of a model that reads texts tokens of what is read (default: 64, or what the model reads if that is
     less); out: another folder to write, which is a copy otherwise (default: the folder itself). What is written is
@@ -152,7 +152,7 @@ def _made(
 def _graph(
     path: Path, format: str, fixed: Fixed | None, decodes: bool, inputs: Inputs, outside: WeightsFile
 ) -> onnx.ModelProto:
-    made = plain(load_graph(path), fixed if decodes else None)
+    made = plain(load_graph(path), fixed if decodes else None, codes=format == "int8")
     if fixed is not None:
         made = static_decoder(made, fixed) if decodes else static_encoder(made, fixed, inputs)
     made = cleaned(made)
