@@ -91,10 +91,11 @@ def export(
     left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
     here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); interpolate_pos_encoding:
     photos of another size than the encoder's positions are for get interpolated ones, as transformers' generate does
-    where it is told so; layouts: beside fused, which there always is, standard and static, in which every variant is written
-    too, see fuseline.export.layouts; progress: is called with the step, the number of steps and what is done in it. Everything but
-    the graphs comes from the checkpoint as it is, except a longer max_length in generation_config.json, what a model's
-    own generate says instead of that file (BLIP's), and an image processor within processor_config.json, which becomes
+    where it is told so; layouts: fused, which there always is, and standard and static, in which all variants are
+    written too, see fuseline.export.layouts; progress: is called with the step, the number of steps and what is done.
+    Everything but the graphs comes from the checkpoint as it is, except a longer max_length in generation_config.json,
+    what a model's own generate says instead of that file (BLIP's), and an image processor within
+    processor_config.json, which becomes
     a preprocessor_config.json. `out` is complete at the end, or as it was if anything fails.
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.

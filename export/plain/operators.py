@@ -123,9 +123,7 @@ class _Writer:
             signed = (codes.astype(np.int16) - 128).astype(np.int8)
             self.g.weight(f"{name}.codes", signed if axis else np.ascontiguousarray(signed.T))
             self.g.weight(f"{name}.scale", scale_O)
-        return str(
-            self.once(name, lambda: self.g.op("DequantizeLinear", f"{name}.codes", f"{name}.scale", axis=axis))
-        )
+        return str(self.once(name, lambda: self.g.op("DequantizeLinear", f"{name}.codes", f"{name}.scale", axis=axis)))
 
     def embedding(self, node: onnx.NodeProto, width: int) -> None:
         g, (ids, name) = self.g, node.input[:2]
@@ -190,7 +188,8 @@ class _Writer:
                 own = of[each.ref_attr_name] if each.ref_attr_name else helper.get_attribute_value(each)
                 made.attribute.append(helper.make_attribute(each.name, own))
             self.g.proto.node.append(made)
-        self.widths[node.output[0]] = self.widths.get(node.input[0], 0)
+        if node.op_type in ("RMSNorm", "Rotary"):
+            self.widths[node.output[0]] = self.widths.get(node.input[0], 0)
 
     # Attention
 
@@ -311,7 +310,7 @@ class _Writer:
         return str(self.once("positions", lambda: self.g.op("Add", POSITION, self.range_of(INPUT_IDS, 1))))
 
     def cached(self, node: onnx.NodeProto, of: Mapping[str, Any]) -> None:
-        g, (qkv, past_key, past_value, _, table, *bias), heads = self.g, node.input, of["heads"]
+        g, (qkv, past_key, _, _, table, *bias), heads = self.g, node.input, of["heads"]
         size = self.width(past_key) // heads
         query, key, value = g.ops("Split", qkv, names=[""] * 3, axis=1, num_outputs=3)
         attend = self.static if self.fixed else self.gathered

@@ -60,7 +60,8 @@ def halves(model: onnx.ModelProto) -> onnx.ModelProto:
     stays float32."""
     floats = _of_type(model, TensorProto.FLOAT)
     constants = {each.name: each for each in model.graph.initializer if each.data_type == TensorProto.FLOAT}
-    made, nodes = _with(model, [each for each in model.graph.initializer if each.name not in constants], []), made_nodes()
+    others = [each for each in model.graph.initializer if each.name not in constants]
+    made, nodes = _with(model, others, []), made_nodes()
     cast, exact = nodes.cast, dict[str, str]()  # by value: its name in float32
 
     for value in [*made.graph.input, *made.graph.output]:

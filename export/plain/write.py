@@ -19,9 +19,9 @@ from fuseline.folders.tensors import BEAM_TABLE, INPUT_IDS, INPUT_VALUES, LENGTH
 from fuseline.model import Model
 
 from ..graphs.weights_file import WeightsFile
+from ..quality.reading import Inputs, Reading
 from ..quality.record import check_writable
 from ..quantizing.examples import Examples, judging
-from ..quality.reading import Inputs, Reading
 from ..refusals import in_one_sentence
 from ..writing.folder import add_layouts
 from ..writing.graphs import GraphSource, load_graph
@@ -68,10 +68,11 @@ def layouts(
 ) -> LayoutsReport:
     """Write a folder's variants in more layouts, beside the fused one.
 
-    names: some of standard and static; variants: whose graphs (default: the default variant's); format: fp32, fp16,
-    or int8, which is matrices in 8 bits and all else in float32; of quantized variants it is what their codes stand for; rows, capacity, positions: of static graphs, beams of
-    one input (default: 4, or the folder's num_beams if that is more), tokens of a text (default: the folder's
-    max_length), and of a model that reads texts tokens of what is read (default: 64, or what the model reads if that is
+    names: some of standard and static; variants: whose graphs (default: the default variant's); format: fp32, fp16, or
+    int8, which is matrices in 8 bits and all else in float32; of a quantized variant it is what its codes stand for;
+    rows, capacity, positions: of static graphs, beams of one input (default: 4, or the folder's num_beams if that is
+    more), tokens of a text (default: the folder's max_length), and of a model that reads texts tokens of what is read
+    (default: 64, or what the model reads if that is
     less); out: another folder to write, which is a copy otherwise (default: the folder itself). What is written is
     tried on made-up inputs first. Raises ExportError for what has no such layout, with the reason, FolderError for the
     folder. The folder is complete or as it was.
@@ -115,7 +116,7 @@ def layouts(
 
 
 def _fixed(model: Model, inputs: Inputs, rows: int | None, capacity: int | None, positions: int | None) -> Fixed:
-    """The sizes of static graphs. inputs: some of the model's. Raises ExportError, InputError for what cannot be one."""
+    """The sizes of static graphs. inputs: some of the model's. Raises ExportError, InputError."""
     given = {"rows": rows, "capacity": capacity, "positions": positions}
     for name, value in given.items():
         if value is not None and (type(value) is not int or value < 1):

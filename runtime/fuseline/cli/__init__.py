@@ -1,5 +1,6 @@
 """The command line: `fuseline caption`, `fuseline text`, `fuseline transcribe`, `fuseline export`, `fuseline quantize`,
-`fuseline layouts`, `fuseline evaluate`, `fuseline get`, `fuseline info`, `fuseline --version`. Each command has a file of its own.
+`fuseline layouts`, `fuseline evaluate`, `fuseline get`, `fuseline info`, `fuseline --version`. Each command has a file
+of its own.
 
 What only one command needs is imported there, since the time until the first caption is part of the product; and what
 all need is imported by `main`, since Ctrl-C may come while it is.

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from fuseline.export import LayoutsReport
 
 _HELP = """\
-Write the graphs of a model folder once more, as other devices than the CPU run them: standard in plain operators, static
-with every size fixed, for NPUs. They are compared with the folder's own graphs before they are written.
+Write the graphs of a model folder once more, as other devices than the CPU run them: standard in plain operators,
+static with every size fixed, for NPUs. They are compared with the folder's own graphs before they are written.
 Needs onnx and no torch."""
 _EPILOG = """\
 --json prints one object: path, files, agreement, nodes; if anything fails {"error": ...}.
@@ -37,9 +37,14 @@ def add_to(commands: Any) -> None:
     add("names", metavar="NAMES", help="some of standard,static")
     add("-o", "--out", metavar="OUT", help="the folder to write, a copy of it (default: FOLDER itself)")
     add("--variants", metavar="NAMES", help="whose graphs (default: the folder's default variant)")
-    add("--format", default="fp32", metavar="NAME", help="fp32 (the default) or fp16, half the size")
+    add("--format", default="fp32", metavar="NAME", help="fp32 (the default), fp16, or int8: matrices in 8 bits")
     add("--rows", type=int, metavar="N", help="of static: the most beams (default: 4)")
-    add("--capacity", type=int, metavar="N", help="of static: the most tokens of a text (default: the model's max_length)")
+    add(
+        "--capacity",
+        type=int,
+        metavar="N",
+        help="of static: the most tokens of a text (default: its max_length)",
+    )
     add("--positions", type=int, metavar="N", help="of static: the most tokens of a text that is read (default: 64)")
     add("--json", action="store_true", help="print one object")
 

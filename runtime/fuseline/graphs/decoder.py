@@ -231,7 +231,9 @@ class _Buffers:
         self._position = np.zeros(1, np.int64)  # int64[1]
         self._table = np.zeros((shape.rows, shape.capacity), np.int64)  # int64[R, C]
         self._logits = np.zeros((shape.rows, sizes.vocab_size), np.float32)  # float32[R, V]
-        self._caches: list[npt.NDArray[Any]] = []  # 2 L of floats or halves [C, R, E]; the binding does not keep them alive
+        self._caches: list[
+            npt.NDArray[Any]
+        ] = []  # 2 L of floats or halves [C, R, E]; the binding does not keep them alive
         self._encoded: Encoded | None = None
         self._steers = {tensor.name for tensor in session.get_inputs()} & {LENGTHS, STARTS, WEIGHTS}
         self._steering: dict[str, npt.NDArray[Any]] = {}  # which positions count, by name, as the graph reads it

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..errors import FolderError
 from ..files.unchanged import Unchanged
-from ..folders.foreign import ForeignFolder
 from ..folders.description import STATIC
+from ..folders.foreign import ForeignFolder
 from ..folders.own import Folder
 from ..folders.tensors import Signature, mismatches
 from .contract import Decoder
@@ -45,9 +45,7 @@ def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None)
         decoder: Decoder = opened_foreign[1]
         graphs = opened_foreign[2]
     else:
-        opened = {
-            path: open_graph(path, device, threads, folder.facts_of(path).folded) for path in _listed(folder)
-        }
+        opened = {path: open_graph(path, device, threads, folder.facts_of(path).folded) for path in _listed(folder)}
         if folder.layout != STATIC:
             for path, listed in _listed(folder).items():
                 _checked(opened[path], listed)
