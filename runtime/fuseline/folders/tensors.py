@@ -22,8 +22,8 @@ LENGTHS = (
     "lengths"  # int64[B, M], of a decoder whose inputs differ in length: how many positions of each source each has
 )
 STARTS, WEIGHTS = "starts", "weights"  # of a decoder with several sources: where each begins, and how much it counts
-# Of a static decoder, which reads a mask in the place of the table: what is added to scores, float[R, C x R] by the line
-# of the cache and float[1, S] by the encoder's position.
+# Of a static decoder, which reads a mask in the place of the table: what is added to scores, float32[R, C x R] by the
+# line of the cache and float32[1, S] by the encoder's position.
 MASK, SOURCE_MASK = "mask", "source_mask"
 LOGITS = "logits"
 QUERY = "cross_attention_query.{}"  # a layer's cross-attention query, an output of the decoder graph

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import FolderError
 from ..files.unchanged import Unchanged
+from ..folders.description import STATIC
 from ..folders.foreign import ForeignFolder
 from ..folders.own import Folder
 from ..folders.tensors import Signature, mismatches
@@ -19,6 +20,7 @@ from .foreign import open_foreign
 from .running import Graph
 from .session import open_graph, signature
 from .sources import Encoders, Encodes, NoEncoder
+from .static import StaticDecoder, static_encoder
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ def open_graphs(folder: Folder, device: object = "cpu", threads: int | None = No
     else:
         graphs = []
         encoder = _encoders(parts[placement.encoder], placement, threads, graphs)
-        graphs.append(_decoder(parts[placement.decoder], placement.decoder, threads))
-        decoder = CachedDecoder(graphs[-1], folder.decoder)
+        own = parts[placement.decoder]
+        graphs.append(_opened(own, own.decoder_path, placement.decoder, threads, own.decoder_signature))
+        decoder = _decoder(own, graphs[-1])
     files.guard()
     files.check()  # what onnxruntime has read is what was checked
 
@@ -70,27 +73,36 @@ def _for(folder: Folder, device: Device) -> Folder:
     return folder if device.is_cpu else folder.using(folder.variant, device.layout)
 
 
+def _decoder(folder: Folder, graph: Graph) -> Decoder:
+    if folder.layout == STATIC:
+        return StaticDecoder(graph, signature(graph), folder.decoder)
+    return CachedDecoder(graph, folder.decoder)
+
+
 def _encoders(folder: Folder, placement: Placement, threads: int | None, graphs: list[Graph]) -> Encodes:
     """What encodes; each graph once, which is put among `graphs`."""
     device = placement.encoder
     if not folder.sources:
         return NoEncoder()
     opened: dict[Path, Graph] = {}
-    found = {}
+    found: dict[str, Encoder] = {}
     for name, path in folder.encoder_paths.items():
         listed = folder.encoder_signatures[name]
         if path not in opened:
-            opened[path] = _checked(open_graph(path, device, threads, folder.facts_of(path).folded), listed)
+            opened[path] = _opened(folder, path, device, threads, listed)
             graphs.append(opened[path])
+        if folder.layout == STATIC:
+            found[name] = static_encoder(opened[path], folder.sources[name], signature(opened[path]))
+            continue
         inputs, outputs = {tensor.name: tensor for tensor in listed.inputs}, [tensor.name for tensor in listed.outputs]
         stays = not device.is_cpu and device == placement.decoder
         found[name] = Encoder(opened[path], folder.sources[name], inputs, outputs, stays)
     return found[folder.source.name] if len(found) == 1 else Encoders(found, folder.source.name)
 
 
-def _decoder(folder: Folder, device: Device, threads: int | None) -> Graph:
-    path = folder.decoder_path
-    return _checked(open_graph(path, device, threads, folder.facts_of(path).folded), folder.decoder_signature)
+def _opened(folder: Folder, path: Path, device: Device, threads: int | None, listed: Signature) -> Graph:
+    graph = open_graph(path, device, threads, folder.facts_of(path).folded)
+    return graph if folder.layout == STATIC else _checked(graph, listed)
 
 
 def _checked(graph: Graph, listed: Signature) -> Graph:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,18 @@ from fuseline.folders.tensors import BEAM_TABLE, INPUT_IDS, INPUT_VALUES, LENGTH
 from fuseline.model import Model
 
 from ..graphs.weights_file import WeightsFile
+from ..quality.reading import Inputs, Reading
 from ..quality.record import check_writable
 from ..quantizing.examples import Examples, judging
-from ..quality.reading import Inputs, Reading
 from ..refusals import in_one_sentence
 from ..writing.folder import add_layouts
 from ..writing.graphs import GraphSource, load_graph
 from ..writing.parts import DECODER, ENCODER, part_of
 from ..writing.place import check_out, check_place, claimed, recovered
-from .plain import Fixed, plain
+from .operators import Fixed, plain
 from .types import cleaned, halves, narrow, with_sizes
 
-FORMATS = ("fp32", "fp16")
+FORMATS = ("fp32", "fp16", "int8")
 MADE = (STANDARD, STATIC)
 _NEW = 12  # tokens of the texts that are compared
 _ROWS, _POSITIONS = 4, 64  # of a static graph, where nobody says: beams, and tokens of a text that is read
@@ -48,6 +48,10 @@ class LayoutsReport:
     agreement: Mapping[str, Mapping[str, float]]
     nodes: Mapping[str, int]
 
+    def record(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {**asdict(self), "path": str(self.path)}
+
 
 @in_one_sentence("written in other layouts")
 def layouts(
@@ -64,10 +68,11 @@ def layouts(
 ) -> LayoutsReport:
     """Write a folder's variants in more layouts, beside the fused one.
 
-    names: some of standard and static; variants: whose graphs (default: the default variant's); format: fp32 or fp16,
-    how numbers are stored and computed, quantized weights too; rows, capacity, positions: of static graphs, beams of
-    one input (default: 4, or the folder's num_beams if that is more), tokens of a text (default: the folder's
-    max_length), and of a model that reads texts tokens of what is read (default: 64, or what the model reads if that is
+    names: some of standard and static; variants: whose graphs (default: the default variant's); format: fp32, fp16, or
+    int8, which is matrices in 8 bits and all else in float32; of a quantized variant it is what its codes stand for;
+    rows, capacity, positions: of static graphs, beams of one input (default: 4, or the folder's num_beams if that is
+    more), tokens of a text (default: the folder's max_length), and of a model that reads texts tokens of what is read
+    (default: 64, or what the model reads if that is
     less); out: another folder to write, which is a copy otherwise (default: the folder itself). What is written is
     tried on made-up inputs first. Raises ExportError for what has no such layout, with the reason, FolderError for the
     folder. The folder is complete or as it was.
@@ -111,7 +116,7 @@ def layouts(
 
 
 def _fixed(model: Model, inputs: Inputs, rows: int | None, capacity: int | None, positions: int | None) -> Fixed:
-    """The sizes of static graphs. inputs: some of the model's. Raises ExportError, InputError for what cannot be one."""
+    """The sizes of static graphs. inputs: some of the model's. Raises ExportError, InputError."""
     given = {"rows": rows, "capacity": capacity, "positions": positions}
     for name, value in given.items():
         if value is not None and (type(value) is not int or value < 1):
@@ -148,7 +153,7 @@ def _made(
 def _graph(
     path: Path, format: str, fixed: Fixed | None, decodes: bool, inputs: Inputs, outside: WeightsFile
 ) -> onnx.ModelProto:
-    made = plain(load_graph(path), fixed if decodes else None)
+    made = plain(load_graph(path), fixed if decodes else None, codes=format == "int8")
     if fixed is not None:
         made = static_decoder(made, fixed) if decodes else static_encoder(made, fixed, inputs)
     made = cleaned(made)

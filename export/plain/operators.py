@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from fuseline.folders.tensors import INPUT_IDS, MASK, POSITION, SOURCE_MASK, is_cross_attention, width_of
 from fuseline.kernels.bodies import DOMAIN, body
 
 from ..graphs.graph import OPSET, Graph
 from ..graphs.recode import embeds, form_of, matrices
-from ..graphs.weights import Array, content_of, restore
+from ..graphs.weights import Array, content_of, quantize_columns, restore
 
 LOWEST = float(np.finfo(np.float32).min)
 FLOAT32 = "/float32/"  # in the name of a node: it stays in float32 in graphs of halves
@@ -44,30 +44,32 @@ class Fixed:
     positions: int
 
 
-def plain(model: onnx.ModelProto, fixed: Fixed | None = None) -> onnx.ModelProto:
-    """The graph in plain operators. model: as load_graph gives it, of any scheme; fixed: of a static decoder.
+def plain(model: onnx.ModelProto, fixed: Fixed | None = None, *, codes: bool = False) -> onnx.ModelProto:
+    """The graph in plain operators. model: as load_graph gives it, of any scheme; fixed: of a static decoder; codes:
+    whether matrices are stored in 8 bits, which DequantizeLinear makes floats of; many devices multiply by such codes.
 
     Raises ExportError for weights that are not finite.
     """
-    writer = _Writer(model, fixed)
+    writer = _Writer(model, fixed, codes)
     for node in model.graph.node:
         writer.write(node)
     return writer.made
 
 
 class _Writer:
-    def __init__(self, model: onnx.ModelProto, fixed: Fixed | None) -> None:
+    def __init__(self, model: onnx.ModelProto, fixed: Fixed | None, codes: bool) -> None:
         self.made = onnx.ModelProto(ir_version=model.ir_version, producer_name=model.producer_name)
         self.made.opset_import.append(helper.make_opsetid("", OPSET))
         graph = self.made.graph
         graph.name = model.graph.name
         self.matrices = {matrix.name: matrix.weight_IO for matrix in matrices(model)}
+        self.filled = {n.input[1] for n in model.graph.node if form_of(n) not in (None, "Float", "Half")}
         self.constants = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name not in self.matrices}
         graph.initializer.extend(self.constants.values())
         self.inputs = {value.name: value for value in model.graph.input}
         graph.input.extend(_plain_input(value) for value in model.graph.input)
         graph.output.extend(model.graph.output)
-        self.g, self.fixed = Graph(graph, "plain/"), fixed
+        self.g, self.fixed, self.codes = Graph(graph, "plain/"), fixed, codes
         self.makers = {name: node for node in model.graph.node for name in node.output}
         self.shared: dict[Any, Any] = {}
         self.alias: dict[str, str] = {}
@@ -106,24 +108,39 @@ class _Writer:
     # Layers that multiply
 
     def matrix(self, name: str, x: str) -> Array:
-        """float32[I, O], without what fills up the inputs of quantized ones."""
-        weight_IO, inputs = self.matrices[name], self.widths.get(x, 0)
-        if not inputs:  # where x's width is not known: what fills up is zero
-            inputs = int(np.flatnonzero(weight_IO.any(axis=1)).max(initial=0)) + 1 if len(weight_IO) % 8 == 0 else 0
-            inputs = len(weight_IO) if len(weight_IO) - inputs >= 128 else inputs
+        """float32[I, O], without the zeros that fill up the inputs of quantized ones."""
+        weight_IO, inputs = self.matrices[name], self.widths.get(x)
+        if not inputs and name in self.filled:
+            inputs = int(np.flatnonzero(weight_IO.any(axis=1)).max(initial=0)) + 1
         return weight_IO[: inputs or None]
 
+    def floats(self, name: str, weight: Callable[[], Array], axis: int) -> str:
+        """A matrix under that name, or its codes as floats. axis: that of the outputs, of which each has a scale."""
+        if not self.codes:
+            return self.stored(name, weight)
+        if name not in self.shared:
+            codes, scale_O = quantize_columns(weight() if axis else weight().T)
+            signed = (codes.astype(np.int16) - 128).astype(np.int8)
+            self.g.weight(f"{name}.codes", signed if axis else np.ascontiguousarray(signed.T))
+            self.g.weight(f"{name}.scale", scale_O)
+        return str(self.once(name, lambda: self.g.op("DequantizeLinear", f"{name}.codes", f"{name}.scale", axis=axis)))
+
     def embedding(self, node: onnx.NodeProto, width: int) -> None:
-        ids, name = node.input[:2]
-        rows = self.stored(f"{name}.rows", lambda: self.matrices[name][:width].T)
-        self.g.op("Gather", rows, ids, name=node.output[0])
+        g, (ids, name) = self.g, node.input[:2]
+        rows = self.floats(f"{name}.rows", lambda: self.matrices[name][:width].T, 0)
         self.widths[node.output[0]] = width
+        if not self.codes:
+            g.op("Gather", rows, ids, name=node.output[0])
+            return
+        codes = g.op("Cast", g.op("Gather", f"{name}.rows.codes", ids), to=TensorProto.FLOAT)
+        scale = g.op("Unsqueeze", g.op("Gather", f"{name}.rows.scale", ids), g.ints(-1))
+        g.op("Mul", codes, scale, name=node.output[0])
 
     def linear(self, node: onnx.NodeProto) -> None:
         g, form, ending = self.g, *node.op_type.split("Linear")
         x, name = node.input[:2]
         bias, *second = node.input[3 if form.startswith("Int") else 2 :]
-        bias_O = numpy_helper.to_array(self.constants[bias])
+        bias_O = self.array(bias)
         self.widths[node.output[0]] = len(bias_O)
         last = node.output[0]
         parts = [*(["bias"] if bias_O.any() else []), *([ending] if ending else [])]
@@ -131,9 +148,9 @@ class _Writer:
         tied = f"{name}.rows"
         if tied in self.shared:  # the table that embeds tokens; its rows are multiplied as they lie
             zeros = [bias] if parts[:1] == ["bias"] else []
-            y = g.op("Gemm", x, tied, *zeros, transB=1, name=last)
+            g.op("Gemm", x, self.shared[tied], *zeros, transB=1, name=last)
             return
-        weight = self.stored(f"{name}.matrix", lambda: self.matrix(name, x))
+        weight = self.floats(f"{name}.matrix", lambda: self.matrix(name, x), 1)
         y = g.op("MatMul", x, weight, name="" if parts else last)
         if "bias" in parts:
             y = g.op("Add", y, bias, name=to("bias"))
@@ -154,7 +171,7 @@ class _Writer:
 
     def layer_norm(self, node: onnx.NodeProto, of: Mapping[str, Any]) -> None:
         self.g.op("LayerNormalization", *node.input, name=node.output[0], axis=-1, epsilon=of["epsilon"])
-        self.widths[node.output[0]] = self.constants[node.input[1]].dims[0]
+        self.widths[node.output[0]] = len(self.array(node.input[1]))
 
     def by_body(self, node: onnx.NodeProto, of: Mapping[str, Any]) -> None:
         """What has no shorter form here, as its body says, in float32."""
@@ -171,7 +188,8 @@ class _Writer:
                 own = of[each.ref_attr_name] if each.ref_attr_name else helper.get_attribute_value(each)
                 made.attribute.append(helper.make_attribute(each.name, own))
             self.g.proto.node.append(made)
-        self.widths[node.output[0]] = self.widths.get(node.input[0], 0)
+        if node.op_type in ("RMSNorm", "Rotary"):
+            self.widths[node.output[0]] = self.widths.get(node.input[0], 0)
 
     # Attention
 
@@ -292,7 +310,7 @@ class _Writer:
         return str(self.once("positions", lambda: self.g.op("Add", POSITION, self.range_of(INPUT_IDS, 1))))
 
     def cached(self, node: onnx.NodeProto, of: Mapping[str, Any]) -> None:
-        g, (qkv, past_key, past_value, _, table, *bias), heads = self.g, node.input, of["heads"]
+        g, (qkv, past_key, _, _, table, *bias), heads = self.g, node.input, of["heads"]
         size = self.width(past_key) // heads
         query, key, value = g.ops("Split", qkv, names=[""] * 3, axis=1, num_outputs=3)
         attend = self.static if self.fixed else self.gathered
@@ -397,13 +415,17 @@ class _Writer:
             wide = self.clip(self.pointwise(wide, *first[1:], of["channels"]))
         own = self.stored(f"{taps}.planes", lambda: self.array(taps).transpose(2, 0, 1)[:, None])
         wide = self.clip(self.convolution(wide, own, taps_bias, of["strides"], of["group"]))
-        middle = self.constants[taps_bias].dims[0]
+        middle = len(self.array(taps_bias))
         narrow = self.pointwise(wide, project, project_scale, project_bias, middle)
         if node.op_type.endswith("Add"):
             narrow = self.g.op("Add", narrow, before)
         self.rows_of(narrow, node.output[0])
 
     def array(self, name: str) -> Array:
+        """A constant, also one that is stored in less and cast."""
+        made = self.makers.get(name)
+        if made is not None and made.op_type == "Cast":
+            return self.array(made.input[0]).astype(np.float32)
         return content_of(self.constants[name])
 
     def convolution(self, x: str, weight: str, bias: str, strides: Sequence[int], group: int = 1) -> str:
@@ -411,8 +433,7 @@ class _Writer:
 
     def pointwise(self, x: str, codes: str, scale: str, bias: str, inputs: int) -> str:
         def weight() -> Array:
-            outputs = self.constants[bias].dims[0]
-            return restore(self.array(codes), self.array(scale), inputs, outputs).T[:, :, None, None]
+            return restore(self.array(codes), self.array(scale), inputs, len(self.array(bias))).T[:, :, None, None]
 
         return self.g.op("Conv", x, self.stored(f"{codes}.planes", weight), bias)
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fuseline.folders.tensors import PAST, PRESENT
 
 from ..graphs.graph import OPSET
-from .plain import FLOAT32
+from .operators import FLOAT32
 
 _LARGE = 4096  # numbers: what is smaller may be computed with while a graph is cleaned
 # What ONNX wants in int64 whatever else a graph has, by the number of the input.
@@ -60,7 +60,8 @@ def halves(model: onnx.ModelProto) -> onnx.ModelProto:
     stays float32."""
     floats = _of_type(model, TensorProto.FLOAT)
     constants = {each.name: each for each in model.graph.initializer if each.data_type == TensorProto.FLOAT}
-    made, nodes = _with(model, [each for each in model.graph.initializer if each.name not in constants], []), made_nodes()
+    others = [each for each in model.graph.initializer if each.name not in constants]
+    made, nodes = _with(model, others, []), made_nodes()
     cast, exact = nodes.cast, dict[str, str]()  # by value: its name in float32
 
     for value in [*made.graph.input, *made.graph.output]:
@@ -116,7 +117,7 @@ class made_nodes(list[onnx.NodeProto]):
 
     def cast(self, name: str, result: str, kind: int) -> str:
         """Append a Cast of that name, and return the result's."""
-        self.append(helper.make_node("Cast", [name], [result], name=result, to=kind))
+        self.append(helper.make_node("Cast", [name], [result], name=f"{result}/cast", to=kind))
         return result
 
 
