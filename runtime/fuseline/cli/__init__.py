@@ -93,6 +93,7 @@ def _parser(terminal: Terminal) -> ArgumentParser:
     from ..errors import InputError, shown
     from ..version import __version__
     from . import caption as cli_caption
+    from . import devices as cli_devices
     from . import evaluate as cli_evaluate
     from . import export as cli_export
     from . import get as cli_get
@@ -144,6 +145,7 @@ environment: FUSELINE_DEBUG=1 shows where an unforeseen failure comes from""",
         cli_layouts,
         cli_evaluate,
         cli_get,
+        cli_devices,
         cli_info,
     ):
         each.add_to(commands)

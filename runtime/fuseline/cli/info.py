@@ -63,7 +63,8 @@ def _machine() -> dict[str, Any]:
     from fuseline.kernels import library_info
 
     from ..graphs.cores import physical_cores
-    from ..graphs.devices import devices, onnxruntime, wheels
+    from ..graphs.devices import devices
+    from ..graphs.installed import onnxruntime, wheels
 
     info, runtime = library_info(), onnxruntime()
     return {

@@ -29,6 +29,10 @@ _PROMPT = 3
 _ABOUT, _SAME, _IN_PLACE = "devices", "same", "in place"
 
 
+class OtherTokens(DeviceError):
+    """A device says something else than the CPU."""
+
+
 def open_checked(folder: Folder, device: object = "cpu", threads: int | None = None) -> Graphs:
     """The graphs of the variant in use, opened where `placed` says. Raises what open_graphs does, and DeviceError for a
     device that says something else than the CPU, fails or takes too long."""
@@ -43,7 +47,7 @@ def open_checked(folder: Folder, device: object = "cpu", threads: int | None = N
         remember(_ABOUT, facts, found)
     if not found[_SAME]:
         graphs.close()
-        raise DeviceError(f"{placement} says other tokens than the CPU for {folder.path}, so it is not used; use cpu")
+        raise OtherTokens(f"{placement} says other tokens than the CPU for {folder.path}, so it is not used; use cpu")
     _keep_in_place(graphs, found[_IN_PLACE])
     return graphs
 

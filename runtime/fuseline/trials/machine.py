@@ -20,6 +20,7 @@ from typing import Any
 from ..folders.own import Folder
 from ..graphs.cores import thread_count
 from ..graphs.devices import placed
+from ..graphs.hardware import cpu_model
 from ..graphs.installed import onnxruntime, wheels
 from ..version import __version__
 
@@ -112,14 +113,3 @@ def _graphs(folder: Folder) -> dict[str, Any]:
     if hashes:
         return hashes
     return {str(file): [stamp.size, stamp.modified, stamp.inode] for file, stamp in folder.files_in_use.items()}
-
-
-def cpu_model() -> str:
-    """The CPU's name, or on ARM its implementer and part, as far as the system says."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    names = [said[key] for key in ("model name", "CPU implementer", "CPU part", "CPU variant") if key in said]
-    return " ".join(names) or platform.processor() or platform.machine()
