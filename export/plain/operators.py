@@ -187,7 +187,7 @@ class _Writer:
                 own = of[each.ref_attr_name] if each.ref_attr_name else helper.get_attribute_value(each)
                 made.attribute.append(helper.make_attribute(each.name, own))
             self.g.proto.node.append(made)
-        if node.op_type in ("RMSNorm", "Rotary"):
+        if node.op_type == "RMSNorm":
             self.widths[node.output[0]] = self.widths.get(node.input[0], 0)
 
     # Attention
@@ -297,7 +297,37 @@ class _Writer:
         of_source = g.op("Transpose", g.op("Cast", seen_BMS, to=TensorProto.FLOAT), perm=(0, 2, 1))
         return mask_B11S, g.op("Unsqueeze", of_source, g.ints(1))
 
+    def rotary(self, node: onnx.NodeProto, of: Mapping[str, Any]) -> None:
+        """x cos + x' sin, where x' is x with the numbers of each pair exchanged."""
+        g, (qkv, cosines, sines, position, _) = self.g, node.input
+        columns = self.widths[qkv]
+        pairs, size = self.array(cosines).shape[1], columns // of["heads"] // 3
+        place = np.arange(columns) % size
+        turned = (place < 2 * pairs) & (np.arange(columns) < columns // 3 * 2)
+        pair_C, odd = np.where(turned, place // 2, pairs), place % 2
+
+        def angles(name: str, still: float, sign_C: Array | None) -> str:
+            last = np.full((len(self.array(name)), 1), still, np.float32)
+            table = self.stored(f"{name}.still", lambda: np.concatenate([self.array(name), last], axis=1))
+            found = g.op("Gather", g.op("Gather", table, at), g.constant("pairs", pair_C), axis=1)
+            return found if sign_C is None else g.op("Mul", found, g.constant("signs", sign_C))
+
+        def both() -> tuple[str, str]:
+            return angles(cosines, 1.0, None), angles(sines, 0.0, (2 * odd - 1).astype(np.float32))
+
+        at = self.once((position, "each"), lambda: self.positions_N() if position == POSITION else self.range_of(qkv, 1))
+        cosine, sine = self.once((cosines, sines), both)
+        exchanged = g.constant("exchanged", np.where(turned, np.arange(columns) + 1 - 2 * odd, np.arange(columns)))
+        other = g.op("Mul", g.op("Gather", qkv, exchanged, axis=-1), sine)
+        g.op("Add", g.op("Mul", qkv, cosine), other, name=node.output[0])
+        self.widths[node.output[0]] = columns
+
     # A decoder's own past
+
+    def positions_N(self) -> str:
+        """int64[N]: of each row's tokens."""
+        at_T, g = self.positions_T(), self.g
+        return at_T if self.fixed else g.op("Reshape", g.op("Expand", at_T, g.op("Shape", INPUT_IDS)), g.ints(-1))
 
     def width(self, name: str) -> int:
         """Of a key or value, or of a cache, E."""
@@ -448,6 +478,7 @@ def _plain_input(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
 
 _WRITERS: Mapping[str, Callable[[_Writer, onnx.NodeProto, Mapping[str, Any]], None]] = {
     "LayerNorm": _Writer.layer_norm,
+    "Rotary": _Writer.rotary,
     "SelfAttention": _Writer.self_attention,
     "BiasedSelfAttention": _Writer.self_attention,
     "CachedSelfAttention": _Writer.cached,
