@@ -144,7 +144,6 @@ class _Writer:
         self.widths[node.output[0]] = len(bias_O)
         last = node.output[0]
         parts = [*(["bias"] if bias_O.any() else []), *([ending] if ending else [])]
-        to = lambda part: last if parts[-1:] == [part] else ""  # noqa: E731
         tied = f"{name}.rows"
         if tied in self.shared:  # the table that embeds tokens; its rows are multiplied as they lie
             zeros = [bias] if parts[:1] == ["bias"] else []
@@ -153,7 +152,7 @@ class _Writer:
         weight = self.floats(f"{name}.matrix", lambda: self.matrix(name, x), 1)
         y = g.op("MatMul", x, weight, name="" if parts else last)
         if "bias" in parts:
-            y = g.op("Add", y, bias, name=to("bias"))
+            y = g.op("Add", y, bias, name="" if ending else last)
         if ending in ("QuickGelu", "Silu"):
             steep = y if ending == "Silu" else g.op("Mul", y, g.scalar(1.702, np.float32))
             g.op("Mul", y, g.op("Sigmoid", steep), name=last)
@@ -175,7 +174,7 @@ class _Writer:
 
     def by_body(self, node: onnx.NodeProto, of: Mapping[str, Any]) -> None:
         """What has no shorter form here, as its body says, in float32."""
-        function, mark = body(node.op_type), f"{node.name}{FLOAT32}"
+        function, mark = body(node.op_type.removeprefix("Half")), f"{node.name}{FLOAT32}"
         names = dict(zip([*function.input, *function.output], [*node.input, *node.output], strict=True))
         for inner in function.node:
             made = onnx.NodeProto()
@@ -188,7 +187,7 @@ class _Writer:
                 own = of[each.ref_attr_name] if each.ref_attr_name else helper.get_attribute_value(each)
                 made.attribute.append(helper.make_attribute(each.name, own))
             self.g.proto.node.append(made)
-        if node.op_type in ("RMSNorm", "Rotary"):
+        if node.op_type == "RMSNorm":
             self.widths[node.output[0]] = self.widths.get(node.input[0], 0)
 
     # Attention
@@ -259,7 +258,7 @@ class _Writer:
         shape = self.once("of queries", shape_BGHD)
         mask, of_source = "", ""
         if len(told) > 1:
-            mask, of_source = self.once(tuple(told), lambda: self.sources(*told, key))
+            mask, of_source = self.once(tuple(told), lambda: self.sources(told[0], told[1], told[2], key))
         elif told:
             mask = SOURCE_MASK if self.fixed else self.once(told[0], lambda: self.seen_B11S(told[0], key))
         source = g.ints(0, 0, heads, size)
@@ -274,15 +273,16 @@ class _Writer:
         self.widths[node.output[0]] = heads * size
         if of_source:
             share = g.op("Transpose", g.op("MatMul", weights, of_source), perm=order)
-            count = self.constants_of(told[2])
+            count = self.count(told[1])
             g.op("Reshape", share, g.ints(-1, heads, count), name=node.output[1])
 
-    def constants_of(self, weights_BM: str) -> int:
-        return int(self.inputs[weights_BM].type.tensor_type.shape.dim[1].dim_value)
+    def count(self, starts: str) -> int:
+        """M."""
+        return int(self.inputs[starts].type.tensor_type.shape.dim[0].dim_value) - 1
 
     def sources(self, lengths_BM: str, starts: str, weights_BM: str, key: str) -> tuple[str, str]:
         """[B, 1, 1, S], what is added to scores, and float32[B, 1, S, M], of which source a position is."""
-        g, count = self.g, self.constants_of(weights_BM)
+        g, count = self.g, self.count(starts)
         begins_M = g.op("Slice", starts, g.ints(0), g.ints(count))
         ends_BM = g.op("Add", begins_M, lengths_BM)
         begins_M1, ends_BM1 = (g.op("Unsqueeze", each, g.ints(-1)) for each in (begins_M, ends_BM))
@@ -297,7 +297,37 @@ class _Writer:
         of_source = g.op("Transpose", g.op("Cast", seen_BMS, to=TensorProto.FLOAT), perm=(0, 2, 1))
         return mask_B11S, g.op("Unsqueeze", of_source, g.ints(1))
 
+    def rotary(self, node: onnx.NodeProto, of: Mapping[str, Any]) -> None:
+        """x cos + x' sin, where x' is x with the numbers of each pair exchanged."""
+        g, (qkv, cosines, sines, position, _) = self.g, node.input
+        columns = self.widths[qkv]
+        pairs, size = self.array(cosines).shape[1], columns // of["heads"] // 3
+        place = np.arange(columns) % size
+        turned = (place < 2 * pairs) & (np.arange(columns) < columns // 3 * 2)
+        pair_C, odd = np.where(turned, place // 2, pairs), place % 2
+
+        def angles(name: str, still: float, sign_C: Array | None) -> str:
+            last = np.full((len(self.array(name)), 1), still, np.float32)
+            table = self.stored(f"{name}.still", lambda: np.concatenate([self.array(name), last], axis=1))
+            found = g.op("Gather", g.op("Gather", table, at), g.constant("pairs", pair_C), axis=1)
+            return found if sign_C is None else g.op("Mul", found, g.constant("signs", sign_C))
+
+        def both() -> tuple[str, str]:
+            return angles(cosines, 1.0, None), angles(sines, 0.0, (2 * odd - 1).astype(np.float32))
+
+        at = self.once((position, "each"), lambda: self.positions_N() if position == POSITION else self.range_of(qkv, 1))
+        cosine, sine = self.once((cosines, sines), both)
+        exchanged = g.constant("exchanged", np.where(turned, np.arange(columns) + 1 - 2 * odd, np.arange(columns)))
+        other = g.op("Mul", g.op("Gather", qkv, exchanged, axis=-1), sine)
+        g.op("Add", g.op("Mul", qkv, cosine), other, name=node.output[0])
+        self.widths[node.output[0]] = columns
+
     # A decoder's own past
+
+    def positions_N(self) -> str:
+        """int64[N]: of each row's tokens."""
+        at_T, g = self.positions_T(), self.g
+        return at_T if self.fixed else g.op("Reshape", g.op("Expand", at_T, g.op("Shape", INPUT_IDS)), g.ints(-1))
 
     def width(self, name: str) -> int:
         """Of a key or value, or of a cache, E."""
@@ -357,7 +387,7 @@ class _Writer:
 
     def distances(self, bias_HM: str, table: str) -> str:
         """[H, T, C], of static graphs [H, 1, L]: what is added by how far back a position is."""
-        g, most = self.g, g_int(self.constants[bias_HM].dims[1] - 1)
+        g, most = self.g, int(self.constants[bias_HM].dims[1]) - 1
         if self.fixed:
             column_L = np.repeat(np.arange(self.fixed.capacity), self.fixed.rows)
             back = g.op("Sub", POSITION, g.constant("columns", column_L))
@@ -378,15 +408,15 @@ class _Writer:
     ) -> str:
         """[R, H, D]: every row reads all lines of the cache but those that the mask hides."""
         assert self.fixed is not None
-        g, capacity, line = self.g, self.fixed.capacity, self.g.ints(-1, *sizes)
-        all_C11 = g.constant("positions", np.arange(capacity)[:, None, None])
+        g, fixed, line = self.g, self.fixed, self.g.ints(-1, *sizes)
+        all_C11 = g.constant("positions", np.arange(fixed.capacity)[:, None, None])
         here_C11 = self.once("here", lambda: g.op("Equal", all_C11, POSITION))
         mask = MASK
         if bias:
             mask = self.once(bias[0], lambda: g.op("Add", self.distances(bias[0], table), MASK))
 
         def kept(past: str, new: str, present: str) -> str:
-            slab = g.op("Reshape", new, g.ints(1, self.fixed.rows, sizes[0] * sizes[1]))
+            slab = g.op("Reshape", new, g.ints(1, fixed.rows, sizes[0] * sizes[1]))
             return g.op("Where", here_C11, slab, past, name=present)
 
         key_CRE, value_CRE = (kept(node.input[part], qkv[part], node.output[part]) for part in (1, 2))
@@ -412,7 +442,7 @@ class _Writer:
         *first, taps, taps_bias, project, project_scale, project_bias = node.input
         before = wide = self.plane(first[0])
         if len(first) > 1:
-            wide = self.clip(self.pointwise(wide, *first[1:], of["channels"]))
+            wide = self.clip(self.pointwise(wide, first[1], first[2], first[3], of["channels"]))
         own = self.stored(f"{taps}.planes", lambda: self.array(taps).transpose(2, 0, 1)[:, None])
         wide = self.clip(self.convolution(wide, own, taps_bias, of["strides"], of["group"]))
         middle = len(self.array(taps_bias))
@@ -438,10 +468,6 @@ class _Writer:
         return self.g.op("Conv", x, self.stored(f"{codes}.planes", weight), bias)
 
 
-def g_int(value: Any) -> int:
-    return int(value)
-
-
 def _plain_input(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
     """Keys and values are float32[B, S, E] in every plain graph of floats."""
     if not is_cross_attention(value.name):
@@ -452,6 +478,7 @@ def _plain_input(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
 
 _WRITERS: Mapping[str, Callable[[_Writer, onnx.NodeProto, Mapping[str, Any]], None]] = {
     "LayerNorm": _Writer.layer_norm,
+    "Rotary": _Writer.rotary,
     "SelfAttention": _Writer.self_attention,
     "BiasedSelfAttention": _Writer.self_attention,
     "CachedSelfAttention": _Writer.cached,

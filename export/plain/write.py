@@ -93,11 +93,12 @@ def layouts(
         tell = progress or (lambda *_: None)
         tell(0, 3, "reading the graphs")
         model = Model(opened)
-        judges = judging(model, Examples(), Reading())[:1] if opened.sources else [None]
-        fixed = _fixed(model, judges[0], rows, capacity, positions) if STATIC in names else None
+        judges = judging(model, Examples(), Reading())[:1] if opened.sources else []
+        inputs: Inputs = judges[0] if judges else {}
+        fixed = _fixed(model, inputs, rows, capacity, positions) if STATIC in names else None
         model.close()
         tell(1, 3, "making the layouts")
-        made = {name: _made(opened.using(name), names, format, fixed, judges[0]) for name in chosen}
+        made = {name: _made(opened.using(name), names, format, fixed, inputs) for name in chosen}
         agreement: dict[str, dict[str, float]] = {}
 
         def tried(new: Path) -> None:
@@ -201,7 +202,7 @@ def _texts(model: Model, judges: Sequence[Any]) -> list[tuple[int, ...]]:
     with model:
         return [
             tuple(row)
-            for inputs in judges
+            for inputs in judges or [None]
             for beams in (1, 4)
             for row in model.generate(inputs, num_beams=beams, max_new_tokens=_NEW).sequences.tolist()
         ]

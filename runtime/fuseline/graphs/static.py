@@ -127,7 +127,8 @@ class StaticDecoder:
         wanted = {name for name in self._types if is_cross_attention(name)}
         if encoded.values.keys() != wanted:
             raise InputError(f"what is encoded is of another model: it holds {len(encoded.values)} keys and values")
-        read = {}
+        read: dict[str, OrtValue] = {}
+        length = 0
         for name, value in encoded.values.items():
             found = value.numpy()[row : row + 1]
             length = found.shape[1]
@@ -139,8 +140,8 @@ class StaticDecoder:
             whole[:, :length] = found
             read[name] = OrtValue.ortvalue_from_numpy(whole)
         if SOURCE_MASK in self._types:
-            length = read and (length if encoded.lengths is None else int(encoded.lengths[row, 0]))
-            mask = np.where(np.arange(self.positions) < length, np.float32(0), _LOWEST)[None]
+            count = length if encoded.lengths is None else int(encoded.lengths[row, 0])
+            mask = np.where(np.arange(self.positions) < count, np.float32(0), _LOWEST)[None]
             read[SOURCE_MASK] = OrtValue.ortvalue_from_numpy(mask)
         return read
 
