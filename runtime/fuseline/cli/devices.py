@@ -20,7 +20,7 @@ A device other than the CPU runs a model's graphs in another layout, which `fuse
 
 example: fuseline devices
          fuseline devices ~/models/vit-gpt2"""
-_HEAD = ("device", "hardware", "package", "driver", "graphs", "tokens", "speed")
+_HEAD = ("device", "hardware", "package", "driver", "graphs", "nodes", "tokens", "speed")
 
 
 def add_to(commands: Any) -> None:
@@ -63,6 +63,7 @@ def _record(each: Finding) -> dict[str, Any]:
         "package": each.seen.package,
         "driver": each.seen.driver,
         "layout": each.layout,
+        "nodes": None if each.nodes is None else {"on it": each.nodes[0], "all": each.nodes[1]},
         "tokens": each.same,
         "milliseconds": each.milliseconds,
         "speed": each.speed,
@@ -82,7 +83,7 @@ def _lines(found: list[Finding]) -> Iterator[str]:
 def _row(each: Finding) -> tuple[str, ...]:
     tokens = {True: "the CPU's", False: "others", None: "-"}[each.same]
     speed = "-" if each.speed is None else f"{each.speed:.2f}"
+    nodes = "" if each.nodes is None else f"{each.nodes[0]} of {each.nodes[1]}"
     seen = each.seen
-    return tuple(
-        cell or "-" for cell in (seen.name, seen.hardware, seen.package, seen.driver, each.layout, tokens, speed)
-    )
+    cells = (seen.name, seen.hardware, seen.package, seen.driver, each.layout, nodes, tokens, speed)
+    return tuple(cell or "-" for cell in cells)

@@ -24,6 +24,8 @@ SUFFIX = "ExecutionProvider"
 _NO_DEVICES = ("AzureExecutionProvider",)
 _ALIASES = {"directml": "dml"}
 _STATIC = ("QNN",)  # these want every size fixed
+# The library of Qualcomm's that a graph is given to: htp, gpu or cpu.
+_BACKEND, _BACKEND_PATH, _DEFAULT_BACKEND = "backend_type", "backend_path", "htp"
 # What stands behind a colon, by the provider's option that it is; of plugins it may choose among what they list.
 _WHICH = {
     "CANN": "device_id",
@@ -32,7 +34,7 @@ _WHICH = {
     "Dml": "device_id",
     "MIGraphX": "device_id",
     "OpenVINO": "device_type",
-    "QNN": "backend_type",
+    "QNN": _BACKEND,
     "ROCM": "device_id",
     "Tensorrt": "device_id",
 }
@@ -201,10 +203,11 @@ def _asked(name: str, which: str | None) -> str:
 
 def _with_which(provider: str, which: str | None, told: dict[str, str]) -> dict[str, str]:
     """The options with what stood behind the colon. Raises DeviceError for a provider that has one device only."""
+    option = _WHICH.get(provider.removesuffix(SUFFIX))
+    if which is None and option == _BACKEND and _BACKEND_PATH not in told:
+        which = told.get(_BACKEND, _DEFAULT_BACKEND)
     if which is None:
         return told
-    kind = provider.removesuffix(SUFFIX)
-    option = _WHICH.get(kind)
     if option is None:
         if which == "0":
             return told
@@ -217,21 +220,15 @@ def _with_which(provider: str, which: str | None, told: dict[str, str]) -> dict[
 
 
 def _of_plugin(name: str, which: str | None, plugin: Plugin, told: dict[str, str]) -> Device:
-    found = listed(plugin)
-    asked = _asked(name, which)
+    found, asked = listed(plugin), _asked(name, which)
     if not found.handles:
         raise DeviceError(f"the device {shown(asked, 60)} cannot be used: {found.reason}")
-    fitting = [
-        handle
-        for number, handle in enumerate(found.handles)
-        if which is None or which == str(number) or which.lower() in words_of(handle)
-    ]
-    if fitting:
-        return Device(asked, plugin.provider, told, plugin.package, fitting[0])
-    if _WHICH.get(plugin.provider.removesuffix(SUFFIX)) == "backend_type":
-        return Device(
-            asked, plugin.provider, _with_which(plugin.provider, which, told), plugin.package, found.handles[0]
-        )
+    if _WHICH.get(plugin.provider.removesuffix(SUFFIX)) == _BACKEND:
+        told = _with_which(plugin.provider, which, told)
+        return Device(asked, plugin.provider, told, plugin.package, found.handles[0])
+    for number, handle in enumerate(found.handles):
+        if which is None or which == str(number) or which.lower() in words_of(handle):
+            return Device(asked, plugin.provider, told, plugin.package, handle)
     names = ", ".join(f"{name}:{number} ({handle.device.type.name})" for number, handle in enumerate(found.handles))
     raise DeviceError(f"there is no device {shown(asked, 60)} here; {plugin.package} lists {names}")
 

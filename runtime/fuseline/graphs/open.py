@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +26,13 @@ from .static import StaticDecoder, static_encoder
 @dataclass(frozen=True)
 class Graphs:
     """An encoder, those of several sources, or none, and the decoder; files: what they are read from; close: lets go of
-    the sessions."""
+    the sessions; nodes: how many of those on other devices than the CPU are there, and how many they have."""
 
     encoder: Encodes
     decoder: Decoder
     files: Unchanged
     close: Callable[[], None]
+    nodes: tuple[int, int] | None = None
 
 
 def open_graphs(folder: Folder, device: object = "cpu", threads: int | None = None) -> Graphs:
@@ -65,7 +66,12 @@ def open_graphs(folder: Folder, device: object = "cpu", threads: int | None = No
         if isinstance(decoder, CachedDecoder):
             decoder.forget()
 
-    return Graphs(encoder, decoder, files, close)
+    return Graphs(encoder, decoder, files, close, _nodes(graphs))
+
+
+def _nodes(graphs: Sequence[Graph]) -> tuple[int, int] | None:
+    known = [graph.nodes for graph in graphs if graph.nodes is not None]
+    return (sum(here for here, _ in known), sum(count for _, count in known)) if known else None
 
 
 def _for(folder: Folder, device: Device) -> Folder:

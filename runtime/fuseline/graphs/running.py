@@ -124,9 +124,16 @@ def _look(limit: weakref.ref[Limit], gone: threading.Event) -> None:
 class Graph:
     """One graph ready to run. Safe to share between threads."""
 
-    def __init__(self, path: object, session: InferenceSession, device: Device = ON_CPU) -> None:
-        """path: of its file, for what is said of it; device: where it runs."""
-        self.path, self.device = path, device
+    def __init__(
+        self,
+        path: object,
+        session: InferenceSession,
+        device: Device = ON_CPU,
+        nodes: tuple[int, int] | None = None,
+    ) -> None:
+        """path: of its file, for what is said of it; device: where it runs; nodes: of another device than the CPU, how
+        many are on it, and how many there are."""
+        self.path, self.device, self.nodes = path, device, nodes
         self._session: InferenceSession | None = session
         self._plain = _options()
         self._last = 0.0  # seconds of the last run

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Error, FolderError
+from ..errors import DeviceError, Error, FolderError
 from ..folders.tensors import Signature, Tensor
 from .cores import thread_count
 from .devices import CPU, ON_CPU, Device, prepare
@@ -43,7 +43,21 @@ def open_graph(path: Path, device: Device = ON_CPU, threads: int | None = None, 
     if session is None or session.get_providers()[0] != device.provider:
         _session(path, ON_CPU, count, folded)  # the file may be what is wrong: then this says so
         raise not_started(device.name, device.provider, error and (error.__context__ or error), said)
-    return Graph(path, session, device)
+    nodes = _taken(session, device.provider)
+    if nodes is not None and not nodes[0]:
+        raise DeviceError(
+            f"the device {device.name} takes no node of {path}, all of which would run on the CPU; give its provider "
+            "the options that it needs as device_options, or use cpu"
+        )
+    return Graph(path, session, device, nodes)
+
+
+def _taken(session: InferenceSession, provider: str) -> tuple[int, int] | None:
+    """How many nodes are on the device, and how many there are; None where onnxruntime (before 1.24) does not tell."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    parts = [(part.ep_name, len(part.get_nodes())) for part in session.get_provider_graph_assignment_info()]
+    return sum(count for name, count in parts if name == provider), sum(count for _, count in parts)
 
 
 def _session(path: Path, device: Device, threads: int, folded: int | None) -> InferenceSession:
@@ -75,6 +89,8 @@ def _started(
 ) -> InferenceSession:
     """The session, of onnxruntime's own providers or by a plugin's handle."""
     session = onnxruntime().InferenceSession
+    if not device.is_cpu:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if device.handle is not None:
         options.add_provider_for_devices([device.handle], dict(device.options))
         return session(str(path), options, disabled_optimizers=unbounded)

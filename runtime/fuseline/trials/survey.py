@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from ..errors import Error
@@ -19,12 +19,13 @@ _ROUNDS, _SECONDS = 5, 3.0  # runs of a caption, and for how long another is beg
 @dataclass(frozen=True)
 class Finding:
     """A device for a model. layout: which graphs it runs; same: whether its tokens are the CPU's, None where it could
-    not be tried; milliseconds: of a caption; speed: how many times as fast as the CPU; reason: why it cannot be used,
-    empty where it can."""
+    not be tried; nodes: how many of its graphs' run on it, and how many they have; milliseconds: of a caption; speed:
+    how many times as fast as the CPU; reason: why it cannot be used, empty where it can."""
 
     seen: Seen
     layout: str
     same: bool | None = None
+    nodes: tuple[int, int] | None = None
     milliseconds: float | None = None
     speed: float | None = None
     reason: str = ""
@@ -38,7 +39,7 @@ def survey(folder: Folder, threads: int | None = None) -> Iterator[Finding]:
         found = _tried(each, folder, threads) if base is not None else _measured(each, folder, threads)
         base = found.milliseconds if base is None else base
         speed = base / found.milliseconds if base and found.milliseconds else None
-        yield Finding(each, found.layout, found.same, found.milliseconds, speed, found.reason)
+        yield replace(found, speed=speed)
 
 
 def _tried(each: Seen, folder: Folder, threads: int | None) -> Finding:
@@ -56,7 +57,7 @@ def _measured(each: Seen, folder: Folder, threads: int | None) -> Finding:
     device = device_of(each.name)
     timed = Timed(open_checked(folder, each.name, threads), folder)
     try:
-        return Finding(each, device.layout, same=True, milliseconds=least(timed))
+        return Finding(each, device.layout, True, timed.graphs.nodes, least(timed))
     finally:
         timed.close()
 
