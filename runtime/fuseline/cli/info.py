@@ -164,7 +164,7 @@ def _rows(machine: dict[str, Any]) -> Iterator[str]:
         "fuseline": machine["fuseline"],
         "CPU": f"{machine['cpu']['cores']} cores; in use: {', '.join(machine['cpu']['features']) or 'nothing special'}",
         "kernel library": f"{library['path']} ({library['isa']})" if library["path"] else f"none: {library['reason']}",
-        "onnxruntime": f"{version}; devices: {', '.join(runtime['devices'])}{packages}",
+        "onnxruntime": f"{version}; devices: {', '.join(runtime['devices'])}{packages}{_MORE}",
     }
     for name, text in rows.items():
         yield f"{name:<16}{text}"
