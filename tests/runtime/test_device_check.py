@@ -111,10 +111,7 @@ def test_steps_are_the_cpus_with_one_memory_and_with_two(folders: list[Folder], 
         parents = None
         for length in (3, 1, 1, 1):
             tokens = random.integers(0, folder.decoder.vocab_size, (rows, length))
-            mine, its = (
-                g.decoder.step(s, tokens, parents).copy() for g, s in zip((on_cpu, other), states, strict=True)
-            )
-            np.testing.assert_allclose(its, mine, atol=2e-5)
+            both(states, tokens, parents)
             parents = np.repeat(np.arange(batch) * beams, beams) + random.integers(0, beams, rows)
         kept = np.array([batch - 1])
         states = [g.decoder.narrow(s, kept) for g, s in zip((on_cpu, other), states, strict=True)]
