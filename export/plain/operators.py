@@ -315,7 +315,9 @@ class _Writer:
         def both() -> tuple[str, str]:
             return angles(cosines, 1.0, None), angles(sines, 0.0, (2 * odd - 1).astype(np.float32))
 
-        at = self.once((position, "each"), lambda: self.positions_N() if position == POSITION else self.range_of(qkv, 1))
+        at = self.once(
+            (position, "each"), lambda: self.positions_N() if position == POSITION else self.range_of(qkv, 1)
+        )
         cosine, sine = self.once((cosines, sines), both)
         exchanged = g.constant("exchanged", np.where(turned, np.arange(columns) + 1 - 2 * odd, np.arange(columns)))
         other = g.op("Mul", g.op("Gather", qkv, exchanged, axis=-1), sine)

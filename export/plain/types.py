@@ -163,7 +163,7 @@ def narrow(model: onnx.ModelProto) -> onnx.ModelProto:
             if node.op_type in _IN_INT64 and name in wide:
                 new.output[place] = f"{name}/int64"
                 nodes.cast(new.output[place], name, TensorProto.INT32)
-    return cleaned(_with(made, made.graph.initializer, nodes))
+    return _with(made, made.graph.initializer, nodes)
 
 
 def _of_type(model: onnx.ModelProto, kind: int) -> set[str]:

@@ -180,12 +180,13 @@ def add_layouts(
             own[LAYOUTS] = {name: parts for name, parts in own.get(LAYOUTS, {}).items() if name not in graphs}
         kept = {file for parts in about["variants"].values() for file in all_files(parts)}
         gone = {name for file in before - kept for name in (file, f"{file}_data")}
-        _copy(source, new, leave={*gone, DESCRIPTION})
-        others = set(_all_files(new))
+        taken = set(_all_files(source)) - gone
         for variant, graphs in made.items():
             for layout, parts in graphs.items():
-                about["variants"][variant][LAYOUTS][layout] = nested(write_plain(new, f"{variant}_{layout}", parts))
-        files = [name for name in _all_files(new) if name not in others]
+                written = write_plain(new, f"{variant}_{layout}", parts, taken)
+                about["variants"][variant][LAYOUTS][layout] = nested(written)
+        files = _all_files(new)
+        _copy(source, new, leave={*gone, DESCRIPTION})  # last: onnx reads no weights that are linked twice
         listed = {name: facts for name, facts in about["files"].items() if name not in gone}
         about["files"] = dict(sorted((listed | _files(new, files)).items()))
         _describe(new, about, source)
