@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 from fuseline.kernels.layers import join_layers, split_layers  # noqa: E402
 from tests import text_models  # noqa: E402
-from tests.bodies import ON_BODIES
+from tests.bodies import ON_BODIES  # noqa: E402
 from tests.exported_texts import LANGUAGES, folder_with_languages, text_folder  # noqa: E402
 
 

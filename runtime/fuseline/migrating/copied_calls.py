@@ -279,12 +279,16 @@ def device_named(value: Any) -> Any:
     if isinstance(value, bool):
         return value
     if isinstance(value, numbers.Integral):
-        return _numbered("cuda", int(value)) if int(value) >= 0 else "cpu" if int(value) == -1 else int(value)
+        number = int(value)
+        return "cpu" if number == -1 else _numbered("cuda", number) if 0 <= number < _MOST_NUMBERS else number
     if isinstance(value, str) and (found := re.fullmatch(r"([a-z]+):(\d{1,9})", value)):
         return _numbered(found[1], int(found[2]))
     if not isinstance(value, str) and isinstance(getattr(value, "type", None), str):
         return _numbered(value.type, getattr(value, "index", None) or 0)
     return value
+
+
+_MOST_NUMBERS = 1000  # of devices of one kind
 
 
 def _numbered(kind: str, number: int) -> str:
