@@ -157,7 +157,9 @@ def _graph(
     made = plain(load_graph(path), fixed if decodes else None, codes=format == "int8")
     if fixed is not None:
         made = static_decoder(made, fixed) if decodes else static_encoder(made, fixed, inputs)
-    made = cleaned(made if fixed is None else narrow(made))
+    made = cleaned(made)
+    if fixed is not None:
+        made = cleaned(narrow(made))
     return halves(made) if format == "fp16" else made  # last: onnxruntime would clean it into float32
 
 
