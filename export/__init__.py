@@ -10,6 +10,7 @@ try:
     from .check import Agreement
     from .convert import ExportReport, export
     from .embedding import EmbedReport, embed
+    from .plain.write import LayoutsReport, layouts
     from .quality import Evaluation, evaluate
     from .quantizing.quantize import QuantizeReport, quantize
     from .writing.folder import add_variants, write_confidence, write_folder
@@ -22,6 +23,7 @@ __all__ = [
     "EmbedReport",
     "Evaluation",
     "ExportReport",
+    "LayoutsReport",
     "NotInstalled",
     "QuantizeReport",
     "add_variants",
@@ -31,6 +33,7 @@ __all__ = [
     "embed",
     "evaluate",
     "export",
+    "layouts",
     "quantize",
     "write_confidence",
     "write_folder",

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import onnx
 
 from fuseline.errors import ExportError
+from fuseline.folders.description import FUSED, LAYOUTS
 from fuseline.generation.config import GenerationConfig
 
 from .adapters import ModelAdapter, Parts, model_adapter
@@ -26,6 +27,7 @@ from .ctranslate2.folder import is_ctranslate2
 from .ctranslate2.write import write_ctranslate2
 from .graphs.weights import Array, Scheme
 from .graphs.weights_file import WeightsFile
+from .plain.write import layouts as write_layouts
 from .refusals import in_one_sentence, need
 from .sources import Source, source_of
 from .via_optimum import prepared, write_via_optimum
@@ -78,6 +80,7 @@ def export(
     force: bool = False,
     via: str | None = None,
     interpolate_pos_encoding: bool = False,
+    layouts: Sequence[str] = (FUSED,),
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write the fuseline folder `out` of an encoder/decoder checkpoint or a GPT-2, and compare it with transformers.
@@ -88,13 +91,38 @@ def export(
     left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
     here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); interpolate_pos_encoding:
     photos of another size than the encoder's positions are for get interpolated ones, as transformers' generate does
-    where it is told so; progress: is called with the step, the number of steps and what is done in it. Everything but
-    the graphs comes from the checkpoint as it is, except a longer max_length in generation_config.json, what a model's
-    own generate says instead of that file (BLIP's), and an image processor within processor_config.json, which becomes
+    where it is told so; layouts: fused, which there always is, and standard and static, in which all variants are
+    written too, see fuseline.export.layouts; progress: is called with the step, the number of steps and what is done.
+    Everything but the graphs comes from the checkpoint as it is, except a longer max_length in generation_config.json,
+    what a model's own generate says instead of that file (BLIP's), and an image processor within
+    processor_config.json, which becomes
     a preprocessor_config.json. `out` is complete at the end, or as it was if anything fails.
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """
+    if unknown := [name for name in layouts if name not in LAYOUTS]:
+        raise ExportError(f"layouts has {unknown[0]!r} and must be some of {', '.join(LAYOUTS)}")
+    others = [name for name in dict.fromkeys(layouts) if name != FUSED]
+    if others and via is not None:
+        raise ExportError("optimum's graphs are in plain operators already; leave layouts out")
+    report = _export(source, Path(out), variants, max_length, force, via, interpolate_pos_encoding, progress)
+    if not others:
+        return report
+    write_layouts(out, others, variants=variants, progress=progress)
+    return replace(report, files=sizes_of(Path(out)))
+
+
+def _export(
+    source: str | Path,
+    out: Path,
+    variants: Sequence[str],
+    max_length: int | None,
+    force: bool,
+    via: str | None,
+    interpolate_pos_encoding: bool,
+    progress: Progress | None,
+) -> ExportReport:
+    """As export, in the fused layout."""
     translates = via is None and is_ctranslate2(source)
     need("exporting", "onnx", *(() if translates else ("onnxscript", "torch", "transformers")))
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -102,10 +130,10 @@ def export(
         _check_via(via, variants, max_length)
         if interpolate_pos_encoding:
             raise ExportError("optimum exports no interpolated positions; leave interpolate_pos_encoding out")
-        with claimed(Path(out)) as place:
+        with claimed(out) as place:
             check_out(place.path, replace=force)
-            return _via_optimum(source, place, Path(out), progress)
-    out, steps = Path(out), 4 + len(variants)
+            return _via_optimum(source, place, out, progress)
+    steps = 4 + len(variants)
 
     def tell(step: int, what: str) -> None:
         if progress is not None:

@@ -24,8 +24,8 @@ from fuseline.folders.open import AUTO, find, open_folder
 from fuseline.folders.own import Folder
 
 from ..refusals import in_one_sentence
-from .graphs import UNFINISHED, GraphSource, _hash, _weights_of, write_graphs
-from .parts import DECODER, ENCODER, encoders_of, flat
+from .graphs import UNFINISHED, GraphSource, _hash, _weights_of, write_graphs, write_plain
+from .parts import DECODER, ENCODER, LAYOUTS, all_files, encoders_of, flat, nested
 from .place import Place, check_out, check_place, claimed, recovered, replace_file
 
 FORMAT, TEXTS_FORMAT = 1, 2  # of models that read photos, and that read texts
@@ -161,6 +161,40 @@ def add_to(
         new.put()
 
 
+def add_layouts(
+    source: Path,
+    place: Place,
+    made: Mapping[str, Mapping[str, Mapping[str, GraphSource]]],
+    *,
+    check: Callable[[Path], None],
+) -> list[str]:
+    """Write graphs of a checked folder's variants in other layouts; returns their paths in the folder.
+
+    made: by variant, layout and part; place: that of the folder itself, or of a copy of it. check: as for write_folder.
+    """
+    with place.beside() as new:
+        about = json.loads((source / DESCRIPTION).read_bytes())
+        before = {file for parts in about["variants"].values() for file in all_files(parts)}
+        for variant, graphs in made.items():
+            own = about["variants"][variant]
+            own[LAYOUTS] = {name: parts for name, parts in own.get(LAYOUTS, {}).items() if name not in graphs}
+        kept = {file for parts in about["variants"].values() for file in all_files(parts)}
+        gone = {name for file in before - kept for name in (file, f"{file}_data")}
+        taken = set(_all_files(source)) - gone
+        for variant, graphs in made.items():
+            for layout, parts in graphs.items():
+                written = write_plain(new, f"{variant}_{layout}", parts, taken)
+                about["variants"][variant][LAYOUTS][layout] = nested(written)
+        files = _all_files(new)
+        _copy(source, new, leave={*gone, DESCRIPTION})  # last: onnx reads no weights that are linked twice
+        listed = {name: facts for name, facts in about["files"].items() if name not in gone}
+        about["files"] = dict(sorted((listed | _files(new, files)).items()))
+        _describe(new, about, source)
+        check(new)
+        place.put(new)
+    return [name for name in files if name.endswith(".onnx")]
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A folder with its new variants, complete and not yet in its place. about: what its fuseline.json says, which may
@@ -191,7 +225,7 @@ def prepared(
         before = {name: _hashes(about, name) for name in variants}
         for name in about["variants"].keys() & variants.keys():
             del about["variants"][name]
-        kept = {file for parts in about["variants"].values() for file in flat(parts).values()}
+        kept = {file for parts in about["variants"].values() for file in all_files(parts)}
         gone = {file for file in _graph_files(opened) if file.removesuffix("_data") not in kept}
         _copy(folder, made, leave={*gone, DESCRIPTION})
         others = set(_all_files(made))
@@ -262,8 +296,8 @@ def update_description(folder: Path, change: Callable[[dict[str, Any]], None]) -
 
 
 def _graph_files(folder: Folder) -> set[str]:
-    """The files of all variants, weights beside the graphs included, as fuseline.json lists them."""
-    graphs = {file for variant in folder.variants.values() for file in variant.graphs}
+    """The files of all variants in all layouts, weights beside the graphs included, as fuseline.json lists them."""
+    graphs = {file for variant in folder.variants.values() for file in variant.all_graphs}
     return {file for file in folder.sizes if file in graphs or file.removesuffix("_data") in graphs}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,6 +89,15 @@ def write_graphs(
         info.setdefault(SCALES, made[DECODER].scales)
     _check_fit(tensors, info)
     return {variant: nested(parts) for variant, parts in graphs.items()}, nested(tensors), info
+
+
+def write_plain(folder: Path, suffix: str, parts: Mapping[str, GraphSource], taken: Collection[str]) -> dict[str, str]:
+    """Write graphs that are held to no others; returns their files by part. taken: names of files still to come."""
+    written = {}
+    for part, source in parts.items():
+        written[part] = _unused(folder, f"onnx/{stem_of(part)}_{suffix}", taken)
+        _written(source, folder, written[part], None)
+    return written
 
 
 def tensors_of(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
@@ -179,11 +188,15 @@ def _scales(model: onnx.ModelProto) -> list[float]:
     return found
 
 
-def _unused(folder: Path, stem: str) -> str:
+def _unused(folder: Path, stem: str, taken: Collection[str] = ()) -> str:
     """A path for a graph. Another variant may still use the file that has the best name, or it may be the user's."""
     numbered = (f"{stem}_{number}.onnx" for number in itertools.count(2))
     paths = itertools.chain([f"{stem}.onnx"], numbered)
-    return next(p for p in paths if not any(os.path.lexists(folder / name) for name in (p, f"{p}_data")))
+
+    def there(name: str) -> bool:
+        return name in taken or os.path.lexists(folder / name)
+
+    return next(path for path in paths if not there(path) and not there(f"{path}_data"))
 
 
 def _hash(model: onnx.ModelProto, outside: WeightsFile) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 ENCODER, DECODER, _OF_SOURCE = "encoder", "decoder", "encoder:"
+LAYOUTS = "layouts"  # the field of a variant that has its files in other layouts than fused
 
 
 def part_of(source: str) -> str:
@@ -34,6 +35,11 @@ def nested(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat(found: Mapping[str, Any]) -> dict[str, Any]:
-    """By part, of what fuseline.json has."""
+    """By part, of what fuseline.json has; of a variant those of the fused layout."""
     parts = {part_of(name): value for name, value in found.get("encoders", {}).items()}
-    return parts | {part: value for part, value in found.items() if part != "encoders"}
+    return parts | {part: value for part, value in found.items() if part not in ("encoders", LAYOUTS)}
+
+
+def all_files(variant: Mapping[str, Any]) -> list[str]:
+    """The graphs of a variant in every layout, of what fuseline.json has."""
+    return [file for each in (variant, *variant.get(LAYOUTS, {}).values()) for file in flat(each).values()]

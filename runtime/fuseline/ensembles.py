@@ -167,7 +167,7 @@ class Ensemble(Model):
         return ensemble, (self.models, *self._made_with)
 
     @classmethod
-    def _opened(cls, wanted: Opening, threads: int | None, fast: bool | None = None) -> Self:
+    def _opened(cls, wanted: Opening, threads: int | None, *options: object) -> Self:
         raise InputError(
             "an ensemble has no folder; open each model by Model.from_pretrained, and give them to ensemble"
         )

@@ -45,11 +45,11 @@ class Model(Opened):
     """An encoder and a decoder with what goes before and after them. Safe to share between threads.
 
     folder: the Folder it was made of; generation_config: its defaults; inputs: from photos or texts to what the encoder
-    reads, see fuseline.inputs.contract; tokenizer: a tokenizers.Tokenizer; config: config.json; device, threads: as
-    they were asked for. A model that reads photos has image_processor, from photos to pixel_values, and
-    feature_extractor, the same by its old name. None of them changes, so a copy is the model itself. Pickled, a model
-    is its folder's path, variant, device, threads and fast, and is opened anew; the captioner that ships is that of the
-    installation where it is opened.
+    reads, see fuseline.inputs.contract; tokenizer: a tokenizers.Tokenizer; config: config.json; device: where it is, by
+    name, or by part where encoder and decoder are apart; threads: as they were asked for. A model that reads photos has
+    image_processor, from photos to pixel_values, and feature_extractor, the same by its old name. None of them changes,
+    so a copy is the model itself. Pickled, a model is its folder's path, variant, device, threads and options, and is
+    opened anew; the captioner that ships is that of the installation where it is opened.
     """
 
     def generate(

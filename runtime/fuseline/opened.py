@@ -37,7 +37,7 @@ from .migrating.copied_calls import (
     one_of,
     opening,
 )
-from .trials.device_check import open_checked
+from .trials.placing import open_placed, place
 
 
 class Opened:
@@ -48,7 +48,13 @@ class Opened:
     _fast: bool | None = None  # as it was asked for
 
     def __init__(
-        self, folder: Folder, device: str = "cpu", threads: int | None = None, fast: bool | None = None
+        self,
+        folder: Folder,
+        device: object = "cpu",
+        threads: int | None = None,
+        fast: bool | None = None,
+        device_options: Mapping[str, Any] | None = None,
+        fallback: str | None = None,
     ) -> None:
         """See from_pretrained, which takes a path where this takes a checked folder."""
         self.folder = folder
@@ -64,8 +70,9 @@ class Opened:
         self.inputs = as_fast(inputs, fast)
         self._inputs: dict[str, PhotoInputs | TextInputs | SpeechInputs | NoInputs] = {}
         self.tokenizer = self._tokens.tokenizer
-        self.device, self.threads = device, threads
-        self._graphs = open_checked(folder, device, threads)
+        self.threads, self._fallback = threads, fallback
+        self._graphs, self._placement = open_placed(folder, device, device_options, threads, fallback)
+        self.device: str | dict[str, str] = self._placement.asked
         self._closed = False
         Unchanged({folder.path / name: stamp for name, stamp in folder.stamps.items()}).check()
         warn_if_portable()
@@ -177,7 +184,11 @@ class Opened:
     def __reduce__(self) -> tuple[Any, ...]:
         self._refuse_closed()
         path = None if self.folder.path == find(None) else str(self.folder.path)
-        return _reopened, (type(self), path, self.variant, self.device, self.threads, self._fast)
+        placement = self._placement
+        options = {part: dict(each.options) for part, each in vars(placement).items()}
+        given = options if len(placement.parts) > 1 else options["decoder"]
+        reopened = {"fast": self._fast, "device_options": given or None, "fallback": self._fallback}
+        return _reopened, (type(self), path, self.variant, self.device, self.threads, reopened)
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -188,10 +199,12 @@ class Opened:
         cls,
         folder: str | Path | None = None,
         variant: str | None = AUTO,
-        device: str | int = "cpu",
+        device: str | int | Mapping[str, str] = "cpu",
         threads: int | None = None,
         *,
         fast: bool | None = None,
+        device_options: Mapping[str, Any] | None = None,
+        fallback: str | None = None,
         **copied: Any,
     ) -> Self:
         """Open a model folder, of fuseline or as optimum and transformers.js write them.
@@ -212,25 +225,36 @@ class Opened:
         return cls._opened(opening(OPEN, Opening(folder, variant, device), copied, own), threads, fast)
 
     @classmethod
-    def _opened(cls, wanted: Opening, threads: int | None, fast: bool | None = None) -> Self:
+    def _opened(
+        cls,
+        wanted: Opening,
+        threads: int | None,
+        fast: bool | None = None,
+        device_options: Mapping[str, Any] | None = None,
+        fallback: str | None = None,
+    ) -> Self:
         folder, variant, device = wanted
         if variant is not None and not isinstance(variant, str):
             raise InputError(f"variant must be the name of one of the folder's, or None, not {written(variant)}")
-        if variant != AUTO:
-            return cls(open_folder(folder, variant), device, threads, fast)
-        found = open_folder(folder)
-        if len(found.variants) > 1 and not isinstance(found, ForeignFolder):  # of theirs no quality is known
-            from .trials.auto import choose
+        found = open_folder(folder, None if variant == AUTO else variant)
+        if variant == AUTO and len(found.variants) > 1 and not isinstance(found, ForeignFolder):
+            from .trials.auto import choose  # of folders of other tools no quality is known
 
-            found = choose(found, device, threads).applied(found)
-        return cls(found, device, threads, fast)
+            placement = place(device, device_options, fallback)
+            found = choose(found, placement, threads).applied(found)
+        return cls(found, device, threads, fast, device_options, fallback)
 
 
 _AnyOpened = TypeVar("_AnyOpened", bound=Opened)
 
 
 def _reopened(
-    kind: type[_AnyOpened], path: str | None, variant: str, device: str, threads: int | None, fast: bool | None = None
+    kind: type[_AnyOpened],
+    path: str | None,
+    variant: str,
+    device: str | dict[str, str],
+    threads: int | None,
+    options: Mapping[str, Any],
 ) -> _AnyOpened:
     """What was pickled."""
-    return kind.from_pretrained(path, variant, device, threads, fast=fast)
+    return kind.from_pretrained(path, variant, device, threads, **options)

@@ -82,7 +82,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (OPEN, {"varient": "fp32"}, "varient is no argument of from_pretrained; did you mean variant?"),
     (OPEN, {"device": 0}, "there is no device 'cuda' here"),
     (OPEN, {"device": "cuda:0"}, "there is no device 'cuda' here"),
-    (OPEN, {"device": torch.device("cuda", 1)}, "only the first can be used"),
+    (OPEN, {"device": torch.device("cuda", 1)}, "there is no device 'cuda:1' here"),
     (PIPELINE, {"framework": "tf"}, "everything runs on onnxruntime"),
     (PIPELINE, {"feature_extractor": SOMETHING}, "the files in the model's folder count"),
     (PIPELINE, {"batchsize": 2}, "batchsize is no argument of pipeline; did you mean batch_size?"),

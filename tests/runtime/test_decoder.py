@@ -223,11 +223,11 @@ def other_positions(arrays: dict[str, Array]) -> None:
     arrays[name] = arrays[name][:, :3]
 
 
-def halves(arrays: dict[str, Array]) -> None:
-    arrays.update({name: array.astype(np.float16) for name, array in arrays.items()})
+def doubles(arrays: dict[str, Array]) -> None:
+    arrays.update({name: array.astype(np.float64) for name, array in arrays.items()})
 
 
-@pytest.mark.parametrize("change", [another_layer, a_layer_less, wider, other_positions, halves, dict.clear])
+@pytest.mark.parametrize("change", [another_layer, a_layer_less, wider, other_positions, doubles, dict.clear])
 def test_what_another_model_has_encoded_is_refused(
     change: Callable[[dict[str, Array]], None], decoder: CachedDecoder, folder: Folder
 ) -> None:

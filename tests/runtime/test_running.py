@@ -16,7 +16,8 @@ import onnxruntime
 import pytest
 
 from fuseline.errors import FolderError, InputError
-from fuseline.graphs.running import Graph, Limit, RunEnded, reason
+from fuseline.graphs.reasons import reason
+from fuseline.graphs.running import Graph, Limit, RunEnded
 from fuseline.graphs.session import open_graph
 from tests import odd_graphs
 

@@ -1,5 +1,6 @@
 """The command line: `fuseline caption`, `fuseline text`, `fuseline transcribe`, `fuseline export`, `fuseline quantize`,
-`fuseline evaluate`, `fuseline get`, `fuseline info`, `fuseline --version`. Each command has a file of its own.
+`fuseline layouts`, `fuseline evaluate`, `fuseline get`, `fuseline info`, `fuseline --version`. Each command has a file
+of its own.
 
 What only one command needs is imported there, since the time until the first caption is part of the product; and what
 all need is imported by `main`, since Ctrl-C may come while it is.
@@ -92,10 +93,12 @@ def _parser(terminal: Terminal) -> ArgumentParser:
     from ..errors import InputError, shown
     from ..version import __version__
     from . import caption as cli_caption
+    from . import devices as cli_devices
     from . import evaluate as cli_evaluate
     from . import export as cli_export
     from . import get as cli_get
     from . import info as cli_info
+    from . import layouts as cli_layouts
     from . import quantize as cli_quantize
     from . import text as cli_text
     from . import transcribe as cli_transcribe
@@ -139,8 +142,10 @@ environment: FUSELINE_DEBUG=1 shows where an unforeseen failure comes from""",
         cli_transcribe,
         cli_export,
         cli_quantize,
+        cli_layouts,
         cli_evaluate,
         cli_get,
+        cli_devices,
         cli_info,
     ):
         each.add_to(commands)

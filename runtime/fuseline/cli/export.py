@@ -44,6 +44,7 @@ def add_to(commands: Any) -> None:
         metavar="NAMES",
         help="some of fp32 (the default), fp16, bf16, int8, int4; the first is the default",
     )
+    add("--layouts", metavar="NAMES", help="fused (the default), and standard or static for other devices than the CPU")
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
     add(
         "--interpolate-pos-encoding",
@@ -93,6 +94,7 @@ def _exported(options: argparse.Namespace, terminal: Terminal) -> ExportReport:
             force=options.force,
             interpolate_pos_encoding=options.interpolate_pos_encoding,
             via=options.via,
+            layouts=[name.strip() for name in (options.layouts or "fused").split(",")],
             progress=progress,
         )
 
@@ -101,7 +103,7 @@ def _embed(options: argparse.Namespace, terminal: Terminal) -> int:
     """Embed a folder, then show files and sizes."""
     from fuseline.export import embed
 
-    given = {"--max-length": options.max_length, "--via": options.via}
+    given = {"--max-length": options.max_length, "--via": options.via, "--layouts": options.layouts}
     given["--interpolate-pos-encoding"] = options.interpolate_pos_encoding
     if wrong := [name for name, value in given.items() if value]:
         raise InputError(f"{wrong[0]} is of exporting a checkpoint; with --embed leave it out")

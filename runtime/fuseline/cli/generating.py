@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError, written
+
 if TYPE_CHECKING:
     from ..generation.config import GenerationConfig
     from ..generation.result import Generation
@@ -14,15 +16,43 @@ if TYPE_CHECKING:
 
 
 def add_running_options(add: Callable[..., Any]) -> None:
-    """Add --variant, --device and --threads. add: of an argparse parser."""
+    """Add --variant, --device and what belongs to it, and --threads. add: of an argparse parser."""
     add(
         "--variant",
         default="auto",
         metavar="NAME",
         help="as `fuseline info` lists them (default: the fastest good one)",
     )
-    add("--device", default="cpu", help="cpu, cuda, or a provider of onnxruntime (default: cpu)")
+    add(
+        "--device",
+        default="cpu",
+        help="as `fuseline devices` lists them, auto for the fastest, or encoder=NAME,decoder=NAME (default: cpu)",
+    )
+    add(
+        "--device-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what the device's provider is told; may be given several times",
+    )
+    add("--fallback", choices=["cpu"], help="use the CPU where the device is not to be had or fails")
     add("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
+
+
+def opening_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """What these options say, as Model.from_pretrained takes it. Raises InputError."""
+    told = {}
+    for given in options.device_option:
+        name, equals, value = given.partition("=")
+        if not name or not equals:
+            raise InputError(f"--device-option must be KEY=VALUE, not {written(given)}")
+        told[name] = value
+    device: str | dict[str, str] = options.device
+    if "=" in options.device:
+        device = {part: name for part, _, name in (each.partition("=") for each in options.device.split(","))}
+    by_part = dict.fromkeys(device, told) if isinstance(device, dict) and told else told or None
+    fields = {"variant": options.variant, "device": device, "threads": options.threads}
+    return fields | {"device_options": by_part, "fallback": options.fallback}
 
 
 def generation_fields(options: argparse.Namespace) -> dict[str, Any]:

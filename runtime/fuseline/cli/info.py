@@ -63,7 +63,8 @@ def _machine() -> dict[str, Any]:
     from fuseline.kernels import library_info
 
     from ..graphs.cores import physical_cores
-    from ..graphs.devices import devices, onnxruntime, wheels
+    from ..graphs.devices import devices
+    from ..graphs.installed import onnxruntime, wheels
 
     info, runtime = library_info(), onnxruntime()
     return {
@@ -159,11 +160,12 @@ def _rows(machine: dict[str, Any]) -> Iterator[str]:
     # The usual package, of the version that stands there already, would say nothing.
     others = [name for name in runtime["packages"] if name != f"onnxruntime {version}"]
     packages = f"; of {', '.join(runtime['packages'])}" if others else ""
+    tried = "; fuseline devices tries them" if len(runtime["devices"]) > 1 else ""
     rows = {
         "fuseline": machine["fuseline"],
         "CPU": f"{machine['cpu']['cores']} cores; in use: {', '.join(machine['cpu']['features']) or 'nothing special'}",
         "kernel library": f"{library['path']} ({library['isa']})" if library["path"] else f"none: {library['reason']}",
-        "onnxruntime": f"{version}; devices: {', '.join(runtime['devices'])}{packages}",
+        "onnxruntime": f"{version}; devices: {', '.join(runtime['devices'])}{packages}{tried}",
     }
     for name, text in rows.items():
         yield f"{name:<16}{text}"

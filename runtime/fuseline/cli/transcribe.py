@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, counted, shown
-from .generating import add_running_options
+from .generating import add_running_options, opening_fields
 from .interrupts import check as check_interrupts
 from .sounds import check_microphone, check_names, opened
 from .streams import Unwritable
@@ -175,7 +175,7 @@ def _model(options: argparse.Namespace, terminal: Terminal) -> Model:
         if others:
             tell = terminal.note if options.verbose else terminal.remark
             tell(f"the model is {folder.name}; --model takes another, such as {others[0]}")
-    return Model.from_pretrained(folder, options.variant, options.device, options.threads)
+    return Model.from_pretrained(folder, **opening_fields(options))
 
 
 def _name(options: argparse.Namespace, model: Model) -> str:

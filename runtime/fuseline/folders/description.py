@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,6 +48,10 @@ TASKS: Mapping[str, str | None] = {
     "text-generation": None,
 }
 
+# How a variant's graphs are written: with fuseline's operators, plain for devices that know none of them, or plain with
+# every size fixed. docs/layouts.md has what each means.
+FUSED, STANDARD, STATIC = LAYOUTS = ("fused", "standard", "static")
+
 Json = Mapping[str, Any]
 
 MOST_SOURCES = 16  # of one model
@@ -59,10 +63,11 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 @dataclass(frozen=True)
 class Variant:
     """The graphs of one variant, as paths relative to the folder. encoders: by source, none of a decoder alone; two may
-    share a graph."""
+    share a graph; layouts: the same in other layouts than fused, by their names."""
 
     encoders: Mapping[str, str]
     decoder: str
+    layouts: Mapping[str, Variant] = field(default_factory=dict, kw_only=True)
 
     @property
     def encoder(self) -> str:
@@ -72,8 +77,14 @@ class Variant:
 
     @property
     def graphs(self) -> tuple[str, ...]:
-        """The paths of all its graphs, each once."""
+        """The paths of its graphs in the fused layout, each once."""
         return tuple(dict.fromkeys([*self.encoders.values(), self.decoder]))
+
+    @property
+    def all_graphs(self) -> tuple[str, ...]:
+        """The paths of its graphs in every layout, each once."""
+        others = (path for each in self.layouts.values() for path in each.graphs)
+        return tuple(dict.fromkeys([*self.graphs, *others]))
 
 
 @dataclass(frozen=True)
@@ -103,12 +114,7 @@ def read_description(root: Path) -> Description:
     where = root / DESCRIPTION
     fields = Fields(parsed(read_small(root, DESCRIPTION)[0], where), where)
     task, sources, fusion = _task(fields, _format(fields))
-    variants = {
-        name: Variant(
-            {each: found.text(key) for each, found, key in _by_source(graphs, sources)}, graphs.text("decoder")
-        )
-        for name, graphs in fields.children("variants").items()
-    }
+    variants = {name: _variant(graphs, sources) for name, graphs in fields.children("variants").items()}
     listed = fields.children("files")
     needed = [f"{prefix(name, sources)}{PLAIN}" for name, each in sources.items() if not each.reads_text]
     _check_names(where, variants, listed, [*NEEDED, *needed])
@@ -133,6 +139,20 @@ def read_description(root: Path) -> Description:
     )
     _check_contract(description, where)
     return description
+
+
+def _variant(graphs: Fields, sources: Mapping[str, Source]) -> Variant:
+    """The graphs of a variant, and those of its other layouts."""
+
+    def read(fields: Fields) -> tuple[dict[str, str], str]:
+        encoders = {each: found.text(key) for each, found, key in _by_source(fields, sources)}
+        return encoders, fields.text("decoder")
+
+    others = graphs.children("layouts") if "layouts" in graphs.values else {}
+    if unknown := [name for name in others if name not in LAYOUTS[1:]]:
+        known = " and ".join(LAYOUTS[1:])
+        raise graphs.wrong("layouts", f"an object of {known}, without {shown(unknown[0], 40)!r}; update fuseline")
+    return Variant(*read(graphs), layouts={name: Variant(*read(each)) for name, each in others.items()})
 
 
 def prefix(source: str, sources: Mapping[str, Source]) -> str:
@@ -233,12 +253,12 @@ def _check_names(
     for name, variant in variants.items():
         if not name or not name.isprintable() or len(name) > 100:
             raise FolderError(f"{where}: variants: {shown(name)!r} is no name; it must be printable and not long")
-        for graph in variant.graphs:
+        for graph in variant.all_graphs:
             if not graph.endswith(".onnx"):
                 raise FolderError(
                     f"{where}: variants: {name}: {shown(graph)!r} must be a file whose name ends in .onnx"
                 )
-    needed = [*needed, *(graph for variant in variants.values() for graph in variant.graphs)]
+    needed = [*needed, *(graph for variant in variants.values() for graph in variant.all_graphs)]
     if missing := [name for name in dict.fromkeys(needed) if name not in listed]:
         raise FolderError(f"{where} does not list {some(missing)} under files, so it cannot be checked")
 

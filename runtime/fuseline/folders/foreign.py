@@ -18,7 +18,7 @@ from ..errors import FolderError, shown
 from ..files.reading import Stamp, parsed, read_small, reading
 from ..tokens.hf import read_folder
 from ..tokens.tokenizer import TokenizerFile
-from .description import CONFIGS, NEEDED, TASKS, TOKENIZER_CONFIG, Json
+from .description import CONFIGS, FUSED, NEEDED, STANDARD, TASKS, TOKENIZER_CONFIG, Json
 from .layout import PLACES, ForeignVariant, chosen, graph_of, variants_of
 from .own import TOKENIZER, Folder, check_tokenizer
 from .processor_file import NESTED, PLAIN, extractor_config, plain_config
@@ -49,8 +49,11 @@ class ForeignFolder(Folder):
         """What transformers makes of the folder's tokenizer files. Raises FolderError."""
         return read_folder(self.path)
 
-    def using(self, variant: str) -> ForeignFolder:
-        """See Folder.using. Nothing was listed, so the folder is looked at anew."""
+    def using(self, variant: str, layout: str = FUSED) -> ForeignFolder:
+        """See Folder.using. Nothing was listed, so the folder is looked at anew. Its graphs are plain ones already, so
+        the standard layout is how they are."""
+        if layout not in (FUSED, STANDARD):
+            raise FolderError(f"{self.path} is of another tool and has no {shown(layout, 40)} layout; export the model")
         return self if variant == self.variant else open_foreign_folder(self.path, variant)
 
 

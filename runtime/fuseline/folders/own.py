@@ -17,7 +17,17 @@ from ..files.graph_file import GraphFacts
 from ..files.reading import DESCRIPTION, Stamp, inside, parsed, read_small, reading, some, stamp_of
 from ..tokens.tokenizer import TokenizerFile, read_tokenizer
 from .confidence import Confidence
-from .description import CONFIGS, TASKS, TOKENIZER_CONFIG, Description, Json, Variant, main_source, read_description
+from .description import (
+    CONFIGS,
+    FUSED,
+    TASKS,
+    TOKENIZER_CONFIG,
+    Description,
+    Json,
+    Variant,
+    main_source,
+    read_description,
+)
 from .processor_file import PLAIN
 from .tensors import TEXT, DecoderSizes, Signature, Source
 from .variant_files import Listed, check_hash, check_listed, check_size, check_variant
@@ -68,6 +78,8 @@ class Folder:
     """of several sources: what lies in the folder of each, by file"""
     confidence: Confidence | None = None
     """how sure the model is of a text; None where the folder does not say"""
+    layout: str = FUSED
+    """that of the graphs in use, see fuseline.folders.description"""
 
     @property
     def source(self) -> Source:
@@ -117,17 +129,21 @@ class Folder:
     @property
     def encoder_path(self) -> Path:
         """The encoder graph of the variant in use, of a model with one source."""
-        return self.path / self.variants[self.variant].encoder
+        return self.path / self._in_use.encoder
 
     @property
     def encoder_paths(self) -> Mapping[str, Path]:
         """The encoder graphs of the variant in use, by source."""
-        return {name: self.path / graph for name, graph in self.variants[self.variant].encoders.items()}
+        return {name: self.path / graph for name, graph in self._in_use.encoders.items()}
 
     @property
     def decoder_path(self) -> Path:
         """The decoder graph of the variant in use."""
-        return self.path / self.variants[self.variant].decoder
+        return self.path / self._in_use.decoder
+
+    @property
+    def _in_use(self) -> Variant:
+        return in_layout(self.variants[self.variant], self.layout, self)
 
     def read_tokenizer(self) -> TokenizerFile:
         """The contents of the tokenizers file, of what is read where there are two. Raises FolderError."""
@@ -149,14 +165,19 @@ class Folder:
         """Whether the graphs of a variant are there: of a folder that was downloaded in part some are not."""
         return all((self.path / graph).is_file() for graph in self.variants[variant].graphs)
 
-    def using(self, variant: str) -> Folder:
-        """The same folder with another of its variants in use. Raises FolderError as open does."""
-        if variant == self.variant:
+    def using(self, variant: str, layout: str = FUSED) -> Folder:
+        """The same folder with another of its variants in use, or another layout of one.
+
+        Raises FolderError as open does, and for a layout that the variant does not have.
+        """
+        if (variant, layout) == (self.variant, self.layout):
             return self
-        graphs = chosen(self.variants, variant, self.path).graphs
+        found = replace(self, variant=variant)
+        graphs = in_layout(chosen(self.variants, variant, self.path), layout, found).graphs
         listing = {name: Listed(size, self.hashes[name]) for name, size in self.sizes.items()}
         checked = check_variant(self.path, graphs, listing)
-        return replace(self, variant=variant, facts=checked.facts, stamps=self._kept() | dict(checked.stamps))
+        stamps = self._kept() | dict(checked.stamps)
+        return replace(found, layout=layout, facts=checked.facts, stamps=stamps)
 
     @property
     def files_in_use(self) -> Mapping[Path, Stamp]:
@@ -184,8 +205,9 @@ def open_own_folder(root: Path, variant: str | None = None, *, whole: bool = Fal
     stamps |= checked.stamps
     folder = replace(_made(root, name, description, configs, checked.facts, stamps), source_configs=of_sources)
     if whole:
-        for other in description.variants:
-            folder.using(other)
+        for other, its in description.variants.items():
+            for layout in (FUSED, *its.layouts):
+                folder.using(other, layout)
         for file in listing.keys() - stamps.keys():
             check_listed(root, file, listing[file])
     return folder
@@ -276,3 +298,15 @@ def chosen(variants: Mapping[str, Variant], name: str, root: Path) -> Variant:
         has = f"has no variant {shown(name)!r}; it has {some(sorted(variants)) or 'none'}"
         raise FolderError(f"{root} {has}")
     return variants[name]
+
+
+def in_layout(variant: Variant, layout: str, folder: Folder) -> Variant:
+    """The graphs of the folder's variant in a layout. Raises FolderError, with what makes it, where there are none."""
+    if layout == FUSED:
+        return variant
+    if layout not in variant.layouts:
+        raise FolderError(
+            f"{folder.path} has no {shown(layout, 40)} layout of its variant {shown(folder.variant)}; "
+            f"`fuseline layouts {folder.path} {shown(layout, 40)}` makes it"
+        )
+    return variant.layouts[layout]

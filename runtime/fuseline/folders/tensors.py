@@ -22,6 +22,9 @@ LENGTHS = (
     "lengths"  # int64[B, M], of a decoder whose inputs differ in length: how many positions of each source each has
 )
 STARTS, WEIGHTS = "starts", "weights"  # of a decoder with several sources: where each begins, and how much it counts
+# Of a static decoder, which reads a mask in the place of the table: what is added to scores, float32[R, C x R] by the
+# line of the cache and float32[1, S] by the encoder's position.
+MASK, SOURCE_MASK = "mask", "source_mask"
 LOGITS = "logits"
 QUERY = "cross_attention_query.{}"  # a layer's cross-attention query, an output of the decoder graph
 SHARE = "source_share.{}"  # how much of what a layer reads each source gives, an output of a graph with several
@@ -230,7 +233,7 @@ def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:
             other, name = by_name.pop(tensor.name, None), f"{graph} {kind} {shown(tensor.name)}"
             if other is None:
                 problems.append(f"{name} is missing")
-            elif kind == "input" and _kept(tensor, other):
+            elif (kind == "input" and _kept(tensor, other)) or _halved(tensor, other):
                 continue
             elif tensor.type != other.type:
                 problems.append(f"{name} is {shown(other.type)} and must be {shown(tensor.type)}")
@@ -251,6 +254,17 @@ def _kept(one: Tensor, other: Tensor) -> bool:
         return False
     floats, halves = by_type["float32"], by_type["float16"]
     return (len(floats), len(halves)) == (3, 4) and width_of(floats) == width_of(halves)
+
+
+def _halved(one: Tensor, other: Tensor) -> bool:
+    """Whether both are keys or values, or a cache of them, of one shape, one of floats and one of halves: so plain
+    graphs of halves have them."""
+    return (
+        one.name.startswith((PAST, PRESENT))
+        and one.type == "float32"
+        and other.type == "float16"
+        and (_fits(one.shape, other.shape))
+    )
 
 
 def _fits(expected: tuple[int | str, ...], found: tuple[int | str, ...]) -> bool:

@@ -37,6 +37,7 @@ from ..folders.tensors import (
     is_cross_attention,
     kv_names,
 )
+from .bound import Bound, BoundOnDevice, shared
 from .contract import NO_ATTENTIONS, NO_CROSS_ATTENTION, NO_ONE_QUERY, Encoded, State, refuse_broken_off, rows_of
 from .running import Graph
 
@@ -85,8 +86,12 @@ class CachedDecoder:
         self._graph = graph
         self._sizes = sizes
         self._reads = {each.name: each.type for each in graph.session.get_inputs() if is_cross_attention(each.name)}
+        self._rank = next((len(each.shape) for each in graph.session.get_inputs() if each.name in self._reads), 0)
         one = min(len(self._reads), 1)  # or none
         self._sources = next((each.shape[1] for each in graph.session.get_inputs() if each.name == WEIGHTS), one)
+        # Whether another device than the CPU keeps a cache right that it reads and writes in one memory; found out by
+        # a trial, and until then it has two.
+        self.in_place = False
         self._idle: list[_Buffers] = []
         self._returned: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -105,7 +110,7 @@ class CachedDecoder:
         self._check(encoded)
         capacity = min(max_length, self._sizes.max_positions)
         shape = _Shape(encoded.batch * num_beams, capacity, attentions, len(encoded.sources))
-        buffers = self._take(shape) or _Buffers(self._graph, shape, self._sizes)
+        buffers = self._take(shape) or _Buffers(self._graph, shape, self._sizes, self.in_place)
         buffers.begin(encoded)
         state = CachedState(buffers)
         # The last reference to the state is the search's; when it goes, nobody can step it any more.
@@ -119,7 +124,7 @@ class CachedDecoder:
             self._idle.clear()
 
     def _check(self, encoded: Encoded) -> None:
-        """Raises InputError unless it holds what this decoder's graph reads, as floats or as halves."""
+        """Raises InputError unless it holds what this decoder's graph reads, as [B, S, E], or in its own form."""
         found, sizes = encoded.values, self._sizes
         if (encoded.weights is not None) != (self._sources > 1) or len(encoded.sources) != self._sources:
             raise InputError("what is encoded is of another model: it has other sources")
@@ -128,10 +133,10 @@ class CachedDecoder:
         kinds = {(value.data_type(), *value.shape()) for value in found.values()}
         if found.keys() == self._reads.keys() and len(kinds) == 1:
             kind, *shape = next(iter(kinds))
-            floats = kind == FLOATS and len(shape) == 3 and shape[2] == sizes.width
-            # Halves are read as they are, where they are read at all.
-            halves = kind == HALVES and len(shape) == 4 and (shape[1], shape[3]) == (sizes.heads, sizes.head_size)
-            if shape[0] == encoded.batch and (floats or (halves and set(self._reads.values()) == {HALVES})):
+            plain = kind in (FLOATS, HALVES) and len(shape) == 3 and shape[2] == sizes.width
+            # Halves by heads are read as they are, where they are read at all.
+            by_heads = kind == HALVES and len(shape) == 4 and (shape[1], shape[3]) == (sizes.heads, sizes.head_size)
+            if shape[0] == encoded.batch and (plain or (by_heads and self._rank == 4)):
                 return
         holds = " or ".join(f"{kind}{shape}" for kind, *shape in kinds) or "nothing"
         raise InputError(
@@ -215,81 +220,83 @@ def _memory(state: State) -> _Buffers:
 class _Buffers:
     """Memory of one state, and the binding of the decoder graph to it.
 
-    Every array below is bound as an OrtValue over its own memory (onnxruntime does not copy on CPU), so a step writes
-    into the arrays and runs; nothing is bound again except the tokens when T changes.
+    A step writes into the arrays below and runs; on the CPU nothing is bound again except the tokens when T changes. Of
+    other devices fuseline.graphs.bound tells.
     """
 
-    def __init__(self, graph: Graph, shape: _Shape, sizes: DecoderSizes) -> None:
+    def __init__(self, graph: Graph, shape: _Shape, sizes: DecoderSizes, in_place: bool) -> None:
         self.shape = shape
         self.stepping = False  # from the beginning of a step until it returns
         self._graph = graph
         self._sizes = sizes
         session = graph.session
-        self._binding = session.io_binding()
+        self._binding = Bound(graph) if graph.device.is_cpu else BoundOnDevice(graph, in_place)
         self._own_rows = np.arange(shape.rows, dtype=np.int64)[:, None]
         self._position = np.zeros(1, np.int64)  # int64[1]
         self._table = np.zeros((shape.rows, shape.capacity), np.int64)  # int64[R, C]
         self._logits = np.zeros((shape.rows, sizes.vocab_size), np.float32)  # float32[R, V]
-        self._caches: list[Float32] = []  # 2 L of float32[C, R, E]; the binding does not keep them alive
         self._encoded: Encoded | None = None
         self._steers = {tensor.name for tensor in session.get_inputs()} & {LENGTHS, STARTS, WEIGHTS}
         self._steering: dict[str, npt.NDArray[Any]] = {}  # which positions count, by name, as the graph reads it
-        self._types = {tensor.name: tensor.type for tensor in session.get_inputs() if is_cross_attention(tensor.name)}
+        inputs = {tensor.name: tensor for tensor in session.get_inputs()}
+        self._types = {name: (each.type, len(each.shape)) for name, each in inputs.items() if is_cross_attention(name)}
         self._empty = np.zeros(0, np.float32)
-        self._nothing = _shared(self._empty)
-        self._halves: dict[str, npt.NDArray[np.float16]] = {}  # by name, what the graph reads as halves
+        self._nothing = shared(self._empty)
+        self._kept: dict[str, npt.NDArray[Any]] = {}  # by name, what the graph reads in another form than it is given
         self._bind_input(POSITION, self._position)
         self._bind_input(BEAM_TABLE, self._table)
         self._bind_tokens(1)
         self._bind_output(LOGITS, self._logits)
         for layer in range(sizes.layers):
             for past, present in zip(kv_names(PAST, layer, SELF), kv_names(PRESENT, layer, SELF), strict=True):
-                # Zeros, not empty: memory never written may hold NaN, and NaN x 0 attention is NaN.
-                cache = np.zeros((shape.capacity, shape.rows, sizes.width), np.float32)
-                self._caches.append(cache)
-                self._bind_input(past, cache)
-                self._bind_output(present, cache)
+                kind: type[np.generic] = np.float16 if inputs[past].type == HALVES else np.float32
+                self._binding.cache(past, present, (shape.capacity, shape.rows, sizes.width), kind)
 
     def begin(self, encoded: Encoded) -> None:
         """Forget the last call and read these inputs."""
-        self._encoded = encoded  # kept here for the same reason as the caches
+        self._encoded = encoded  # the binding does not keep its values alive
         self._steering = {name: _steering(name, encoded) for name in self._steers}
         for name, array in self._steering.items():
             self._bind_input(name, array)
         self._table[:] = self._own_rows
         for name, value in encoded.values.items():
-            self._binding.bind_ortvalue_input(name, self._as_read(name, value))
+            self._binding.input(name, self._as_read(name, value))
 
     def end(self) -> None:
         """Let go of the photos, which whoever encoded them may have dropped already."""
         self._encoded = None
         for name in self._types:
-            self._binding.bind_ortvalue_input(name, self._nothing)
+            self._binding.input(name, self._nothing)
 
     @property
     def bytes(self) -> int:
         """How much memory this is."""
         arrays: list[npt.NDArray[Any]] = [
-            *self._caches,
             self._logits,
             self._queries,
             self._shares,
             self._table,
-            *self._halves.values(),
+            *self._kept.values(),
         ]
-        return sum(array.nbytes for array in arrays)
+        return self._binding.bytes + sum(array.nbytes for array in arrays)
 
     def _as_read(self, name: str, value: OrtValue) -> OrtValue:
-        """A photo's key or value in the type that the graph reads: floats become halves where it reads those."""
-        if self._types[name] != HALVES or value.data_type() == HALVES:
+        """An input's key or value in the type that the graph reads: of a fused graph halves lie by heads."""
+        kind, rank = self._types[name]
+        if (kind, rank) == (value.data_type(), len(value.shape())):
             return value
-        floats, sizes = value.numpy(), self._sizes
-        shape = (len(floats), sizes.heads, floats.shape[1], sizes.head_size)
-        kept = self._halves.get(name)
-        if kept is None or kept.shape != shape:  # the next caption has its halves in the same memory
-            kept = self._halves[name] = np.empty(shape, np.float16)
-        to_halves(floats, kept)
-        return _shared(kept)
+        given, sizes = value.numpy(), self._sizes
+        by_heads = (len(given), sizes.heads, given.shape[1], sizes.head_size)
+        shape = given.shape if rank == 3 else by_heads
+        kept = self._kept.get(name)
+        if kept is None or kept.shape != shape:  # the next caption has its own in the same memory
+            kept = self._kept[name] = np.empty(shape, np.float16 if kind == HALVES else np.float32)
+        if rank == 4:
+            to_halves(given.astype(np.float32, copy=False), kept)
+        else:
+            with np.errstate(over="ignore"):  # which gives infinity, as to_halves does
+                kept[:] = given
+        return shared(kept)
 
     def narrowed(self, inputs: Int64) -> tuple[Encoded, int]:
         """What the decoder reads of these inputs, and rows an input."""
@@ -305,8 +312,7 @@ class _Buffers:
 
     def go_on(self, other: _Buffers, rows: Int64, position: int) -> None:
         """Take over the first positions of another's rows, int64[R]."""
-        for mine, theirs in zip(self._caches, other._caches, strict=True):
-            mine[:position] = theirs[:position, rows]
+        self._binding.fill(theirs[:position, rows] for theirs in other._binding.caches())
         # A hypothesis lies in rows of its own photo, and these are all here.
         self._table[:, :position] = np.searchsorted(rows, other._table[rows, :position])
 
@@ -320,7 +326,8 @@ class _Buffers:
         if parents is not None:
             # Columns from position on stay the rows themselves: that is where this step's tokens are written.
             self._table[:, :position] = self._table[parents, :position]
-        self._graph.run_bound(self._binding, tokens.size)
+        self._binding.tell((INPUT_IDS, POSITION, BEAM_TABLE))
+        self._binding.run(tokens.size)
         self.stepping = False
         return self._logits
 
@@ -382,10 +389,10 @@ class _Buffers:
             self._bind_output(SHARE.format(layer), share)
 
     def _bind_input(self, name: str, array: npt.NDArray[np.generic]) -> None:
-        self._binding.bind_ortvalue_input(name, _shared(array))
+        self._binding.input(name, shared(array))
 
     def _bind_output(self, name: str, array: npt.NDArray[np.generic]) -> None:
-        self._binding.bind_ortvalue_output(name, _shared(array))
+        self._binding.output(name, shared(array))
 
 
 def _steering(name: str, encoded: Encoded) -> npt.NDArray[Any]:
@@ -399,7 +406,7 @@ def _steering(name: str, encoded: Encoded) -> npt.NDArray[Any]:
     if encoded.lengths is not None:
         return np.ascontiguousarray(encoded.lengths)
     value = next(iter(encoded.values.values()))
-    positions = value.shape()[1 if value.data_type() == FLOATS else 2]
+    positions = value.shape()[-2]  # also of halves that lie by heads
     return np.full((encoded.batch, 1), positions, np.int64)
 
 
@@ -413,10 +420,3 @@ def _beyond(encoded: Encoded) -> Bool | None:
         return beyond
     source = np.searchsorted(encoded.starts[1:], positions, side="right")
     return positions - encoded.starts[source] >= encoded.lengths[:, source]
-
-
-def _shared(array: npt.NDArray[np.generic]) -> OrtValue:
-    """An OrtValue over the array's own memory, which whoever made the array must keep."""
-    from onnxruntime import OrtValue
-
-    return OrtValue.ortvalue_from_numpy(array)

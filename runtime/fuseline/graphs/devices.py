@@ -1,74 +1,163 @@
-"""Devices: their names, the providers of onnxruntime behind them, and why one cannot be had.
+"""Devices: their names, the providers of onnxruntime behind them, and which graphs each runs.
 
-The decoder writes into arrays that were bound to its graph once. A device with memory of its own copies what is bound,
-and would never see what is written later; such a device is refused.
+A device is asked for by a short name, "openvino", "cuda:1", "openvino:GPU", or by its provider's name. The provider is
+built into onnxruntime or comes with a package of its own, see fuseline.graphs.plugins.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
+import io
 import re
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from ..errors import DeviceError, shown, written
-from .running import SILENT, reason
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+from ..errors import DeviceError, InputError, shown, written
+from ..folders.description import FUSED, STANDARD, STATIC
+from .installed import onnxruntime, several, wheels
+from .plugins import Plugin, listed, plugins, words_of
 
 CPU = "CPUExecutionProvider"
-_SUFFIX = "ExecutionProvider"
-_OLDEST = (1, 20)
+SUFFIX = "ExecutionProvider"
 # In every build, and none that runs graphs: it sends what it is given to a server.
 _NO_DEVICES = ("AzureExecutionProvider",)
-# Those that read and write the CPU's memory where it lies, for an onnxruntime that does not tell (before 1.23).
-_SHARING = ("OpenVINO", "Xnnpack", "XNNPACK", "Dnnl", "CoreML", "QNN", "Nnapi", "ACL", "ArmNN", "VitisAI", "SNPE")
-_WARNINGS = 2  # onnxruntime's severity, and all above it
-_CPU_MEMORY = "Cpu"  # the name that onnxruntime gives it
+_ALIASES = {"directml": "dml"}
+_STATIC = ("QNN",)  # these want every size fixed
+# The library of Qualcomm's that a graph is given to: htp, gpu or cpu.
+_BACKEND, _BACKEND_PATH, _DEFAULT_BACKEND = "backend_type", "backend_path", "htp"
+# What stands behind a colon, by the provider's option that it is; of plugins it may choose among what they list.
+_WHICH = {
+    "CANN": "device_id",
+    "CUDA": "device_id",
+    "CoreML": "MLComputeUnits",
+    "Dml": "device_id",
+    "MIGraphX": "device_id",
+    "OpenVINO": "device_type",
+    "QNN": _BACKEND,
+    "ROCM": "device_id",
+    "Tensorrt": "device_id",
+}
+# How onnxruntime's bindings name memory of a provider's own.
+_MEMORY = {
+    "CANN": "cann",
+    "CUDA": "cuda",
+    "Dml": "dml",
+    "MIGraphX": "cuda",
+    "ROCM": "cuda",
+    "Tensorrt": "cuda",
+    "WebGpu": "webgpu",
+}
+_NAME = re.compile(r"([^:]{1,60})(?::(.{1,100}))?", re.DOTALL)
+_OPTION = re.compile(r"\w{1,100}")
 
 
-@cache
-def onnxruntime() -> Any:
-    """The package, telemetry off. Raises DeviceError if it cannot be loaded, or is too old."""
-    try:
-        module = import_module("onnxruntime")
-        found = _version(module)
-        module.InferenceSession  # noqa: B018 - what remains of two packages in one folder may have no such name
-    except Exception as error:  # of the loader, or of the package's own code, whose files may not fit together
-        raise DeviceError(f"onnxruntime cannot be loaded: {_loader_reason(error)}{_several()}") from None
-    if found < _OLDEST:
-        oldest = ".".join(map(str, _OLDEST))
-        raise DeviceError(
-            f"onnxruntime {shown(module.__version__)} is too old; fuseline needs {oldest} or later: "
-            "pip install -U onnxruntime"
-        )
-    # The variable that fuseline sets counts when onnxruntime is loaded, and a program may have loaded it before.
-    module.disable_telemetry_events()
-    module.set_default_logger_severity(SILENT)  # of what belongs to no session, such as memory that is not to be had
-    return module
+@dataclass(frozen=True)
+class Device:
+    """What graphs run on. name: as it is asked for; provider: onnxruntime's name; options: what the provider is told;
+    package: which brings it, with its version; handle: of a plugin, onnxruntime's OrtEpDevice."""
+
+    name: str
+    provider: str
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    package: str = ""
+    handle: Any = None
+
+    @property
+    def kind(self) -> str:
+        """The provider without what all their names end in."""
+        return self.provider.removesuffix(SUFFIX)
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether it is the CPU by onnxruntime's own kernels and ours."""
+        return self.provider == CPU
+
+    @property
+    def layout(self) -> str:
+        """Which graphs it runs, see fuseline.folders.description."""
+        return FUSED if self.is_cpu else STATIC if self.kind in _STATIC else STANDARD
+
+    @property
+    def memory(self) -> str | None:
+        """How onnxruntime's bindings name memory of its own; None where there is no name."""
+        if self.handle is not None and self.kind not in _MEMORY:
+            kind = str(self.handle.device.type.name).lower()
+            return kind if kind in ("gpu", "npu") else None
+        return _MEMORY.get(self.kind)
 
 
-def version() -> tuple[int, ...]:
-    """Major and minor version of onnxruntime. Raises DeviceError as onnxruntime does."""
-    return _version(onnxruntime())
+ON_CPU = Device("cpu", CPU)
 
 
-def _version(module: Any) -> tuple[int, ...]:
-    return tuple(int(part) for part in module.__version__.split(".")[:2])
+@dataclass(frozen=True)
+class Placement:
+    """Which device each graph of a model is on."""
+
+    encoder: Device
+    decoder: Device
+
+    @property
+    def parts(self) -> tuple[Device, ...]:
+        """The devices, each once."""
+        return (self.encoder,) if self.encoder == self.decoder else (self.encoder, self.decoder)
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether all is on the CPU."""
+        return self.encoder.is_cpu and self.decoder.is_cpu
+
+    @property
+    def asked(self) -> str | dict[str, str]:
+        """What `placed` takes for it: a name, or names by part."""
+        if len(self.parts) == 1:
+            return self.encoder.name
+        return {"encoder": self.encoder.name, "decoder": self.decoder.name}
+
+    def __str__(self) -> str:
+        if len(self.parts) == 1:
+            return self.encoder.name
+        return f"{self.encoder.name} (encoder) and {self.decoder.name} (decoder)"
 
 
-def _loader_reason(error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
-        return "it is not installed; pip install onnxruntime"
-    return f"{type(error).__name__}: {reason(error)}"
+PARTS = ("encoder", "decoder")
+
+
+def placed(device: object = "cpu", options: object = None) -> Placement:
+    """Where a model is: a device's name, or {"encoder": ..., "decoder": ...} of names; a Placement is given back.
+
+    options: of the provider, by name; where the device is by part, they are too. Raises DeviceError, InputError.
+    """
+    if isinstance(device, Placement):
+        return device
+    if not isinstance(device, Mapping):
+        found = device_of(device, options)
+        return Placement(found, found)
+    if set(device) != set(PARTS):
+        raise InputError(f'device by part is {{"encoder": ..., "decoder": ...}}, not {written(device)}')
+    by_part = {} if options is None else options
+    if not isinstance(by_part, Mapping) or not set(by_part) <= set(PARTS):
+        raise InputError(f"device_options are by part where device is, encoder and decoder, not {written(options)}")
+    return Placement(*(device_of(device[part], by_part.get(part)) for part in PARTS))
+
+
+def device_of(device: object = "cpu", options: object = None) -> Device:
+    """The device of a name. options: what its provider is told, by name. Raises DeviceError where it is not to be had,
+    InputError for what are no options."""
+    told = _options(options)
+    found = _NAME.fullmatch(device) if isinstance(device, str) else None
+    name, which = (found[1].lower(), found[2]) if found else ("", None)
+    name = _ALIASES.get(name, name.removesuffix(SUFFIX.lower()))
+    if name == "cpu" and which in (None, "0"):
+        if told:
+            raise InputError("device_options are of another device than cpu; threads= is how many threads it has")
+        return ON_CPU
+    if name != "cpu" and (provider := built_in().get(name)) is not None:
+        package = ", ".join(wheels()[:1])
+        return Device(_asked(name, which), provider, _with_which(provider, which, told), package)
+    if name != "cpu" and (plugin := brought().get(name)) is not None:
+        return _of_plugin(name, which, plugin, told)
+    raise DeviceError(f"there is no device {written(device)} here; available: {', '.join(devices())}{several()}")
 
 
 def devices() -> dict[str, str]:
@@ -76,114 +165,76 @@ def devices() -> dict[str, str]:
 
     Whether a device can be used shows only when a graph is opened on it. Raises DeviceError as onnxruntime does.
     """
-    found = {_short(name): str(name) for name in onnxruntime().get_available_providers() if name not in _NO_DEVICES}
+    found = {name: plugin.provider for name, plugin in brought().items()} | built_in()
     return dict(sorted(found.items(), key=lambda each: (each[1] != CPU, each[0])))
 
 
-def provider_of(device: object) -> str:
-    """onnxruntime's name of a device: "cpu", "cuda", "openvino" ..., or that name itself. Raises DeviceError."""
-    available = devices()
-    if isinstance(device, str):
-        for short, name in available.items():
-            if device == name or device.lower() == short:
-                return name
-    raise DeviceError(f"there is no device {written(device)} here; available: {', '.join(available)}{_several()}")
+def built_in() -> dict[str, str]:
+    """Of these the providers that are onnxruntime's own, by name."""
+    return {_short(name): str(name) for name in onnxruntime().get_available_providers() if name not in _NO_DEVICES}
+
+
+def brought() -> dict[str, Plugin]:
+    """Those of packages, by name; where onnxruntime has its own of that name, that one is used."""
+    own = built_in()
+    return {name: plugin for plugin in plugins() if (name := _short(plugin.provider)) not in own}
 
 
 def _short(provider: str) -> str:
-    return provider.removesuffix(_SUFFIX).lower()
+    return provider.removesuffix(SUFFIX).lower()
 
 
-def check_memory(session: InferenceSession, provider: str) -> None:
-    """Raises DeviceError where the device has memory of its own."""
-    if not _shares_memory(session, provider):
-        raise DeviceError(
-            f"the device {_short(provider)} has memory of its own, which this version of fuseline does not write to; "
-            "use cpu"
-        )
+def _options(options: object) -> dict[str, str]:
+    """As onnxruntime takes them, which are texts. Raises InputError."""
+    right = "device_options must be texts, numbers, True or False by name"
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise InputError(f"{right}, not {written(options)}")
+    for name, value in options.items():
+        if not isinstance(name, str) or not _OPTION.fullmatch(name) or not isinstance(value, str | int | float):
+            raise InputError(f"{right}; {written(name)} is {written(value)}")
+    return {name: str(value) for name, value in options.items()}
 
 
-def _shares_memory(session: InferenceSession, provider: str) -> bool:
-    if hasattr(session, "get_input_memory_infos"):
-        infos = [*session.get_input_memory_infos(), *session.get_output_memory_infos()]
-        if any(info.name != _CPU_MEMORY for info in infos):
-            return False
-    return provider == CPU or provider.removesuffix(_SUFFIX) in _SHARING
+def _asked(name: str, which: str | None) -> str:
+    return name if which is None else f"{name}:{which}"
 
 
-def not_started(provider: str, error: BaseException | None, said: list[str]) -> DeviceError:
-    """Why a provider did not start: onnxruntime says it in an exception, in its log, or in both."""
-    errors = [line for line in said if ":onnxruntime:" in line and re.search(r"\[[EF]:", line)]
-    others = [line for line in said if ":onnxruntime:" in line]
-    told = reason(_LOG.sub("", errors[0])) if errors else reason(error) if error is not None else ""
-    told = told or (reason(_LOG.sub("", others[0])) if others else "onnxruntime does not say why")
-    return DeviceError(f"the device {_short(provider)} cannot be used: {provider} did not start: {told}{_several()}")
+def _with_which(provider: str, which: str | None, told: dict[str, str]) -> dict[str, str]:
+    """The options with what stood behind the colon. Raises DeviceError for a provider that has one device only."""
+    option = _WHICH.get(provider.removesuffix(SUFFIX))
+    if which is None and option == _BACKEND and _BACKEND_PATH not in told:
+        which = told.get(_BACKEND, _DEFAULT_BACKEND)
+    if which is None:
+        return told
+    if option is None:
+        if which == "0":
+            return told
+        raise DeviceError(f"{_short(provider)} is one device; give its name alone, without :{shown(which, 40)}")
+    if option == "device_id" and not re.fullmatch(r"\d{1,4}", which):
+        raise DeviceError(f"which device of {_short(provider)} is a number, such as {_short(provider)}:0")
+    if told.get(option, which) != which:
+        raise InputError(f"device_options say {option} is {written(told[option])}, and the device's name {which}")
+    return {option: which, **told}
 
 
-_LOG = re.compile(r"^.*?\[[A-Z]:onnxruntime:[^\]]*\] ")
+def _of_plugin(name: str, which: str | None, plugin: Plugin, told: dict[str, str]) -> Device:
+    found, asked = listed(plugin), _asked(name, which)
+    if not found.handles:
+        raise DeviceError(f"the device {shown(asked, 60)} cannot be used: {found.reason}")
+    if _WHICH.get(plugin.provider.removesuffix(SUFFIX)) == _BACKEND:
+        told = _with_which(plugin.provider, which, told)
+        return Device(asked, plugin.provider, told, plugin.package, found.handles[0])
+    for number, handle in enumerate(found.handles):
+        if which is None or which == str(number) or which.lower() in words_of(handle):
+            return Device(asked, plugin.provider, told, plugin.package, handle)
+    names = ", ".join(f"{name}:{number} ({handle.device.type.name})" for number, handle in enumerate(found.handles))
+    raise DeviceError(f"there is no device {shown(asked, 60)} here; {plugin.package} lists {names}")
 
 
-@contextmanager
-def standard_error() -> Iterator[list[str]]:
-    """Hold back what is written to standard error meanwhile; the lines are there at the end.
-
-    onnxruntime says only there why a provider does not start. What is not its own is written on afterwards.
-    """
-    lines: list[str] = []
-    onnxruntime().set_default_logger_severity(_WARNINGS)
-    try:
-        yield from _held_back(lines)
-    finally:
-        onnxruntime().set_default_logger_severity(SILENT)
-
-
-def _held_back(lines: list[str]) -> Iterator[list[str]]:
-    try:
-        sys.stderr.flush()
-        before = os.dup(2)
-    except (OSError, ValueError, AttributeError):  # closed, or none
-        yield lines
-        return
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield lines
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
-            kept.seek(0)
-            written = kept.read()
-            lines += written.decode("utf-8", "replace").splitlines()
-            rest = [line for line in written.splitlines(keepends=True) if not _is_log(line)]
-            with os.fdopen(os.dup(2), "wb", buffering=0) as stream:
-                stream.write(b"".join(rest))
-
-
-def _is_log(line: bytes) -> bool:
-    return b":onnxruntime:" in line or line.strip() in (b"", b"\x1b[m", b"\x1b[0m")
-
-
-def wheels() -> list[str]:
-    """The packages that put an onnxruntime here, such as "onnxruntime 1.32.0"; more than one is a fault.
-
-    They write into the same folder, and what is there is a mixture. Plugins (onnxruntime-ep-...) have their own.
-    """
-    spec = find_spec("onnxruntime")
-    if spec is None or spec.origin is None:
-        return []
-    found = []
-    for folder in Path(spec.origin).parent.parent.glob("onnxruntime*.dist-info"):
-        name, _, version = folder.name.removesuffix(".dist-info").partition("-")
-        name = name.replace("_", "-").lower()
-        if not name.startswith(("onnxruntime-ep-", "onnxruntime-extensions", "onnxruntime-tools", "onnxruntime-genai")):
-            found.append(f"{name} {version}")
-    return sorted(found)
-
-
-def _several() -> str:
-    """What to do where several packages overwrite each other; empty where they do not."""
-    there = wheels()
-    if len(there) < 2:
-        return ""
-    names = " ".join(each.split()[0] for each in there)
-    return f"; {', '.join(there)} overwrite each other's files: pip uninstall {names}, then install one of them again"
+def prepare(device: Device) -> None:
+    """What a provider's libraries need before its first session: those of CUDA's packages are loaded."""
+    if device.kind in ("CUDA", "Tensorrt") and hasattr(onnxruntime(), "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # where it says at length what it does not find
+            onnxruntime().preload_dlls()

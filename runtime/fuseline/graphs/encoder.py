@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..arrays import Int64
 from ..errors import InputError, shown, written
 from ..folders.tensors import ATTENTION_MASK, INPUT_IDS, INPUT_VALUES, Source, Tensor
+from .bound import run_there
 from .contract import Encoded
 from .running import Graph
 
@@ -28,12 +29,14 @@ SHORTEST_CLIP = 895  # samples that give Moonshine's three convolutions one posi
 @dataclass(frozen=True)
 class Encoder:
     """graph: the encoder's; source: what it reads; inputs: as they are listed, by name; outputs: their names, K/V of
-    all layers float32[B, S, E], or of another tool's graph the last hidden state."""
+    all layers float32[B, S, E], or of another tool's graph the last hidden state; stays: whether these are left in the
+    device's memory, for a decoder that is there too."""
 
     graph: Graph
     source: Source
     inputs: Mapping[str, Tensor]
     outputs: Sequence[str]
+    stays: bool = False
 
     def encode(self, given: Arrays) -> Encoded:
         """Run it on what `checked` returned. Raises FolderError, RunEnded."""
@@ -50,7 +53,11 @@ class Encoder:
             name: OrtValue.ortvalue_from_numpy(array.astype(self.inputs[name].type, copy=False))
             for name, array in given.items()
         }
-        found = self.graph.run(self.outputs, values, next(iter(given.values())).size)
+        size = next(iter(given.values())).size
+        if self.stays:
+            found = run_there(self.graph, self.outputs, values, size)
+        else:
+            found = self.graph.run(self.outputs, values, size)
         return dict(zip(self.outputs, found, strict=True))
 
     def _clips(self, given: Arrays) -> Encoded:

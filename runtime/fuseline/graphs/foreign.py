@@ -22,6 +22,7 @@ from ..folders.tensors import (
     Tensor,
     is_cross_attention,
 )
+from .devices import Placement
 from .encoder import Encoder
 from .foreign_decoder import SOURCE_MASK, ForeignDecoder, StepGraph
 from .running import Graph
@@ -53,11 +54,14 @@ _CACHE = re.compile(r"(past_key_values|present)\.(\d+)\.(?:(decoder|encoder)\.)?
 
 
 def open_foreign(
-    folder: ForeignFolder, device: str = "cpu", threads: int | None = None
+    folder: ForeignFolder, placement: Placement, threads: int | None = None
 ) -> tuple[Encoder, ForeignDecoder, list[Graph]]:
     """Encoder and decoder of the variant in use, and all their graphs. Raises FolderError, and what open_graph does."""
     paths, sizes = folder.graphs, folder.decoder
-    graphs = {path: open_graph(folder.path / path, device, threads, folder.facts[path].folded) for path in paths.graphs}
+    graphs = {}
+    for path in paths.graphs:
+        device = placement.encoder if path == paths.encoder else placement.decoder
+        graphs[path] = open_graph(folder.path / path, device, threads, folder.facts[path].folded)
     encoder = graphs[paths.encoder]
     read = _encoder_inputs(encoder, folder.source)
     steps = {path: _step_graph(graph, sizes) for path, graph in graphs.items() if path != paths.encoder}

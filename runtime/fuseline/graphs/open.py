@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import FolderError
 from ..files.unchanged import Unchanged
+from ..folders.description import STATIC
 from ..folders.foreign import ForeignFolder
 from ..folders.own import Folder
 from ..folders.tensors import Signature, mismatches
 from .contract import Decoder
 from .decoder import CachedDecoder
+from .devices import Device, Placement, placed
 from .encoder import Encoder
 from .foreign import open_foreign
 from .running import Graph
 from .session import open_graph, signature
 from .sources import Encoders, Encodes, NoEncoder
+from .static import StaticDecoder, static_encoder
 
 
 @dataclass(frozen=True)
 class Graphs:
     """An encoder, those of several sources, or none, and the decoder; files: what they are read from; close: lets go of
-    the sessions."""
+    the sessions; nodes: how many of those on other devices than the CPU are there, and how many they have."""
 
     encoder: Encodes
     decoder: Decoder
     files: Unchanged
     close: Callable[[], None]
+    nodes: tuple[int, int] | None = None
 
 
-def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None) -> Graphs:
+def open_graphs(folder: Folder, device: object = "cpu", threads: int | None = None) -> Graphs:
     """Open the variant in use, unchecked as far as the device's answers go: see fuseline.trials.device_check.
 
-    Raises FolderError where a graph is not what the folder says of it, DeviceError, InputError.
+    device: what `placed` takes. On the CPU the layout in use is opened, on another device the one that it runs. Raises
+    FolderError where a graph is not what the folder says of it, or where there is no such layout, DeviceError,
+    InputError.
     """
-    files = Unchanged(folder.files_in_use)
+    placement = placed(device)
+    parts = {part: _for(folder, part) for part in placement.parts}
+    files = Unchanged({file: stamp for each in parts.values() for file, stamp in each.files_in_use.items()})
     if isinstance(folder, ForeignFolder):
-        opened_foreign = open_foreign(folder, device, threads)
+        opened_foreign = open_foreign(folder, placement, threads)
         encoder: Encodes = opened_foreign[0]
         decoder: Decoder = opened_foreign[1]
         graphs = opened_foreign[2]
     else:
-        opened = {
-            path: _checked(open_graph(path, device, threads, folder.facts_of(path).folded), listed)
-            for path, listed in _listed(folder).items()
-        }
-        graphs = list(opened.values())
-        encoder = _encoders(folder, opened)
-        decoder = CachedDecoder(opened[folder.decoder_path], folder.decoder)
+        graphs = []
+        encoder = _encoders(parts[placement.encoder], placement, threads, graphs)
+        own = parts[placement.decoder]
+        graphs.append(_opened(own, own.decoder_path, placement.decoder, threads, own.decoder_signature))
+        decoder = _decoder(own, graphs[-1])
     files.guard()
     files.check()  # what onnxruntime has read is what was checked
 
@@ -60,24 +66,49 @@ def open_graphs(folder: Folder, device: str = "cpu", threads: int | None = None)
         if isinstance(decoder, CachedDecoder):
             decoder.forget()
 
-    return Graphs(encoder, decoder, files, close)
+    return Graphs(encoder, decoder, files, close, _nodes(graphs))
 
 
-def _listed(folder: Folder) -> dict[Path, Signature]:
-    """Every graph of the variant in use, once, with what fuseline.json says of it."""
-    encoders = {path: folder.encoder_signatures[name] for name, path in folder.encoder_paths.items()}
-    return encoders | {folder.decoder_path: folder.decoder_signature}
+def _nodes(graphs: Sequence[Graph]) -> tuple[int, int] | None:
+    known = [graph.nodes for graph in graphs if graph.nodes is not None]
+    return (sum(here for here, _ in known), sum(count for _, count in known)) if known else None
 
 
-def _encoders(folder: Folder, opened: Mapping[Path, Graph]) -> Encodes:
+def _for(folder: Folder, device: Device) -> Folder:
+    """The folder with the layout in use that the device runs."""
+    return folder if device.is_cpu else folder.using(folder.variant, device.layout)
+
+
+def _decoder(folder: Folder, graph: Graph) -> Decoder:
+    if folder.layout == STATIC:
+        return StaticDecoder(graph, signature(graph), folder.decoder)
+    return CachedDecoder(graph, folder.decoder)
+
+
+def _encoders(folder: Folder, placement: Placement, threads: int | None, graphs: list[Graph]) -> Encodes:
+    """What encodes; each graph once, which is put among `graphs`."""
+    device = placement.encoder
     if not folder.sources:
         return NoEncoder()
-    found = {}
+    opened: dict[Path, Graph] = {}
+    found: dict[str, Encoder] = {}
     for name, path in folder.encoder_paths.items():
         listed = folder.encoder_signatures[name]
+        if path not in opened:
+            opened[path] = _opened(folder, path, device, threads, listed)
+            graphs.append(opened[path])
+        if folder.layout == STATIC:
+            found[name] = static_encoder(opened[path], folder.sources[name], signature(opened[path]))
+            continue
         inputs, outputs = {tensor.name: tensor for tensor in listed.inputs}, [tensor.name for tensor in listed.outputs]
-        found[name] = Encoder(opened[path], folder.sources[name], inputs, outputs)
+        stays = not device.is_cpu and device == placement.decoder
+        found[name] = Encoder(opened[path], folder.sources[name], inputs, outputs, stays)
     return found[folder.source.name] if len(found) == 1 else Encoders(found, folder.source.name)
+
+
+def _opened(folder: Folder, path: Path, device: Device, threads: int | None, listed: Signature) -> Graph:
+    graph = open_graph(path, device, threads, folder.facts_of(path).folded)
+    return graph if folder.layout == STATIC else _checked(graph, listed)
 
 
 def _checked(graph: Graph, listed: Signature) -> Graph:

@@ -8,7 +8,6 @@ nodes of a graph, so a single node that takes long is not broken off.
 from __future__ import annotations
 
 import _thread
-import re
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +15,15 @@ from contextvars import ContextVar, Token
 from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ..errors import FolderError, InputError, shown
+from ..errors import DeviceError, Error, FolderError, InputError
+from .devices import ON_CPU, Device
+from .reasons import SILENT, reason
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, IOBinding, OrtValue, RunOptions
 
 Result = TypeVar("Result")
 
-SILENT = 4  # onnxruntime's severity "fatal": what fails is said in an exception, and not on standard error before it
 # Seconds. A run after one that took longer is made on a thread of its own, so that Ctrl-C reaches the main thread
 # meanwhile. A thread costs some 0.1 ms, and on a crowded machine any run may take a few hundredths of a second.
 _LONG = 0.2
@@ -124,9 +124,16 @@ def _look(limit: weakref.ref[Limit], gone: threading.Event) -> None:
 class Graph:
     """One graph ready to run. Safe to share between threads."""
 
-    def __init__(self, path: object, session: InferenceSession) -> None:
-        """path: of its file, for what is said of it."""
-        self.path = path
+    def __init__(
+        self,
+        path: object,
+        session: InferenceSession,
+        device: Device = ON_CPU,
+        nodes: tuple[int, int] | None = None,
+    ) -> None:
+        """path: of its file, for what is said of it; device: where it runs; nodes: of another device than the CPU, how
+        many are on it, and how many there are."""
+        self.path, self.device, self.nodes = path, device, nodes
         self._session: InferenceSession | None = session
         self._plain = _options()
         self._last = 0.0  # seconds of the last run
@@ -146,7 +153,7 @@ class Graph:
     def run(self, outputs: Sequence[str], inputs: Mapping[str, OrtValue], size: int) -> list[OrtValue]:
         """The outputs of that name. size: how large the input is, by any measure that grows with the run's time.
 
-        Raises FolderError where the graph fails, RunEnded inside a Limit.
+        Raises FolderError where the graph fails, DeviceError on another device than the CPU, RunEnded inside a Limit.
         """
         session = self.session
         return self._run(lambda options: session.run_with_ort_values(outputs, inputs, options), size)
@@ -176,10 +183,19 @@ class Graph:
             if not _is_theirs(error):
                 raise
             # Not "from error": its text is dozens of lines of a graph's own, which a traceback would print.
-            raise FolderError(f"{self.path} fails when it runs: {reason(error)}") from None
+            raise self._failure(error) from None
         self._last = perf_counter() - began
         self._largest = max(self._largest, size)
         return result
+
+    def _failure(self, error: Exception) -> Error:
+        """What is said of a run that failed. On the CPU it is the graph's fault; elsewhere it may be the device's."""
+        if self.device.is_cpu:
+            return FolderError(f"{self.path} fails when it runs: {reason(error)}")
+        return DeviceError(
+            f"the device {self.device.name} failed while it ran {self.path}: {reason(error)}; try again with fewer "
+            'inputs or beams, or use cpu, by fallback="cpu" whenever a device fails'
+        )
 
 
 def _options() -> RunOptions:
@@ -248,52 +264,3 @@ _OF_C = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryE
 def _is_theirs(error: Exception) -> bool:
     """Whether onnxruntime has raised it; else it is a signal handler's of the caller, and passes."""
     return type(error).__module__.startswith("onnxruntime") or type(error) in _OF_C
-
-
-_COLOUR = re.compile(r"\x1b?\[[0-9;]*m")
-_CODE = re.compile(r"^.*?\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL)
-_LOAD = re.compile(r"^(?:Load model (?:from )?.*? failed[:.] ?)+", re.DOTALL)
-_NODE = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ", re.DOTALL)
-_SOURCE = re.compile(r"(?:\S*[/\\])?\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ ")
-_INSIDE = re.compile(r"[.:;]? ?\b\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ (?:\w+(?:<[^>]*>)? )?")
-_NAME = re.compile(r"^[A-Za-z_]\w*(?:::~?\w+)* (?=\S)")
-_AFTER_SIGNATURE = re.compile(r"(?: const| noexcept| \[with [^\]]*\]|::<lambda\([^)]*\)>|::operator\(\))+")
-_INVALID = re.compile(r"^This is an invalid model\b.*?\bError:? (.+)", re.DOTALL)
-_CONDITION = re.compile(r"^.{0,300}? was false\. (?=\S)", re.DOTALL)
-
-
-def reason(error: BaseException | str) -> str:
-    """What onnxruntime says, in a phrase: without its code, the places in its sources and what it prints of nodes."""
-    if isinstance(error, MemoryError) or "bad_alloc" in str(error) or "bad allocation" in str(error):
-        return "there is not enough memory for it"
-    text = _COLOUR.sub("", str(error)).strip()
-    text = _LOAD.sub("", _CODE.sub("", text)).strip()
-    node = _NODE.search(text)
-    where = ""
-    if node is not None:
-        named = f" '{shown(node[2], 80)}'" if node[2] else ""
-        where, text = f"{shown(node[1], 40)} node{named}: ", text[node.end() :]
-    while (shorter := _CODE.sub("", _without_source(text)).strip()) != text:  # one error may hand on another
-        text = shorter
-    text = _CONDITION.sub("", text)
-    unknown = _INVALID.search(text)
-    text = _INSIDE.sub("; ", unknown[1] if unknown is not None else text)
-    first = re.split(r"(?<=[^.\s])\.\s+(?=[A-Z/])|\n", text, maxsplit=1)[0].strip().rstrip(".:; ")
-    return where + (first[:300].rstrip() or type(error).__name__)
-
-
-def _without_source(text: str) -> str:
-    """Without the place in onnxruntime's sources and the function's signature, with which some messages begin."""
-    source = _SOURCE.match(text)
-    if source is None:
-        return text
-    rest = text[source.end() :]
-    if "/" not in source[0] and "\\" not in source[0]:  # with the file's name alone comes the function's alone
-        return _NAME.sub("", rest)
-    opening, depth = rest.find("("), 0
-    for at in range(max(opening, 0), len(rest) if opening >= 0 else 0):
-        depth += (rest[at] == "(") - (rest[at] == ")")
-        if depth == 0:
-            after = _AFTER_SIGNATURE.match(rest, at + 1)
-            return rest[after.end() if after else at + 1 :].strip()
-    return rest

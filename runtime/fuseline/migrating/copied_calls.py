@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import as_array
-from ..errors import DeviceError, InputError, written
+from ..errors import InputError, written
 from ..folders.hub import is_hub_id
 from ..folders.open import AUTO
 from ..generation.options import CHECKS, ELSEWHERE, UNSUPPORTED
@@ -272,22 +272,30 @@ def _provider(name: str, value: Any) -> Any:
 
 
 def device_named(value: Any) -> Any:
-    """The name of a device given as transformers takes it: -1 or None is "cpu", 0 and "cuda:0" the first GPU, and a
-    torch.device what it names. Others come back as they are. Raises DeviceError for another than the first."""
+    """The name of a device given as transformers takes it: -1 or None is "cpu", 0 the first GPU, "cuda", 1 "cuda:1", a
+    torch.device what it names, and a mapping by part has names by part. Others come back as they are."""
     if value is None:
         return "cpu"
-    kind, index = value, 0
+    if isinstance(value, Mapping):
+        return {part: device_named(each) for part, each in value.items()}
     if isinstance(value, bool):
         return value
     if isinstance(value, numbers.Integral):
-        kind, index = ("cuda", int(value)) if int(value) >= 0 else ("cpu", 0 if int(value) == -1 else 1)
-    elif isinstance(value, str) and (found := re.fullmatch(r"([a-z]+):(\d{1,9})", value)):
-        kind, index = found[1], int(found[2])
-    elif not isinstance(value, str) and isinstance(getattr(value, "type", None), str):
-        kind, index = value.type, getattr(value, "index", None) or 0
-    if index != 0:
-        raise DeviceError(f"device={written(value)}: of each kind only the first can be used; give its name alone")
-    return kind
+        number = int(value)
+        return "cpu" if number == -1 else _numbered("cuda", number) if 0 <= number < _MOST_NUMBERS else number
+    if isinstance(value, str) and (found := re.fullmatch(r"([a-z]+):(\d{1,9})", value)):
+        return _numbered(found[1], int(found[2]))
+    if not isinstance(value, str) and isinstance(getattr(value, "type", None), str):
+        return _numbered(value.type, getattr(value, "index", None) or 0)
+    return value
+
+
+_MOST_NUMBERS = 1000  # of devices of one kind
+
+
+def _numbered(kind: str, number: int) -> str:
+    """The first of a kind is called as the kind."""
+    return f"{kind}:{number}" if number else kind
 
 
 def generating(

@@ -55,7 +55,7 @@ class Pipeline:
         return self.model.tokenizer
 
     @property
-    def device(self) -> str:
+    def device(self) -> str | dict[str, str]:
         """The model's."""
         return self.model.device
 

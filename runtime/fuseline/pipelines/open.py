@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 TextTask: TypeAlias = Literal["text2text-generation", "summarization", "translation"]
 
 TASKS = (TASK, *RESULTS, RECOGNITION)
-_OWN = ("task", "model", "variant", "device", "threads", "batch_size", "max_new_tokens", "generate_kwargs", "stream")
+Where: TypeAlias = str | int | Mapping[str, str]
+_DEVICE = ("device", "device_options", "fallback", "threads")
+_OWN = ("task", "model", "variant", *_DEVICE, "batch_size", "max_new_tokens", "generate_kwargs", "stream")
 
 
 @overload
@@ -34,8 +36,10 @@ def pipeline(
     model: Model | str | Path | None = None,
     *,
     variant: str | None = AUTO,
-    device: str | int = "cpu",
+    device: Where = "cpu",
     threads: int | None = None,
+    device_options: Mapping[str, Any] | None = None,
+    fallback: str | None = None,
     batch_size: int = 1,
     max_new_tokens: int | None = None,
     generate_kwargs: Mapping[str, Any] | None = None,
@@ -56,8 +60,10 @@ def pipeline(
     model: Model | str | Path,
     *,
     variant: str | None = AUTO,
-    device: str | int = "cpu",
+    device: Where = "cpu",
     threads: int | None = None,
+    device_options: Mapping[str, Any] | None = None,
+    fallback: str | None = None,
     batch_size: int = 1,
     max_new_tokens: int | None = None,
     generate_kwargs: Mapping[str, Any] | None = None,
@@ -76,8 +82,10 @@ def pipeline(
     model: Model | str | Path | None = None,
     *,
     variant: str | None = AUTO,
-    device: str | int = "cpu",
+    device: Where = "cpu",
     threads: int | None = None,
+    device_options: Mapping[str, Any] | None = None,
+    fallback: str | None = None,
     batch_size: int = 1,
     max_new_tokens: int | None = None,
     generate_kwargs: Mapping[str, Any] | None = None,
@@ -102,8 +110,10 @@ def pipeline(
     model: Model | str | Path | None = None,
     *,
     variant: str | None = AUTO,
-    device: str | int = "cpu",
+    device: Where = "cpu",
     threads: int | None = None,
+    device_options: Mapping[str, Any] | None = None,
+    fallback: str | None = None,
     batch_size: int = 1,
     max_new_tokens: int | None = None,
     generate_kwargs: Mapping[str, Any] | None = None,
@@ -116,9 +126,10 @@ def pipeline(
     task: "image-to-text"; or "text2text-generation", "summarization", "translation" or "translation_XX_to_YY"; or
     "automatic-speech-recognition"; None for what the model is for. model: a Model, the path of a folder, or the name
     of a model that `fuseline get` has fetched; None for the captioner that ships, or of speech for the one that was
-    fetched, as docs/models.md orders them. variant, device, threads: see Model.from_pretrained. batch_size: inputs that
-    go through the model together. max_new_tokens, generate_kwargs, generation_config: the GenerationConfig fields of
-    every call that does not give its own; where neither they nor the model set a length, texts have 256 new tokens at
+    fetched, as docs/models.md orders them. variant, device, device_options, fallback, threads: see
+    Model.from_pretrained. batch_size: inputs that go through the model together. max_new_tokens, generate_kwargs,
+    generation_config: the GenerationConfig fields of every call that does not give its own; where neither they nor the
+    model set a length, texts have 256 new tokens at
     most, and a warning says once that one ended there. stream: whether calls that do not say give the text of one input
     in pieces. Of photos: prompt, what texts begin with, of BLIP's models; allow_downloads, whether photos may be URLs,
     fetched within timeout seconds; fast, as of Model.from_pretrained; hint, of a model with a source of that name, some
@@ -145,9 +156,9 @@ def pipeline(
     use_cache = {"use_cache": fields.pop("use_cache")} if "use_cache" in fields else {}
     wanted = opening(PIPELINE, Opening(model, variant, device), others | use_cache, _OWN)
     if isinstance(model, Model):
-        _check_open(model, wanted, threads)
+        _check_open(model, wanted, threads, {"device_options": device_options, "fallback": fallback})
     else:
-        model = Model._opened(wanted, threads)
+        model = Model._opened(wanted, threads, None, device_options, fallback)
     task = task or model.task
     if reads is None:
         reads = model.folder.source.reads
@@ -198,8 +209,11 @@ def _reads(task: object) -> str:
     raise InputError(f"there is no task {written(task)}; there is {', '.join(TASKS)}, {TRANSLATION}_XX_to_YY")
 
 
-def _check_open(model: Model, wanted: Opening, threads: int | None) -> None:
-    """Refuse to open a model that is open already in another way."""
+def _check_open(model: Model, wanted: Opening, threads: int | None, others: Mapping[str, Any]) -> None:
+    """Refuse to open a model that is open already in another way. others: what is of opening alone."""
+    for name, value in others.items():
+        if value is not None:
+            raise InputError(f"the model is open already; give {name}={written(value)} to Model.from_pretrained")
     asked = {"variant": (wanted.variant, AUTO, model.variant), "threads": (threads, None, model.threads)}
     asked["device"] = (wanted.device, "cpu", device_named(model.device))
     for name, (value, default, has) in asked.items():

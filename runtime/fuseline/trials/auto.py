@@ -11,23 +11,20 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter, thread_time
 from typing import Any
 
-import numpy as np
-
 from ..folders.own import Folder
 from ..folders.tensors import PHOTOGRAPH, SPEECH, TEXT
-from ..graphs.contract import Encoded
 from ..graphs.cores import thread_count
-from ..graphs.devices import CPU, provider_of
-from ..graphs.open import Graphs, open_graphs
+from ..graphs.devices import placed
+from ..graphs.open import open_graphs
 from ..graphs.running import Limit, RunEnded
 from .machine import facts_of, recall, remember
-from .probe import generation_config, inputs
+from .timing import Timed
 
 EXACT = "fp32"
 # The share of its score that a variant may lose to fp32 where the folder says nothing else: what int4 is made to keep.
@@ -37,7 +34,6 @@ MAX_LOSS = 0.02
 # takes half the time.
 MARGIN = 0.25
 SECONDS = 4.0  # for all that is measured; what does not fit in any more is not chosen
-CAPTION_STEPS = 12  # of the caption whose time is compared
 # By which variants are judged where both were measured on the same: captions by CIDEr, other texts by chrF, which needs
 # no tokenizer and says something of single words too. Speech is judged by its word error rate, see loss.
 JUDGED_BY = ("CIDEr", "chrF")
@@ -55,7 +51,7 @@ CONDITIONS = (
     "prefix",
     "truncated",
 )
-_ROUNDS, _SECONDS_EACH, _STEPS = 9, 0.6, 4
+_ROUNDS, _SECONDS_EACH = 9, 0.6
 _GENERATED = {PHOTOGRAPH: "photos", TEXT: "texts", SPEECH: "clips", None: "texts"}
 _ABOUT = "auto"
 
@@ -67,7 +63,7 @@ class Choice:
     """What was chosen and why.
 
     variant: its name; left_out: why a variant is not good enough, by its name; times: milliseconds of a caption, or of
-    another text, on one thread, the encoder and CAPTION_STEPS steps, by variant, of those that were measured.
+    another text, on one thread, the encoder and timing.CAPTION_STEPS steps, by variant, of those that were measured.
     """
 
     variant: str
@@ -93,7 +89,7 @@ class Choice:
         return f"{self.times[name]:.2f} ms" if name in self.times else "not measured, since there was no more time"
 
 
-def choose(folder: Folder, device: str = "cpu", threads: int | None = None) -> Choice:
+def choose(folder: Folder, device: object = "cpu", threads: int | None = None) -> Choice:
     """The folder's default variant, unless another within its quality limit is faster here by MARGIN.
 
     Measures for some seconds at most, and once only for a model, machine and version; never where there is nothing to
@@ -103,7 +99,7 @@ def choose(folder: Folder, device: str = "cpu", threads: int | None = None) -> C
     order = _order(folder, left_out)
     if len(order) == 1:
         return Choice(order[0], left_out, {})
-    on_cpu = provider_of(device) == CPU
+    on_cpu = placed(device).is_cpu
     facts = facts_of(folder, device, 1 if on_cpu else thread_count(threads)) | {"variants": order}
     times = _valid(recall(_ABOUT, facts), order)
     if times is None:
@@ -175,19 +171,19 @@ def _valid(times: Mapping[str, Any] | None, order: Sequence[str]) -> dict[str, f
     return dict(times) if all(number is not None and number > 0 for number in numbers) else None
 
 
-def _measured(folder: Folder, order: Sequence[str], device: str, threads: int | None) -> dict[str, float]:
+def _measured(folder: Folder, order: Sequence[str], device: object, threads: int | None) -> dict[str, float]:
     """Milliseconds of a caption by variant."""
     with ThreadPoolExecutor(1) as pool:  # a thread whose time is its own, see Graph
         return pool.submit(_measured_here, folder, order, device, threads).result()
 
 
-def _measured_here(folder: Folder, order: Sequence[str], device: str, threads: int | None) -> dict[str, float]:
+def _measured_here(folder: Folder, order: Sequence[str], device: object, threads: int | None) -> dict[str, float]:
     """The time of the first, and of each other in turn with it.
 
     Two variants are open at once, and their runs take turns, so that what else the machine does meets both alike.
     """
     end, times = perf_counter() + SECONDS, dict[str, float]()
-    first: _Timed | None = None
+    first: Timed | None = None
     longest = 0.0
     for name in order[1:]:
         began = perf_counter()
@@ -195,8 +191,8 @@ def _measured_here(folder: Folder, order: Sequence[str], device: str, threads: i
             break
         try:
             with Limit(end - began):
-                first = first or _Timed(folder.using(order[0]), device, threads)
-                other = _Timed(folder.using(name), device, threads)
+                first = first or _opened(folder.using(order[0]), device, threads)
+                other = _opened(folder.using(name), device, threads)
                 _take_turns(first, other)
         except RunEnded:
             break
@@ -208,50 +204,18 @@ def _measured_here(folder: Folder, order: Sequence[str], device: str, threads: i
     return times
 
 
-class _Timed:
-    """A variant that is run, and the least time of each part: others on the machine only make it longer."""
-
-    def __init__(self, folder: Folder, device: str, threads: int | None) -> None:
-        on_cpu = provider_of(device) == CPU
-        # On Windows a thread's time moves in steps of 16 ms. What runs on a device takes no time of the processor.
-        self._clock = thread_time if on_cpu and sys.platform != "win32" else perf_counter
-        self._graphs: Graphs = open_graphs(folder, device, 1 if on_cpu else threads)
-        self._inputs = self._graphs.encoder.checked(inputs(folder))
-        self._beams = generation_config(folder).num_beams or 1
-        self._steps = min(_STEPS, folder.decoder.max_positions)
-        self._encoder = self._step = math.inf
-
-    @property
-    def milliseconds(self) -> float:
-        """Of a caption."""
-        return round((self._encoder + CAPTION_STEPS * self._step) * 1000, 4)
-
-    def run(self) -> None:
-        """The encoder and the first steps of a caption, once each."""
-        encoded, took = self._timed(lambda: self._graphs.encoder.encode(self._inputs))
-        self._encoder = min(self._encoder, took)
-        state, tokens = self._started(encoded), np.zeros((self._beams, 1), np.int64)
-        for _ in range(self._steps):
-            _, took = self._timed(lambda: self._graphs.decoder.step(state, tokens, None))
-            self._step = min(self._step, took)
-
-    def _timed(self, run: Callable[[], Any]) -> tuple[Any, float]:
-        began = self._clock()
-        result = run()
-        return result, self._clock() - began
-
-    def _started(self, encoded: Encoded) -> Any:
-        return self._graphs.decoder.start(encoded, self._beams, CAPTION_STEPS)
-
-    def close(self) -> None:
-        """Let go of the graphs."""
-        self._graphs.close()
-
-
-def _take_turns(one: _Timed, other: _Timed) -> None:
+def _take_turns(one: Timed, other: Timed) -> None:
     end = perf_counter() + _SECONDS_EACH
     for done in range(_ROUNDS):
         for each in (one, other):
             each.run()
         if done and perf_counter() > end:
             return
+
+
+def _opened(folder: Folder, device: object, threads: int | None) -> Timed:
+    """A variant that is run; on the CPU with one thread."""
+    on_cpu = placed(device).is_cpu
+    # On Windows a thread's time moves in steps of 16 ms. What runs on a device takes no time of the processor.
+    clock = thread_time if on_cpu and sys.platform != "win32" else perf_counter
+    return Timed(open_graphs(folder, device, 1 if on_cpu else threads), folder, clock)

@@ -2,7 +2,8 @@
 
 Equal means the same tokens for a made-up photo, or for two made-up texts of unequal length, of greedy search, of the
 best of four beams, and of texts that go on from a prompt of several tokens, through the same encoder, decoder and
-binding that serve calls. Scores may differ in their last bits: a device adds in another order.
+binding that serve calls. Scores may differ in their last bits: a device adds in another order. The same is tried with
+caches that are written where they are read, which some providers keep right and some do not.
 """
 
 from __future__ import annotations
@@ -14,53 +15,77 @@ from ..errors import DeviceError, FolderError
 from ..folders.own import Folder
 from ..generation.config import GenerationConfig
 from ..graphs.contract import Encoded
-from ..graphs.devices import CPU, provider_of
+from ..graphs.decoder import CachedDecoder
+from ..graphs.devices import Placement, placed
 from ..graphs.open import Graphs, open_graphs
 from ..graphs.running import Limit, RunEnded
 from ..search import search
 from .machine import facts_of, recall, remember
 from .probe import generation_config, inputs
 
-SECONDS = 8.0  # for the runs on both
+SECONDS = 60.0  # for the runs on each; a GPU compiles a program for every operator first
 _STEPS = 10
 _PROMPT = 3
-_ABOUT = "devices"
+_ENDED = "max_time"
+_ABOUT, _SAME, _IN_PLACE = "devices", "same", "in place"
 
 
-def open_checked(folder: Folder, device: str = "cpu", threads: int | None = None) -> Graphs:
-    """The graphs of the variant in use, open on the device. Raises what open_graphs does, and DeviceError for a device
-    that says something else than the CPU, fails or takes too long."""
-    graphs = open_graphs(folder, device, threads)
-    provider = provider_of(device)
-    if provider == CPU:
+class OtherTokens(DeviceError):
+    """A device says something else than the CPU."""
+
+
+def open_checked(folder: Folder, device: object = "cpu", threads: int | None = None) -> Graphs:
+    """The graphs of the variant in use, opened where `placed` says. Raises what open_graphs does, and DeviceError for a
+    device that says something else than the CPU, fails or takes too long."""
+    placement = placed(device)
+    graphs = open_graphs(folder, placement, threads)
+    if placement.is_cpu:
         return graphs
-    facts = facts_of(folder, device, threads) | {"variant": folder.variant}
+    facts = facts_of(folder, placement, threads) | {"variant": folder.variant}
     found = recall(_ABOUT, facts)
-    if found is None or not isinstance(found.get("same"), bool):
-        found = {"same": _says_the_same(folder, graphs, provider, threads)}
+    if found is None or not all(isinstance(found.get(key), bool) for key in (_SAME, _IN_PLACE)):
+        found = _tried(folder, graphs, placement, threads)
         remember(_ABOUT, facts, found)
-    if not found["same"]:
+    if not found[_SAME]:
         graphs.close()
-        raise DeviceError(f"{provider} says other tokens than the CPU for {folder.path}, so it is not used; use cpu")
+        raise OtherTokens(f"{placement} says other tokens than the CPU for {folder.path}, so it is not used; use cpu")
+    _keep_in_place(graphs, found[_IN_PLACE])
     return graphs
 
 
-def _says_the_same(folder: Folder, graphs: Graphs, provider: str, threads: int | None) -> bool:
+def _tried(folder: Folder, graphs: Graphs, placement: Placement, threads: int | None) -> dict[str, bool]:
+    """Whether it says what the CPU says, and does so too with caches that are read and written in one memory."""
     on_cpu = open_graphs(folder, "cpu", threads)
     limit = Limit(SECONDS)
     try:
         with limit:
             expected = _tokens(folder, on_cpu, None)
         with limit:
-            found = _tokens(folder, graphs, expected[0])
+            same = _equal(expected, _tokens(folder, graphs, expected[0]))
+        _keep_in_place(graphs, True)
+        with limit:
+            in_place = same and _equal(expected, _tokens(folder, graphs, expected[0]))
     except RunEnded:
+        graphs.close()
         raise DeviceError(
-            f"{provider} could not be compared with the CPU for {folder.path} within {SECONDS:.0f} s; use cpu"
+            f"{placement} could not be compared with the CPU for {folder.path} within {SECONDS:.0f} s; use cpu"
         ) from None
-    except FolderError as error:
-        raise DeviceError(f"{provider} cannot be used for {folder.path}: {error}") from None
+    except (DeviceError, FolderError) as error:
+        graphs.close()
+        raise DeviceError(f"{placement} cannot be used for {folder.path}: {error}") from None
     finally:
         on_cpu.close()
+    return {_SAME: same, _IN_PLACE: in_place}
+
+
+def _keep_in_place(graphs: Graphs, in_place: bool) -> None:
+    """Only decoders of our own folders have caches that can be."""
+    if isinstance(graphs.decoder, CachedDecoder):
+        graphs.decoder.forget()
+        graphs.decoder.in_place = in_place
+
+
+def _equal(expected: list[Int64], found: list[Int64]) -> bool:
     return all(np.array_equal(mine, its) for mine, its in zip(expected, found, strict=True))
 
 
@@ -82,4 +107,7 @@ def _tokens(folder: Folder, graphs: Graphs, greedy: Int64 | None) -> list[Int64]
 
 def _search(graphs: Graphs, encoded: Encoded, prompt: Int64, beams: int, steps: int) -> Int64:
     config = GenerationConfig(num_beams=beams, max_new_tokens=steps)
-    return search(graphs.decoder, encoded, prompt, config).sequences
+    found = search(graphs.decoder, encoded, prompt, config)
+    if _ENDED in found.finish_reasons:  # a search that is over its time returns what it has
+        raise RunEnded(_ENDED)
+    return found.sequences

@@ -19,7 +19,9 @@ from typing import Any
 
 from ..folders.own import Folder
 from ..graphs.cores import thread_count
-from ..graphs.devices import onnxruntime, provider_of, wheels
+from ..graphs.devices import placed
+from ..graphs.hardware import cpu_model
+from ..graphs.installed import onnxruntime, wheels
 from ..version import __version__
 
 _LARGEST = 1 << 20
@@ -86,14 +88,14 @@ def _file(about: str, facts: Mapping[str, Any]) -> Path:
     return cache_folder() / about / f"{key}.json"
 
 
-def facts_of(folder: Folder, device: str, threads: int | None) -> dict[str, Any]:
-    """Everything that speed and answers depend on."""
+def facts_of(folder: Folder, device: object, threads: int | None) -> dict[str, Any]:
+    """Everything that speed and answers depend on. device: what `placed` takes."""
     from fuseline.kernels import library_info
 
     library = library_info()
     return {
         "graphs": _graphs(folder),
-        "device": provider_of(device),
+        "device": [[each.name, each.provider, dict(each.options), each.package] for each in placed(device).parts],
         "threads": thread_count(threads),
         "cpu": cpu_model(),
         "system": f"{platform.system()} {platform.release()}",  # which brings the drivers
@@ -111,14 +113,3 @@ def _graphs(folder: Folder) -> dict[str, Any]:
     if hashes:
         return hashes
     return {str(file): [stamp.size, stamp.modified, stamp.inode] for file, stamp in folder.files_in_use.items()}
-
-
-def cpu_model() -> str:
-    """The CPU's name, or on ARM its implementer and part, as far as the system says."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    names = [said[key] for key in ("model name", "CPU implementer", "CPU part", "CPU variant") if key in said]
-    return " ".join(names) or platform.processor() or platform.machine()

@@ -1,0 +1,114 @@
+"""On a device every architecture says the CPU's tokens: greedy, four beams, batches, and what goes on from a prompt.
+
+The reference is the fused layout on the CPU, whose tokens are those of transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fuseline import Model
+from fuseline.errors import DeviceError
+from fuseline.export import layouts
+from fuseline.graphs.bound import elsewhere
+from fuseline.graphs.decoder import CachedDecoder
+from fuseline.graphs.devices import device_of
+from tests import tiny
+from tests.layouts import NAMES, case, said
+
+# A GPU in software compiles a program for every operator and shape, which takes minutes for all of these.
+FEW = ("gpt2: vit", "texts: bart", "speech: whisper", "fusion: flat")
+# What a provider cannot run, and what it says: that is an error when the model is opened, and no other text.
+REFUSED = {("openvino", "fusion: parallel"): "Output names mismatch between OpenVINO and ONNX"}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def layout(device: str, device_options: Mapping[str, str]) -> str:
+    return device_of(device, device_options).layout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tokens_are_the_cpus(
+    name: str, device: str, device_options: Mapping[str, str], layout: str, tmp_path: Path
+) -> None:
+    if device == "webgpu" and name not in FEW:
+        pytest.skip("takes minutes on a GPU in software")
+    made = case(name, tmp_path)
+    if layout == "static" and name.split(":")[0] in ("fusion", "speech"):
+        pytest.skip("has no static layout of one size")
+    layouts(made[0], [layout])
+    if sentence := REFUSED.get((device, name)):
+        with pytest.raises(DeviceError, match=sentence):
+            Model.from_pretrained(made[0], "fp32", device, 1, device_options=device_options)
+        return
+    batches = (1, 3) if device == "webgpu" else (1, 4)
+    with Model.from_pretrained(made[0], "fp32", threads=1) as on_cpu:
+        expected = said(on_cpu, made, batches)
+    with Model.from_pretrained(made[0], "fp32", device, 1, device_options=device_options) as model:
+        assert model.device == device
+        found = said(model, made, batches)
+    assert found == expected
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tiny.tiny_folder(tmp_path_factory.mktemp("tiny"), 1)
+    layouts(made, ["standard", "static"])
+    return made
+
+
+@pytest.mark.parametrize("apart", ["encoder", "decoder"])
+def test_encoder_and_decoder_may_be_apart(
+    apart: str, device: str, device_options: Mapping[str, str], folder: Path
+) -> None:
+    where = {"encoder": "cpu", "decoder": "cpu"} | {apart: device}
+    pixels = tiny.photos(2)
+    expected = Model.from_pretrained(folder, threads=1).generate(pixels, num_beams=3, max_length=9)
+    model = Model.from_pretrained(folder, "fp32", where, 1, device_options={apart: device_options})
+    assert model.device == where
+    assert model.generate(pixels, num_beams=3, max_length=9).sequences.tolist() == expected.sequences.tolist()
+
+
+def test_caches_stay_on_the_device(device: str, device_options: Mapping[str, str], folder: Path) -> None:
+    """Of a device with memory of its own keys, values and caches are there; what moves in a step is the rest."""
+    model = Model.from_pretrained(folder, "fp32", device, 1, device_options=device_options)
+    decoder = model.decoder
+    if not isinstance(decoder, CachedDecoder) or not elsewhere(decoder._graph):
+        pytest.skip("this device has no memory of its own")
+    encoded = model.encode(tiny.photos(1))
+    assert {value.device_name() for value in encoded.values.values()} != {"cpu"}
+    state = decoder.start(encoded, 2, 6)
+    for step in range(3):
+        decoder.step(state, np.full((2, 1), step), None)
+    caches = state._buffers._binding._device_caches
+    assert all(value.device_name() != "cpu" for cache in caches for value in cache.values)
+    assert not any(cache.hosts for cache in caches)
+    assert all(cache.bound for cache in caches) is decoder.in_place
+
+
+def test_what_a_device_cannot_hold_is_its_error_and_the_model_stays_usable(
+    device: str, device_options: Mapping[str, str], folder: Path
+) -> None:
+    """A cache of more bytes than a buffer of this device may have."""
+    model = Model.from_pretrained(folder, "fp32", device, 1, device_options=device_options)
+    if device != "webgpu":
+        pytest.skip("only here is the limit known")
+    expected = model.generate(tiny.photos(1), max_length=6).sequences.tolist()
+    encoded = model.encode(tiny.photos(1))
+    decoder = model.decoder
+    assert isinstance(decoder, CachedDecoder)
+    rows, width = 1 << 17, decoder._sizes.width
+    state = decoder.start(encoded, rows, (3 << 30) // (4 * rows * width))
+    with pytest.raises(DeviceError, match="the device webgpu failed while it ran"):
+        decoder.step(state, np.zeros((rows, 1), np.int64), None)
+    del state
+    assert model.generate(tiny.photos(1), max_length=6).sequences.tolist() == expected
