@@ -1,8 +1,8 @@
-"""Graphs made small, for runtimes that load and run them as they are: what is known before a run is computed, and what is
-there twice is there once.
+"""Graphs made small, for runtimes without our library: what is known before a run is computed, and what is there twice
+is there once.
 
-A value is only replaced by one that is the same to the bit. Constants are not made larger, so that a file stays as small
-as its weights: what onnxruntime computes of them when it loads is left to it.
+A value is only replaced by one that is the same to the bit. Constants are not made larger, so that a file stays as
+small as its weights: what onnxruntime computes of them when it loads is left to it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,16 @@ _TYPES = {
     TensorProto.INT32, TensorProto.INT64,
 }  # fmt: skip
 
+_BY_CHANCE = {
+    "Bernoulli",
+    "Dropout",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
+
 
 class Weights:
     """The weights of several graphs in one file, each content once."""
@@ -53,7 +63,7 @@ class Weights:
 
 
 def folded(model: onnx.ModelProto, read: WeightsFile, written: Weights) -> onnx.ModelProto:
-    """A model without functions, made small. read: where its weights lie; written: where those of the new one come to lie."""
+    """A model without functions, made small. read: where its weights lie; written: where those of the new one go."""
     (opset,) = (int(entry.version) for entry in model.opset_import if not entry.domain)
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -157,8 +167,8 @@ def _fit(results: Sequence[Known | None], most: int) -> bool:
 
 @dataclass
 class _Scope:
-    """What is known inside a graph, of it and of those around it. aliases: which value to read instead of another; there:
-    the results of each expression that there was."""
+    """What is known inside a graph, of it and of those around it. aliases: which value to read instead of another;
+    there: the results of each expression that there was."""
 
     sizes: Sizes
     constants: _Constants
@@ -178,8 +188,11 @@ class _Scope:
 
 def _fold(graph: onnx.GraphProto, scope: _Scope) -> None:
     names: dict[str, str] = {}
+    defaults = {
+        each.name for each in graph.initializer
+    }  # of what may have a row for all, so that its names are its own
     for value in graph.input:
-        scope.known[value.name] = scope.sizes.declared(value, names)
+        scope.known[value.name] = scope.sizes.declared(value, {} if value.name in defaults else names)
     outputs = {each.name for each in graph.output}
     nodes = list(graph.node)
     del graph.node[:]
@@ -188,17 +201,21 @@ def _fold(graph: onnx.GraphProto, scope: _Scope) -> None:
         inner = list(_graphs_in(node))
         for each in inner:
             _fold(each, scope.inside())
-        instead = None if inner else _instead(node, scope)
-        if instead is None or not outputs.isdisjoint(node.output):
+        stays = inner or node.domain or not outputs.isdisjoint(node.output)
+        given = [scope.of(name) if name else None for name in node.input]
+        results = [None] * len(node.output) if inner else scope.sizes.results(node, given)
+        instead = None if stays else _instead(node, given, results, scope)
+        if instead is None:
             graph.node.append(node)
-        if instead is not None:
+            scope.known |= dict(zip(node.output, results, strict=True))
+        else:
             scope.aliases |= dict(zip(node.output, instead, strict=True))
 
 
-def _instead(node: onnx.NodeProto, scope: _Scope) -> list[str] | None:
-    """Values that are the node's results and are there already; None, and it is noted, where there are none."""
-    given = [scope.of(name) if name else None for name in node.input]
-    results = scope.sizes.results(node, given)
+def _instead(
+    node: onnx.NodeProto, given: Sequence[Known | None], results: Sequence[Known | None], scope: _Scope
+) -> list[str] | None:
+    """Values that are the node's results and are there already; None where there are none."""
     arrays = None
     if all(name in scope.constants.arrays for name in node.input if name):
         arrays = scope.constants.computed(node, results)
@@ -208,13 +225,11 @@ def _instead(node: onnx.NodeProto, scope: _Scope) -> list[str] | None:
         return [scope.constants.name_of(array, name) for name, array in zip(node.output, arrays, strict=True)]
     if _changes_nothing(node, given, results[0]):
         return [node.input[0]]
+    if node.op_type in _BY_CHANCE:
+        return None
     outputs = list(node.output)
-    for expression in _expressions(node, results[0]):
-        there = scope.there.setdefault(expression, outputs)
-        if there != outputs:
-            return there
-    scope.known |= dict(zip(outputs, results, strict=True))
-    return None
+    there = [scope.there.setdefault(each, outputs) for each in _expressions(node, results[0])]
+    return next((each for each in there if each != outputs), None)
 
 
 def _numbers(result: Known | None) -> Array | None:

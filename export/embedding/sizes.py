@@ -1,15 +1,16 @@
 """What is known of a graph before it runs: types, dimensions, and integers that are made of dimensions.
 
-A dimension is a number, or a product of names such as "R*T": of two tensors that have a name at some place, both are as
-large there. What nobody says gets a name of its own.
+A dimension is a number, or a product of names such as "d1*d2": two dimensions of one name are of one size. What nobody
+says gets a name of its own.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ import onnx
 from onnx import TensorProto, TypeProto, defs, helper, numpy_helper, shape_inference
 
 Dimension = int | str
+_OURS = re.compile(r"(\d+\*)?d\d+(\*d\d+)*")
 _MOST_NUMBERS = 16  # of a tensor whose content is followed
 
 
 @dataclass(frozen=True)
 class Known:
-    """A value of a graph. dtype: a TensorProto type; shape: None where not even the rank is known; numbers: the content of
-    an int64 tensor of at most one dimension; array: the content of a constant."""
+    """A value of a graph. dtype: a TensorProto type; shape: None where not even the rank is known; numbers: the content
+    of an int64 tensor of at most one dimension; array: the content of a constant."""
 
     dtype: int
     shape: tuple[Dimension, ...] | None
@@ -45,15 +47,16 @@ class Sizes:
     """Works out what is known of results, node by node."""
 
     opset: int
-    _names: Counter[str] = field(default_factory=Counter)
+    _count: int = 0
 
-    def new(self, name: str = "?") -> str:
+    def new(self) -> str:
         """A dimension that nothing is known of."""
-        self._names[name] += 1
-        return f"{name}{self._names[name]}"
+        self._count += 1
+        return f"d{self._count}"
 
     def declared(self, value: onnx.ValueInfoProto, names: dict[str, str]) -> Known:
-        """An input of a graph. names: those that its graph gives to dimensions, each with the one it has here."""
+        """An input of a graph. names: those of dimensions that the graph's inputs have, each with the one it has here;
+        added to."""
         tensor = value.type.tensor_type
         if not tensor.HasField("shape"):
             return Known(tensor.elem_type, None)
@@ -63,12 +66,12 @@ class Sizes:
                 shape.append(each.dim_value)
             else:
                 name = each.dim_param
-                shape.append(names.setdefault(name, self.new(name.replace("*", "x"))) if name else self.new())
+                shape.append(names.setdefault(name, self.new()) if name else self.new())
         return Known(tensor.elem_type, tuple(shape))
 
     def results(self, node: onnx.NodeProto, given: Sequence[Known | None]) -> list[Known | None]:
         """What is known of a node's results, by that of its inputs; None where there is nothing to say."""
-        if any(known is None for name, known in zip(node.input, given, strict=True) if name):
+        if node.domain or any(known is None for name, known in zip(node.input, given, strict=True) if name):
             return [None] * len(node.output)
         types = {name: _type(known) for name, known in zip(node.input, given, strict=True) if known is not None}
         contents = {
@@ -76,7 +79,7 @@ class Sizes:
             for name, known in zip(node.input, given, strict=True)
             if known is not None and known.array is not None and known.array.nbytes <= 8 * _MOST_NUMBERS
         }
-        schema = defs.get_schema(node.op_type, self.opset, node.domain)
+        schema = defs.get_schema(node.op_type, self.opset)
         opset = [helper.make_opsetid("", self.opset)]
         try:
             found = shape_inference.infer_node_outputs(schema, node, types, contents, opset_imports=opset)
@@ -92,8 +95,12 @@ class Sizes:
         if not tensor.HasField("shape"):
             return Known(tensor.elem_type, None)
         dims = tensor.shape.dim
-        shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or self.new() for d in dims)
-        return Known(tensor.elem_type, shape)
+        return Known(tensor.elem_type, tuple(self._dimension(each) for each in dims))
+
+    def _dimension(self, found: onnx.TensorShapeProto.Dimension) -> Dimension:
+        if found.HasField("dim_value"):
+            return found.dim_value
+        return found.dim_param if _OURS.fullmatch(found.dim_param) else self.new()
 
     def _sharpened(self, node: onnx.NodeProto, given: Sequence[Known | None], first: Known | None) -> Known | None:
         """What is known of the first result, with what ONNX's own rules do not follow: contents made of names."""
@@ -109,20 +116,24 @@ class Sizes:
 
     def _asked(self, node: onnx.NodeProto, given: Sequence[Known | None], first: Known) -> tuple[Dimension, ...] | None:
         """The shape that an input of the node says."""
-        asked = given[-1]
-        numbers = None if asked is None else asked.numbers
-        if numbers is None or (node.op_type == "Expand" and any(each == 1 for each in numbers)):
+        numbers = None if given[-1] is None else given[-1].numbers
+        if numbers is None:
             return first.shape
         if node.op_type == "Expand":
-            have = given[0].shape if given[0] is not None else None
-            return numbers if have is not None and len(have) <= len(numbers) else first.shape
+            return self._expanded(numbers, given[0], first)
         if node.op_type == "Reshape" and (0 in numbers or -1 in numbers):
             return self._with_rest(numbers, given[0], first)
         return numbers
 
-    def _with_rest(
-        self, asked: tuple[Dimension, ...], x: Known | None, first: Known
-    ) -> tuple[Dimension, ...] | None:
+    def _expanded(self, asked: tuple[Dimension, ...], x: Known | None, first: Known) -> tuple[Dimension, ...] | None:
+        """What a shape is made to, where it is 1 or the same already: a name may be a 1, too."""
+        if x is None or x.shape is None or len(x.shape) > len(asked):
+            return first.shape
+        have = (*[1] * (len(asked) - len(x.shape)), *x.shape)
+        pairs = list(zip(have, asked, strict=True))
+        return asked if all(old in (1, new) for old, new in pairs) else first.shape
+
+    def _with_rest(self, asked: tuple[Dimension, ...], x: Known | None, first: Known) -> tuple[Dimension, ...] | None:
         """A shape in which one dimension is what is left: -1."""
         if x is None or x.shape is None or 0 in asked or asked.count(-1) != 1:
             return first.shape
@@ -152,12 +163,17 @@ def _numbers(node: onnx.NodeProto, given: Sequence[Known | None]) -> tuple[Dimen
         return tuple(each for part in numbers for each in part)
     if node.op_type == "Slice" and len(numbers) >= 3:
         return _sliced(numbers)
-    if node.op_type == "Gather" and all(isinstance(place, int) for place in numbers[1]):
-        return tuple(numbers[0][int(place)] for place in numbers[1])
+    if node.op_type == "Gather":
+        return _gathered(*numbers)
     if node.op_type in ("Mul", "Div") and {len(each) for each in numbers} == {1}:
         found = (product if node.op_type == "Mul" else lambda pair: divided(*pair))([numbers[0][0], numbers[1][0]])
         return None if found is None else (found,)
     return None
+
+
+def _gathered(numbers: tuple[Dimension, ...], places: tuple[Dimension, ...]) -> tuple[Dimension, ...] | None:
+    known = [place for place in places if isinstance(place, int) and -len(numbers) <= place < len(numbers)]
+    return tuple(numbers[place] for place in known) if len(known) == len(places) else None
 
 
 def _sliced(numbers: Sequence[tuple[Dimension, ...]]) -> tuple[Dimension, ...] | None:

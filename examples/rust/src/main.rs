@@ -11,7 +11,7 @@ fn read_ppm(file: &[u8]) -> Option<(&[u8], usize)> {
     let mut rest = file;
     let mut words = Vec::new();
     while words.len() < 4 {
-        rest = rest.trim_ascii_start();
+        rest = &rest[rest.iter().position(|byte| !byte.is_ascii_whitespace())?..];
         let end = rest.iter().position(u8::is_ascii_whitespace)?;
         words.push(std::str::from_utf8(&rest[..end]).ok()?);
         rest = &rest[end..];
