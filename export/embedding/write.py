@@ -22,6 +22,7 @@ from fuseline.kernels.bodies import DOMAIN
 from ..graphs.weights_file import WeightsFile
 from ..refusals import in_one_sentence
 from ..writing.place import claimed
+from .folding import Weights, folded
 from .graphs import Model, start_graph, step_graph, whole_graph
 from .options import options_of
 from .parts import Part
@@ -30,6 +31,7 @@ from .sources import Reader, check_sources
 from .words import words_of
 
 DESCRIPTION, WEIGHTS, WORDS = "fuseline-embed.json", "weights.bin", "words.json"
+WITH_BODIES = "weights-with-bodies.bin"  # weights as the operators' bodies read them, until all is inlined
 FORMAT = 1
 
 
@@ -102,14 +104,17 @@ def _reader(opened: Any, name: str) -> Reader:
 
 def _write(model: Model, new: Path, folder: Folder, inline: bool) -> None:
     one_call = "caption" if any(each.reads == PHOTOGRAPH for each in folder.sources.values()) else "text"
-    with WeightsFile(new / WEIGHTS) as outside:
+    with WeightsFile(new / (WITH_BODIES if inline else WEIGHTS)) as outside:
         made = {
             "start": start_graph(model, outside),
             "step": step_graph(model, outside),
             one_call: whole_graph(model, outside),
         }
-    if inline:
-        made = {name: _inlined(graph) for name, graph in made.items()}
+        if inline:
+            with WeightsFile(new / WEIGHTS) as small:
+                weights = Weights(small)
+                made = {name: folded(_inlined(graph), outside, weights) for name, graph in made.items()}
+            outside.remove()
     for name, graph in made.items():
         (new / f"{name}.onnx").write_bytes(graph.SerializeToString())
     if model.words is not None:

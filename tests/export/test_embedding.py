@@ -37,18 +37,20 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 @dataclass(frozen=True)
 class Case:
-    """A model, the hosts of what was embedded of it (with the kernels and without), and inputs drawn by chance: what a
-    host is given and what Model.generate is."""
+    """A model, the hosts of what was embedded of it (with the kernels, without, and in standard operators alone), and
+    inputs drawn by chance: what a host is given and what Model.generate is."""
 
     model: Model
-    hosts: tuple[Host, Host]
+    hosts: tuple[Host, Host, Host]
     inputs: Callable[[np.random.Generator, int], tuple[dict[str, Any], Any]]
 
 
 def _case(folder: Path, out: Path, inputs: Callable[..., Any], variant: str | None = None) -> Case:
     embed(folder, out, variant=variant)
+    embed(folder, out.with_name("inlined"), variant=variant, inline=True)
     model = Model.from_pretrained(folder, variant=variant, threads=1)
-    return Case(model, (Host(out, library_info().path), Host(out)), lambda draw, count: inputs(model, draw, count))
+    hosts = Host(out, library_info().path), Host(out), Host(out.with_name("inlined"))
+    return Case(model, hosts, lambda draw, count: inputs(model, draw, count))
 
 
 def _photos(model: Model, draw: np.random.Generator, count: int) -> tuple[dict[str, Any], Any]:
