@@ -6,6 +6,7 @@ Dimensions: `R` rows, `T` tokens so far, prompt included, `V` vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from onnx import TensorProto
@@ -18,11 +19,19 @@ _SCORES = Value(TensorProto.FLOAT, ["R", "V"])
 NO_TOKEN = -1  # in the place of a token that is forced
 
 
-def processed(g: Nodes, scores_RV: str, sequences_RT: str, longest: str, options: Mapping[str, str]) -> str:
-    """The scores after all processors, in transformers' order. longest: tokens that a sequence may have."""
+class Lengths(NamedTuple):
+    """Of the prompt, and of the longest sequence, in tokens."""
+
+    prompt: str
+    longest: str
+
+
+def processed(g: Nodes, scores_RV: str, sequences_RT: str, lengths: Lengths, options: Mapping[str, str]) -> str:
+    """The scores after all processors, in transformers' order."""
     for process in (_repetition_penalty, _no_repeat_ngrams):
         scores_RV = process(g, scores_RV, sequences_RT, options)
-    return _at_the_ends(g, scores_RV, sequences_RT, longest, options)
+    scores_RV = _at_the_ends(g, scores_RV, sequences_RT, lengths.longest, options)
+    return _suppressed(g, scores_RV, sequences_RT, lengths.prompt, options)
 
 
 def _at_the_ends(g: Nodes, scores_RV: str, sequences_RT: str, longest: str, options: Mapping[str, str]) -> str:
@@ -87,12 +96,32 @@ def _min_length(g: Nodes, scores_RV: str, sequences_RT: str, options: Mapping[st
     ends, length = options["eos_token_id"], g.size(sequences_RT, 1)
 
     def process(g: Nodes) -> str:
-        places = g.op("Expand", g.op("Unsqueeze", ends, g.ints(0)), g.joined(g.sizes(scores_RV, 0), g.ints(1)))
-        never = g.op("Expand", g.number(-np.inf), g.op("Shape", places))
-        return g.op("ScatterElements", scores_RV, places, never, axis=1)
+        return _without(g, scores_RV, ends)
 
     with g.scope("min_length"):
         return _where_wanted(g, g.op("Less", length, options["min_length"]), scores_RV, process)
+
+
+def _suppressed(g: Nodes, scores_RV: str, sequences_RT: str, prompt_length: str, options: Mapping[str, str]) -> str:
+    """Never these tokens, and never those first: after the prompt, and a token that is forced after one of a token."""
+    always, first = (options.get(name) for name in ("suppress_tokens", "begin_suppress_tokens"))
+    if always is not None:
+        scores_RV = _without(g, scores_RV, always)
+    if first is None:
+        return scores_RV
+    with g.scope("begin_suppress_tokens"):
+        forced = g.op("Greater", options["forced_bos_token_id"], g.whole(NO_TOKEN))
+        alone = g.op("Equal", prompt_length, g.whole(1))
+        begin = g.op("Add", prompt_length, g.cast(g.op("And", forced, alone), TensorProto.INT64))
+        now = g.op("Equal", g.size(sequences_RT, 1), begin)
+        return _where_wanted(g, now, scores_RV, lambda inner: _without(inner, scores_RV, first))
+
+
+def _without(g: Nodes, scores_RV: str, tokens: str) -> str:
+    """These tokens, int64[n], out of reach."""
+    places = g.op("Expand", g.op("Unsqueeze", tokens, g.ints(0)), g.joined(g.sizes(scores_RV, 0), g.ints(1)))
+    never = g.op("Expand", g.number(-np.inf), g.op("Shape", places))
+    return g.op("ScatterElements", scores_RV, places, never, axis=1)
 
 
 def _forced(g: Nodes, scores_RV: str, sequences_RT: str, token: str, after: str, name: str) -> str:

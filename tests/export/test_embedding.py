@@ -393,8 +393,8 @@ def _changed(tiny_path: Path, folder: Path, **options: Any) -> Path:
 
 def test_options_that_graphs_do_not_have_are_refused_by_name(tiny_path: Path, tmp_path: Path) -> None:
     """None is ignored."""
-    folder = _changed(tiny_path, tmp_path / "folder", suppress_tokens=[5], do_sample=True, top_k=7)
-    with pytest.raises(ExportError, match=r"suppress_tokens=\(5,\), do_sample=True, which embedded graphs do not do"):
+    folder = _changed(tiny_path, tmp_path / "folder", bad_words_ids=[[5, 6]], do_sample=True, top_k=7)
+    with pytest.raises(ExportError, match=r"do_sample=True, bad_words_ids=.*, which embedded graphs do not do"):
         embed(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
