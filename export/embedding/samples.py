@@ -64,16 +64,17 @@ def _lengths(g: Nodes, given: str, rows_Bn: str, there: str) -> str:
 
 
 def input_features(g: Nodes, heard: Clips, log_mel: LogMel) -> str:
-    """float32[B, M, F] as LogMel makes them, to 1e-4: base-10 logarithms of the power in mel bands.
+    """float32[B, M, F] as LogMel makes them, of speech to 4e-5: base-10 logarithms of the power in mel bands.
 
     As there only the frames that a clip reaches are computed; in all others there is silence.
     """
     spectra = log_mel.spectra
     with g.scope("log_mel"):
-        reached = g.op("Min", g.op("Add", heard.longest, g.whole(spectra.half)), g.whole(log_mel.samples))
+        window = g.whole(log_mel.frames * spectra.hop)
+        reached = g.op("Min", g.op("Add", heard.longest, g.whole(spectra.half)), window)
         frames = g.op("Add", g.op("Div", reached, g.whole(spectra.hop)), g.whole(1))
         frames = g.op("Min", frames, g.whole(log_mel.frames))
-        power = _power(g, _framed_sound(g, heard, reached, log_mel), spectra)
+        power = _power(g, _framed_sound(g, heard, reached, window, spectra), spectra)
         power = g.op("Slice", power, g.ints(0), g.one(frames), g.ints(2))
         logs = g.op("Mul", g.op("Log", g.op("Max", power, g.number(float(FLOOR)))), g.number(1 / np.log(10)))
         silent = g.op("Sub", g.whole(log_mel.frames), frames)
@@ -86,10 +87,13 @@ def input_features(g: Nodes, heard: Clips, log_mel: LogMel) -> str:
         return g.op("Reshape", scaled, g.ints(-1, log_mel.bands, log_mel.frames))
 
 
-def _framed_sound(g: Nodes, heard: Clips, reached: str, log_mel: LogMel) -> str:
-    """float32[B, 1, n]: the clips, as much silence as their last frames need, and at both ends what mirrors them."""
-    half, hop = log_mel.spectra.half, log_mel.spectra.hop
-    size = g.op("Min", g.op("Add", reached, g.whole(half + hop)), g.whole(log_mel.samples))
+def _framed_sound(g: Nodes, heard: Clips, reached: str, window: str, spectra: Spectra) -> str:
+    """float32[B, 1, n]: the clips, as much silence as their last frames need, and at both ends what mirrors them.
+
+    What is after the last hop of a window is cut off.
+    """
+    half, hop = spectra.half, spectra.hop
+    size = g.op("Min", g.op("Add", reached, g.whole(half + hop)), window)
     silence = g.joined(g.ints(0, 0, 0), g.one(g.op("Sub", size, heard.longest)))
     padded = g.op("Pad", heard.values, silence)
     return g.op("Unsqueeze", g.op("Pad", padded, g.ints(0, half, 0, half), mode="reflect"), g.ints(1))
