@@ -27,7 +27,6 @@ from ..writing.place import claimed
 from .graphs import Model, start_graph, step_graph, whole_graph
 from .options import options_of
 from .parts import Part
-from .photo import check_processor
 from .sources import Reader, check_sources
 from .whisper import beginning_of
 from .words import words_of
@@ -101,7 +100,6 @@ def _reader(opened: Any, name: str) -> Reader:
     part = Part.read(f"{name}_encoder" if not alone else "encoder", folder.encoder_paths[name])
     inputs = opened.inputs if alone else inputs_of_source(folder, name)
     if isinstance(inputs, PhotoInputs):
-        check_processor(inputs.image_processor)
         return Reader(source, part, processor=inputs.image_processor, alone=alone)
     if isinstance(inputs, SpeechInputs):
         return Reader(source, part, features=inputs.features)
