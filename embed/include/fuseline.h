@@ -1,4 +1,5 @@
-/* A model that `fuseline export --embed` has written, run from C: a photo or a text goes in, the best texts come out.
+/* A model that `fuseline export --embed` has written, run from C: a photo, a text or speech goes in, the best texts come
+ * out.
  *
  * No Python and no link to onnxruntime: any onnxruntime from 1.20 on is loaded when a model is opened. The search
  * is in the files: the library runs start.onnx once and step.onnx until it says that all is finished.
@@ -93,6 +94,8 @@ typedef struct fuseline_input {
   int64_t id_count;
   const float* source_weights; /* of models that read several: how much each counts; NULL: the model's own */
   int64_t source_weight_count;
+  const float* samples; /* speech: 16,000 a second, one channel, from -1 to 1; NULL: none */
+  int64_t sample_count;
 } fuseline_input;
 
 FUSELINE_API int fuseline_no_input(fuseline_input* input); /* all of it 0 and NULL */

@@ -64,6 +64,7 @@ class Inputs {
 
   void add(const fuseline_input& input) {
     add_photo(input);
+    add_speech(input);
     add_text(input);
     if (input.source_weights == nullptr) return;
     if (!graph_.reads("source_weights")) throw Failure("this model reads one thing, so source_weights must be NULL");
@@ -92,6 +93,12 @@ class Inputs {
       pixels = close_.data();
     }
     values_.emplace("image", model_.value(pixels, row * rows, kUint8, {height, width, 3}));
+  }
+
+  void add_speech(const fuseline_input& input) {
+    if (input.samples == nullptr) return need("samples", "samples");
+    if (!graph_.reads("samples")) throw Failure("this model reads no speech, so samples must be NULL");
+    add_row("samples", input.samples, input.sample_count, kFloat, sizeof(float), {input.sample_count});
   }
 
   void add_text(const fuseline_input& input) {

@@ -23,6 +23,7 @@ from .search import advanced
 from .sources import Reader, declare, encoded
 from .state import PROMPT_LENGTH, Call, begin, values_of
 from .texts import texts
+from .whisper import Beginning
 from .words import Words
 
 STATE, NEXT, GIVEN = "state", "next", "given"  # what a step reads and gives; what does not change from step to step
@@ -47,6 +48,8 @@ class Model:
     options: Mapping[str, Option]
     pad: int | None
     words: Words | None
+    beginning: Beginning | None = None
+    """of Whisper, where it knows several languages"""
 
     @property
     def parts(self) -> list[Part]:
@@ -125,6 +128,13 @@ def _begun(
     beams = options["num_beams"]
     beams = g.checked(beams, g.op("Greater", beams, g.whole(0)), "num_beams must be at least 1")
     prompt = options["decoder_input_ids"]
+    if model.beginning is not None:
+
+        def first_logits(g: Nodes, start: str) -> str:
+            one = begin(g, Call(batch, g.whole(1), g.whole(2), start), model.folder.decoder)
+            return _decoded(g, model, one, given)[LOGITS]
+
+        prompt = model.beginning.prompt(g, options, batch, first_logits)
     state = begin(g, Call(batch, beams, options["max_length"], prompt), model.folder.decoder)
     return state, given | {PROMPT_LENGTH: g.size(prompt, 1)}
 
@@ -133,6 +143,13 @@ def _stepped(
     g: Nodes, model: Model, state: Mapping[str, str], given: Mapping[str, str], options: Mapping[str, str]
 ) -> tuple[dict[str, str], str]:
     """The state after a step, and whether the search is over."""
+    results = _decoded(g, model, state, given)
+    after, over = advanced(g, results[LOGITS], state, given[PROMPT_LENGTH], options)
+    return after | {name: results[name] for name in carried.caches_of(model.folder.decoder)}, over
+
+
+def _decoded(g: Nodes, model: Model, state: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """LOGITS of what may come next, and the caches by their names in the state, after a step of the decoder."""
     sizes = model.folder.decoder
     position = g.op("Sub", g.one(state[carried.LENGTH]), g.sizes(state[carried.TOKENS], 1))
     caches = {name: state[name] for name in carried.caches_of(sizes)}
@@ -140,8 +157,7 @@ def _stepped(
     steering = {INPUT_IDS: state[carried.TOKENS], POSITION: position, BEAM_TABLE: state[carried.BEAM_TABLE]}
     present = {name: name.replace(PAST, PRESENT, 1) for name in caches}
     results = model.decoder.paste(g, steering | caches | cross, [LOGITS, *present.values()])
-    after, over = advanced(g, results[LOGITS], state, given[PROMPT_LENGTH], options)
-    return after | {name: results[there] for name, there in present.items()}, over
+    return {LOGITS: results[LOGITS]} | {name: results[there] for name, there in present.items()}
 
 
 def _given_values(model: Model) -> dict[str, Value]:

@@ -20,9 +20,14 @@ from .processors import NO_TOKEN
 from .search import NEVER_STOPS_EARLY
 
 _WHOLE, _FLOAT = Value(TensorProto.INT64, []), Value(TensorProto.FLOAT, [])
-# What is asked of start.onnx and of step.onnx; of a graph that does all, both.
-OF_START = ("decoder_input_ids", "num_beams", "max_length")
+_TOKENS = Value(TensorProto.INT64, ["tokens"])
+LANGUAGE, TASK = "language", "task"  # of Whisper alone
+# What is asked of start.onnx and of step.onnx, as far as a model has it; of a graph that does all, both.
+OF_START = ("decoder_input_ids", LANGUAGE, TASK, "num_beams", "max_length")
+# What a graph does as the model says, without being asked.
+FIXED = ("suppress_tokens", "begin_suppress_tokens")
 OF_STEP = (
+    *FIXED,
     "eos_token_id",
     "min_length",
     "length_penalty",
@@ -53,36 +58,46 @@ _WITHOUT_EFFECT = (*SAMPLING, *TOKENS, "seed", "return_dict_in_generate")
 
 @dataclass(frozen=True)
 class Option:
-    """An option as an input. what it is; default: the model's own; limits: what it may be, in words."""
+    """An option as an input. what it is; default: the model's own; limits: what it may be, in words; fixed: whether
+    it is a constant and no input."""
 
     what: Value
     default: npt.NDArray[Any]
     limits: str
+    fixed: bool = False
 
 
-def options_of(config: GenerationConfig, max_positions: int) -> dict[str, Option]:
-    """The options by name, those of a model at its own values. Raises ExportError for a model that sets others."""
+def options_of(config: GenerationConfig, max_positions: int, begin: Sequence[int]) -> dict[str, Option]:
+    """The options by name, those of a model at its own values. Raises ExportError for a model that sets others.
+
+    begin: what its texts begin with.
+    """
     _refuse_others(config)
     early = NEVER_STOPS_EARLY if isinstance(config.early_stopping, str) else int(config.early_stopping)
     values: dict[str, Any] = {
-        "decoder_input_ids": config.prompt(1),
-        "max_length": config.total_length(1, max_positions),
+        "decoder_input_ids": [begin],
+        "max_length": config.total_length(len(begin), max_positions),
         "eos_token_id": list(config.ends),
         "early_stopping": early,
         "forced_bos_token_id": _one_token(config.forced_bos_token_id),
         "forced_eos_token_id": _one_token(config.forced_eos_token_id),
     }
     made = {}
-    for name in (*OF_START, *OF_STEP):
+    for name in _WHAT:
         value = values.get(name, getattr(config, name, None))
         dtype = np.float32 if _WHAT[name] == _FLOAT else np.int64
         made[name] = Option(_WHAT[name], np.array(value, dtype), _limits(name, max_positions))
-    return made
+    fixed = {name: np.array(getattr(config, name) or (), np.int64) for name in FIXED}
+    return made | {name: Option(_TOKENS, tokens, "", fixed=True) for name, tokens in fixed.items() if tokens.size}
 
 
 def declare(g: Nodes, options: Mapping[str, Option], names: Sequence[str]) -> dict[str, str]:
-    """Some of the options as inputs of a graph, by name."""
-    values = {name: g.default(name, options[name].what, options[name].default) for name in names}
+    """Some of the options as inputs of a graph, by name, as far as there are these."""
+    there = {name: options[name] for name in names if name in options}
+    values = {
+        name: g.constant(name, each.default) if each.fixed else g.default(name, each.what, each.default)
+        for name, each in there.items()
+    }
     if "early_stopping" in values:
         values["early_stopping"] = _checked(g, values)
     return values

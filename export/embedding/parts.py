@@ -103,7 +103,7 @@ def _copy_nodes(graph: onnx.GraphProto, g: Nodes, names: dict[str, str], prefix:
         copy.input[:] = [renamed(name) for name in node.input]
         for place, name in enumerate(node.output):
             if name:
-                names[name] = copy.output[place] = g._take(f"{prefix}/{name}")
+                names[name] = copy.output[place] = g._take(g._unused_rule(f"{prefix}/{name}"))
         if any(attribute.HasField("g") for attribute in node.attribute):
             raise ExportError(f"{prefix} has a graph inside node {node.name!r}, which cannot be embedded yet")
 

@@ -1,42 +1,17 @@
-"""A photo's pixels into `pixel_values`, as the model's image processor makes them, to 1 of 255.
-
-Resize in 8 bits does what Pillow does, along the rows first, but for the last bit of some pixels.
-"""
+"""A photo's pixels into `pixel_values`, as the model's image processor makes them, to 1 of 255."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from onnx import TensorProto
-from PIL import Image
 
-from fuseline.errors import ExportError
 from fuseline.inputs.images import ImageProcessor
 
-from ..graphs.graph import Attribute
 from .nodes import Nodes
+from .page import framed
+from .resizing import resized, with_shortest
 
-# How Resize says what Pillow does; its bicubic filter has a of -0.5.
-_SMOOTH = {"antialias": 1, "exclude_outside": 1}
-_FILTERS: Mapping[Image.Resampling, Mapping[str, Attribute]] = {
-    Image.Resampling.BICUBIC: {"mode": "cubic", "cubic_coeff_a": -0.5, **_SMOOTH},
-    Image.Resampling.BILINEAR: {"mode": "linear", **_SMOOTH},
-    # Pillow takes the pixel in which the middle of the new one lies.
-    Image.Resampling.NEAREST: {"mode": "nearest", "nearest_mode": "round_prefer_ceil"},
-}
 _SHIFT = 1 << 20  # makes numbers positive before they are divided, since Div rounds to 0
-
-
-def check_processor(processor: ImageProcessor) -> None:
-    """Raises ExportError for one that has no graph."""
-    if processor.frame is not None:
-        raise ExportError(
-            "this model's image processor fits pages into a frame (Donut, Nougat), which cannot be embedded yet"
-        )
-    if processor.size is not None and processor.resample not in _FILTERS:
-        known = ", ".join(each.name for each in _FILTERS)
-        raise ExportError(f"resample {processor.resample.name} cannot be embedded; these can: {known}")
 
 
 def pixel_values(g: Nodes, image: str, processor: ImageProcessor) -> str:
@@ -49,24 +24,20 @@ def pixel_values(g: Nodes, image: str, processor: ImageProcessor) -> str:
         count = g.checked(g.whole(-1), g.op("And", colours, few), "image must be uint8[height, width, 3]")
         photos = g.op("Reshape", image, g.joined(g.one(count), sizes, g.ints(3)))
         pixels = g.op("Transpose", photos, perm=[0, 3, 1, 2])
+        if processor.frame is not None:
+            pixels = framed(g, pixels, processor.frame)
         if processor.size is not None:
-            target = _target(g, sizes, processor.size)
-            full = g.joined(g.op("Shape", pixels, end=2), target)
-            pixels = g.op("Resize", pixels, "", "", full, **_FILTERS[processor.resample])
+            size = processor.size
+            target = g.ints(*size) if isinstance(size, tuple) else with_shortest(g, sizes, size)
+            pixels = resized(g, pixels, target, processor.resample)
         if processor.crop is not None:
             pixels = _cropped(g, pixels, processor.crop)
         fixed = processor.crop or processor.size
+        if processor.frame is not None and processor.frame.surround:
+            fixed = processor.frame.height, processor.frame.width
         if isinstance(fixed, tuple):  # said again, since onnxruntime lays convolutions out by sizes that it knows
             pixels = g.op("Reshape", pixels, g.ints(-1, 3, *fixed))
         return _normalized(g, pixels, processor)
-
-
-def _target(g: Nodes, sizes_2: str, size: tuple[int, int] | int) -> str:
-    """int64[2]: what a photo is resized to, given its height and width; size: the same, or the shortest edge."""
-    if isinstance(size, tuple):
-        return g.ints(*size)
-    shortest = g.op("ReduceMin", sizes_2, keepdims=1)
-    return g.op("Div", g.op("Mul", sizes_2, g.ints(size)), shortest)
 
 
 def _cropped(g: Nodes, pixels: str, crop: tuple[int, int]) -> str:

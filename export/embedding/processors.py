@@ -6,6 +6,7 @@ Dimensions: `R` rows, `T` tokens so far, prompt included, `V` vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from onnx import TensorProto
@@ -18,16 +19,36 @@ _SCORES = Value(TensorProto.FLOAT, ["R", "V"])
 NO_TOKEN = -1  # in the place of a token that is forced
 
 
-def processed(g: Nodes, scores_RV: str, sequences_RT: str, longest: str, options: Mapping[str, str]) -> str:
-    """The scores after all processors, in transformers' order. longest: tokens that a sequence may have."""
-    for process in (_repetition_penalty, _no_repeat_ngrams):
-        scores_RV = process(g, scores_RV, sequences_RT, options)
-    return _at_the_ends(g, scores_RV, sequences_RT, longest, options)
+class Lengths(NamedTuple):
+    """Of the prompt, and of the longest sequence, in tokens."""
+
+    prompt: str
+    longest: str
 
 
-def _at_the_ends(g: Nodes, scores_RV: str, sequences_RT: str, longest: str, options: Mapping[str, str]) -> str:
-    """What is done to the first tokens of a sequence, and to the last: most steps do none of it, and look once."""
-    length, last = g.size(sequences_RT, 1), g.op("Sub", longest, g.whole(1))
+def processed(g: Nodes, scores_RV: str, sequences_RT: str, lengths: Lengths, options: Mapping[str, str]) -> str:
+    """The scores after all processors, in transformers' order."""
+    penalty, size, length = options["repetition_penalty"], options["no_repeat_ngram_size"], g.size(sequences_RT, 1)
+    penalised = g.op("Not", g.op("Equal", penalty, g.number(1)))
+    no_repeats = g.op("And", g.op("Greater", size, g.whole(0)), g.op("GreaterOrEqual", length, size))
+    last = g.op("Sub", lengths.longest, g.whole(1))
+    begins = g.op("Or", g.op("Less", length, options["min_length"]), g.op("Equal", length, g.whole(1)))
+    ends = g.op("Or", begins, g.op("Equal", length, last))
+
+    def process(g: Nodes) -> str:
+        scores = _repetition_penalty(g, scores_RV, sequences_RT, penalised, options)
+        scores = _no_repeat_ngrams(g, scores, sequences_RT, no_repeats, options)
+        return _at_the_ends(g, scores, sequences_RT, last, ends, options)
+
+    # Most steps do none of it, and look once: a graph that is left out costs a copy of the scores.
+    some = g.op("Or", g.op("Or", penalised, no_repeats), ends)
+    return _suppressed(g, _where_wanted(g, some, scores_RV, process), sequences_RT, lengths.prompt, options)
+
+
+def _at_the_ends(
+    g: Nodes, scores_RV: str, sequences_RT: str, last: str, wanted: str, options: Mapping[str, str]
+) -> str:
+    """What is done to the first tokens of a sequence, and to the last."""
     forced = (("forced_bos_token_id", g.whole(1)), ("forced_eos_token_id", last))
 
     def process(g: Nodes) -> str:
@@ -36,8 +57,7 @@ def _at_the_ends(g: Nodes, scores_RV: str, sequences_RT: str, longest: str, opti
             scores = _forced(g, scores, sequences_RT, options[name], after, name)
         return scores
 
-    begins = g.op("Or", g.op("Less", length, options["min_length"]), g.op("Equal", length, g.whole(1)))
-    return _where_wanted(g, g.op("Or", begins, g.op("Equal", length, last)), scores_RV, process)
+    return _where_wanted(g, wanted, scores_RV, process)
 
 
 def _where_wanted(g: Nodes, wanted: str, scores_RV: str, process: Callable[[Nodes], str]) -> str:
@@ -45,7 +65,7 @@ def _where_wanted(g: Nodes, wanted: str, scores_RV: str, process: Callable[[Node
     return g.choice(wanted, lambda inner: [process(inner)], lambda inner: [scores_RV], [_SCORES])[0]
 
 
-def _repetition_penalty(g: Nodes, scores_RV: str, sequences_RT: str, options: Mapping[str, str]) -> str:
+def _repetition_penalty(g: Nodes, scores_RV: str, sequences_RT: str, wanted: str, options: Mapping[str, str]) -> str:
     """Positive scores of tokens that are there already over the penalty, negative ones times it."""
     penalty = options["repetition_penalty"]
 
@@ -56,10 +76,10 @@ def _repetition_penalty(g: Nodes, scores_RV: str, sequences_RT: str, options: Ma
         return g.op("ScatterElements", scores_RV, sequences_RT, penalised, axis=1)
 
     with g.scope("repetition_penalty"):
-        return _where_wanted(g, g.op("Not", g.op("Equal", penalty, g.number(1))), scores_RV, process)
+        return _where_wanted(g, wanted, scores_RV, process)
 
 
-def _no_repeat_ngrams(g: Nodes, scores_RV: str, sequences_RT: str, options: Mapping[str, str]) -> str:
+def _no_repeat_ngrams(g: Nodes, scores_RV: str, sequences_RT: str, wanted: str, options: Mapping[str, str]) -> str:
     """What followed the last n - 1 tokens before is out of reach."""
     size, length = options["no_repeat_ngram_size"], g.size(sequences_RT, 1)
 
@@ -77,8 +97,6 @@ def _no_repeat_ngrams(g: Nodes, scores_RV: str, sequences_RT: str, options: Mapp
         return g.op("ScatterElements", scores_RV, followers, bound, axis=1, reduction="min")
 
     with g.scope("no_repeat_ngram_size"):
-        long_enough = g.op("GreaterOrEqual", length, size)
-        wanted = g.op("And", g.op("Greater", size, g.whole(0)), long_enough)
         return _where_wanted(g, wanted, scores_RV, process)
 
 
@@ -87,12 +105,32 @@ def _min_length(g: Nodes, scores_RV: str, sequences_RT: str, options: Mapping[st
     ends, length = options["eos_token_id"], g.size(sequences_RT, 1)
 
     def process(g: Nodes) -> str:
-        places = g.op("Expand", g.op("Unsqueeze", ends, g.ints(0)), g.joined(g.sizes(scores_RV, 0), g.ints(1)))
-        never = g.op("Expand", g.number(-np.inf), g.op("Shape", places))
-        return g.op("ScatterElements", scores_RV, places, never, axis=1)
+        return _without(g, scores_RV, ends)
 
     with g.scope("min_length"):
         return _where_wanted(g, g.op("Less", length, options["min_length"]), scores_RV, process)
+
+
+def _suppressed(g: Nodes, scores_RV: str, sequences_RT: str, prompt_length: str, options: Mapping[str, str]) -> str:
+    """Never these tokens, and never those first: after the prompt, and a token that is forced after one of a token."""
+    always, first = (options.get(name) for name in ("suppress_tokens", "begin_suppress_tokens"))
+    if first is None:
+        return scores_RV if always is None else _without(g, scores_RV, always)
+    with g.scope("suppress_tokens"):
+        forced = g.op("Greater", options["forced_bos_token_id"], g.whole(NO_TOKEN))
+        alone = g.op("Equal", prompt_length, g.whole(1))
+        begin = g.op("Add", prompt_length, g.cast(g.op("And", forced, alone), TensorProto.INT64))
+        now = g.op("Equal", g.size(sequences_RT, 1), begin)
+        count = g.op("Mul", g.cast(now, TensorProto.INT64), g.size(first, 0))
+        tokens = g.op("Slice", first, g.ints(0), g.one(count))
+        return _without(g, scores_RV, tokens if always is None else g.joined(always, tokens))
+
+
+def _without(g: Nodes, scores_RV: str, tokens: str) -> str:
+    """These tokens, int64[n], out of reach."""
+    places = g.op("Expand", g.op("Unsqueeze", tokens, g.ints(0)), g.joined(g.sizes(scores_RV, 0), g.ints(1)))
+    never = g.op("Expand", g.number(-np.inf), g.op("Shape", places))
+    return g.op("ScatterElements", scores_RV, places, never, axis=1)
 
 
 def _forced(g: Nodes, scores_RV: str, sequences_RT: str, token: str, after: str, name: str) -> str:

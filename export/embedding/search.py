@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from . import state as carried
 from .nodes import Nodes, Value
-from .processors import processed
+from .processors import Lengths, processed
 from .state import OUT_OF_REACH
 
 NEVER_STOPS_EARLY = 2  # early_stopping="never", as a number; False is 0, True is 1
@@ -45,7 +45,8 @@ def advanced(
     """The state after a step, without the caches, and whether the search is over, a bool without dimensions."""
     with g.scope("search"):
         greedy = g.op("Equal", g.size(state[carried.SCORES], 1), g.whole(1))
-        found = _candidates(g, logits_RV, state, greedy, options)
+        lengths = Lengths(prompt_length, g.size(state[carried.HISTORY], 1))
+        found = _candidates(g, logits_RV, state, greedy, lengths, options)
         ending = _ending(g, state, prompt_length, options)
         ends_BK = _ends(g, found, ending, state, options)
         finished, finished_scores = _collected(g, found, ends_BK, ending, state)
@@ -61,12 +62,12 @@ def advanced(
 
 
 def _candidates(
-    g: Nodes, logits_RV: str, state: Mapping[str, str], greedy: str, options: Mapping[str, str]
+    g: Nodes, logits_RV: str, state: Mapping[str, str], greedy: str, lengths: Lengths, options: Mapping[str, str]
 ) -> Candidates:
     """The best that may come next. Without beams processors see logits, with them log-probabilities."""
     scores_RV = _normalized_unless(g, greedy, logits_RV)
     sequences = g.op("Slice", state[carried.HISTORY], g.ints(0), g.one(state[carried.LENGTH]), g.ints(1))
-    scores_RV = processed(g, scores_RV, sequences, g.size(state[carried.HISTORY], 1), options)
+    scores_RV = processed(g, scores_RV, sequences, lengths, options)
     scores_RV = _normalized_unless(g, g.op("Not", greedy), scores_RV)
     batch, beams = g.sizes(state[carried.SCORES], 0), g.sizes(state[carried.SCORES], 1)
     vocabulary = g.size(logits_RV, 1)

@@ -20,6 +20,7 @@ from fuseline.folders.tensors import (
     PHOTOGRAPH,
     PIXEL_VALUES,
     SKIP,
+    SPEECH,
     STARTS,
     TEXT,
     WEIGHTS,
@@ -27,11 +28,15 @@ from fuseline.folders.tensors import (
     Source,
     is_cross_attention,
 )
+from fuseline.inputs.audio import LogMel, RawSamples
 from fuseline.inputs.images import ImageProcessor
 
 from .nodes import Nodes, Value
 from .parts import Part
 from .photo import pixel_values
+from .samples import LENGTHS as SAMPLE_LENGTHS
+from .samples import LENGTHS_WHAT, SAMPLES, WHOLE
+from .speech import encoded_speech
 
 IMAGE, SOURCE_WEIGHTS = "image", "source_weights"
 _IDS = Value(TensorProto.INT64, ["B", "S"])
@@ -41,12 +46,13 @@ _FLOATS = Value(TensorProto.FLOAT, ["B", "S", "E"])
 @dataclass(frozen=True)
 class Reader:
     """What an encoder reads, and by which input of an embedded graph. pad: of texts, what fills them up; None for
-    nothing; processor: of photos."""
+    nothing; processor: of photos; features: of speech."""
 
     source: Source
     part: Part
     pad: int | None = None
     processor: ImageProcessor | None = None
+    features: LogMel | RawSamples | None = None
     alone: bool = True
     """whether it is the model's only source"""
 
@@ -55,6 +61,8 @@ class Reader:
         """The name of the input."""
         if self.source.reads == PHOTOGRAPH:
             return IMAGE
+        if self.source.reads == SPEECH:
+            return SAMPLES
         return INPUT_IDS if self.alone else f"{self.source.name}_ids"
 
     @property
@@ -66,9 +74,11 @@ class Reader:
 def check_sources(folder: Folder) -> None:
     """Raises ExportError for sources that cannot be embedded."""
     kinds = [source.reads for source in folder.sources.values()]
+    if kinds == [SPEECH]:
+        return
     if not kinds or not set(kinds) <= {PHOTOGRAPH, TEXT} or kinds.count(PHOTOGRAPH) > 1:
         found = " and ".join(kinds) or "nothing"
-        raise ExportError(f"a model that reads {found} cannot be embedded yet; a photo, a text, or both can be")
+        raise ExportError(f"a model that reads {found} cannot be embedded yet; a photo, a text, both, or speech can be")
     if len(kinds) > 1 and (PHOTOGRAPH not in kinds or any(each.absent != SKIP for each in folder.sources.values())):
         raise ExportError('of several sources one must be a photo, and all must be absent as "skip", to be embedded')
 
@@ -80,6 +90,9 @@ def declare(g: Nodes, readers: Mapping[str, Reader]) -> dict[str, str]:
         name = reader.input
         if name == IMAGE:
             inputs[name] = g.input(name, TensorProto.UINT8, None)
+        elif name == SAMPLES:
+            inputs[name] = g.input(name, TensorProto.FLOAT, None)
+            inputs[SAMPLE_LENGTHS] = g.default(SAMPLE_LENGTHS, LENGTHS_WHAT, np.array([WHOLE]))
         elif reader.optional:
             inputs[name] = g.default(name, _IDS, np.zeros((1, 0), np.int64))
         else:
@@ -107,7 +120,7 @@ def encoded(
     names = [name for name in reads if is_cross_attention(name)]
     if len(readers) == 1:
         (reader,) = readers.values()
-        found = [_photo(g, reader, inputs, names) if reader.input == IMAGE else _text(g, reader, inputs, names)]
+        found = [_READ[reader.input](g, reader, inputs, names)]
         batch = g.size(found[0].values[names[0]], 0)
         joined, steering = found[0].values, {LENGTHS: g.op("Unsqueeze", found[0].lengths, g.ints(1))}
     else:
@@ -136,6 +149,12 @@ def _photo(g: Nodes, reader: Reader, inputs: Mapping[str, str], names: list[str]
     return _Encoded(values, lengths)
 
 
+def _speech(g: Nodes, reader: Reader, inputs: Mapping[str, str], names: list[str]) -> _Encoded:
+    assert reader.features is not None  # since every reader of speech has them
+    samples = inputs[SAMPLES], inputs[SAMPLE_LENGTHS]
+    return _Encoded(*encoded_speech(g, reader.part, reader.source, reader.features, samples, names))
+
+
 def _several(g: Nodes, readers: Mapping[str, Reader], inputs: Mapping[str, str], names: list[str]) -> list[_Encoded]:
     """A photo and what may be beside it, in the order of the sources."""
     photo = next(_photo(g, each, inputs, names) for each in readers.values() if each.input == IMAGE)
@@ -155,6 +174,9 @@ def _text(g: Nodes, reader: Reader, inputs: Mapping[str, str], names: list[str])
     mask = g.checked(mask, some, f"{reader.input} must have a token in every row")
     values = reader.part.paste(g, {INPUT_IDS: ids_BS, ATTENTION_MASK: mask}, names)
     return _Encoded(values, lengths)
+
+
+_READ = {IMAGE: _photo, INPUT_IDS: _text, SAMPLES: _speech}  # a model's only source, by its input
 
 
 def _text_beside(g: Nodes, reader: Reader, ids: str, names: list[str], batch: str) -> _Encoded:

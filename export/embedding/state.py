@@ -94,8 +94,7 @@ def _repeated(g: Nodes, call: Call, rows: str) -> str:
     """The prompt once for every row, int64[R, T]; one that is given once is that of all inputs."""
     each = g.op("Unsqueeze", call.prompt, g.ints(1))
     wide = g.op("Expand", each, g.joined(g.one(call.batch), g.one(call.num_beams), g.ints(1)))
-    shape = g.joined(g.one(rows), g.sizes(call.prompt, 1))
-    return g.op("Reshape", wide, shape, name="decoder_input_ids must have one row, or one for each input")
+    return g.op("Reshape", wide, g.joined(g.one(rows), g.sizes(call.prompt, 1)))
 
 
 def _longest(g: Nodes, max_length: str, start: str, sizes: DecoderSizes) -> str:

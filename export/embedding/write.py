@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, numpy_helper
 
 import fuseline
 from fuseline.errors import ExportError
 from fuseline.folders.own import Folder
-from fuseline.folders.tensors import PHOTOGRAPH
-from fuseline.inputs.open import PhotoInputs, TextInputs, inputs_of_source
+from fuseline.folders.tensors import PHOTOGRAPH, SPEECH, TEXT
+from fuseline.inputs.audio import SAMPLING_RATE, LogMel
+from fuseline.inputs.open import PhotoInputs, SpeechInputs, TextInputs, inputs_of_source
 from fuseline.kernels.bodies import DOMAIN
 
 from ..graphs.weights_file import WeightsFile
@@ -26,13 +28,14 @@ from .folding import Weights, folded
 from .graphs import Model, start_graph, step_graph, whole_graph
 from .options import options_of
 from .parts import Part
-from .photo import check_processor
 from .sources import Reader, check_sources
+from .whisper import beginning_of
 from .words import words_of
 
 DESCRIPTION, WEIGHTS, WORDS = "fuseline-embed.json", "weights.bin", "words.json"
 WITH_BODIES = "weights-with-bodies.bin"  # weights as the operators' bodies read them, until all is inlined
 FORMAT = 1
+_ONE_CALL = {PHOTOGRAPH: "caption", SPEECH: "speech", TEXT: "text"}  # the graph of everything, by what is read first
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def embed(
 ) -> EmbedReport:
     """Write a folder's model as files for hosts without Python; docs/embedding.md says how they are called.
 
-    folder: a fuseline folder, or the name of one, that reads a photo, a text, or a photo and a text; out: the folder to
+    folder: a fuseline folder, or the name of one, that reads a photo, a text, both, or speech; out: the folder to
     write; variant: which, else the folder's default; inline: in standard operators alone, where a runtime has no
     functions and our library never comes; force: whether an older embedding may be replaced. Raises
     ExportError for what cannot be embedded, with the reason, and FolderError.
@@ -80,11 +83,17 @@ def _model(opened: Any) -> Model:
         raise ExportError(f"{folder.path} is no fuseline folder; `fuseline export` makes one")
     check_sources(folder)
     config = opened.generation_config
-    options = options_of(config, folder.decoder.max_positions)
+    begin, beginning = config.prompt(1)[0].tolist(), None
+    if isinstance(opened.inputs, SpeechInputs) and isinstance(opened.inputs.features, LogMel):
+        begin, beginning = beginning_of(opened)
+    options = options_of(config, folder.decoder.max_positions, begin)
+    if beginning is not None:  # no prompt is that of the language and the task
+        options["decoder_input_ids"] = replace(options["decoder_input_ids"], default=np.zeros((1, 0), np.int64))
+        options |= beginning.options
     readers = {name: _reader(opened, name) for name in folder.sources}
     decoder = Part.read("decoder", folder.decoder_path)
     words = words_of(opened.decode, opened.tokenizer, folder.decoder.vocab_size)
-    return Model(folder, readers, decoder, options, config.pad_token_id, words)
+    return Model(folder, readers, decoder, options, config.pad_token_id, words, beginning)
 
 
 def _reader(opened: Any, name: str) -> Reader:
@@ -93,8 +102,9 @@ def _reader(opened: Any, name: str) -> Reader:
     part = Part.read(f"{name}_encoder" if not alone else "encoder", folder.encoder_paths[name])
     inputs = opened.inputs if alone else inputs_of_source(folder, name)
     if isinstance(inputs, PhotoInputs):
-        check_processor(inputs.image_processor)
         return Reader(source, part, processor=inputs.image_processor, alone=alone)
+    if isinstance(inputs, SpeechInputs):
+        return Reader(source, part, features=inputs.features)
     assert isinstance(inputs, TextInputs)  # since check_sources
     if not alone:
         return Reader(source, part, pad=inputs.tokenizer.pad_token_id, alone=False)
@@ -103,7 +113,8 @@ def _reader(opened: Any, name: str) -> Reader:
 
 
 def _write(model: Model, new: Path, folder: Folder, inline: bool) -> None:
-    one_call = "caption" if any(each.reads == PHOTOGRAPH for each in folder.sources.values()) else "text"
+    reads = {each.reads for each in folder.sources.values()}
+    one_call = next(name for kind, name in _ONE_CALL.items() if kind in reads)
     with WeightsFile(new / (WITH_BODIES if inline else WEIGHTS)) as outside:
         made = {
             "start": start_graph(model, outside),
@@ -140,7 +151,7 @@ def _tokenizers(model: Model, folder: Folder) -> dict[str, Path]:
     """The tokenizers files of the texts that are read, by the names that they get."""
     found = {}
     for name, reader in model.readers.items():
-        if reader.processor is None:
+        if reader.source.reads == TEXT:
             of_source = folder.of_source(name)
             found[f"{reader.input}_tokenizer.json"] = folder.path / of_source.tokenizer_file
     return found
@@ -167,9 +178,20 @@ def _description(
         "graphs": graphs,
         "words": WORDS if model.words is not None else None,
         **({} if model.words is not None else {"remark": without_text}),
+        **_of_speech(model),
         "license": folder.license,
         "files": files,
     }
+
+
+def _of_speech(model: Model) -> dict[str, Any]:
+    """What a host must know of the samples, and the tokens of what it may say of them."""
+    if all(reader.features is None for reader in model.readers.values()):
+        return {}
+    known: dict[str, Any] = {"sampling_rate": SAMPLING_RATE}
+    if model.beginning is not None:
+        known |= {"languages": dict(model.beginning.languages), "tasks": dict(model.beginning.tasks)}
+    return {"speech": known}
 
 
 def _inputs(graph: onnx.ModelProto, model: Model) -> list[dict[str, Any]]:

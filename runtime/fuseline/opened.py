@@ -213,16 +213,20 @@ class Opened:
         None for the captioner that ships. variant: one of
         those in the folder; None for its default; "auto" for the default too, unless another is good enough and
         faster here by far (see fuseline.trials.auto).
-        device: "cpu", or a provider of onnxruntime that works in the CPU's memory, such as "openvino"; it is compared
-        with the CPU once. threads: None for one a physical core. fast: whether large photos are made smaller while they
+        device: "cpu", or another as `fuseline devices` lists them, "openvino", "cuda:0", "webgpu", which is compared
+        with the CPU once; {"encoder": "openvino", "decoder": "cpu"} for one each; "auto" for the fastest that says
+        what the CPU says. device_options: what the device's provider is told, by name. fallback: "cpu" for the CPU
+        where the device is not to be had or fails, also in the middle of a text, which a warning says.
+        threads: None for one a physical core. fast: whether large photos are made smaller while they
         are read, which takes a third of the time and is not to the bit what transformers does (see ImageProcessor);
         None for what the folder says, which is no, but yes in the captioner that ships. copied: keywords of
         transformers and optimum, of which dtype is a variant and provider a device; see
         fuseline.migrating.copied_calls for the others.
         Raises FolderError, DeviceError, InputError.
         """
-        own = ("folder", "variant", "device", "threads", "fast")
-        return cls._opened(opening(OPEN, Opening(folder, variant, device), copied, own), threads, fast)
+        own = ("folder", "variant", "device", "threads", "fast", "device_options", "fallback")
+        wanted = opening(OPEN, Opening(folder, variant, device), copied, own)
+        return cls._opened(wanted, threads, fast, device_options, fallback)
 
     @classmethod
     def _opened(

@@ -1,4 +1,5 @@
 /* Calls fuseline.h as tests/embed/test_c_library.py asks: calls WHAT FOLDER [PHOTO.ppm [NUMBER [ID...]]]
+ * or calls speech FOLDER SAMPLES, a file of floats.
  * The kernels' library is that of the variable KERNELS, "" for none. Whatever is not as it must be ends it with status 1. */
 #define _POSIX_C_SOURCE 200809L
 #include <fuseline.h>
@@ -39,6 +40,13 @@ static void read_photo(const char* path) {
   CHECK(sscanf(content, "P6 %ld %ld 255%n", &photo.width, &photo.height, &header) == 2);
   photo.rgb = memcpy(malloc(size), content + header + 1, size - (size_t)header - 1);
   free(content);
+}
+
+/* The samples of a file of nothing else, into `photo`. */
+static void read_samples(const char* path) {
+  size_t size = 0;
+  photo.samples = read_file(path, &size);
+  photo.sample_count = (int64_t)(size / sizeof(float));
 }
 
 static fuseline_settings settings(void) {
@@ -184,6 +192,7 @@ static void refused(const char* sentence) { REFUSED(fuseline_generate(model, &ph
 
 static void bad_calls(void) {
   static const int64_t kToken = 1, kUnknown = 1 << 30;
+  static const float kSample = 0;
   const fuseline_input good = photo;
   const fuseline_options own = options;
   options.num_beams = 0, refused("num_beams must be at least 1"), options = own;
@@ -194,8 +203,18 @@ static void bad_calls(void) {
   photo.rgb = NULL, refused("this model reads image"), photo = good;
   photo.width = 0, refused("width and height"), photo = good;
   photo.height = INT64_MAX, refused("width and height"), photo = good;
+  photo.samples = &kSample, photo.sample_count = 1, refused("this model reads no speech"), photo = good;
   photo.stride = 5, refused("stride must be"), photo = good;
   fuseline_free_result(fuseline_generate(model, &photo, &options));
+}
+
+static void speech(void) {
+  const fuseline_input good = photo;
+  print(fuseline_generate(model, &photo, &options));
+  photo.samples = NULL, refused("this model reads samples, and samples is NULL"), photo = good;
+  photo.sample_count = 0, refused("not empty"), photo = good;
+  photo.sample_count = -1, refused("must not be negative"), photo = good;
+  photo.ids = &good.sample_count, photo.id_count = 1, refused("this model reads no text"), photo = good;
 }
 
 int main(int count, char** arguments) {
@@ -210,7 +229,7 @@ int main(int count, char** arguments) {
     fuseline_close(model);
     return 0;
   }
-  read_photo(arguments[3]);
+  strcmp(what, "speech") == 0 ? read_samples(arguments[3]) : read_photo(arguments[3]);
   for (int i = 5; i < count; ++i) ids[photo.id_count++] = atoll(arguments[i]);
   if (photo.id_count > 0) photo.ids = ids;
   if (strcmp(what, "memory") == 0) {
@@ -225,10 +244,12 @@ int main(int count, char** arguments) {
     if (strcmp(what, "cancel") == 0) cancelled();
     if (strcmp(what, "nulls") == 0) nulls(arguments[2]);
     if (strcmp(what, "bad") == 0) bad_calls();
+    if (strcmp(what, "speech") == 0) speech();
     if (strcmp(what, "apart") == 0) rows_apart();
     if (strcmp(what, "best") == 0 || strcmp(what, "stream") == 0) print(fuseline_generate(model, &photo, &options));
     fuseline_close(model);
   }
   free((void*)photo.rgb);
+  free((void*)photo.samples);
   return 0;
 }

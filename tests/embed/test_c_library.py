@@ -141,6 +141,25 @@ def test_what_the_program_checks_itself(built: Built, what: str) -> None:
     assert built.calls(what) == []
 
 
+@pytest.mark.parametrize("kernels", LIBRARIES)
+def test_speech_is_read(built: Built, kernels: bool, tmp_path: Path) -> None:
+    """The tokens and scores of the graph in one call; the language is heard."""
+    pytest.importorskip("torch")
+    from tests import small_whisper, speech_models
+
+    small_whisper.exported(tmp_path)
+    embed(tmp_path / "folder", tmp_path / "out")
+    (sound,) = speech_models.clips(1)
+    sound.tofile(tmp_path / "samples")
+    command = "calls", "speech", tmp_path / "out", tmp_path / "samples"
+    line, last = built.run(*command, kernels=kernels).splitlines()
+    expected = Host(tmp_path / "out", library_info().path if kernels else None).at_once(samples=sound)
+    score, tokens, _ = line.split("|", 2)
+    assert last == "finished 1"
+    assert [int(token) for token in tokens.split()] == expected["sequences"][0].tolist()
+    np.testing.assert_allclose(float(score), expected["sequences_scores"][0], rtol=1e-5)
+
+
 DESCRIPTION, WORDS = "fuseline-embed.json", "words.json"
 UNEVEN = '{"first": null, "later": ["a"], "begins": [], "clean_up": []}'
 

@@ -24,7 +24,7 @@ from fuseline import Error, Generation, Model, cli
 from fuseline.errors import ExportError
 from fuseline.export import embed, export
 from fuseline.kernels import library_info, to_halves
-from tests import text_models, tiny, zoo
+from tests import speech_models, text_models, tiny, zoo
 from tests.embedded import Host
 from tests.fused_folders import hinted
 
@@ -66,6 +66,15 @@ def _texts(model: Model, draw: np.random.Generator, count: int) -> tuple[dict[st
     for row in ids[1:]:
         row[draw.integers(1, len(row) + 1) :] = model.generation_config.pad_token_id
     return {"input_ids": ids}, {"input_ids": ids}
+
+
+def _clips(model: Model, draw: np.random.Generator, count: int) -> tuple[dict[str, Any], Any]:
+    """Sounds of several lengths."""
+    sounds = speech_models.clips(count, int(draw.integers(1 << 30)))
+    samples = np.zeros((count, max(map(len, sounds))), np.float32)
+    for row, sound in zip(samples, sounds, strict=True):
+        row[: len(sound)] = sound
+    return {"samples": samples, "sample_lengths": [len(sound) for sound in sounds]}, model.inputs(sounds)
 
 
 def _options(choose: random.Random, vocab_size: int = 97) -> tuple[dict[str, Any], int]:
@@ -213,6 +222,33 @@ def test_models_that_read_texts(name: str, tmp_path: Path) -> None:
     for wrong, rule in (([[pad, 9]], "only behind the others"), ([[9], [pad]], "must have a token in every row")):
         with pytest.raises(Exception, match=f"input_ids.*{rule}"):
             case.hosts[0].at_once(input_ids=wrong)
+
+
+@pytest.mark.parametrize("name", ["whisper", "moonshine", "moonshine biased"])
+def test_models_of_speech(name: str, tmp_path: Path) -> None:
+    """Clips of several lengths in a batch."""
+    reference = speech_models.speech_model(name, 0)
+    export(speech_models.write_checkpoint(reference, tmp_path / "source"), tmp_path / "folder")
+    case = _case(tmp_path / "folder", tmp_path / "out", _clips)
+    _compare(case, 8)
+    if name == "moonshine":
+        with pytest.raises(Exception, match="a clip must have at least 895 samples"):
+            case.hosts[0].at_once(samples=np.zeros(894))
+
+
+@pytest.mark.parametrize(
+    "suppressed",
+    [
+        {"suppress_tokens": [5, 9, 40], "begin_suppress_tokens": [2, 11, 33]},
+        {"suppress_tokens": [5]},
+        {"begin_suppress_tokens": [2, 11, 33]},
+    ],
+    ids=" ".join,
+)
+def test_tokens_that_never_come(suppressed: dict[str, Any], tiny_path: Path, tmp_path: Path) -> None:
+    """Or never first, after any prompt, and after a token that is forced."""
+    folder = _changed(tiny_path, tmp_path / "folder", **suppressed)
+    _compare(_case(folder, tmp_path / "out", _photos), 12)
 
 
 def test_a_hint_may_be_there_or_not(tmp_path: Path) -> None:
@@ -395,8 +431,8 @@ def _changed(tiny_path: Path, folder: Path, **options: Any) -> Path:
 
 def test_options_that_graphs_do_not_have_are_refused_by_name(tiny_path: Path, tmp_path: Path) -> None:
     """None is ignored."""
-    folder = _changed(tiny_path, tmp_path / "folder", suppress_tokens=[5], do_sample=True, top_k=7)
-    with pytest.raises(ExportError, match=r"suppress_tokens=\(5,\), do_sample=True, which embedded graphs do not do"):
+    folder = _changed(tiny_path, tmp_path / "folder", bad_words_ids=[[5, 6]], do_sample=True, top_k=7)
+    with pytest.raises(ExportError, match=r"bad_words_ids=\(\(5, 6\),\), do_sample=True, which"):
         embed(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -12,9 +12,8 @@ import pytest
 from onnx import TensorProto
 from PIL import Image
 
-from fuseline.errors import ExportError
 from fuseline.export.embedding.nodes import Nodes, Value
-from fuseline.export.embedding.photo import check_processor, pixel_values
+from fuseline.export.embedding.photo import pixel_values
 from fuseline.export.graphs.weights_file import WeightsFile
 from fuseline.images import ImageProcessor
 
@@ -61,6 +60,9 @@ def run(tmp_path: Path) -> Callable[[ImageProcessor, Any], Any]:
 PROCESSORS = {
     "bicubic": _processor(),
     "bilinear": _processor(resample=Image.Resampling.BILINEAR),
+    "box": _processor(resample=Image.Resampling.BOX),
+    "hamming": _processor(resample=Image.Resampling.HAMMING),
+    "lanczos": _processor(resample=Image.Resampling.LANCZOS),
     "nearest": _processor(resample=Image.Resampling.NEAREST),
     "shortest edge, cropped": _processor(size=70, crop=(64, 64)),
     "shortest edge": _processor(size=48),
@@ -85,6 +87,65 @@ def test_pixels_are_within_one_of_the_processors(name: str, run: Callable[..., A
         assert (apart > step * 1e-3).mean() < 2e-3
 
 
+_FRAME = {"size": {"height": 64, "width": 48}}
+FRAMES: dict[str, dict[str, Any]] = {
+    "upright": _FRAME,
+    "lying": {"size": {"height": 40, "width": 61}},
+    "square": {"size": {"height": 50, "width": 50}},
+    "turned": {**_FRAME, "do_align_long_axis": True},
+    "turned to lie": {"size": {"height": 40, "width": 61}, "do_align_long_axis": True},
+    "not surrounded": {**_FRAME, "do_pad": False},
+    "bicubic": {**_FRAME, "resample": 3},
+    "not scaled": {"size": {"height": 300, "width": 300}, "do_resize": False},
+    "raw": {**_FRAME, "do_normalize": False, "do_rescale": False},
+}
+PAGES = [(64, 48), (48, 64), (53, 37), (97, 140), (200, 90), (90, 200), (333, 240), (640, 480), (301, 301)]
+
+
+def _framing(kind: str, **config: Any) -> ImageProcessor:
+    return ImageProcessor.from_config({"image_processor_type": kind, **config}, "preprocessor_config.json")
+
+
+@pytest.mark.parametrize("kind", ["DonutImageProcessor", "NougatImageProcessor"])
+@pytest.mark.parametrize("name", FRAMES)
+def test_pages_in_frames_are_those_of_the_processors(name: str, kind: str, run: Callable[..., Any]) -> None:
+    """Of Nougat's the print lies anywhere on a page."""
+    processor = _framing(kind, **FRAMES[name])
+    step = np.diff(processor.pixel_table(), axis=1).max(axis=1).reshape(3, 1, 1)
+    for seed, (height, width) in enumerate(PAGES):
+        page = np.full((height, width, 3), 255, np.uint8)
+        page[seed:, 2 * seed :] = _photo(height, width, seed)[seed:, 2 * seed :]
+        expected = processor([Image.fromarray(page)])
+        found = run(processor, page)
+        assert found.shape == expected.shape
+        apart = np.abs(found - expected)
+        assert (apart <= step * 1e-3).all(), (height, width, (apart / step).max())
+
+
+def test_a_page_without_print_is_left_as_it_is(run: Callable[..., Any]) -> None:
+    processor = _framing("NougatImageProcessor", **_FRAME)
+    page = np.full((90, 70, 3), 255, np.uint8)
+    np.testing.assert_allclose(run(processor, page), processor([Image.fromarray(page)]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "config", "rule"),
+    [
+        ("DonutImageProcessor", (40, 700, 3), {}, "image is too elongated for this model"),
+        ("DonutImageProcessor", (1, 3000, 3), {}, "image is too elongated for this model"),
+        ("DonutImageProcessor", (1, 30_000, 3), {"size": {"height": 2560, "width": 1920}}, "image is too elongated"),
+        ("DonutImageProcessor", (90, 70, 3), {"do_resize": False, "do_thumbnail": False}, "no larger than 48 x 64"),
+        ("NougatImageProcessor", (2, 90, 70, 3), {}, "this model reads one image at a time"),
+    ],
+)
+def test_pages_that_fit_no_frame_are_refused(
+    kind: str, shape: tuple[int, ...], config: dict[str, Any], rule: str, run: Callable[..., Any]
+) -> None:
+    """By a node of that name."""
+    with pytest.raises(Exception, match=rule):
+        run(_framing(kind, **_FRAME | config), np.zeros(shape, np.uint8))
+
+
 def test_photos_of_one_size_are_a_batch(run: Callable[..., Any]) -> None:
     """Each is what it is alone."""
     photos = np.stack([_photo(50, 80, seed) for seed in range(3)])
@@ -99,9 +160,3 @@ def test_other_shapes_are_refused_by_what_an_image_must_be(shape: tuple[int, ...
     """onnxruntime names the node, which is called by the rule."""
     with pytest.raises(Exception, match=r"image must be uint8\[height, width, 3\]"):
         run(_processor(), np.zeros(shape, np.uint8))
-
-
-def test_filters_without_a_graph_are_refused() -> None:
-    """By name, with those that there are."""
-    with pytest.raises(ExportError, match="LANCZOS cannot be embedded; these can: BICUBIC, BILINEAR, NEAREST"):
-        check_processor(_processor(resample=Image.Resampling.LANCZOS))

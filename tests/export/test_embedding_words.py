@@ -117,6 +117,32 @@ def test_a_graph_makes_the_same_texts(name: str, tmp_path: Path) -> None:
     assert found.tolist() == [tokens.decode(row, clean_up_tokenization_spaces=False) for row in rows]
 
 
+def _with_bytes() -> Tokenizer:
+    """Words, and bytes for what there is no word for, as SentencePiece's models of BPE have them."""
+    words = ["▁zwei", "▁Hunde", "▁and", "▁", "s", "\n"]
+    names = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *words]
+    model = models.BPE({name: place for place, name in enumerate(names)}, [], unk_token="<unk>", byte_fallback=True)
+    made = Tokenizer(model)
+    made.add_special_tokens(SPECIAL)
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    made.decoder = decoders.Sequence(steps)
+    return made
+
+
+def test_characters_of_single_bytes() -> None:
+    """Good ones are those of the tokenizer; of broken ones it is told that something is broken."""
+    tokens, size = _opened(_with_bytes())
+    words = _found(tokens, size)
+    assert words is not None
+    name = {tokens.tokenizer.id_to_token(token): token for token in range(size)}
+    for line in LINES:
+        pieces = [name["▁zwei"], *(name[f"<0x{byte:02X}>"] for byte in line.encode()), name["▁and"], name["s"]]
+        assert words.text(pieces).decode() == tokens.decode(pieces) == f"zwei{line} ands"
+    broken = [name["▁and"], name["<0xE2>"], name["<0x82>"], name["s"]]
+    assert words.text(broken).decode(errors="replace") == "and\ufffds"
+    assert tokens.decode(broken) == "and\ufffd\ufffds"
+
+
 def test_the_record_has_parts_of_characters_as_bytes() -> None:
     """JSON holds no other."""
     tokens, size = _opened(_byte_level())

@@ -189,7 +189,7 @@ class RawSamples:
 
     def __init__(self, normalize: bool = False) -> None:
         """normalize: whether every clip is shifted and scaled to mean 0 and variance 1. Moonshine's are not."""
-        self._normalize = normalize
+        self.normalize = normalize
 
     @classmethod
     def from_config(cls, preprocessor_config: Mapping[str, object], where: str) -> RawSamples:
@@ -208,7 +208,7 @@ class RawSamples:
         values = np.zeros((len(clips), longest), np.float32)
         mask = np.zeros((len(clips), longest), np.int64)
         for clip, row, counts in zip(clips, values, mask, strict=True):
-            row[: len(clip)] = (clip - clip.mean()) / np.sqrt(clip.var() + 1e-7) if self._normalize else clip
+            row[: len(clip)] = (clip - clip.mean()) / np.sqrt(clip.var() + 1e-7) if self.normalize else clip
             counts[: len(clip)] = 1
         return {"input_values": values, "attention_mask": mask}
 

@@ -110,7 +110,7 @@ class Frame:
         return framed
 
 
-_DARK = 200  # of the greys from 0 to 255 that a page is stretched to; what is darker is print
+DARK = 200  # of the greys from 0 to 255 that a page is stretched to; what is darker is print
 
 
 def _without_margin(page: Image.Image) -> Image.Image:
@@ -127,5 +127,5 @@ def _print_box(page: Image.Image) -> tuple[int, int, int, int] | None:
     if low == high:
         return None
     levels = np.arange(256).clip(low, high)
-    dark = (levels - low) / (high - low) * 255 < _DARK  # rounds as transformers does
+    dark = (levels - low) / (high - low) * 255 < DARK  # rounds as transformers does
     return grey.point((dark * 255).tolist()).getbbox()

@@ -17,8 +17,8 @@ from ..arrays import Float32
 Float64 = npt.NDArray[np.float64]
 
 SILENCE = np.float32(-10)  # the logarithm of what stands for every smaller power
-_FLOOR = np.float32(1e-10)
-_RANGE = np.float32(8)  # decades below the loudest value, below which nothing is kept
+FLOOR = np.float32(1e-10)
+RANGE = np.float32(8)  # decades below the loudest value, below which nothing is kept
 
 _AT_ONCE = 256  # frames that are transformed at a time, so that they stay in the processor's cache
 
@@ -35,7 +35,7 @@ class Spectra:
         self.bands, self.hop, self.half = bands, hop, length // 2
         self._length = length
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)  # Hann's, periodic
-        self._window = window.astype(np.float32)
+        self.window = window.astype(np.float32)
         filters = mel_filters(1 + self.half, bands, sampling_rate)
         # Real and imaginary parts lie beside each other: squared, both count alike.
         self._filters = np.repeat(filters, 2, axis=0).astype(np.float32)
@@ -83,19 +83,19 @@ class Spectra:
         for first in range(0, len(frames), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
             np.matmul(self._powers(frames[part]), self._filters, out=logs[part])
-        np.maximum(logs, _FLOOR, out=logs)
+        np.maximum(logs, FLOOR, out=logs)
         return np.log10(logs, out=logs)
 
     def _powers(self, frames: Float32) -> Float32:
         """float32[f, 2 x bins]: the squares of real and imaginary parts."""
-        spectra = np.fft.rfft(frames * self._window).astype(np.complex64, copy=False)  # numpy 1 computes in float64
+        spectra = np.fft.rfft(frames * self.window).astype(np.complex64, copy=False)  # numpy 1 computes in float64
         parts = spectra.view(np.float32)
         return np.multiply(parts, parts, out=parts)
 
 
 def scaled(logs: Float32, loudest: float, out: Float32) -> None:
     """Writes frames as the model reads them: float32[F, M] into float32[M, F]. loudest: the largest of the sound."""
-    np.maximum(logs.T, np.float32(loudest) - _RANGE, out=out)
+    np.maximum(logs.T, np.float32(loudest) - RANGE, out=out)
     out += np.float32(4)
     out /= np.float32(4)
 
