@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 /* Rises whenever a function here changes its meaning or its arguments, and when one is taken away. */
-#define FUSELINE_KERNELS_ABI 9
+#define FUSELINE_KERNELS_ABI 10
 
 #define FUSELINE_EXPORT __attribute__((visibility("default")))
 
@@ -246,6 +246,23 @@ FUSELINE_EXPORT void fuseline_bottleneck_convolve(const fuseline_bottleneck* bot
 FUSELINE_EXPORT int64_t fuseline_bottleneck_project_jobs(const fuseline_bottleneck* bottleneck);
 FUSELINE_EXPORT void fuseline_bottleneck_project(const fuseline_bottleneck* bottleneck, void* scratch, int64_t image, int64_t first,
                                                  int64_t last);
+
+/* --- photos ------------------------------------------------------------------------------------------------------ */
+
+enum { FUSELINE_TRIANGLE = 0, FUSELINE_CUBIC = 1 }; /* Pillow's BILINEAR and BICUBIC */
+
+/* A photo, or the part of it between two columns and two rows, made larger or smaller: to the bit what Pillow makes along the rows
+ * first and then along the columns. Sides have at most 2^24 pixels. */
+typedef struct fuseline_resizing {
+  int64_t height, width;
+  const uint8_t* pixels; /* [height, width, 3] */
+  float left, upper, right, lower;
+  int64_t rows, columns;
+  int32_t filter;
+  uint8_t* results; /* [rows, columns, 3] */
+} fuseline_resizing;
+
+FUSELINE_EXPORT fuseline_status fuseline_resize(const fuseline_resizing* resizing);
 
 /* --- attention --------------------------------------------------------------------------------------------------- */
 

@@ -111,7 +111,7 @@ def hint_encoder(captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
 
 
 def _bridge_layer(g: Graph, x: str, layer: BridgeLayer, lengths_B1: str, name: str, scheme: Scheme) -> str:
-    """float32[B, S, E] -> the same. lengths_B1: how many positions each photo has, int64[B, 1]; name: of the weights."""
+    """float32[B, S, E] -> the same. lengths_B1: int64[B, 1], positions of each photo; name: of the weights."""
 
     def project(value: str, module: nn.Linear, part: str, **ending: Any) -> str:
         return linear(g, value, array(module.weight).T, array(module.bias), scheme, f"{name}.{part}", **ending)
