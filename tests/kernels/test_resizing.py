@@ -94,7 +94,9 @@ def test_what_is_left_to_pillow(size: tuple[int, int], box: Box) -> None:
     assert resized(np.zeros((5, 6, 3), np.uint8), size, box, cubic=True) is None
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((5, 6), np.uint8), np.zeros((5, 6, 4), np.uint8), np.zeros((5, 6, 3)), [1]])
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((5, 6), np.uint8), np.zeros((5, 6, 4), np.uint8), np.zeros((5, 6, 3)), [1]]
+)
 def test_what_is_no_photo(pixels: object) -> None:
     with pytest.raises(InputError, match="takes pixels as an array uint8"):
         resized(pixels, (2, 2), (0, 0, 6, 5), cubic=True)  # type: ignore[arg-type]
