@@ -37,15 +37,27 @@ inline Integers of_bytes(const uint8_t* p) {
 
 inline Integers half() { return Integers{} + (1 << (kTapBits - 1)); }
 
-// Sixteen rows of sixteen bytes, turned: each round puts the bytes of two rows in turns, so that after four all lie as columns.
+// The bytes of two in turns: of their first halves, and of their second ones.
+#if defined(__clang__)
+#define FUSELINE_IN_TURNS(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FUSELINE_IN_TURNS(a, b, ...) __builtin_shuffle(a, b, Bytes{__VA_ARGS__})
+#endif
+inline Bytes first_halves(Bytes a, Bytes b) {
+  return FUSELINE_IN_TURNS(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+inline Bytes second_halves(Bytes a, Bytes b) {
+  return FUSELINE_IN_TURNS(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+#undef FUSELINE_IN_TURNS
+
+// Sixteen rows of sixteen bytes, turned: after four rounds of that all lie as columns.
 inline void turn(Bytes (&v)[16]) {
-  constexpr Bytes low = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
-  constexpr Bytes high = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   for (int round = 0; round < 4; ++round) {
     Bytes next[16];
     for (int i = 0; i < 8; ++i) {
-      next[2 * i] = __builtin_shuffle(v[i], v[i + 8], low);
-      next[2 * i + 1] = __builtin_shuffle(v[i], v[i + 8], high);
+      next[2 * i] = first_halves(v[i], v[i + 8]);
+      next[2 * i + 1] = second_halves(v[i], v[i + 8]);
     }
     memcpy(v, next, sizeof v);
   }
