@@ -12,7 +12,7 @@ import numpy as np
 
 from fuseline.errors import InputError
 
-from .definitions import Float16, Float32, Int64
+from .definitions import Box, Float16, Float32, Int64, UInt8
 from .guard import Guard, guard_files
 from .library import LibraryInfo, Portable, kernels
 
@@ -22,6 +22,7 @@ __all__ = [
     "beam_candidates",
     "guard_files",
     "library_info",
+    "resized",
     "to_halves",
     "top_candidates",
     "warn_if_portable",
@@ -75,6 +76,18 @@ def to_halves(floats: Float32, halves: Float16) -> None:
     """
     _check_halves(floats, halves)
     kernels().to_halves(floats, halves)
+
+
+def resized(pixels: UInt8, size: tuple[int, int], box: Box, *, cubic: bool) -> UInt8 | None:
+    """A photo made larger or smaller: to the bit what Pillow makes along the rows first, then along the columns.
+
+    pixels: uint8[height, width, 3]; size: (columns, rows) of the result, uint8[rows, columns, 3]; box: the part that is
+    taken, as Pillow has it; cubic: by the filter BICUBIC, else BILINEAR. None where Pillow has to do it: there is no
+    library or no memory, or sizes and box are none. Raises InputError for other pixels.
+    """
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise InputError(f"resized takes pixels as an array uint8[height, width, 3], not {_named(pixels)}")
+    return kernels().resized(np.ascontiguousarray(pixels), size, box, cubic)
 
 
 def _check_halves(floats: object, halves: object) -> None:

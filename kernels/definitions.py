@@ -11,6 +11,8 @@ import numpy.typing as npt
 Float32 = npt.NDArray[np.float32]
 Float16 = npt.NDArray[np.float16]
 Int64 = npt.NDArray[np.int64]
+UInt8 = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]  # left, upper, right, lower
 
 
 def top_candidates(logits: Float32, k: int) -> tuple[Float32, Int64, Float32]:

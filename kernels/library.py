@@ -22,12 +22,13 @@ from fuseline.errors import InputError, shown
 from fuseline.packaged import on_disk
 from fuseline.warning import Notice
 
-from .definitions import Float16, Float32, Int64
+from .definitions import Box, Float16, Float32, Int64, UInt8
 
-ABI = 9  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
+ABI = 10  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
 FILE = "libfuseline_kernels.so"
 _OK = 0  # FUSELINE_OK
 _ITEM = 4  # bytes of a float32
+_MOST_RESULTS = 2**28  # pixels that a resized photo may have
 _ON, _OFF = ("on", "1", ""), ("off", "0")  # what FUSELINE_KERNELS may be; empty is as good as not set
 
 
@@ -61,6 +62,8 @@ class Kernels(Protocol):
 
     def to_halves(self, floats: Float32, halves: Float16) -> None: ...
 
+    def resized(self, pixels: UInt8, size: tuple[int, int], box: Box, cubic: bool) -> UInt8 | None: ...
+
 
 class Portable:
     """The definitions in numpy, which say once in a process that they are used, and why."""
@@ -83,6 +86,9 @@ class Portable:
         self.notice.warn()
         definitions.to_halves(floats, halves)
 
+    def resized(self, pixels: UInt8, size: tuple[int, int], box: Box, cubic: bool) -> UInt8 | None:
+        return None
+
 
 class _Halves(ctypes.Structure):
     """fuseline_halves."""
@@ -94,6 +100,21 @@ class _Halves(ctypes.Structure):
         ("head_size", ctypes.c_int64),
         ("floats", ctypes.c_void_p),
         ("halves", ctypes.c_void_p),
+    )
+
+
+class _Resizing(ctypes.Structure):
+    """fuseline_resizing."""
+
+    _fields_ = (
+        ("height", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("pixels", ctypes.c_void_p),
+        *((name, ctypes.c_float) for name in ("left", "upper", "right", "lower")),
+        ("rows", ctypes.c_int64),
+        ("columns", ctypes.c_int64),
+        ("filter", ctypes.c_int32),
+        ("results", ctypes.c_void_p),
     )
 
 
@@ -115,6 +136,7 @@ class Native:
             self._top_candidates = library.fuseline_top_candidates
             self._beam_candidates = library.fuseline_beam_candidates
             self._to_halves = library.fuseline_to_halves
+            self._resize = library.fuseline_resize
             self._guard_begin = library.fuseline_guard_begin
             self._guard_broken = library.fuseline_guard_broken
             self._guard_end = library.fuseline_guard_end
@@ -125,6 +147,7 @@ class Native:
         chosen = (ctypes.c_int32, size, size)
         self._beam_candidates.argtypes = (pointer, *(size,) * 4, pointer, *chosen, *(pointer,) * 6)
         self._to_halves.argtypes = (ctypes.POINTER(_Halves),)
+        self._resize.argtypes = (ctypes.POINTER(_Resizing),)
         self._guard_begin.argtypes = (ctypes.POINTER(_Range), size, ctypes.POINTER(pointer))
         self._guard_broken.argtypes = self._guard_end.argtypes = (pointer,)
         self._guard_end.restype = None
@@ -208,6 +231,14 @@ class Native:
         status = self._to_halves(_Halves(inputs, positions, heads, head_size, floats.ctypes.data, halves.ctypes.data))
         if status != _OK:
             raise InputError(f"the kernel library refused to make halves of float32{list(floats.shape)}")
+
+    def resized(self, pixels: UInt8, size: tuple[int, int], box: Box, cubic: bool) -> UInt8 | None:
+        (height, width), (columns, rows) = pixels.shape[:2], size
+        if not 0 < columns * rows <= _MOST_RESULTS or columns < 0:
+            return None
+        results = np.empty((rows, columns, 3), np.uint8)
+        job = _Resizing(height, width, pixels.ctypes.data, *box, rows, columns, cubic, results.ctypes.data)
+        return results if self._resize(job) == _OK else None
 
     def guard(self, ranges: Sequence[tuple[int, int, bool]]) -> int | None:
         """Begin to guard ranges (begin, end, whether it may be written), at least one: a handle, None if that fails."""

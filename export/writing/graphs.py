@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -207,6 +207,7 @@ def _hash(model: onnx.ModelProto, outside: WeightsFile) -> bytes:
         about = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=content)
         digest.update(about.SerializeToString(deterministic=True))
     written = _bare(model)
+    _drop_unread(written.graph)
     join_layers(written)
     digest.update(written.SerializeToString(deterministic=True))
     return digest.digest()
@@ -226,6 +227,30 @@ def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
     return bare
 
 
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    """Leave out nodes that make what nobody reads: onnxruntime would run them at every step."""
+    read = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if not read.isdisjoint(node.output):
+            kept.append(node)
+            read.update(_read_by(node))
+            read.discard("")  # an input that is left out
+    copies = onnx.GraphProto(node=reversed(kept))  # since nodes of the graph go with the list
+    del graph.node[:]
+    graph.node.extend(copies.node)
+
+
+def _read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """The values that a node reads, those of its subgraphs too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in [attribute.g, *attribute.graphs]:
+            yield from (value.name for value in graph.output)
+            for inner in graph.node:
+                yield from _read_by(inner)
+
+
 def _weights_of(path: Path) -> WeightsFile:
     """The file for the weights of the graph at path."""
     return WeightsFile(path.with_name(f"{path.name}_data"))
@@ -239,6 +264,7 @@ def save_graph(model: onnx.ModelProto, path: Path, outside: WeightsFile | None =
     """
     path.parent.mkdir(exist_ok=True)
     written = _bare(model)
+    _drop_unread(written.graph)
     unjoined = join_layers(written)
     with outside or _weights_of(path) as weights:
         if weights.bytes + sum(len(tensor.raw_data) for tensor in model.graph.initializer) <= EXTERNAL_OVER:

@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 /* Rises whenever a function here changes its meaning or its arguments, and when one is taken away. */
-#define FUSELINE_KERNELS_ABI 9
+#define FUSELINE_KERNELS_ABI 10
 
 #define FUSELINE_EXPORT __attribute__((visibility("default")))
 
@@ -232,17 +232,37 @@ typedef struct fuseline_bottleneck {
 FUSELINE_EXPORT fuseline_status fuseline_bottleneck_begin(const fuseline_bottleneck* bottleneck);
 /* Checks the scales, as fuseline_linear_scales. */
 FUSELINE_EXPORT fuseline_status fuseline_bottleneck_scales(const fuseline_bottleneck* bottleneck);
-/* Bytes of scratch memory that a call needs, aligned for int64. */
+/* Bytes of scratch memory that an image needs, and that each thread needs of its own for _convolve; aligned for int64. */
 FUSELINE_EXPORT int64_t fuseline_bottleneck_scratch(const fuseline_bottleneck* bottleneck);
-/* Bands of rows, of all images. They are computed one after the other: of each all jobs of _expand, which may be none, and then
- * all of _project, these in any order and at once. */
-FUSELINE_EXPORT int64_t fuseline_bottleneck_bands(const fuseline_bottleneck* bottleneck);
-FUSELINE_EXPORT int64_t fuseline_bottleneck_expand_jobs(const fuseline_bottleneck* bottleneck, int64_t band);
-FUSELINE_EXPORT void fuseline_bottleneck_expand(const fuseline_bottleneck* bottleneck, void* scratch, int64_t band, int64_t first,
-                                                int64_t last);
-FUSELINE_EXPORT int64_t fuseline_bottleneck_project_jobs(const fuseline_bottleneck* bottleneck, int64_t band);
-FUSELINE_EXPORT void fuseline_bottleneck_project(const fuseline_bottleneck* bottleneck, void* scratch, int64_t band, int64_t first,
+FUSELINE_EXPORT int64_t fuseline_bottleneck_own(const fuseline_bottleneck* bottleneck);
+/* An image is computed in three steps, one after the other: all jobs of _read, which may be none, all of _convolve, and all of
+ * _project. Those of a step may be done in any order and at once, and images too, with scratch memory for each. */
+FUSELINE_EXPORT int64_t fuseline_bottleneck_read_jobs(const fuseline_bottleneck* bottleneck);
+FUSELINE_EXPORT void fuseline_bottleneck_read(const fuseline_bottleneck* bottleneck, void* scratch, int64_t image, int64_t first,
+                                              int64_t last);
+FUSELINE_EXPORT int64_t fuseline_bottleneck_convolve_jobs(const fuseline_bottleneck* bottleneck);
+FUSELINE_EXPORT void fuseline_bottleneck_convolve(const fuseline_bottleneck* bottleneck, void* scratch, void* own, int64_t image,
+                                                  int64_t first, int64_t last);
+FUSELINE_EXPORT int64_t fuseline_bottleneck_project_jobs(const fuseline_bottleneck* bottleneck);
+FUSELINE_EXPORT void fuseline_bottleneck_project(const fuseline_bottleneck* bottleneck, void* scratch, int64_t image, int64_t first,
                                                  int64_t last);
+
+/* --- photos ------------------------------------------------------------------------------------------------------ */
+
+enum { FUSELINE_TRIANGLE = 0, FUSELINE_CUBIC = 1 }; /* Pillow's BILINEAR and BICUBIC */
+
+/* A photo, or the part of it between two columns and two rows, made larger or smaller: to the bit what Pillow makes along the rows
+ * first and then along the columns. Sides have at most 2^24 pixels. */
+typedef struct fuseline_resizing {
+  int64_t height, width;
+  const uint8_t* pixels; /* [height, width, 3] */
+  float left, upper, right, lower;
+  int64_t rows, columns;
+  int32_t filter;
+  uint8_t* results; /* [rows, columns, 3] */
+} fuseline_resizing;
+
+FUSELINE_EXPORT fuseline_status fuseline_resize(const fuseline_resizing* resizing);
 
 /* --- attention --------------------------------------------------------------------------------------------------- */
 

@@ -7,8 +7,9 @@ void convolution_avx2(const fuseline_convolution& convolution, int64_t first, in
   planes_rows(convolution, first, last, scratch);
 }
 
-void depthwise_avx2(const fuseline_bottleneck& bottleneck, const Rows& rows, int64_t first, int64_t last, const Prepared& into) {
-  depthwise_results(bottleneck, rows, first, last, into);
+void depthwise_avx2(const fuseline_bottleneck& bottleneck, const Windows& windows, int64_t channel, int64_t blocks, int8_t* codes,
+                      int64_t stride) {
+  depthwise_row(bottleneck, windows, channel, blocks, codes, stride);
 }
 
 }  // namespace fuseline

@@ -89,29 +89,10 @@ inline void planes_rows(const fuseline_convolution& c, int64_t first, int64_t la
 
 // --- each channel alone ---------------------------------------------------------------------------------------------------
 
-// A row of windows: the rows of x from `top` on of which the image has [low, high).
-struct Windows {
-  const float* row[kMostKernel];
-  int64_t low, high;
-};
-
 // Of what comes out: the part from 0 to 6, as one of 127 steps. NaN becomes zero.
 inline Integers active_code(Vector x) {
   x = smaller(larger(x, Vector{}), splat(kMostActive));
   return bits_of(x * (kActiveSteps / kMostActive) + 12582912.0f) - 0x4b400000;
-}
-
-// Whole numbers below 2^22 of four positions, added up.
-inline void put_sums(const Integers (&totals)[4], int32_t* into) {
-  Vector each[4];
-  repeat<4>([&](int i) { each[i] = floats_of(totals[i] + 0x4b400000) - 12582912.0f; });
-  float found[4];
-  sums(each, found);
-  for (int i = 0; i < 4; ++i) into[i] = static_cast<int32_t>(found[i]);
-}
-template <int J>
-inline void put_sums(const Integers (&totals)[J], int32_t* into) {
-  for (int j = 0; j < J; ++j) into[j] = sum_of(totals[j]);
 }
 
 // In a register, where there are enough of them: GCC 12 would load it again for each product.
@@ -121,111 +102,93 @@ inline void keep([[maybe_unused]] Vector& v) {
 #endif
 }
 
-// 16 channels of J neighbouring windows. edge: whether the image does not have all their columns.
-template <int kKernel, int kStride, int J, bool edge>
-FUSELINE_FLAT inline void windows_channels(const fuseline_bottleneck& b, const Windows& w, int64_t column, int64_t channel,
-                                                      Vector* sums) {
-  const Vector bias = load(b.depthwise_bias + channel);
+constexpr int64_t kPosition = kGroupBlocks * kLanes;  // floats from a position to the next
+
+#if defined(__AVX512F__)
+constexpr int kManyWindows = 8;  // whose sums are computed together
+#else
+constexpr int kManyWindows = 4;
+#endif
+
+// Where 16 channels of a row of windows lie, or the n that there are, and where their codes go.
+struct Channels {
+  const float* bias;
+  const float* weights;
+  int64_t n, next;     // next: from a weight to that of the next column
+  int64_t block;       // of the group
+  int8_t* codes;
+  int64_t stride, room;  // room: codes that may be written of a position
+};
+
+// Of J neighbouring windows.
+template <int kKernel, int kStride, int J, bool whole>
+FUSELINE_FLAT inline void windows(const Windows& w, const Channels& c, int64_t window) {
+  const Vector bias = channels_at<whole>(c.bias, c.n);
   Vector total[J];
   repeat<J>([&](int j) { total[j] = bias; });
+  const int64_t from = window * kStride * kPosition + c.block * kLanes;
   for (int64_t y = w.low; y < w.high; ++y) {
-    const float* from = b.depthwise + y * kKernel * b.middle + channel;
     Vector weights[kKernel];
-    repeat<kKernel>([&](int k) { weights[k] = load(from + k * b.middle); });
-    const float* x = w.row[y] + column * b.middle + channel;
+    repeat<kKernel>([&](int k) { weights[k] = channels_at<whole>(c.weights + (y * kKernel + k) * c.next, c.n); });
+    const float* x = w.row[y] + from;
     repeat<(J - 1) * kStride + kKernel>([&](int i) {
-      if (edge && (column + i < 0 || column + i >= b.width)) return;
-      Vector input = load(x + i * b.middle);
+      Vector input = load(x + i * kPosition);
       keep(input);
       repeat<J>([&](int j) {
         if (i >= j * kStride && i < j * kStride + kKernel) total[j] = fused(input, weights[i - j * kStride], total[j]);
       });
     });
   }
-  repeat<J>([&](int j) { sums[j] = total[j]; });
+  repeat<J>([&](int j) {
+    int8_t* const to = c.codes + (window + j) * c.stride;
+    if (whole)
+      write_bytes(to, active_code(total[j]));
+    else
+      store_bytes(to, active_code(total[j]), c.room);
+  });
 }
 
-// Of whole sixteens of channels. column: the first of x that the first window covers; position: where the first result goes.
-template <int kKernel, int kStride, int J, bool edge>
-inline void windows(const fuseline_bottleneck& b, const Windows& w, int64_t column, int64_t position, const Prepared& into) {
-  Integers totals[J] = {};
-  for (int64_t channel = 0; channel < b.middle; channel += kLanes) {
-    Vector found[J];
-    windows_channels<kKernel, kStride, J, edge>(b, w, column, channel, found);
-    repeat<J>([&](int j) {
-      const Integers codes = active_code(found[j]);
-      write_bytes(into.codes + (position + j) * into.padded + channel, codes);
-      totals[j] += codes;
-    });
+// J at a time; where the last are not so many some are computed again, and where there are not so many at all, fewer at a time.
+template <int kKernel, int kStride, int J, bool whole>
+inline void all_windows(const Windows& w, const Channels& c, int64_t count) {
+  if constexpr (J > 1) {
+    if (count < J) return all_windows<kKernel, kStride, (J > 4 ? 4 : 1), whole>(w, c, count);
   }
-  put_sums(totals, into.sums + position);
+  for (int64_t i = 0; i < count; i += J) windows<kKernel, kStride, J, whole>(w, c, i < count - J ? i : count - J);
 }
 
-template <int kKernel, int kStride, int J>
-inline void windows(const fuseline_bottleneck& b, const Windows& w, int64_t column, int64_t position, const Prepared& into) {
-  if (column < 0 || column + (J - 1) * kStride + kKernel > b.width)
-    windows<kKernel, kStride, J, true>(b, w, column, position, into);
-  else
-    windows<kKernel, kStride, J, false>(b, w, column, position, into);
-}
-
-// The windows [from, to) of a row, four at a time; where the last are not so many some are computed again.
 template <int kKernel, int kStride>
-inline void windows_of_row(const fuseline_bottleneck& b, const Windows& w, int64_t before, int64_t from, int64_t to, int64_t position,
-                           const Prepared& into) {
-  const auto at = [&](int64_t window) { return window * kStride - before; };
-  if (to - from < 4) {
-    for (int64_t i = from; i < to; ++i) windows<kKernel, kStride, 1>(b, w, at(i), position + i - from, into);
-    return;
-  }
-  for (int64_t i = from; i < to; i += 4) {
-    const int64_t first = i < to - 4 ? i : to - 4;
-    windows<kKernel, kStride, 4>(b, w, at(first), position + first - from, into);
-  }
+inline void windows_of_row(const fuseline_bottleneck&, const Windows& w, const Channels& c, int64_t count) {
+  if (c.n >= kLanes) return all_windows<kKernel, kStride, kManyWindows, true>(w, c, count);
+  all_windows<kKernel, kStride, 1, false>(w, c, count);
 }
 
-// The same of any kernel, stride and number of channels.
-inline void any_windows_of_row(const fuseline_bottleneck& b, const Windows& w, int64_t before, int64_t from, int64_t to,
-                               int64_t position, const Prepared& into) {
-  for (; from < to; ++from, ++position) {
-    const int64_t column = from * b.stride - before, left = column < 0 ? -column : 0;
-    const int64_t right = column + b.kernel > b.width ? b.width - column : b.kernel;
-    Integers all{};
-    for (int64_t channel = 0; channel < b.middle; channel += kLanes) {
-      const int64_t n = b.middle - channel;
-      Vector total = load(b.depthwise_bias + channel, n);
-      for (int64_t y = w.low; y < w.high; ++y)
-        for (int64_t k = left; k < right; ++k) {
-          const Vector weight = load(b.depthwise + (y * b.kernel + k) * b.middle + channel, n);
-          total = fused(load(w.row[y] + (column + k) * b.middle + channel, n), weight, total);
-        }
-      const Integers codes = active_code(total);
-      store_bytes(into.codes + position * into.padded + channel, codes, into.padded - channel);
-      all += codes;
+// The same of any kernel and stride.
+inline void any_windows_of_row(const fuseline_bottleneck& b, const Windows& w, const Channels& c, int64_t count) {
+  for (int64_t window = 0; window < count; ++window) {
+    Vector total = load(c.bias, c.n);
+    for (int64_t y = w.low; y < w.high; ++y) {
+      const float* x = w.row[y] + window * b.stride * kPosition + c.block * kLanes;
+      for (int64_t k = 0; k < b.kernel; ++k)
+        total = fused(load(x + k * kPosition), load(c.weights + (y * b.kernel + k) * c.next, c.n), total);
     }
-    into.sums[position] = sum_of(all);
+    store_bytes(c.codes + window * c.stride, active_code(total), c.room);
   }
 }
 
-inline void depthwise_results(const fuseline_bottleneck& b, const Rows& rows, int64_t first, int64_t last, const Prepared& into) {
-  const Side down(b.height, b.kernel, b.stride), across(b.width, b.kernel, b.stride);
-  for (int64_t at = first; at < last;) {
-    const int64_t row = at / across.results, from = at % across.results, top = row * b.stride - down.before;
-    const int64_t to = from + last - at < across.results ? from + last - at : across.results;
-    Windows w;
-    w.low = top < 0 ? -top : 0;
-    w.high = top + b.kernel < b.height ? b.kernel : b.height - top;
-    for (int64_t y = w.low; y < w.high; ++y) w.row[y] = rows.at(top + y);
-    const auto compute = b.middle % kLanes != 0           ? any_windows_of_row
-                         : b.kernel == 3 && b.stride == 1 ? windows_of_row<3, 1>
-                         : b.kernel == 3 && b.stride == 2 ? windows_of_row<3, 2>
-                         : b.kernel == 5 && b.stride == 1 ? windows_of_row<5, 1>
-                         : b.kernel == 5 && b.stride == 2 ? windows_of_row<5, 2>
-                                                          : any_windows_of_row;
-    compute(b, w, across.before, from, to, at - first, into);
-    at += to - from;
-  }
-  for (int64_t i = 0; i < last - first; ++i) into.scales[i] = kMostActive / kActiveSteps;
+inline void depthwise_row(const fuseline_bottleneck& b, const Windows& w, int64_t channel, int64_t blocks, int8_t* codes,
+                          int64_t stride) {
+  const int64_t count = Side(b.width, b.kernel, b.stride).results;
+  const auto compute = b.kernel == 3 && b.stride == 1   ? windows_of_row<3, 1>
+                       : b.kernel == 3 && b.stride == 2 ? windows_of_row<3, 2>
+                       : b.kernel == 5 && b.stride == 1 ? windows_of_row<5, 1>
+                       : b.kernel == 5 && b.stride == 2 ? windows_of_row<5, 2>
+                                                        : any_windows_of_row;
+  for (int64_t block = 0; block < blocks; ++block, channel += kLanes)
+    compute(b, w,
+            {b.depthwise_bias + channel, b.depthwise + channel, b.middle - channel, b.middle, block, codes + block * kLanes, stride,
+             stride - channel},
+            count);
 }
 
 }  // namespace

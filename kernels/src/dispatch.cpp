@@ -12,6 +12,7 @@
 #include "layer_norm.h"
 #include "linear.h"
 #include "memory.h"
+#include "resizing.h"
 #include "sizes.h"
 #include "top_candidates.h"
 
@@ -34,31 +35,38 @@ struct Isa {
   ToHalves* to_halves;
   Convolution* convolution;
   BottleneckParts bottleneck;
+  Resizing resizing;
 };
 
 const Isa kIsas[] = {
     {"scalar", [] { return true; }, top_candidates_scalar, prepare_rows_scalar, linear_blocks_scalar, layer_norm_scalar,
      rms_norm_scalar, self_attention_scalar, cross_attention_scalar, sources_attention_scalar, encoder_attention_scalar,
-     to_halves_scalar, convolution_scalar, {prepare_rows_scalar, widen_scalar, narrow_scalar, depthwise_scalar}},
+     to_halves_scalar, convolution_scalar, {prepare_rows_scalar, widen_scalar, depthwise_scalar, narrow_scalar},
+     {resize_rows_scalar, resize_columns_scalar}},
 #ifdef FUSELINE_X86
     {"avx2", [] { return cpu().avx2; }, top_candidates_avx2, prepare_rows_avx2, linear_blocks_avx2, layer_norm_avx2,
      rms_norm_avx2, self_attention_avx2, cross_attention_avx2, sources_attention_avx2, encoder_attention_avx2,
-     to_halves_avx2, convolution_avx2, {prepare_rows_avx2, widen_avx2, narrow_avx2, depthwise_avx2}},
+     to_halves_avx2, convolution_avx2, {prepare_rows_avx2, widen_avx2, depthwise_avx2, narrow_avx2},
+     {resize_rows_avx2, resize_columns_avx2}},
     {"avx512", [] { return cpu().avx512; }, top_candidates_avx512, prepare_rows_avx512, linear_blocks_avx512, layer_norm_avx512,
      rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
-     to_halves_avx512, convolution_avx512, {prepare_rows_avx512, widen_avx512, narrow_avx512, depthwise_avx512}},
+     to_halves_avx512, convolution_avx512, {read_rows_avx512, widen_avx512, depthwise_avx512, narrow_avx512},
+     {resize_rows_avx512, resize_columns_avx512}},
     {"avx512bf16", [] { return cpu().avx512bf16; }, top_candidates_avx512, prepare_rows_avx512bf16, linear_blocks_avx512bf16,
      layer_norm_avx512, rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512,
      encoder_attention_avx512, to_halves_avx512, convolution_avx512,
-     {prepare_rows_avx512, widen_avx512, narrow_avx512, depthwise_avx512}},
+     {read_rows_avx512, widen_avx512, depthwise_avx512, narrow_avx512},
+     {resize_rows_avx512, resize_columns_avx512}},
     {"amx", [] { return cpu().amx; }, top_candidates_avx512, prepare_rows_amx, linear_blocks_amx, layer_norm_avx512,
      rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
-     to_halves_avx512, convolution_avx512, {prepare_rows_avx512, widen_avx512, linear_blocks_amx, depthwise_avx512}},
+     to_halves_avx512, convolution_avx512, {read_rows_avx512, widen_avx512, depthwise_avx512, narrow_amx},
+     {resize_rows_avx512, resize_columns_avx512}},
 #endif
 #ifdef FUSELINE_ARM
     {"neon", [] { return cpu().neon; }, top_candidates_neon, prepare_rows_neon, linear_blocks_neon, layer_norm_neon,
      rms_norm_neon, self_attention_neon, cross_attention_neon, sources_attention_neon, encoder_attention_neon,
-     to_halves_neon, convolution_neon, {prepare_rows_neon, widen_neon, narrow_neon, depthwise_neon}},
+     to_halves_neon, convolution_neon, {prepare_rows_neon, widen_neon, depthwise_neon, narrow_neon},
+     {resize_rows_neon, resize_columns_neon}},
 #endif
 };
 
@@ -456,13 +464,21 @@ void fuseline_convolution_part(const fuseline_convolution* c, int64_t first, int
   in_use().load()->convolution(*c, first, last, scratch);
 }
 
-void fuseline_bottleneck_expand(const fuseline_bottleneck* b, void* scratch, int64_t band, int64_t first, int64_t last) {
-  bottleneck_expand(in_use().load()->bottleneck, *b, scratch, band, first, last);
+void fuseline_bottleneck_read(const fuseline_bottleneck* b, void* scratch, int64_t image, int64_t first, int64_t last) {
+  bottleneck_read(in_use().load()->bottleneck, *b, scratch, image, first, last);
 }
 
-void fuseline_bottleneck_project(const fuseline_bottleneck* b, void* scratch, int64_t band, int64_t first, int64_t last) {
-  bottleneck_project(in_use().load()->bottleneck, *b, scratch, band, first, last);
+void fuseline_bottleneck_convolve(const fuseline_bottleneck* b, void* scratch, void* own, int64_t image, int64_t first, int64_t last) {
+  bottleneck_convolve(in_use().load()->bottleneck, *b, scratch, own, image, first, last);
 }
+
+void fuseline_bottleneck_project(const fuseline_bottleneck* b, void* scratch, int64_t image, int64_t first, int64_t last) {
+  bottleneck_project(in_use().load()->bottleneck, *b, scratch, image, first, last);
+}
+
+namespace fuseline {
+Resizing resizing_in_use() { return in_use().load()->resizing; }
+}  // namespace fuseline
 
 fuseline_status fuseline_to_halves(const fuseline_halves* c) {
   if (c->inputs < 0 || c->positions < 0 || c->heads < 1 || c->head_size < 1) return FUSELINE_BAD_ARGUMENT;

@@ -36,8 +36,11 @@ PrepareRows prepare_rows_scalar, prepare_rows_avx2, prepare_rows_avx512, prepare
     prepare_rows_neon;
 LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512, linear_blocks_avx512bf16, linear_blocks_amx,
     linear_blocks_neon;
-// The same in 8 bits, ending in ReLU6; or, of activations that are not negative, in a residual or nothing (linear_bottleneck.h).
-LinearBlocks widen_scalar, widen_avx2, widen_avx512, widen_neon;
-LinearBlocks narrow_scalar, narrow_avx2, narrow_avx512, narrow_neon;
+// The two layers of inverted bottlenecks, in 8 bits (linear_bottleneck.h). Of the first each set reads its activations in a way of its
+// own; `blocks` blocks from `first` on, of row r to to[r], [blocks][16]. The second has few kinds of activations: from 0 to 127.
+typedef void WidenRows(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t blocks, float* const* to);
+PrepareRows read_rows_avx512;
+WidenRows widen_scalar, widen_avx2, widen_avx512, widen_neon;
+LinearBlocks narrow_scalar, narrow_avx2, narrow_avx512, narrow_amx, narrow_neon;
 
 }  // namespace fuseline

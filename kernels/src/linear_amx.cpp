@@ -1,6 +1,7 @@
 // Linear layers in 8 bits, in bfloat16 and with many rows in 4 bits with AMX: 64 bytes of a block of 16 outputs, in 4 bits taken
 // apart, lie as a tile has them. In 8 and 4 bits reading the weights is what takes the time of few rows; those, and float32 and
 // halves, are as with AVX-512. In bfloat16 tiles sum up in an order of their own, so that there a single row is a tile too.
+#include "convolutions.h"
 #include "linear_avx512.h"
 #include "tiles.h"
 
@@ -252,6 +253,29 @@ void linear_blocks_amx(const fuseline_linear& layer, const Prepared& x, int64_t 
   Tiles tiles;
   for (; first + 2 <= last; first += 2) int4_rows_by_tiles<2>(tiles, layer, x, first);
   if (first < last) int4_rows_by_tiles<1>(tiles, layer, x, first);
+}
+
+// What tiles read of rows of a bottleneck's second layer beside their codes.
+void narrow_amx(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  constexpr int64_t kMost = 96;
+  float scales[kMost];
+  int32_t sums[kMost];
+  fuseline_linear l = layer;
+  Prepared some = x;
+  some.scales = scales;
+  some.sums = sums;
+  for (int64_t row = 0; row < layer.rows; row += l.rows) {
+    l.rows = layer.rows - row < kMost ? layer.rows - row : kMost;
+    l.y = layer.y + row * layer.outputs;
+    l.residual = layer.residual == nullptr ? nullptr : layer.residual + row * layer.outputs;
+    some.codes = x.codes + row * x.padded;
+    for (int64_t r = 0; r < l.rows; ++r) {
+      scales[r] = kActiveStep;
+      sums[r] = 0;
+      for (int64_t i = 0; i < x.padded; ++i) sums[r] += some.codes[r * x.padded + i];
+    }
+    linear_blocks_amx(l, some, first, last);
+  }
 }
 
 }  // namespace fuseline

@@ -103,12 +103,12 @@ void linear_blocks_avx2(const fuseline_linear& layer, const Prepared& x, int64_t
   all_blocks<Avx2>(layer, x, first, last);
 }
 
-void widen_avx2(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
-  bottleneck_blocks<Widening, Avx2>(layer, x, first, last);
+void widen_avx2(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t blocks, float* const* to) {
+  widen_rows<Avx2>(layer, x, first, blocks, to);
 }
 
 void narrow_avx2(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
-  bottleneck_blocks<Narrowing, Avx2>(layer, x, first, last);
+  narrow_blocks<Avx2>(layer, x, first, last);
 }
 
 }  // namespace fuseline

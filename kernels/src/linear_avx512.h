@@ -30,9 +30,10 @@ struct Avx512 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(w), "v"(a));
     return sums;
   }
+  // Here the activations are what is multiplied without a sign, and the weights have theirs.
   typedef Weights Active;
-  static Active active(const uint8_t* p) { return load(p); }
-  static Sums dot_active(const Sums& sums, const Active& w, const Inputs& a) { return dot(sums, w, a); }
+  static Active active(const uint8_t* p) { return _mm512_xor_si512(load(p), _mm512_set1_epi8(static_cast<char>(0x80))); }
+  static Sums dot_active(const Sums& sums, const Active& w, const Inputs& a) { return dot(sums, a, w); }
   template <int R>
   static void dot4(Sums* sums, const uint8_t* w, const int8_t* a, int64_t stride) {
     const __m512i mask = _mm512_set1_epi8(15);

@@ -80,12 +80,12 @@ void linear_blocks_neon(const fuseline_linear& layer, const Prepared& x, int64_t
   all_blocks<Neon>(layer, x, first, last);
 }
 
-void widen_neon(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
-  bottleneck_blocks<Widening, Neon>(layer, x, first, last);
+void widen_neon(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t blocks, float* const* to) {
+  widen_rows<Neon>(layer, x, first, blocks, to);
 }
 
 void narrow_neon(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
-  bottleneck_blocks<Narrowing, Neon>(layer, x, first, last);
+  narrow_blocks<Neon>(layer, x, first, last);
 }
 
 }  // namespace fuseline

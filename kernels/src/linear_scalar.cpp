@@ -58,12 +58,12 @@ void linear_blocks_scalar(const fuseline_linear& layer, const Prepared& x, int64
   all_blocks<Scalar>(layer, x, first, last);
 }
 
-void widen_scalar(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
-  bottleneck_blocks<Widening, Scalar>(layer, x, first, last);
+void widen_scalar(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t blocks, float* const* to) {
+  widen_rows<Scalar>(layer, x, first, blocks, to);
 }
 
 void narrow_scalar(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
-  bottleneck_blocks<Narrowing, Scalar>(layer, x, first, last);
+  narrow_blocks<Scalar>(layer, x, first, last);
 }
 
 }  // namespace fuseline

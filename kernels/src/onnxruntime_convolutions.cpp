@@ -64,19 +64,31 @@ bool constant_scales(const Node& node, bool widens) {
   return (!widens || node.constants[2].data != nullptr) && node.constants[widens ? 7 : 4].data != nullptr;
 }
 
-OrtStatus* all_bands(const fuseline_bottleneck& b, void* scratch, Team* team) {
+OrtStatus* all_images(const Node& node, const fuseline_bottleneck& b, Team* team) {
   static constexpr Ahead kNothing;
   const auto share = [&](int64_t jobs, const auto& job) {
+    if (jobs == 0) return;
     if (team == nullptr)
       job(0, jobs);
-    else if (jobs > 0)
+    else
       team->share(jobs, job, &kNothing);
   };
-  for (int64_t band = 0; band < fuseline_bottleneck_bands(&b); ++band) {
-    share(fuseline_bottleneck_expand_jobs(&b, band),
-          [&](int64_t first, int64_t last) { fuseline_bottleneck_expand(&b, scratch, band, first, last); });
-    share(fuseline_bottleneck_project_jobs(&b, band),
-          [&](int64_t first, int64_t last) { fuseline_bottleneck_project(&b, scratch, band, first, last); });
+  const Memory scratch = memory_of(fuseline_bottleneck_scratch(&b));
+  if (scratch == nullptr) return no_memory(node);
+  std::atomic<bool> lacking{false};
+  for (int64_t image = 0; image < b.images; ++image) {
+    share(fuseline_bottleneck_read_jobs(&b),
+          [&](int64_t first, int64_t last) { fuseline_bottleneck_read(&b, scratch.get(), image, first, last); });
+    share(fuseline_bottleneck_convolve_jobs(&b), [&](int64_t first, int64_t last) {
+      const Memory own = memory_of(fuseline_bottleneck_own(&b));
+      if (own != nullptr)
+        fuseline_bottleneck_convolve(&b, scratch.get(), own.get(), image, first, last);
+      else
+        lacking.store(true, std::memory_order_relaxed);
+    });
+    if (lacking) return no_memory(node);
+    share(fuseline_bottleneck_project_jobs(&b),
+          [&](int64_t first, int64_t last) { fuseline_bottleneck_project(&b, scratch.get(), image, first, last); });
   }
   return nullptr;
 }
@@ -132,11 +144,9 @@ OrtStatus* compute_bottleneck(const Node& node, const Call& call) {
   TRY(make(node, call, 0, {4, {b.images, rows, columns, b.outputs}}, &y));
   b.y = static_cast<float*>(y);
   if (b.images == 0) return nullptr;
-  const Memory scratch = memory_of(fuseline_bottleneck_scratch(&b));
-  if (scratch == nullptr) return no_memory(node);
-  if (call.team != nullptr) return all_bands(b, scratch.get(), call.team);
-  if (times(in.x.shape.elements(), b.middle) < kWorthSharing) return all_bands(b, scratch.get(), nullptr);
-  return with_team(node, call.context, [&](Team* team) { return all_bands(b, scratch.get(), team); });
+  if (call.team != nullptr) return all_images(node, b, call.team);
+  if (times(in.x.shape.elements(), b.middle) < kWorthSharing) return all_images(node, b, nullptr);
+  return with_team(node, call.context, [&](Team* team) { return all_images(node, b, team); });
 }
 
 }  // namespace fuseline

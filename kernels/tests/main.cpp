@@ -91,6 +91,7 @@ int main(int count, char** arguments) {
     test_linear(random, cases);
     test_layer_norm(random, cases);
     test_convolutions(random, cases);
+    test_resizing(random, cases);
     test_attention(random, cases);
     test_encoder_attention(random, cases);
     test_sources_attention(random, cases);

@@ -130,6 +130,7 @@ void in_parts(int64_t total, int threads, const Job& job) {
 void test_linear(Random& random, int cases);
 void test_layer_norm(Random& random, int cases);
 void test_convolutions(Random& random, int cases);
+void test_resizing(Random& random, int cases);
 void test_attention(Random& random, int cases);
 void test_encoder_attention(Random& random, int cases);
 void test_sources_attention(Random& random, int cases);

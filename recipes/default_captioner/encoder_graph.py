@@ -39,9 +39,11 @@ def photo_encoder(captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
     x = g.op("Concat", _labels(g, captioner, scheme), _photo(g, captioner, scheme), axis=1)
     norm, shape = captioner.ln_bridge, captioner.shape
     positions = shape.labels + shape.photo_positions
+    lengths_B1 = g.op("Expand", g.ints(positions), g.op("Concat", g.op("Shape", x, end=1), g.ints(1), axis=0))
     for index, layer in enumerate(captioner.bridge):
         assert isinstance(layer, BridgeLayer)
-        x = _bridge_layer(g, x, layer, positions, f"bridge.{index}", scheme)
+        with g.scope(f"layer.{index}"):  # of which a file has one node
+            x = _bridge_layer(g, x, layer, lengths_B1, f"bridge.{index}", scheme)
     hidden = layer_norm(g, x, array(norm.weight), array(norm.bias), norm.eps, "ln_bridge")
     g.op("Identity", hidden, name=HIDDEN)
     g.output(HIDDEN, TensorProto.FLOAT, ["B", positions, shape.width])
@@ -108,18 +110,18 @@ def hint_encoder(captioner: Captioner, scheme: Scheme) -> onnx.ModelProto:
     return model_of(g)
 
 
-def _bridge_layer(g: Graph, x: str, layer: BridgeLayer, positions: int, name: str, scheme: Scheme) -> str:
+def _bridge_layer(g: Graph, x: str, layer: BridgeLayer, lengths_B1: str, name: str, scheme: Scheme) -> str:
+    """float32[B, S, E] -> the same. lengths_B1: int64[B, 1], positions of each photo; name: of the weights."""
+
     def project(value: str, module: nn.Linear, part: str, **ending: Any) -> str:
         return linear(g, value, array(module.weight).T, array(module.bias), scheme, f"{name}.{part}", **ending)
 
     def norm(value: str, module: nn.LayerNorm, part: str) -> str:
         return layer_norm(g, value, array(module.weight), array(module.bias), module.eps, f"{name}.{part}")
 
-    with g.scope(name):
-        qkv = project(norm(x, layer.ln_1, "ln_1"), layer.attn.c_attn, "attn.c_attn")
-        lengths_B1 = g.op("Expand", g.ints(positions), g.op("Concat", g.op("Shape", x, end=1), g.ints(1), axis=0))
-        scale = (layer.attn.c_proj.in_features // layer.heads) ** -0.5
-        mixed = self_attention(g, qkv, lengths_B1, layer.heads, scale)
-        x = project(mixed, layer.attn.c_proj, "attn.c_proj", residual=x)
-        inner = project(norm(x, layer.ln_2, "ln_2"), layer.mlp.c_fc, "mlp.c_fc", activation="gelu_tanh")
-        return project(inner, layer.mlp.c_proj, "mlp.c_proj", residual=x)
+    qkv = project(norm(x, layer.ln_1, "ln_1"), layer.attn.c_attn, "attn.c_attn")
+    scale = (layer.attn.c_proj.in_features // layer.heads) ** -0.5
+    mixed = self_attention(g, qkv, lengths_B1, layer.heads, scale)
+    x = project(mixed, layer.attn.c_proj, "attn.c_proj", residual=x)
+    inner = project(norm(x, layer.ln_2, "ln_2"), layer.mlp.c_fc, "mlp.c_fc", activation="gelu_tanh")
+    return project(inner, layer.mlp.c_proj, "mlp.c_proj", residual=x)

@@ -19,6 +19,7 @@ from PIL import Image
 from fuseline import Model, pipeline
 from fuseline.ensembles import ensemble
 from fuseline.errors import FolderError, InputError
+from fuseline.inputs import resizing
 from fuseline.inputs.images import ImageProcessor, PhotoFile, load_image, read_photo
 from fuseline.inputs.photos.orientation import ORIENTATION, SIDEWAYS, TURNS
 from fuseline.inputs.photos.scaled import ScaledPhoto
@@ -221,19 +222,19 @@ def test_every_way_to_fit_a_photo(case: str, size: tuple[int, int]) -> None:
 def test_what_a_processor_says_is_enough_is_twice_what_it_resizes_to(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Watched at Pillow's resize, of a whole photo that the processor resizes exactly."""
+    """Watched where a whole photo is resized, which the processor does exactly."""
     sizes: list[tuple[int, int]] = []
-    resize = Image.Image.resize
+    passes = resizing._passes
 
-    def watched(image: Image.Image, size: Any, *args: Any, **kwargs: Any) -> Image.Image:
-        sizes.append(tuple(size))
-        return resize(image, size, *args, **kwargs)
+    def watched(image: Image.Image, size: tuple[int, int], *args: Any) -> Image.Image:
+        sizes.append(size)
+        return passes(image, size, *args)
 
     photo = scene(1283, 967)
-    monkeypatch.setattr(Image.Image, "resize", watched)
+    monkeypatch.setattr(resizing, "_passes", watched)
     prepare = processor(**CROPS[case])
     prepare([photo], fast=False)
-    wide, high = sizes[1]  # after the two passes
+    wide, high = sizes[0]
     turned = "turned" in case or case == "a thumbnail"
     assert prepare.least(photo.size) == ((2 * high, 2 * wide) if turned else (2 * wide, 2 * high))
 

@@ -367,7 +367,9 @@ class _Buffers:
 
     def shares(self) -> Float32:
         """float32[R, M] of the last token of every row: the mean over layers and heads."""
-        mean: Float32 = np.stack([self._last(each) for each in self._shares]).mean(axis=(0, 2), dtype=np.float32)
+        layers, _, heads, sources = self._shares.shape
+        last = self._shares.reshape(layers, self.shape.rows, -1, heads, sources)[:, :, -1]
+        mean: Float32 = np.add.reduce(last, axis=(0, 2)) / np.float32(layers * heads)
         return mean
 
     def _last(self, values: Float32) -> Float32:

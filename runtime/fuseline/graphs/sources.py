@@ -247,9 +247,9 @@ def _of_rows(encoder: Encoder, given: Any, has: Bool, rows: Int64) -> Arrays:
         if _is_ragged(given):
             given = _from_entries([given[row] for row in wanted], encoder.source)
         elif isinstance(given, Mapping):
-            given = {key: None if value is None else as_array(value)[wanted] for key, value in given.items()}
+            given = {key: None if value is None else _rows_of(value, wanted) for key, value in given.items()}
         else:
-            given = as_array(given)[wanted]
+            given = _rows_of(given, wanted)
         arrays = encoder.checked(given)
     if len(wanted) == len(rows):
         return arrays
@@ -258,6 +258,12 @@ def _of_rows(encoder: Encoder, given: Any, has: Bool, rows: Int64) -> Arrays:
     if arrays:
         full[np.searchsorted(rows, wanted)] = arrays[name]
     return {name: full}
+
+
+def _rows_of(given: Any, rows: Int64) -> npt.NDArray[Any]:
+    """The rows of an array, int64[b] of its own in their order; all of them are the array itself, which is no copy."""
+    array = as_array(given)
+    return array if len(rows) == len(array) else array[rows]
 
 
 def _from_entries(entries: Sequence[Any], source: Source) -> Any:
@@ -303,6 +309,8 @@ def _joined(found: Mapping[str, Encoded], given: Given, starts: Int64, names: Se
     """Keys and values of all sources end to end, float32[B, S, E] each."""
     from onnxruntime import OrtValue
 
+    if len(found) == 1 and len(given.rows[name := next(iter(found))]) == given.batch:
+        return dict(found[name].values)
     keys = list(next(iter(found.values())).values)
     joined = {}
     for key in keys:
