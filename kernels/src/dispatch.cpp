@@ -102,6 +102,7 @@ Prepared prepared(const fuseline_linear& l, void* scratch) {
     return x;
   }
   x.groups = l.groups;
+  x.grouped = l.format == FUSELINE_INT8 && l.rows >= kManyRows;
   x.scales = static_cast<float*>(scratch);
   x.sums = reinterpret_cast<int32_t*>(x.scales + l.rows);
   // Where lines of the cache begin, so that what is read a line at a time is one.
@@ -271,9 +272,8 @@ int64_t fuseline_linear_blocks(const fuseline_linear* layer) { return (layer->ou
 
 int64_t fuseline_linear_scratch(const fuseline_linear* layer) {
   if (!prepares(*layer)) return 0;
-  const int64_t rows = (layer->rows + kTileRows - 1) / kTileRows * kTileRows;
   if (!quantized(*layer)) return kLine + (layer->rows + kTileRows) * (layer->inputs < layer->padded ? layer->padded : layer->inputs) * 4;
-  return layer->rows * 4 * (1 + layer->groups) + kLine + rows * layer->padded;
+  return layer->rows * 4 * (1 + layer->groups) + kLine + (layer->rows + kTileRows) * layer->padded;
 }
 
 fuseline_status fuseline_linear_scales(const fuseline_linear* layer) {

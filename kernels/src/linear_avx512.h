@@ -13,7 +13,7 @@ struct Avx512 {
   typedef __m512i Weights;
   typedef __m512i Inputs;
   static constexpr int kRows = 8, kBlocks = 2, kCodeRows = 14, kFloatRows = 14;
-  static constexpr bool kPairs = false;
+  static constexpr bool kPairs = false, kGroups = true;
 
   static Sums splat(int32_t n) { return _mm512_set1_epi32(n); }
   // The weights are multiplied as they are, unsigned; this takes their zero point away again.

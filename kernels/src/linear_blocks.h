@@ -12,10 +12,12 @@
 //   dot(sums, weights, inputs)
 //   dot4<n>(sums[n], w, a, stride)   the same over 32 inputs in 4 bits (w: 256 bytes, codes 0 to 15) for n rows of
 //                                    activations, `stride` bytes apart
+//   kGroups                    whether codes of many rows lie in groups of kCodeRows, see linear_many.h
 //   kPairs                     whether bfloat16 is multiplied in pairs of inputs; then only
 //   pair(p), add_pairs(pair, weights, sums)   a pair of activations for all outputs, and their products added up
 #pragma once
 
+#include "gelu.h"
 #include "linear.h"
 #include "vectors.h"
 
@@ -40,7 +42,7 @@ template <class Use>
 inline void with_activation(int32_t activation, const Use& use) {
   switch (activation) {
     case FUSELINE_RELU: return use([](Vector x) { return select(x < Vector{}, Vector{}, x); });
-    case FUSELINE_GELU: return use([](Vector x) { return 0.5f * x * (1.0f + error_function(x * 0.707106781f)); });
+    case FUSELINE_GELU: return use([](Vector x) { return gelu(x); });
     case FUSELINE_GELU_TANH: return use([](Vector x) { return x * sigmoid(1.59576912f * fused(x * x * x, 0.044715f, x)); });
     case FUSELINE_QUICK_GELU: return use([](Vector x) { return x * sigmoid(1.702f * x); });
     case FUSELINE_SILU: return use([](Vector x) { return x * sigmoid(x); });
@@ -246,25 +248,32 @@ inline Integers quantized(Vector x, float step, float inverse) {
   return bits_of(whole) - 0x4b400000;
 }
 
-// One row as kernels/bodies.py defines it: symmetric, 127 steps, halves to even; a row with NaN or infinity has the
-// scale NaN, which its outputs inherit. Inputs that only the weights have are zeros.
-inline void quantize_row(const float* x, int64_t inputs, int64_t padded, int64_t groups, int8_t* codes, int32_t* sums,
-                         float* scale) {
+// The scale of a row, NaN where it has NaN or infinity.
+inline float step_of(const float* x, int64_t inputs) {
   Integers sizes{};  // without their signs, numbers are in the order of their bits; behind them come infinity and NaN
   const int64_t whole = inputs / kLanes * kLanes;
   for (int64_t i = 0; i < whole; i += kLanes) sizes = larger(bits_of(load(x + i)) & 0x7fffffff, sizes);
   if (whole < inputs) sizes = larger(bits_of(load(x + whole, inputs - whole)) & 0x7fffffff, sizes);
   const int32_t most = largest(sizes);
-  if (most >= 0x7f800000) {
-    memset(codes, 0, static_cast<size_t>(padded));
-    memset(sums, 0, static_cast<size_t>(groups) * sizeof(int32_t));
-    *scale = __builtin_nanf("");
-    return;
-  }
+  if (most >= 0x7f800000) return __builtin_nanf("");
   float step;
   memcpy(&step, &most, sizeof step);
   step *= 1.0f / 127.0f;
-  step = step > 1e-30f ? step : 1e-30f;
+  return step > 1e-30f ? step : 1e-30f;
+}
+
+// One row as kernels/bodies.py defines it: symmetric, 127 steps, halves to even; a row with NaN or infinity has the
+// scale NaN, which its outputs inherit. Inputs that only the weights have are zeros.
+inline void quantize_row(const float* x, int64_t inputs, int64_t padded, int64_t groups, int8_t* codes, int32_t* sums,
+                         float* scale) {
+  const float step = step_of(x, inputs);
+  if (step != step) {
+    memset(codes, 0, static_cast<size_t>(padded));
+    memset(sums, 0, static_cast<size_t>(groups) * sizeof(int32_t));
+    *scale = step;
+    return;
+  }
+  const int64_t whole = inputs / kLanes * kLanes;
   const float inverse = 1.0f / step;
   const int64_t group = padded / groups;
   for (int64_t g = 0; g < groups; ++g) {
