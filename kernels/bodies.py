@@ -302,6 +302,21 @@ _ENCODER_MIXED = """
         mixed_BSE = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_BHSD), together)
         mixed = Where(seen_BS1, mixed_BSE, nothing)"""
 
+# In bfloat16 what is multiplied is rounded: queries, keys and values, and the weights before they are made to sum up to 1.
+_SOFTMAX = re.compile(r"(mixed_\w+) = MatMul\(Softmax<axis = -1>\((Where\(.*\))\), (value_\w+)\)")
+_ROUNDED_SOFTMAX = r"""scored = \2
+        powers = Exp(Sub(scored, ReduceMax<keepdims = 1>(scored, last)))
+        weights = Cast<to = 1>(Cast<to = 16>(powers))
+        \1 = Div(MatMul(weights, \3), ReduceSum<keepdims = 1>(powers, last))"""
+
+
+def _in_bfloat16(lines: str) -> str:
+    """An encoder's attention with what is multiplied rounded."""
+    for read in ("Where(seen_BS1, qkv, nothing)", "Gather<axis = 1>(qkv, known)"):
+        lines = lines.replace(read, f"Cast<to = 1>(Cast<to = 16>({read}))")
+    return _SOFTMAX.sub(_ROUNDED_SOFTMAX, lines)
+
+
 # Windows that have not every position once would give a result for some position twice, and none for another: where a
 # position's count is not 1, and where a window has none that there is, it is refused as `beyond`.
 _WINDOWS = """
@@ -403,6 +418,13 @@ _DEPTHWISE = ("depthwise", "depthwise_bias", "project", "project_scale", "projec
 _BOTTLENECK = ("x", "expand", "expand_scale", "expand_bias", *_DEPTHWISE)
 _GROUP = ("group", "strides")
 _CHANNELS = ("channels", *_GROUP)
+_ENCODERS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "SelfAttention": (_PADDED, (_ENCODER_SCORES, _ENCODER_MIXED.format(scores="weighed"))),
+    "BiasedSelfAttention": (
+        (*_PADDED, "distance_bias"), (_ENCODER_SCORES, _ENCODER_BIAS, _ENCODER_MIXED.format(scores="biased"))
+    ),
+    "WindowSelfAttention": (("qkv", "windows", "regions", "place_bias"), (_WINDOWS,)),
+}  # fmt: skip
 # All that have no formats.
 OTHERS: Mapping[str, str] = {
     "LayerNorm": _LAYER_NORM,
@@ -432,16 +454,11 @@ OTHERS: Mapping[str, str] = {
         for kind, found, lines in (("Flat", "mixed", FLAT), ("Separate", "parts", SEPARATE))
         for form, source in _FORMS_OF_SOURCES.items()
     },
-    "SelfAttention": _function(
-        "SelfAttention", _HEADS, _PADDED, ("mixed",), _ENCODER_SCORES, _ENCODER_MIXED.format(scores="weighed")
-    ),
-    "BiasedSelfAttention": _function(
-        "BiasedSelfAttention", _HEADS, (*_PADDED, "distance_bias"), ("mixed",),
-        _ENCODER_SCORES, _ENCODER_BIAS, _ENCODER_MIXED.format(scores="biased"),
-    ),
-    "WindowSelfAttention": _function(
-        "WindowSelfAttention", _HEADS, ("qkv", "windows", "regions", "place_bias"), ("mixed",), _WINDOWS
-    ),
+    **{
+        f"{form}{name}": _function(f"{form}{name}", _HEADS, inputs, ("mixed",), *map(rounded, lines))
+        for form, rounded in (("", str), ("BFloat16", _in_bfloat16))
+        for name, (inputs, lines) in _ENCODERS.items()
+    },
     "ConvRelu6": _function("ConvRelu6", ("strides",), ("x", "weight", "bias"), ("y",), CONV_RELU6),
     "Int8SeparableConv": _function(
         "Int8SeparableConv", _GROUP, ("x", *_DEPTHWISE), ("y",), SEPARABLE, "\n        y = Identity(found)"

@@ -24,7 +24,7 @@ from fuseline.warning import Notice
 from . import definitions
 from .definitions import Float16, Float32, Int64
 
-ABI = 9  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
+ABI = 10  # FUSELINE_KERNELS_ABI of include/fuseline_kernels.h
 FILE = "libfuseline_kernels.so"
 _OK = 0  # FUSELINE_OK
 _ITEM = 4  # bytes of a float32

@@ -191,7 +191,7 @@ FUSELINE_FLAT inline void int8_group(const fuseline_linear& l, const Prepared& x
   for (const uint8_t* const end = w + size; w != end; w += 64, a += 4 * Simd::kCodeRows, ahead += soon.step) {
     typename Simd::Weights weights[B];
     repeat<B>([&](int b) { weights[b] = Simd::load(w + b * size); });
-    __builtin_prefetch(ahead, 0, 2);
+    __builtin_prefetch(ahead);
     repeat<R>([&](int r) {
       const auto inputs = Simd::inputs(a + 4 * r);
       repeat<B>([&](int b) { sums[r][b] = Simd::dot(sums[r][b], weights[b], inputs); });

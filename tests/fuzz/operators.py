@@ -52,6 +52,7 @@ _IN_STEPS = (
     "CachedSelfAttention",
     "BiasedCachedSelfAttention",
     "SelfAttention",
+    "BFloat16SelfAttention",
     "CrossAttention",
     "PaddedCrossAttention",
     "CrossAttentionFlat",
@@ -118,7 +119,7 @@ def _attention(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
             return feed | _sources(random, batch, positions), attributes
         return feed | ({"lengths": lengths} if "Padded" in operator else {}), attributes
     feed = {"qkv": _floats(random, batch, positions, 3 * width), "lengths": lengths}
-    if operator.startswith("Biased"):
+    if "Biased" in operator:
         feed["distance_bias"] = _floats(random, heads, random.choice((1, 3, 15, 63)))
     return feed, attributes
 
