@@ -78,29 +78,39 @@ __attribute__((noinline)) void finish(const fuseline_linear& l, int64_t row, int
   }
 }
 
-// Whether nothing but the bias is left to do, of B whole blocks.
+// Whether nothing but the bias and perhaps a residual is left to do, of B whole blocks.
 template <int B>
 inline bool is_plain(const fuseline_linear& l, int64_t block) {
-  return l.activation == FUSELINE_NO_ACTIVATION && l.factor == nullptr && l.residual == nullptr &&
-         (block + B) * kBlockOutputs <= l.outputs;
+  return l.activation == FUSELINE_NO_ACTIVATION && l.factor == nullptr && (block + B) * kBlockOutputs <= l.outputs;
 }
 
-// Asks for what some rows of B blocks will be written to: a row's outputs are far from the next row's, and each would be waited for.
+// Asks for what some rows of B blocks will be written to and added: a row's outputs are far from the next row's, and each would be
+// waited for.
 template <int B>
 inline void expect(const fuseline_linear& l, int64_t row, int64_t rows, int64_t block) {
   for (int64_t r = row; r < row + rows; ++r)
-    for (int b = 0; b < B; ++b) __builtin_prefetch(l.y + r * l.outputs + (block + b) * kBlockOutputs, 1);
+    for (int b = 0; b < B; ++b) {
+      const int64_t at = r * l.outputs + (block + b) * kBlockOutputs;
+      __builtin_prefetch(l.y + at, 1);
+      if (l.residual != nullptr) __builtin_prefetch(l.residual + at);
+    }
 }
 
 // The same in 8 bits, of whole(r, b), the sums over codes of 16 outputs.
 template <int R, int B, class Whole>
 inline void scale_and_finish(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block, const Whole& whole) {
-  if (is_plain<B>(l, block))
-    return repeat<B>([&](int b) {
+  const auto plain = [&](const auto& added) {
+    repeat<B>([&](int b) {
       const int64_t first = (block + b) * kBlockOutputs;
       const Vector scale = load(static_cast<const float*>(l.scale) + first), bias = load(l.bias + first);
-      repeat<R>([&](int r) { write(l.y + (row + r) * l.outputs + first, whole(r, b) * x.scales[row + r] * scale + bias); });
+      repeat<R>([&](int r) {
+        const int64_t at = (row + r) * l.outputs + first;
+        write(l.y + at, added(whole(r, b) * x.scales[row + r] * scale + bias, at));
+      });
     });
+  };
+  if (is_plain<B>(l, block) && l.residual == nullptr) return plain([](Vector y, int64_t) { return y; });
+  if (is_plain<B>(l, block)) return plain([&](Vector y, int64_t at) { return y + load(l.residual + at); });
   Tile<R, B> products;
   repeat<B>([&](int b) {
     const int64_t first = (block + b) * kBlockOutputs;

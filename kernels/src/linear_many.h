@@ -345,6 +345,19 @@ inline __m512i bytes_of(const Integers (&v)[4]) {
   return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), mixed);
 }
 
+// Sixteen fours of numbers to codes, as `quantized` does it: of all fours together it is seen whether one is too near to another.
+inline void quantize_four(const Vector (&x)[4], float step, float inverse, Integers (&codes)[4]) {
+  __m512 apart = _mm512_setzero_ps();
+  repeat<4>([&](int k) {
+    const auto quick = reinterpret_cast<__m512>(x[k] * inverse);
+    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC, kLargerSize = 0b1011;
+    apart = _mm512_range_ps(apart, _mm512_reduce_ps(quick, kNearest), kLargerSize);
+    codes[k] = reinterpret_cast<Integers>(_mm512_cvtps_epi32(quick));
+  });
+  if (_mm512_cmp_ps_mask(apart, _mm512_set1_ps(0.49996f), _CMP_GT_OQ) != 0)
+    repeat<4>([&](int k) { codes[k] = quantized(x[k], step, inverse); });
+}
+
 // Rows of one group, `n` from `row` on, to codes as quantize_row makes them; of a row that is not finite only the scale counts.
 template <class Simd>
 inline void quantize_group(const fuseline_linear& l, const Prepared& into, int64_t row, int64_t n) {
@@ -362,11 +375,13 @@ inline void quantize_group(const fuseline_linear& l, const Prepared& into, int64
     Vector columns[kLanes] = {};
     for (int64_t r = 0; r < n; ++r) {
       const float* x = l.x + (row + r) * l.inputs + i;
+      Vector numbers[4];
       Integers codes[4];
       repeat<4>([&](int k) {
         const int64_t left = l.inputs - i - k * kLanes;
-        codes[k] = quantized(load(x + k * kLanes, left > 0 ? left : 0), steps[r], inverses[r]);
+        numbers[k] = load(x + k * kLanes, left > 0 ? left : 0);
       });
+      quantize_four(numbers, steps[r], inverses[r], codes);
       const __m512i bytes = bytes_of(codes);
       totals[r] = Simd::dot(totals[r], _mm512_set1_epi8(1), bytes);
       columns[r] = reinterpret_cast<Vector>(bytes);
