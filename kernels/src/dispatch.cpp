@@ -109,7 +109,7 @@ Prepared prepared(const fuseline_linear& l, void* scratch) {
     return x;
   }
   x.groups = l.groups;
-  x.grouped = l.format == FUSELINE_INT8 && l.rows >= kManyRows;
+  x.grouped = l.rows >= kManyRows && (l.groups == 1 || l.padded / l.groups % 64 == 0);
   x.scales = static_cast<float*>(scratch);
   x.sums = reinterpret_cast<int32_t*>(x.scales + l.rows);
   // Where lines of the cache begin, so that what is read a line at a time is one.

@@ -4,7 +4,7 @@
 // there, once for those rows, but for bfloat16 that is multiplied in pairs, of which each counts as an input here. Their
 // activations lie as they are read, see at(): side by side as they come, rows of some lengths all fall on the same few lines of
 // the cache. A sum stays the same to the bit: it goes over the inputs in the same order, in a register or in memory between.
-// 4 bits are read as with few rows: with codes taken apart once for many rows, and tiles as in 8 bits, VNNI took 1.04 of the time.
+// 4 bits are taken apart whenever they are read: once for many rows, with tiles as in 8 bits, VNNI took 1.04 of the time.
 #pragma once
 
 #include "linear_blocks.h"
@@ -200,32 +200,76 @@ FUSELINE_FLAT inline void int8_group(const fuseline_linear& l, const Prepared& x
   scale_and_finish<R, B>(l, x, row, block, [&](int r, int b) { return Simd::to_float(sums[r][b]); });
 }
 
-// The last rows, fewer than a group has.
+// The same in 4 bits, of one block, whose sums of a group of inputs are scaled before they are added up.
 template <class Simd, int R, int B>
-inline void int8_rest(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block, const Soon& soon) {
-  if (row + R <= l.rows) {
-    int8_group<Simd, R, B>(l, x, row, block, soon);
-    row += R;
+FUSELINE_FLAT inline void int4_group(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block, const Soon& soon) {
+  static_assert(B == 1, "sums of more do not fit the registers");
+  const uint8_t* w = static_cast<const uint8_t*>(l.weight) + block * x.padded * (kBlockOutputs / 2);
+  const uint16_t* scale = static_cast<const uint16_t*>(l.scale) + block * x.groups * kBlockOutputs;
+  const int8_t* a = group_of<Simd>(x, row) + row % Simd::kCodeRows * 4;
+  const int64_t bytes = x.padded / x.groups * (kBlockOutputs / 2);
+  const char* ahead = soon.from;
+  expect<1>(l, row, R, block);
+  Vector y[R] = {};
+  for (int64_t g = 0; g < x.groups; ++g) {
+    typename Simd::Sums sums[R];
+    repeat<R>([&](int r) { sums[r] = Simd::splat(-8 * x.sums[(row + r) * x.groups + g]); });
+    for (const uint8_t* const end = w + bytes; w != end; w += 256, a += 32 * Simd::kCodeRows, ahead += 4 * soon.step) {
+      __builtin_prefetch(ahead);
+      Simd::template dot4<R>(sums, w, a);
+    }
+    const Vector s = load_half(scale + g * kBlockOutputs);
+    repeat<R>([&](int r) { y[r] = fused(Simd::to_float(sums[r]), s, y[r]); });
   }
-  if constexpr (R > 1) int8_rest<Simd, R / 2, B>(l, x, row, block, soon);
+  Tile<R, 1> products;
+  repeat<R>([&](int r) { write(products.of[r][0], y[r] * x.scales[row + r]); });
+  finish<1>(l, row, R, block, products.of[0][0]);
 }
 
-// Each group asks for its share of the next blocks' weights.
-template <class Simd, int B>
-inline void int8_groups(const fuseline_linear& l, const Prepared& x, int64_t block) {
-  constexpr int R = Simd::kCodeRows;
-  const int64_t groups = (l.rows - 1) / R + 1, quads = x.padded / 4, share = B * 64 / groups + 1;
-  Soon soon{static_cast<const char*>(l.weight) + (block + B) * quads * 64, share};
+// R rows of a group in either format.
+template <class Simd, bool four_bits, int R, int B>
+inline void code_group(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block, const Soon& soon) {
+  if constexpr (four_bits)
+    int4_group<Simd, R, B>(l, x, row, block, soon);
+  else
+    int8_group<Simd, R, B>(l, x, row, block, soon);
+}
+
+// The last rows, fewer than a group has.
+template <class Simd, bool four_bits, int R, int B>
+inline void code_rest(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block, const Soon& soon) {
+  if (row + R <= l.rows) {
+    code_group<Simd, four_bits, R, B>(l, x, row, block, soon);
+    row += R;
+  }
+  if constexpr (R > 1) code_rest<Simd, four_bits, R / 2, B>(l, x, row, block, soon);
+}
+
+// Each group asks for its share of the next blocks' weights, `bytes` for each quad of inputs.
+template <class Simd, bool four_bits, int B>
+inline void code_groups(const fuseline_linear& l, const Prepared& x, int64_t block) {
+  constexpr int R = Simd::kCodeRows, kBytes = four_bits ? 32 : 64;
+  const int64_t groups = (l.rows - 1) / R + 1, quads = x.padded / 4, share = B * kBytes / groups + 1;
+  Soon soon{static_cast<const char*>(l.weight) + (block + B) * quads * kBytes, share};
   int64_t row = 0;
-  for (; row + R <= l.rows; row += R, soon.from += quads * share) int8_group<Simd, R, B>(l, x, row, block, soon);
-  int8_rest<Simd, R / 2 + 1, B>(l, x, row, block, soon);
+  for (; row + R <= l.rows; row += R, soon.from += quads * share) code_group<Simd, four_bits, R, B>(l, x, row, block, soon);
+  code_rest<Simd, four_bits, R / 2 + 1, B>(l, x, row, block, soon);
 }
 
 template <class Simd, int B>
 inline void int8_codes(const fuseline_linear& l, const Prepared& x, int64_t block) {
   if constexpr (Simd::kGroups)
-    if (x.grouped) return int8_groups<Simd, B>(l, x, block);
+    if (x.grouped) return code_groups<Simd, false, B>(l, x, block);
   int8_rows<Simd, B>(l, x, block);
+}
+
+template <class Simd, int B>
+inline void int4_codes(const fuseline_linear& l, const Prepared& x, int64_t block) {
+  if constexpr (Simd::kGroups) {
+    for (int64_t b = 0; x.grouped && b < B; ++b) code_groups<Simd, true, 1>(l, x, block + b);
+    if (x.grouped) return;
+  }
+  rows_of<Simd, Simd::kRows, B>(l, x, 0, block);
 }
 
 template <class Simd, int B>
@@ -239,7 +283,7 @@ inline void all_rows(const fuseline_linear& l, const Prepared& x, int64_t block)
       case FUSELINE_HALF: return float_rows<Simd, uint16_t, OfFloats, B>(l, x, block);
       case FUSELINE_BFLOAT16: return float_rows<Simd, BFloat16, OfFloats, B>(l, x, block);
       case FUSELINE_INT8: return int8_codes<Simd, B>(l, x, block);
-      default: return rows_of<Simd, Simd::kRows, B>(l, x, 0, block);
+      default: return int4_codes<Simd, B>(l, x, block);
     }
   }
 }
@@ -358,10 +402,12 @@ inline void quantize_four(const Vector (&x)[4], float step, float inverse, Integ
     repeat<4>([&](int k) { codes[k] = quantized(x[k], step, inverse); });
 }
 
-// Rows of one group, `n` from `row` on, to codes as quantize_row makes them; of a row that is not finite only the scale counts.
+// Rows of one group, `n` from `row` on, to codes as quantize_row makes them; of a row that is not finite only the scale counts. Inputs
+// that share a weight scale are a multiple of 64, or all.
 template <class Simd>
 inline void quantize_group(const fuseline_linear& l, const Prepared& into, int64_t row, int64_t n) {
   constexpr int R = Simd::kCodeRows;
+  const int64_t group = into.padded / into.groups;
   float steps[R], inverses[R];
   typename Simd::Sums totals[R];
   for (int64_t r = 0; r < n; ++r) {
@@ -389,11 +435,14 @@ inline void quantize_group(const fuseline_linear& l, const Prepared& into, int64
     transpose(columns);
     const int64_t quads = (into.padded - i) / 4 < kLanes ? (into.padded - i) / 4 : kLanes;
     for (int64_t q = 0; q < quads; ++q, to += 4 * R) _mm512_mask_storeu_epi32(to, there, reinterpret_cast<__m512i>(columns[q]));
+    const int64_t done = i + 4 * quads;
+    if (done % group != 0) continue;
+    for (int64_t r = 0; r < n; ++r) {
+      into.sums[(row + r) * into.groups + done / group - 1] = sum_of(reinterpret_cast<Integers>(totals[r]));
+      totals[r] = Simd::splat(0);
+    }
   }
-  for (int64_t r = 0; r < n; ++r) {
-    into.sums[row + r] = sum_of(reinterpret_cast<Integers>(totals[r]));
-    into.scales[row + r] = steps[r];
-  }
+  for (int64_t r = 0; r < n; ++r) into.scales[row + r] = steps[r];
 }
 
 template <class Simd>
