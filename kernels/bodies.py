@@ -302,7 +302,8 @@ _ENCODER_MIXED = """
         mixed_BSE = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_BHSD), together)
         mixed = Where(seen_BS1, mixed_BSE, nothing)"""
 
-# In bfloat16 what is multiplied is rounded: queries, keys and values, and the weights before they are made to sum up to 1.
+# In bfloat16 what is multiplied is rounded: queries, keys and values, and the weights before they are made to sum up
+# to 1.
 _SOFTMAX = re.compile(r"(mixed_\w+) = MatMul\(Softmax<axis = -1>\((Where\(.*\))\), (value_\w+)\)")
 _ROUNDED_SOFTMAX = r"""scored = \2
         powers = Exp(Sub(scored, ReduceMax<keepdims = 1>(scored, last)))

@@ -37,14 +37,25 @@ struct Panel {
   int64_t size;
 };
 
-// Products that are added up: of some rows' activations [inputs][stride], and to [rows][B][16], or to nothing yet. ahead: what is
-// read soon, a line for each input.
+// What is read of memory soon: of blocks `apart` bytes apart, with each input the line that lies `step` bytes behind the one before.
+struct Soon {
+  const char* from;
+  int64_t step, apart;
+
+  template <int B>
+  void next() {
+    repeat<B>([&](int b) { __builtin_prefetch(from + b * apart); });
+    from += step;
+  }
+};
+
+// Products that are added up: of some rows' activations [inputs][stride], and to [rows][B][16], or to nothing yet.
 struct Products {
   const float* x;
   int64_t stride, inputs;
   Panel panel;
   bool begin;
-  const char* ahead;
+  Soon soon;
   float* sums;
 };
 
@@ -65,11 +76,11 @@ FUSELINE_FLAT inline void add_up(const Products& p) {
   if (!p.begin) repeat<R>([&](int r) { repeat<B>([&](int b) { y[r][b] = load(p.sums + (r * B + b) * kLanes); }); });
   const float *x = p.x, *w = p.panel.weights;
   const int64_t size = p.panel.size, stride = p.stride;
-  const char* ahead = p.ahead;
-  for (int64_t i = 0; i < p.inputs; ++i, w += kBlockOutputs, x += stride, ahead += 64) {
+  Soon soon = p.soon;
+  for (int64_t i = 0; i < p.inputs; ++i, w += kBlockOutputs, x += stride) {
     Vector weights[B];
     repeat<B>([&](int b) { weights[b] = load(w + b * size); });
-    __builtin_prefetch(ahead);
+    soon.next<B>();
     repeat<R>([&](int r) {
       const Vector input = Each::input(x + r);
       repeat<B>([&](int b) { y[r][b] = Each::add(input, weights[b], y[r][b]); });
@@ -121,7 +132,13 @@ inline void float_groups(const fuseline_linear& l, const Prepared& x, int64_t ro
   const Weight* w = static_cast<const Weight*>(l.weight) + block * size;
   for (int64_t i = 0, n; i < columns; i += n) {
     n = columns - i < kPanelInputs ? columns - i : kPanelInputs;
-    Products p{nullptr, R, n, {}, i == 0, nullptr, sums};
+    const bool last = i + n == columns;
+    // Each group of rows asks for its share of the next panel.
+    const int64_t left = last ? columns : columns - i - n, lines = left < kPanelInputs ? left : kPanelInputs;
+    const int64_t groups = (rows + R - 1) / R, bytes = kBlockOutputs * static_cast<int64_t>(sizeof(Weight));
+    Soon soon{reinterpret_cast<const char*>(last ? w + B * size : w + (i + n) * kBlockOutputs), lines * bytes / (groups * n) + 1,
+              size * static_cast<int64_t>(sizeof(Weight))};
+    Products p{nullptr, R, n, {}, i == 0, soon, sums};
     if constexpr (converted) {
       for (int64_t b = 0; b < B; ++b) convert(w + b * size + i * kBlockOutputs, n, room + b * kPanelInputs * kBlockOutputs);
       p.panel = {room, kPanelInputs * kBlockOutputs};
@@ -130,16 +147,13 @@ inline void float_groups(const fuseline_linear& l, const Prepared& x, int64_t ro
     }
     for (int64_t r = 0; r < rows; r += R, p.sums += R * B * kLanes) {
       p.x = at<R>(l, x, columns, row + r, i);
-      // The first groups ask for a block of the next panel each, the others for activations.
-      const int64_t b = r / R, here = rows - r < R ? rows - r : R;
-      p.ahead = b < B ? reinterpret_cast<const char*>(w + b * size + (i + n) * kBlockOutputs)
-                      : reinterpret_cast<const char*>(p.x + R * n);
-      const bool last = i + n == columns;
+      const int64_t here = rows - r < R ? rows - r : R;
       if (last) expect<B>(l, row + r, here, block);
       if (here == R)
         add_up<Each, R, B>(p);
       else
         add_up_rest<Each, kRest, B>(here, p);
+      p.soon.from += n * soon.step;
       if (last) finish<B>(l, row + r, here, block, p.sums);
     }
   }
@@ -172,26 +186,20 @@ inline int8_t* group_of(const Prepared& x, int64_t row) {
   return x.codes + row / Simd::kCodeRows * Simd::kCodeRows * x.padded;
 }
 
-// What is read of memory soon: a line for each quad that this comes to.
-struct Soon {
-  const char* from;
-  int64_t step;
-};
-
 // R rows of a group, from `row` on.
 template <class Simd, int R, int B>
 FUSELINE_FLAT inline void int8_group(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block, const Soon& soon) {
   const int64_t quads = x.padded / 4, size = quads * 64;
   const uint8_t* w = static_cast<const uint8_t*>(l.weight) + block * size;
   const int8_t* a = group_of<Simd>(x, row) + row % Simd::kCodeRows * 4;
-  const char* ahead = soon.from;
+  Soon ahead = soon;
   typename Simd::Sums sums[R][B];
   repeat<R>([&](int r) { repeat<B>([&](int b) { sums[r][b] = Simd::start(x.sums[row + r]); }); });
   expect<B>(l, row, R, block);
-  for (const uint8_t* const end = w + size; w != end; w += 64, a += 4 * Simd::kCodeRows, ahead += soon.step) {
+  for (const uint8_t* const end = w + size; w != end; w += 64, a += 4 * Simd::kCodeRows) {
     typename Simd::Weights weights[B];
     repeat<B>([&](int b) { weights[b] = Simd::load(w + b * size); });
-    __builtin_prefetch(ahead);
+    ahead.next<1>();
     repeat<R>([&](int r) {
       const auto inputs = Simd::inputs(a + 4 * r);
       repeat<B>([&](int b) { sums[r][b] = Simd::dot(sums[r][b], weights[b], inputs); });
@@ -208,14 +216,14 @@ FUSELINE_FLAT inline void int4_group(const fuseline_linear& l, const Prepared& x
   const uint16_t* scale = static_cast<const uint16_t*>(l.scale) + block * x.groups * kBlockOutputs;
   const int8_t* a = group_of<Simd>(x, row) + row % Simd::kCodeRows * 4;
   const int64_t bytes = x.padded / x.groups * (kBlockOutputs / 2);
-  const char* ahead = soon.from;
+  Soon ahead = soon;
   expect<1>(l, row, R, block);
   Vector y[R] = {};
   for (int64_t g = 0; g < x.groups; ++g) {
     typename Simd::Sums sums[R];
     repeat<R>([&](int r) { sums[r] = Simd::splat(-8 * x.sums[(row + r) * x.groups + g]); });
-    for (const uint8_t* const end = w + bytes; w != end; w += 256, a += 32 * Simd::kCodeRows, ahead += 4 * soon.step) {
-      __builtin_prefetch(ahead);
+    for (const uint8_t* const end = w + bytes; w != end; w += 256, a += 32 * Simd::kCodeRows) {
+      ahead.next<1>();
       Simd::template dot4<R>(sums, w, a);
     }
     const Vector s = load_half(scale + g * kBlockOutputs);
@@ -245,12 +253,13 @@ inline void code_rest(const fuseline_linear& l, const Prepared& x, int64_t row, 
   if constexpr (R > 1) code_rest<Simd, four_bits, R / 2, B>(l, x, row, block, soon);
 }
 
-// Each group asks for its share of the next blocks' weights, `bytes` for each quad of inputs.
+// Each group asks for its share of the next blocks' weights.
 template <class Simd, bool four_bits, int B>
 inline void code_groups(const fuseline_linear& l, const Prepared& x, int64_t block) {
   constexpr int R = Simd::kCodeRows, kBytes = four_bits ? 32 : 64;
   const int64_t groups = (l.rows - 1) / R + 1, quads = x.padded / 4, share = B * kBytes / groups + 1;
-  Soon soon{static_cast<const char*>(l.weight) + (block + B) * quads * kBytes, share};
+  constexpr int kQuads = four_bits ? 8 : 1;  // that are read at once
+  Soon soon{static_cast<const char*>(l.weight) + (block + B) * quads * kBytes, kQuads * share, 0};
   int64_t row = 0;
   for (; row + R <= l.rows; row += R, soon.from += quads * share) code_group<Simd, four_bits, R, B>(l, x, row, block, soon);
   code_rest<Simd, four_bits, R / 2 + 1, B>(l, x, row, block, soon);

@@ -486,7 +486,7 @@ def _compared(data: bytes, feed: Feed, names: list[str], threads: int, comparabl
             raise Wrong(f"{name} is {ours.dtype}{list(ours.shape)} and of the body {bodys.dtype}{list(bodys.shape)}")
         if any(each.encode() in data for each in BOTTLENECKS):
             continue
-        # Scores of such numbers overflow in one order of their products and not in another, and nothing is left of either.
+        # Scores of such numbers overflow in one order of their products and not in another.
         if b"Attention" in data and any(_overflows(each) for each in feed.values()):
             continue
         # The body computes the scores of later tokens, and hides infinite ones in vain; the library does not read them.
