@@ -1,5 +1,5 @@
 // The floors of a machine: how fast it reads memory, and how many multiply-adds a second it can do.
-// usage: floors read BYTES THREADS SECONDS | floors fma THREADS SECONDS | floors dot THREADS SECONDS
+// usage: floors read BYTES THREADS SECONDS | floors fma THREADS SECONDS | floors dot THREADS SECONDS | floors bf16 THREADS SECONDS
 // Prints one number: bytes or multiply-adds a second, the best of the rounds that fit into the time. GCC or Clang.
 #include <pthread.h>
 #include <stdint.h>
@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#if defined(__AVX512VNNI__)
-#include <immintrin.h>
-#endif
 
 typedef uint64_t words __attribute__((vector_size(64)));
 typedef float floats __attribute__((vector_size(64)));
@@ -55,17 +52,24 @@ static void multiply_add(void) {
   sink ^= (uint64_t)sum[0][0];
 }
 
+// Written out, since of sums that the compiler keeps (GCC 12) some go to the stack and back each time, which takes 1.7 times as long.
+#define IN_REGISTERS(instruction)                                                                                   \
+  for (long i = 0; i < repeats; i++)                                                                                \
+    __asm__ volatile(".irp sum,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23\n"                     \
+                     instruction " %%zmm30, %%zmm31, %%zmm\\sum\n.endr" ::: ALL_SUMS)
+#define ALL_SUMS                                                                                                    \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",        \
+      "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23"
+
 static void dot(void) {
 #if defined(__AVX512VNNI__)
-  __m512i sum[SUMS], x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(-2);
-  for (int s = 0; s < SUMS; s++) sum[s] = _mm512_set1_epi32(s);
-  for (long i = 0; i < repeats; i++) {
-    __asm__ volatile("" : "+x"(x), "+x"(y));
-#pragma GCC unroll 24
-    for (int s = 0; s < SUMS; s++) sum[s] = _mm512_dpbusd_epi32(sum[s], x, y);
-  }
-  for (int s = 1; s < SUMS; s++) sum[0] = _mm512_add_epi32(sum[0], sum[s]);
-  sink ^= (uint64_t)_mm512_reduce_add_epi32(sum[0]);
+  IN_REGISTERS("vpdpbusd");
+#endif
+}
+
+static void bfloat16(void) {
+#if defined(__AVX512BF16__)
+  IN_REGISTERS("vdpbf16ps");
 #endif
 }
 
@@ -73,6 +77,7 @@ static void *work(void *part) {
   if (kind == 'r') read_part((long)part);
   if (kind == 'f') multiply_add();
   if (kind == 'd') dot();
+  if (kind == 'b') bfloat16();
   return NULL;
 }
 
@@ -104,10 +109,15 @@ int main(int count, char **words_given) {
   } else if (kind == 'f') {
     work_done = (double)repeats * SUMS * 16 * threads;
   } else {
-#if !defined(__AVX512VNNI__)
-    return 4;  // no instruction here does it
+    int there = 0;  // whether an instruction here does it
+#if defined(__AVX512VNNI__)
+    there |= kind == 'd';
 #endif
-    work_done = (double)repeats * SUMS * 64 * threads;
+#if defined(__AVX512BF16__)
+    there |= kind == 'b';
+#endif
+    if (!there) return 4;
+    work_done = (double)repeats * SUMS * (kind == 'd' ? 64 : 32) * threads;
   }
   round_seconds();
   for (began = now(); now() - began < seconds;) {

@@ -5,6 +5,7 @@ Lines of bodies.py, which has the dimensions; source_bodies.py goes on from thos
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 # Negative positions, and rows that the cache does not have, would be others' when counted from the end or from the next
@@ -148,6 +149,22 @@ ENCODER_MIXED = """
         together = Concat<axis = 0>(inputs, positions, width)
         mixed_BSE = Reshape<allowzero = 1>(Transpose<perm = [0, 2, 1, 3]>(mixed_BHSD), together)
         mixed = Where(seen_BS1, mixed_BSE, nothing)"""
+
+# In bfloat16 what is multiplied is rounded: queries, keys and values, and the weights before they are made to sum up
+# to 1.
+_SOFTMAX = re.compile(r"(mixed_\w+) = MatMul\(Softmax<axis = -1>\((Where\(.*\))\), (value_\w+)\)")
+_ROUNDED_SOFTMAX = r"""scored = \2
+        powers = Exp(Sub(scored, ReduceMax<keepdims = 1>(scored, last)))
+        weights = Cast<to = 1>(Cast<to = 16>(powers))
+        \1 = Div(MatMul(weights, \3), ReduceSum<keepdims = 1>(powers, last))"""
+
+
+def in_bfloat16(lines: str) -> str:
+    """An encoder's attention with what is multiplied rounded."""
+    for read in ("Where(seen_BS1, qkv, nothing)", "Gather<axis = 1>(qkv, known)"):
+        lines = lines.replace(read, f"Cast<to = 1>(Cast<to = 16>({read}))")
+    return _SOFTMAX.sub(_ROUNDED_SOFTMAX, lines)
+
 
 # Windows that have not every position once would give a result for some position twice, and none for another: where a
 # position's count is not 1, and where a window has none that there is, it is refused as `beyond`.

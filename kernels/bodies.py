@@ -35,6 +35,7 @@ from .attention_bodies import (
     QUERIES,
     ROTARY,
     WINDOWS,
+    in_bfloat16,
 )
 from .convolution_bodies import BOTTLENECK, CONV_RELU6, SEPARABLE
 from .linear_bodies import EMBEDDINGS, ENDINGS, FORMATS, PRODUCTS, SECOND, TABLES
@@ -99,6 +100,13 @@ _DEPTHWISE = ("depthwise", "depthwise_bias", "project", "project_scale", "projec
 _BOTTLENECK = ("x", "expand", "expand_scale", "expand_bias", *_DEPTHWISE)
 _GROUP = ("group", "strides")
 _CHANNELS = ("channels", *_GROUP)
+_ENCODERS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "SelfAttention": (_PADDED, (ENCODER_SCORES, ENCODER_MIXED.format(scores="weighed"))),
+    "BiasedSelfAttention": (
+        (*_PADDED, "distance_bias"), (ENCODER_SCORES, ENCODER_BIAS, ENCODER_MIXED.format(scores="biased"))
+    ),
+    "WindowSelfAttention": (("qkv", "windows", "regions", "place_bias"), (WINDOWS,)),
+}  # fmt: skip
 # All that have no formats.
 OTHERS: Mapping[str, str] = {
     "LayerNorm": _LAYER_NORM,
@@ -128,16 +136,11 @@ OTHERS: Mapping[str, str] = {
         for kind, found, lines in (("Flat", "mixed", FLAT), ("Separate", "parts", SEPARATE))
         for form, source in FORMS_OF_SOURCES.items()
     },
-    "SelfAttention": _function(
-        "SelfAttention", _HEADS, _PADDED, ("mixed",), ENCODER_SCORES, ENCODER_MIXED.format(scores="weighed")
-    ),
-    "BiasedSelfAttention": _function(
-        "BiasedSelfAttention", _HEADS, (*_PADDED, "distance_bias"), ("mixed",),
-        ENCODER_SCORES, ENCODER_BIAS, ENCODER_MIXED.format(scores="biased"),
-    ),
-    "WindowSelfAttention": _function(
-        "WindowSelfAttention", _HEADS, ("qkv", "windows", "regions", "place_bias"), ("mixed",), WINDOWS
-    ),
+    **{
+        f"{form}{name}": _function(f"{form}{name}", _HEADS, inputs, ("mixed",), *map(rounded, lines))
+        for form, rounded in (("", str), ("BFloat16", in_bfloat16))
+        for name, (inputs, lines) in _ENCODERS.items()
+    },
     "ConvRelu6": _function("ConvRelu6", ("strides",), ("x", "weight", "bias"), ("y",), CONV_RELU6),
     "Int8SeparableConv": _function(
         "Int8SeparableConv", _GROUP, ("x", *_DEPTHWISE), ("y",), SEPARABLE, "\n        y = Identity(found)"

@@ -90,6 +90,12 @@ _ABOUT = {
     "arXiv:2106.08254). qkv: float32[B, S, 3 E]; windows: int64[W, P], the positions of each window, every one of the S exactly once; "
     "regions: int64[W, P]; place_bias: float32[H, P, P]; mixed: float32[B, S, E]. A position attends to those of its window that "
     "have its region; the score of place p and the query of place q gets place_bias[h, q, p]. Attributes: heads, scale.",
+    **{
+        f"BFloat16{name}": f"As {name}, with what is multiplied rounded to the nearest bfloat16: queries, keys and values, and weights "
+        "before they are made to sum up to 1. Those are in proportion to the largest one, by the kernels of each query's largest one so "
+        "far, 256 positions at a time. Sums are float32."
+        for name in ("SelfAttention", "BiasedSelfAttention", "WindowSelfAttention")
+    },
     "ConvRelu6": "x: float32[B, C, Y, X], planes; weight: float32[C, K, K, O]; bias: float32[O]; y: float32[B, Y', X', O], rows of "
     "channels, from 0 to 6. Attributes: strides, twice the same number s. With SAME padding: Y' = Y / s rounded up, and of an odd "
     "number of zeros the odd one comes after the image. K and s are at most 15.",

@@ -28,7 +28,11 @@ _STEPS = "steps"
 # The operators by the attentions that make a layer one of theirs.
 OPERATORS: Mapping[str, Sequence[str]] = {
     DECODER_LAYER: ("CachedSelfAttention", "BiasedCachedSelfAttention"),
-    ENCODER_LAYER: ("SelfAttention", "BiasedSelfAttention", "WindowSelfAttention"),
+    ENCODER_LAYER: tuple(
+        f"{form}{name}"
+        for form in ("", "BFloat16")
+        for name in ("SelfAttention", "BiasedSelfAttention", "WindowSelfAttention")
+    ),
 }
 _MARK = re.compile(r"(layer\.[0-9]+)/")
 

@@ -90,7 +90,7 @@ class Beit(VisionEncoder):
         windows, regions = g.constant("all_positions", positions), g.constant("one_region", np.zeros_like(positions))
         bias_HSS = np.sum(tables, axis=0)[_distances(self.grid()[0])].transpose(2, 0, 1)
         bias = g.weight(own, bias_HSS) if own in weights else g.constant(_SHARED, bias_HSS)
-        return window_attention(g, qkv_BS3E, windows, regions, bias, self.sizes.heads, scale)
+        return window_attention(g, qkv_BS3E, windows, regions, bias, self.sizes.heads, scale, pen.scheme)
 
     def finish(self, pen: Pen, hidden_BSE: str) -> str:
         return hidden_BSE if self.of["use_mean_pooling"] else super().finish(pen, hidden_BSE)

@@ -174,7 +174,7 @@ class Swin(VisionEncoder):
         table = pen.weights[_bias(_at(stage, block))]  # of distances down and across
         bias_HPP = table[distances_of(stage.window)].transpose(2, 0, 1)
         place_bias_HPP = g.weight(_bias(_at(stage, block)), bias_HPP)
-        return window_attention(g, qkv_BS3E, windows_WP, regions_WP, place_bias_HPP, stage.heads, scale)
+        return window_attention(g, qkv_BS3E, windows_WP, regions_WP, place_bias_HPP, stage.heads, scale, pen.scheme)
 
     def _stage(self, layer: int) -> Stage:
         return next(stage for stage in reversed(self.stages) if stage.first <= layer)

@@ -29,7 +29,7 @@ class EncoderLayer(Pen):
 
     def self_attention(self, qkv_BS3E: str, scale: float, distance_bias: str = "") -> str:
         """float32[B, S, E] of query, key and value side by side."""
-        return self_attention(self.g, qkv_BS3E, self.lengths_B1, self.heads, scale, distance_bias)
+        return self_attention(self.g, qkv_BS3E, self.lengths_B1, self.heads, scale, distance_bias, self.scheme)
 
 
 class WrittenEncoder(Architecture):

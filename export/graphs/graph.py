@@ -298,30 +298,49 @@ def begin_step(
         return StepValues(positions_T, shape_RT, position_1, beam_table_RC, heads, head_size, lengths_B1)
 
 
-def self_attention(g: Graph, qkv_BS3E: str, lengths_B1: str, heads: int, scale: float, distance_bias: str = "") -> str:
+def self_attention(
+    g: Graph, qkv_BS3E: str, lengths_B1: str, heads: int, scale: float, distance_bias: str = "", scheme: Scheme = "fp32"
+) -> str:
     """An encoder's: the first lengths of an input's positions attend to each other, what lies beyond becomes zeros.
 
     qkv: float32[B, S, 3 E]; lengths: int64[B, 1]; distance_bias: float32[H, 2 M - 1], what is added to the scaled score
-    of query position q and key position p, at clip(p - q, -(M - 1), M - 1) + M - 1. Returns float32[B, S, E], heads
-    side by side, before the output projection.
+    of query position q and key position p, at clip(p - q, -(M - 1), M - 1) + M - 1; scheme: of the weights around it,
+    see encoder_attention. Returns float32[B, S, E], heads side by side, before the output projection.
     """
     attributes: dict[str, Attribute] = {"heads": heads, "scale": scale, "domain": DOMAIN}
     if distance_bias:
-        return g.op("BiasedSelfAttention", qkv_BS3E, lengths_B1, distance_bias, **attributes)
-    return g.op("SelfAttention", qkv_BS3E, lengths_B1, **attributes)
+        operator = encoder_attention("BiasedSelfAttention", scheme)
+        return g.op(operator, qkv_BS3E, lengths_B1, distance_bias, **attributes)
+    return g.op(encoder_attention("SelfAttention", scheme), qkv_BS3E, lengths_B1, **attributes)
 
 
 def window_attention(
-    g: Graph, qkv_BS3E: str, windows_WP: str, regions_WP: str, place_bias_HPP: str, heads: int, scale: float
+    g: Graph,
+    qkv_BS3E: str,
+    windows_WP: str,
+    regions_WP: str,
+    place_bias_HPP: str,
+    heads: int,
+    scale: float,
+    scheme: Scheme = "fp32",
 ) -> str:
     """An encoder's in windows: a position attends to those of its window that have its region.
 
     qkv: float32[B, S, 3 E]; windows: int64[W, P], the positions of each window, every one of the S exactly once;
     regions: int64[W, P]; place_bias: float32[H, P, P], what is added to the scaled score by the places of query and
-    key. Returns float32[B, S, E], heads side by side, before the output projection.
+    key; scheme: as for self_attention. Returns float32[B, S, E], heads side by side, before the output projection.
     """
     inputs = (qkv_BS3E, windows_WP, regions_WP, place_bias_HPP)
-    return g.op("WindowSelfAttention", *inputs, heads=heads, scale=scale, domain=DOMAIN)
+    operator = encoder_attention("WindowSelfAttention", scheme)
+    return g.op(operator, *inputs, heads=heads, scale=scale, domain=DOMAIN)
+
+
+def encoder_attention(operator: str, scheme: Scheme) -> str:
+    """An encoder's attention beside weights of a scheme, by the name of any of its forms: in bfloat16 where the layers
+    around it lose more digits than that (8 and 4 bits) or as many.
+    """
+    plain = operator.removeprefix("BFloat16")
+    return f"BFloat16{plain}" if scheme in ("bf16", "int8", "int4") else plain
 
 
 def rotary(g: Graph, qkv_N3E: str, tables: tuple[str, str], position_1: str, rows: str, heads: int) -> str:

@@ -17,8 +17,9 @@ from onnx import helper
 from fuseline.errors import ExportError
 from fuseline.folders.tensors import width_of
 from fuseline.kernels.bodies import DOMAIN, add_bodies
+from fuseline.kernels.layers import ENCODER_LAYER, OPERATORS
 
-from .graph import cross_operator, key_value_type
+from .graph import cross_operator, encoder_attention, key_value_type
 from .weights import FLOATS, FORMATS, Array, Scheme, content_of, restore, store, table_scheme, tensor_of
 
 LOGITS = "logits"
@@ -129,9 +130,11 @@ def recode(
 
 
 def _keep(model: onnx.ModelProto, scheme: Scheme) -> None:
-    """Let a decoder read a photo's keys and values as the export's decoder of this scheme does."""
+    """Let a decoder read a photo's keys and values, and an encoder attend, as the export's of this scheme do."""
     inputs, changed = {value.name: value for value in model.graph.input}, set[str]()
     for node in model.graph.node:
+        if node.domain == DOMAIN and node.op_type in OPERATORS[ENCODER_LAYER]:
+            node.op_type = encoder_attention(node.op_type, scheme)
         kind, cross, ending = node.op_type.partition("CrossAttention")
         if node.domain != DOMAIN or not cross:
             continue

@@ -343,8 +343,11 @@ FUSELINE_EXPORT void fuseline_sources_attention_part(const fuseline_sources_atte
 /* An encoder's self-attention, without all scores in memory (Dao et al., arXiv:2205.14135). One of two forms:
  *   lengths  each of the first lengths[b] positions of an input attends to all of them. What lies beyond is not read, its results
  *            are zeros, and the others do not depend on how much of it there is, nor on other inputs.
- *   windows  each position attends to those of its window that have its region (Liu et al., arXiv:2103.14030). */
+ *   windows  each position attends to those of its window that have its region (Liu et al., arXiv:2103.14030).
+ * In bfloat16 queries, keys and values are rounded to the nearest, and so are the exponentials of scores less the largest one that was
+ * seen up to then, which sums of values are made of; their own sum is of the exponentials as they are. All sums are float32. */
 typedef struct fuseline_encoder_attention {
+  int32_t format;             /* FUSELINE_FLOAT or FUSELINE_BFLOAT16 */
   int64_t inputs, positions, heads, head_size;
   float scale;
   const float* qkv;           /* [inputs, positions, 3 * heads * head_size] */

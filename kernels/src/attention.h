@@ -70,7 +70,8 @@ typedef void ToHalves(const fuseline_halves& conversion);
 SelfAttention self_attention_scalar, self_attention_avx2, self_attention_avx512, self_attention_neon;
 CrossAttention cross_attention_scalar, cross_attention_avx2, cross_attention_avx512, cross_attention_neon;
 SourcesAttention sources_attention_scalar, sources_attention_avx2, sources_attention_avx512, sources_attention_neon;
-EncoderAttention encoder_attention_scalar, encoder_attention_avx2, encoder_attention_avx512, encoder_attention_neon;
+EncoderAttention encoder_attention_scalar, encoder_attention_avx2, encoder_attention_avx512, encoder_attention_avx512bf16,
+    encoder_attention_neon;
 ToHalves to_halves_scalar, to_halves_avx2, to_halves_avx512, to_halves_neon;
 
 }  // namespace fuseline

@@ -14,7 +14,8 @@ void cross_attention_neon(const fuseline_cross_attention& a, int64_t first, int6
 }
 
 void encoder_attention_neon(const fuseline_encoder_attention& a, int64_t first, int64_t last, float* scratch) {
-  encoder_attention(a, first, last, scratch);
+  if (a.format == FUSELINE_BFLOAT16) return encoder_attention<Rounded>(a, first, last, scratch);
+  encoder_attention<AsTheyAre>(a, first, last, scratch);
 }
 
 void to_halves_neon(const fuseline_halves& conversion) { to_halves(conversion); }

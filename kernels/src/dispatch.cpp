@@ -38,6 +38,13 @@ struct Isa {
   Resizing resizing;
 };
 
+#ifdef FUSELINE_X86
+// Tiles in plain code are for CPUs without any of this.
+void encoder_attention_amx(const fuseline_encoder_attention& a, int64_t first, int64_t last, float* scratch) {
+  (cpu().avx512bf16 ? encoder_attention_avx512bf16 : encoder_attention_avx512)(a, first, last, scratch);
+}
+#endif
+
 const Isa kIsas[] = {
     {"scalar", [] { return true; }, top_candidates_scalar, prepare_rows_scalar, linear_blocks_scalar, layer_norm_scalar,
      rms_norm_scalar, self_attention_scalar, cross_attention_scalar, sources_attention_scalar, encoder_attention_scalar,
@@ -54,11 +61,11 @@ const Isa kIsas[] = {
      {resize_rows_avx512, resize_columns_avx512}},
     {"avx512bf16", [] { return cpu().avx512bf16; }, top_candidates_avx512, prepare_rows_avx512bf16, linear_blocks_avx512bf16,
      layer_norm_avx512, rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512,
-     encoder_attention_avx512, to_halves_avx512, convolution_avx512,
+     encoder_attention_avx512bf16, to_halves_avx512, convolution_avx512,
      {read_rows_avx512, widen_avx512, depthwise_avx512, narrow_avx512},
      {resize_rows_avx512, resize_columns_avx512}},
     {"amx", [] { return cpu().amx; }, top_candidates_avx512, prepare_rows_amx, linear_blocks_amx, layer_norm_avx512,
-     rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_avx512,
+     rms_norm_avx512, self_attention_avx512, cross_attention_avx512, sources_attention_avx512, encoder_attention_amx,
      to_halves_avx512, convolution_avx512, {read_rows_avx512, widen_avx512, depthwise_avx512, narrow_amx},
      {resize_rows_avx512, resize_columns_avx512}},
 #endif
@@ -110,6 +117,7 @@ Prepared prepared(const fuseline_linear& l, void* scratch) {
     return x;
   }
   x.groups = l.groups;
+  x.grouped = l.rows >= kManyRows && (l.groups == 1 || l.padded / l.groups % 64 == 0);
   x.scales = static_cast<float*>(scratch);
   x.sums = reinterpret_cast<int32_t*>(x.scales + l.rows);
   // Where lines of the cache begin, so that what is read a line at a time is one.
@@ -279,9 +287,8 @@ int64_t fuseline_linear_blocks(const fuseline_linear* layer) { return (layer->ou
 
 int64_t fuseline_linear_scratch(const fuseline_linear* layer) {
   if (!prepares(*layer)) return 0;
-  const int64_t rows = (layer->rows + kTileRows - 1) / kTileRows * kTileRows;
   if (!quantized(*layer)) return kLine + (layer->rows + kTileRows) * (layer->inputs < layer->padded ? layer->padded : layer->inputs) * 4;
-  return layer->rows * 4 * (1 + layer->groups) + kLine + rows * layer->padded;
+  return layer->rows * 4 * (1 + layer->groups) + kLine + (layer->rows + kTileRows) * layer->padded;
 }
 
 fuseline_status fuseline_linear_scales(const fuseline_linear* layer) {
@@ -423,6 +430,7 @@ void fuseline_sources_attention_part(const fuseline_sources_attention* a, int64_
 }
 
 fuseline_status fuseline_encoder_attention_begin(const fuseline_encoder_attention* a) {
+  if (a->format != FUSELINE_FLOAT && a->format != FUSELINE_BFLOAT16) return FUSELINE_BAD_ARGUMENT;
   if (a->inputs < 0 || a->positions < 0 || a->heads < 1 || a->head_size < 1 || a->windows < 0) return FUSELINE_BAD_ARGUMENT;
   if (a->positions > kMostBytes || a->head_size > kMostBytes) return FUSELINE_BAD_ARGUMENT;
   if (times(a->inputs, a->positions + kBlockQueries, a->heads, times(a->head_size + kBlockOutputs, 64)) > kMostBytes)

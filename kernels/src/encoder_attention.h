@@ -4,6 +4,8 @@
 // of the blocks before is put in proportion whenever a larger score turns up. Scores are powers of two, whose factor log2(e) the
 // queries carry. A result is the same whichever other queries are worked on with it, and however much padding there is.
 //
+// In bfloat16 queries, keys, values and weights are rounded, and what is summed up of their products is float32; a policy says how.
+//
 // Keys and values of a head are put in order first: in qkv a position is as far from the next as three widths, which are powers of
 // two often, and all of a head's would fall on the same few lines of a cache; in a window they lie anywhere.
 #pragma once
@@ -93,9 +95,43 @@ inline bool arrange_regions(const Head& h) {
   return apart;
 }
 
+// --- policies: numbers as they are, rounded to bfloat16, or that in pairs ----------------------------------------------
+
+//   kRounds                         whether queries are rounded, and so not scaled before scores are
+//   inputs(n)                       as how many inputs of a product n numbers count
+//   order(vectors, runs, n, width)  keys or values become inputs where they lie: `runs` times n numbers for each of `width` x 16 sums
+//   query(from, n, scale, to)       the numbers of a query become inputs
+//   weights(scores, p, v)           16 weights, from position p on, become inputs where their scores were
+//   input(p), add(x, y, sums)       an input for all sums, and its products with y added up
+struct AsTheyAre {
+  static constexpr bool kRounds = false;
+  static int64_t inputs(int64_t n) { return n; }
+  static void order(float*, int64_t, int64_t, int64_t) {}
+  static void query(const float* from, int64_t n, float scale, float* to) {
+    for (int64_t d = 0; d < n; d += kLanes) write(to + d, load(from + d, n - d) * scale);
+  }
+  static Vector input(const float* p) { return splat(*p); }
+  static Vector add(Vector x, Vector y, Vector sums) { return fused(x, y, sums); }
+  static void weights(float* scores, int64_t p, Vector v) { write(scores + p, v); }
+};
+
+struct Rounded : AsTheyAre {
+  static constexpr bool kRounds = true;
+  static void order(float* vectors, int64_t runs, int64_t n, int64_t width) {
+    for (int64_t i = 0; i < runs * n * width * kLanes; i += kLanes) write(vectors + i, to_bfloat16(load(vectors + i)));
+  }
+  static void query(const float* from, int64_t n, float, float* to) {
+    for (int64_t d = 0; d < n; d += kLanes) write(to + d, to_bfloat16(load(from + d, n - d)));
+  }
+  static void weights(float* scores, int64_t p, Vector v) { write(scores + p, to_bfloat16(v)); }
+};
+
+template <class Of>
 inline void arrange(Head* h) {
   arrange_keys(*h);
+  Of::order(h->keys, whole(h->length) / kLanes, h->size, 1);
   arrange_values(*h);
+  Of::order(h->values, 1, h->length, whole(h->size) / kLanes);
   h->apart = arrange_regions(*h);
 }
 
@@ -208,24 +244,26 @@ FUSELINE_INNER inline void in_tiles(int64_t vectors, const One& one) {
 }
 
 // The scores of queries at W blocks of 16 positions.
-template <int R, int W>
-FUSELINE_INNER inline void tile_scores(const float* queries, int64_t apart, const float* keys, int64_t size, float* scores) {
+template <class Of, int R, int W>
+FUSELINE_INNER inline void tile_scores(const float* queries, int64_t apart, const float* keys, int64_t inputs, float scale, float* scores) {
   Vector totals[R][W] = {};
-  for (int64_t d = 0; d < size; ++d) {
+  for (int64_t d = 0; d < inputs; ++d) {
     Vector key[W];
-    repeat<W>([&](int w) FUSELINE_INNER { key[w] = load(keys + (w * size + d) * kLanes); });
+    repeat<W>([&](int w) FUSELINE_INNER { key[w] = load(keys + (w * inputs + d) * kLanes); });
     repeat<R>([&](int r) FUSELINE_INNER {
-      const Vector one = splat(queries[r * apart + d]);
-      repeat<W>([&](int w) FUSELINE_INNER { totals[r][w] = fused(one, key[w], totals[r][w]); });
+      const Vector one = Of::input(queries + r * apart + d);
+      repeat<W>([&](int w) FUSELINE_INNER { totals[r][w] = Of::add(one, key[w], totals[r][w]); });
     });
   }
   repeat<R>([&](int r) FUSELINE_INNER {
-    repeat<W>([&](int w) FUSELINE_INNER { write(scores + r * kBlockPositions + w * kLanes, totals[r][w]); });
+    repeat<W>([&](int w) FUSELINE_INNER {
+      write(scores + r * kBlockPositions + w * kLanes, Of::kRounds ? totals[r][w] * scale : totals[r][w]);
+    });
   });
 }
 
-// W vectors of what queries have of n positions' values, and of those before times their factors.
-template <int R, int W>
+// W vectors of what queries have of n inputs of values, and of those before times their factors.
+template <class Of, int R, int W>
 FUSELINE_INNER inline void tile_sums(const float* weights, const float* values, int64_t n, int64_t size, const float* factors, float* mixed) {
   Vector totals[R][W] = {};
   if (factors != nullptr)
@@ -236,8 +274,8 @@ FUSELINE_INNER inline void tile_sums(const float* weights, const float* values, 
     Vector value[W];
     repeat<W>([&](int w) FUSELINE_INNER { value[w] = load(values + p * size + w * kLanes); });
     repeat<R>([&](int r) FUSELINE_INNER {
-      const Vector weight = splat(weights[r * kBlockPositions + p]);
-      repeat<W>([&](int w) FUSELINE_INNER { totals[r][w] = fused(weight, value[w], totals[r][w]); });
+      const Vector weight = Of::input(weights + r * kBlockPositions + p);
+      repeat<W>([&](int w) FUSELINE_INNER { totals[r][w] = Of::add(weight, value[w], totals[r][w]); });
     });
   }
   repeat<R>([&](int r) FUSELINE_INNER {
@@ -289,7 +327,7 @@ inline void add_places(const Head& h, int64_t query, int64_t first, int64_t last
 
 // Scores become weights, in proportion to the largest score that each query has seen yet; factors: what the weights before are to be
 // multiplied by. between(r): something to be done beside each query's, which only reads memory.
-template <int R, class Between>
+template <class Of, int R, class Between>
 FUSELINE_INNER inline void weigh(float* scores, int64_t room, float* most, float* total, float* factors, const Between& between) {
   Vector found[R];
   repeat<R>([&](int r) FUSELINE_INNER { found[r] = load(scores + r * kBlockPositions); });
@@ -311,7 +349,7 @@ FUSELINE_INNER inline void weigh(float* scores, int64_t room, float* most, float
     float* const of = scores + r * kBlockPositions;
     for (int64_t p = 0; p < room; p += kLanes) {
       const Vector weight = power_of_two(load(of + p) - own);
-      write(of + p, weight);
+      Of::weights(of, p, weight);
       found[r] += weight;
     }
   }
@@ -321,12 +359,13 @@ FUSELINE_INNER inline void weigh(float* scores, int64_t room, float* most, float
 }
 
 // R of the job's queries, from the one at `slot` on, which is query `query`, with a block of positions.
-template <int R>
+template <class Of, int R>
 FUSELINE_OUTER void attend_block(const Head& h, int64_t query, int64_t slot, int64_t first) {
   const int64_t last = first + kBlockPositions < h.length ? first + kBlockPositions : h.length, n = last - first, size = whole(h.size);
-  const float *queries = h.job_queries + slot * size, *keys = h.keys + first * h.size, *values = h.values + first * size;
+  const int64_t inputs = Of::inputs(h.size);
+  const float *queries = h.job_queries + slot * size, *keys = h.keys + first * inputs, *values = h.values + Of::inputs(first) * size;
   in_tiles<R>(whole(n) / kLanes, [&](auto width, int64_t w) FUSELINE_INNER {
-    tile_scores<R, decltype(width)::count>(queries, size, keys + w * kLanes * h.size, h.size, h.scores + w * kLanes);
+    tile_scores<Of, R, decltype(width)::count>(queries, size, keys + w * kLanes * inputs, inputs, h.scale * kLog2e, h.scores + w * kLanes);
   });
   for (int r = 0; r < R; ++r) {
     float* const scores = h.scores + r * kBlockPositions;
@@ -335,30 +374,29 @@ FUSELINE_OUTER void attend_block(const Head& h, int64_t query, int64_t slot, int
     fill(scores, n, whole(n));
   }
   float factors[kLanes];
-  weigh<R>(h.scores, whole(n), h.job_most + slot, h.job_total + slot, factors, [&](int r) FUSELINE_INNER {
+  weigh<Of, R>(h.scores, whole(n), h.job_most + slot, h.job_total + slot, factors, [&](int r) FUSELINE_INNER {
     if (first == 0) fetch_ahead(h, query + r);  // a few lines at a time: a CPU drops what it cannot keep track of
   });
   float* const mixed = h.job_mixed + slot * size;
   in_tiles<R>(size / kLanes, [&](auto width, int64_t w) FUSELINE_INNER {
-    tile_sums<R, decltype(width)::count>(h.scores, values + w * kLanes, n, size, first == 0 ? nullptr : factors, mixed + w * kLanes);
+    tile_sums<Of, R, decltype(width)::count>(h.scores, values + w * kLanes, Of::inputs(n), size, first == 0 ? nullptr : factors, mixed + w * kLanes);
   });
 }
 
 // The queries [query, end), R at a time, and what is left in halves of that.
-template <int R>
+template <class Of, int R>
 inline void attend_all(const Head& h, int64_t query, int64_t slot, int64_t end, int64_t first) {
-  for (; query + R <= end; query += R, slot += R) attend_block<R>(h, query, slot, first);
-  if constexpr (R > 1) attend_all<R / 2>(h, query, slot, end, first);
+  for (; query + R <= end; query += R, slot += R) attend_block<Of, R>(h, query, slot, first);
+  if constexpr (R > 1) attend_all<Of, R / 2>(h, query, slot, end, first);
 }
 
 // A job: the queries [begin, end).
+template <class Of>
 inline void attend(const Head& h, int64_t begin, int64_t end) {
   const int64_t size = whole(h.size);
-  for (int64_t q = begin; q < end; ++q)
-    for (int64_t d = 0; d < h.size; d += kLanes)
-      write(h.job_queries + (q - begin) * size + d, load(h.of(q) + d, h.size - d) * (h.scale * kLog2e));
+  for (int64_t q = begin; q < end; ++q) Of::query(h.of(q), h.size, h.scale * kLog2e, h.job_queries + (q - begin) * size);
   for (int64_t slot = 0; slot < kSlots; ++slot) h.job_most[slot] = kNothing, h.job_total[slot] = 0;
-  for (int64_t first = 0; first < h.length; first += kBlockPositions) attend_all<kQueries>(h, begin, 0, end, first);
+  for (int64_t first = 0; first < h.length; first += kBlockPositions) attend_all<Of, kQueries>(h, begin, 0, end, first);
   for (int64_t q = begin; q < end; ++q) {
     const float *mixed = h.job_mixed + (q - begin) * size, share = 1.0f / h.job_total[q - begin];
     float* const to = h.mixed + h.place(q) * h.width;
@@ -394,17 +432,18 @@ inline void clear_rows(const Head& h, int64_t begin, int64_t end) {
   for (int64_t p = begin; p < end; ++p) memset(h.mixed + p * h.width, 0, static_cast<size_t>(h.size) * sizeof(float));
 }
 
+template <class Of>
 inline void encoder_attention(const fuseline_encoder_attention& a, int64_t first, int64_t last, float* scratch) {
   const int64_t blocks = encoder_blocks(a), positions = encoder_positions(a), windows = encoder_windows(a);
   while (first < last) {  // blocks of one head after the other
     const int64_t all = first / blocks, group = all / a.heads, next = (all + 1) * blocks < last ? (all + 1) * blocks : last;
     Head h = head_of(a, group / windows, group % windows, all % a.heads, scratch);
-    if (first % blocks * kBlockQueries < h.length) arrange(&h);
+    if (first % blocks * kBlockQueries < h.length) arrange<Of>(&h);
     for (; first < next; ++first) {
       const int64_t begin = first % blocks * kBlockQueries;
       const int64_t end = begin + kBlockQueries < positions ? begin + kBlockQueries : positions;
       const int64_t there = end < h.length ? end : h.length;
-      if (begin < there) attend(h, begin, there);
+      if (begin < there) attend<Of>(h, begin, there);
       clear_rows(h, begin < h.length ? there : begin, end);
     }
   }

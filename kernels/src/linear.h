@@ -19,12 +19,13 @@ inline bool usable(float scale) { return scale != 0 && scale - scale == 0; }
 
 // Activations as they are multiplied, made once a call in the caller's scratch memory: integers, bfloat16, or many rows of floats.
 struct Prepared {
-  int8_t* codes;      // [rows, padded], and as many bytes after them as whole tiles of kTileRows rows have
+  int8_t* codes;      // [rows, padded], and as many bytes after them as whole tiles of kTileRows rows have; see `grouped`
   float* scales;      // [rows]
   int32_t* sums;      // [rows, groups], sums of the codes of each group
   float* floats;      // in each instruction set's own order (linear_many.h), of bfloat16 perhaps in pairs
   int64_t padded;     // inputs, rounded up to what the weights have
   int64_t groups;     // of inputs that share a weight scale; 1 in 8 bits
+  bool grouped;       // whether an instruction set that would rather have codes in groups of rows (linear_many.h) may have that
 };
 
 // The rows [first, last) of x.

@@ -239,17 +239,23 @@ inline bool in_tiles(const fuseline_linear& l) {
   return l.rows >= kManyRows && group % kTileBytes == 0 && group <= kUnpackedInputs;
 }
 
+// Tiles are of rows as they come.
+inline Prepared in_order(Prepared x) {
+  x.grouped = false;
+  return x;
+}
+
 }  // namespace
 
 void prepare_rows_amx(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
-  if (layer.format != FUSELINE_BFLOAT16) return prepare_rows_avx512(layer, into, first, last);
+  if (layer.format != FUSELINE_BFLOAT16) return prepare_rows_avx512(layer, in_order(into), first, last);
   rows_in_order<Paired>(layer, into, first, last);
 }
 
 void linear_blocks_amx(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
   if (layer.format == FUSELINE_BFLOAT16) return all_blocks_by_tiles<Numbers>(layer, x, 2 * x.padded, first, last);
   if (layer.format == FUSELINE_INT8 && layer.rows >= kLeastRows) return all_blocks_by_tiles<Codes>(layer, x, x.padded, first, last);
-  if (layer.format != FUSELINE_INT4 || !in_tiles(layer)) return linear_blocks_avx512(layer, x, first, last);
+  if (layer.format != FUSELINE_INT4 || !in_tiles(layer)) return linear_blocks_avx512(layer, in_order(x), first, last);
   Tiles tiles;
   for (; first + 2 <= last; first += 2) int4_rows_by_tiles<2>(tiles, layer, x, first);
   if (first < last) int4_rows_by_tiles<1>(tiles, layer, x, first);

@@ -19,7 +19,7 @@ struct Avx2 {
     __m256i value;
   };
   static constexpr int kRows = 4, kBlocks = 1, kCodeRows = 4, kFloatRows = 6;
-  static constexpr bool kPairs = false;
+  static constexpr bool kPairs = false, kGroups = false;
 
   static Sums splat(int32_t n) { return {_mm256_set1_epi32(n), _mm256_set1_epi32(n)}; }
   static Sums start(int32_t) { return splat(0); }

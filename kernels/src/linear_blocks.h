@@ -12,10 +12,12 @@
 //   dot(sums, weights, inputs)
 //   dot4<n>(sums[n], w, a, stride)   the same over 32 inputs in 4 bits (w: 256 bytes, codes 0 to 15) for n rows of
 //                                    activations, `stride` bytes apart
+//   kGroups                    whether codes of many rows lie in groups of kCodeRows, see linear_many.h
 //   kPairs                     whether bfloat16 is multiplied in pairs of inputs; then only
 //   pair(p), add_pairs(pair, weights, sums)   a pair of activations for all outputs, and their products added up
 #pragma once
 
+#include "gelu.h"
 #include "linear.h"
 #include "vectors.h"
 
@@ -40,7 +42,7 @@ template <class Use>
 inline void with_activation(int32_t activation, const Use& use) {
   switch (activation) {
     case FUSELINE_RELU: return use([](Vector x) { return select(x < Vector{}, Vector{}, x); });
-    case FUSELINE_GELU: return use([](Vector x) { return 0.5f * x * (1.0f + error_function(x * 0.707106781f)); });
+    case FUSELINE_GELU: return use([](Vector x) { return gelu(x); });
     case FUSELINE_GELU_TANH: return use([](Vector x) { return x * sigmoid(1.59576912f * fused(x * x * x, 0.044715f, x)); });
     case FUSELINE_QUICK_GELU: return use([](Vector x) { return x * sigmoid(1.702f * x); });
     case FUSELINE_SILU: return use([](Vector x) { return x * sigmoid(x); });
@@ -76,29 +78,39 @@ __attribute__((noinline)) void finish(const fuseline_linear& l, int64_t row, int
   }
 }
 
-// Whether nothing but the bias is left to do, of B whole blocks.
+// Whether nothing but the bias and perhaps a residual is left to do, of B whole blocks.
 template <int B>
 inline bool is_plain(const fuseline_linear& l, int64_t block) {
-  return l.activation == FUSELINE_NO_ACTIVATION && l.factor == nullptr && l.residual == nullptr &&
-         (block + B) * kBlockOutputs <= l.outputs;
+  return l.activation == FUSELINE_NO_ACTIVATION && l.factor == nullptr && (block + B) * kBlockOutputs <= l.outputs;
 }
 
-// Asks for what some rows of B blocks will be written to: a row's outputs are far from the next row's, and each would be waited for.
+// Asks for what some rows of B blocks will be written to and added: a row's outputs are far from the next row's, and each would be
+// waited for.
 template <int B>
 inline void expect(const fuseline_linear& l, int64_t row, int64_t rows, int64_t block) {
   for (int64_t r = row; r < row + rows; ++r)
-    for (int b = 0; b < B; ++b) __builtin_prefetch(l.y + r * l.outputs + (block + b) * kBlockOutputs, 1);
+    for (int b = 0; b < B; ++b) {
+      const int64_t at = r * l.outputs + (block + b) * kBlockOutputs;
+      __builtin_prefetch(l.y + at, 1);
+      if (l.residual != nullptr) __builtin_prefetch(l.residual + at);
+    }
 }
 
 // The same in 8 bits, of whole(r, b), the sums over codes of 16 outputs.
 template <int R, int B, class Whole>
 inline void scale_and_finish(const fuseline_linear& l, const Prepared& x, int64_t row, int64_t block, const Whole& whole) {
-  if (is_plain<B>(l, block))
-    return repeat<B>([&](int b) {
+  const auto plain = [&](const auto& added) {
+    repeat<B>([&](int b) {
       const int64_t first = (block + b) * kBlockOutputs;
       const Vector scale = load(static_cast<const float*>(l.scale) + first), bias = load(l.bias + first);
-      repeat<R>([&](int r) { write(l.y + (row + r) * l.outputs + first, whole(r, b) * x.scales[row + r] * scale + bias); });
+      repeat<R>([&](int r) {
+        const int64_t at = (row + r) * l.outputs + first;
+        write(l.y + at, added(whole(r, b) * x.scales[row + r] * scale + bias, at));
+      });
     });
+  };
+  if (is_plain<B>(l, block) && l.residual == nullptr) return plain([](Vector y, int64_t) { return y; });
+  if (is_plain<B>(l, block)) return plain([&](Vector y, int64_t at) { return y + load(l.residual + at); });
   Tile<R, B> products;
   repeat<B>([&](int b) {
     const int64_t first = (block + b) * kBlockOutputs;
@@ -246,25 +258,32 @@ inline Integers quantized(Vector x, float step, float inverse) {
   return bits_of(whole) - 0x4b400000;
 }
 
-// One row as kernels/bodies.py defines it: symmetric, 127 steps, halves to even; a row with NaN or infinity has the
-// scale NaN, which its outputs inherit. Inputs that only the weights have are zeros.
-inline void quantize_row(const float* x, int64_t inputs, int64_t padded, int64_t groups, int8_t* codes, int32_t* sums,
-                         float* scale) {
+// The scale of a row, NaN where it has NaN or infinity.
+inline float step_of(const float* x, int64_t inputs) {
   Integers sizes{};  // without their signs, numbers are in the order of their bits; behind them come infinity and NaN
   const int64_t whole = inputs / kLanes * kLanes;
   for (int64_t i = 0; i < whole; i += kLanes) sizes = larger(bits_of(load(x + i)) & 0x7fffffff, sizes);
   if (whole < inputs) sizes = larger(bits_of(load(x + whole, inputs - whole)) & 0x7fffffff, sizes);
   const int32_t most = largest(sizes);
-  if (most >= 0x7f800000) {
-    memset(codes, 0, static_cast<size_t>(padded));
-    memset(sums, 0, static_cast<size_t>(groups) * sizeof(int32_t));
-    *scale = __builtin_nanf("");
-    return;
-  }
+  if (most >= 0x7f800000) return __builtin_nanf("");
   float step;
   memcpy(&step, &most, sizeof step);
   step *= 1.0f / 127.0f;
-  step = step > 1e-30f ? step : 1e-30f;
+  return step > 1e-30f ? step : 1e-30f;
+}
+
+// One row as kernels/bodies.py defines it: symmetric, 127 steps, halves to even; a row with NaN or infinity has the
+// scale NaN, which its outputs inherit. Inputs that only the weights have are zeros.
+inline void quantize_row(const float* x, int64_t inputs, int64_t padded, int64_t groups, int8_t* codes, int32_t* sums,
+                         float* scale) {
+  const float step = step_of(x, inputs);
+  if (step != step) {
+    memset(codes, 0, static_cast<size_t>(padded));
+    memset(sums, 0, static_cast<size_t>(groups) * sizeof(int32_t));
+    *scale = step;
+    return;
+  }
+  const int64_t whole = inputs / kLanes * kLanes;
   const float inverse = 1.0f / step;
   const int64_t group = padded / groups;
   for (int64_t g = 0; g < groups; ++g) {

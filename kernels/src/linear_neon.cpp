@@ -16,7 +16,7 @@ struct Neon {
   };
   typedef int8x16_t Inputs;
   static constexpr int kRows = 4, kBlocks = 1, kCodeRows = 4, kFloatRows = 6;
-  static constexpr bool kPairs = false;
+  static constexpr bool kPairs = false, kGroups = false;
 
   static Sums splat(int32_t n) {
     const int32x4_t all = vdupq_n_s32(n);

@@ -12,7 +12,7 @@ struct Scalar {
   typedef const uint8_t* Weights;
   typedef const int8_t* Inputs;
   static constexpr int kRows = 2, kBlocks = 1, kCodeRows = 2, kFloatRows = 2;
-  static constexpr bool kPairs = false;
+  static constexpr bool kPairs = false, kGroups = false;
 
   static Sums splat(int32_t n) {
     Sums sums;

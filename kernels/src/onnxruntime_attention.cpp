@@ -95,6 +95,7 @@ OrtStatus* attend_to_each_other(const Node& node, const Call& call, const Tensor
   const int64_t inputs = qkv.shape.of[0], positions = qkv.shape.of[1], width = qkv.shape.of[2] / 3;
   void* mixed = nullptr;
   TRY(make(node, call, 0, Shape{3, {inputs, positions, width}}, &mixed));
+  a->format = node.op.of.format;
   a->inputs = inputs;
   a->positions = positions;
   a->heads = node.heads;

@@ -12,16 +12,23 @@ struct Exact {
   double value, tolerance;
 };
 
-// softmax(q k scale + bias) v of one head; key(p) and value(p) say where a position's lie, bias(p) what its score gets.
+// softmax(q k scale + bias) v of one head; key(p) and value(p) say where a position's lie, bias(p) what its score gets. In bfloat16
+// these are rounded, and so may each weight be.
 template <class Key, class Value, class Bias>
-std::vector<Exact> attend(const float* query, int64_t size, int64_t n, double scale, Key key, Value value, Bias bias) {
+std::vector<Exact> attend(const float* query, int64_t size, int64_t n, double scale, Key key, Value value, Bias bias, bool bfloat16 = false) {
+  const auto read = [&](float number) {
+    const double rounded = bfloat16 ? to_bfloat16(static_cast<double>(number)) : static_cast<double>(number);
+    return bfloat16 && std::fabs(rounded) < 0x1p-126 ? 0 : rounded;  // which instructions count as 0
+  };
+  const double of_weight = bfloat16 ? 0x1.01p-8 : 0, of_product = bfloat16 ? 0x1p-126 : 0;
   std::vector<double> scores(static_cast<size_t>(n)), errors(scores.size());
   double largest = -INFINITY, total = 0, error = 0;
   for (int64_t p = 0; p < n; ++p) {
     double score = 0, sizes = 0;
     for (int64_t d = 0; d < size; ++d) {
-      score += static_cast<double>(query[d]) * key(p)[d];
-      sizes += std::fabs(static_cast<double>(query[d]) * key(p)[d]);
+      const double product = read(query[d]) * read(key(p)[d]);
+      score += product;
+      sizes += std::fabs(product) + of_product;
     }
     score = score * scale + static_cast<double>(bias(p));
     scores[static_cast<size_t>(p)] = score;
@@ -43,11 +50,11 @@ std::vector<Exact> attend(const float* query, int64_t size, int64_t n, double sc
     Exact& out = mixed[static_cast<size_t>(d)];
     out = {0, 4 * kLeast};
     for (int64_t p = 0; p < n; ++p) {
-      const double weight = scores[static_cast<size_t>(p)], at = value(p)[d];
+      const double weight = scores[static_cast<size_t>(p)], at = read(value(p)[d]);
       out.value += weight * at;
       if (weight > 0)
-        out.tolerance += weight * std::fabs(at) * (errors[static_cast<size_t>(p)] + error + static_cast<double>(n + 4) * kUnit);
-      out.tolerance += 2e-38 * std::fabs(at) + kLeast;  // exponentials are held at exp(-87)
+        out.tolerance += weight * std::fabs(at) * (errors[static_cast<size_t>(p)] + error + static_cast<double>(n + 4) * kUnit + of_weight);
+      out.tolerance += 2e-38 * std::fabs(at) + kLeast + of_product;  // exponentials are held at exp(-87)
     }
   }
   return mixed;

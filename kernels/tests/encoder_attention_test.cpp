@@ -33,7 +33,7 @@ void check_input(const fuseline_encoder_attention& a, int64_t b) {
       const float* found = a.mixed + (b * a.positions + q) * width + h * a.head_size;
       if (q < n)
         check(found, attend(qkv + 3 * q * width + h * a.head_size, a.head_size, n, a.scale, key,
-                            [&](int64_t p) { return key(p) + width; }, bias));
+                            [&](int64_t p) { return key(p) + width; }, bias, a.format == FUSELINE_BFLOAT16));
       else
         for (int64_t d = 0; d < a.head_size; ++d) expect(found[d] == 0, "beyond the length there is %g", static_cast<double>(found[d]));
     }
@@ -41,13 +41,14 @@ void check_input(const fuseline_encoder_attention& a, int64_t b) {
 
 void test_one(Random& random) {
   fuseline_encoder_attention a{};
+  a.format = random.chance(0.5) ? FUSELINE_BFLOAT16 : FUSELINE_FLOAT;
   a.inputs = random.whole(0, 3);
   a.positions = random.whole(0, random.chance(0.2) ? 600 : 40);
   a.heads = random.whole(1, a.positions > 100 ? 1 : 3);
   a.head_size = random.whole(1, 80);
   a.scale = random.normal() * 0.3f;
   a.distances = random.chance(0.5) ? random.whole(1, 50) : 0;
-  NOW("an encoder's attention, %ld inputs of %ld, %ld x %ld, %ld distances", static_cast<long>(a.inputs),
+  NOW("an encoder's attention, format %d, %ld inputs of %ld, %ld x %ld, %ld distances", a.format, static_cast<long>(a.inputs),
       static_cast<long>(a.positions), static_cast<long>(a.heads), static_cast<long>(a.head_size), static_cast<long>(a.distances));
   const int64_t width = a.heads * a.head_size;
   Buffer<int64_t> lengths(a.inputs);
@@ -95,11 +96,12 @@ void check_place(const fuseline_encoder_attention& a, int64_t b, int64_t window,
   const auto bias = [&](int64_t i) { return a.place_bias == nullptr ? 0 : a.place_bias[(h * n + place) * n + at(i)]; };
   check(a.mixed + (b * a.positions + places[place]) * width + h * a.head_size,
         attend(of(place), a.head_size, static_cast<int64_t>(seen.size()), a.scale, [&](int64_t i) { return of(at(i)) + width; },
-               [&](int64_t i) { return of(at(i)) + 2 * width; }, bias));
+               [&](int64_t i) { return of(at(i)) + 2 * width; }, bias, a.format == FUSELINE_BFLOAT16));
 }
 
 void test_windows(Random& random) {
   fuseline_encoder_attention a{};
+  a.format = random.chance(0.5) ? FUSELINE_BFLOAT16 : FUSELINE_FLOAT;
   const int64_t n = random.whole(1, random.chance(0.1) ? 300 : 40), kinds = random.whole(1, 4);
   a.inputs = random.whole(0, 2);
   a.windows = random.whole(1, 4);
@@ -107,7 +109,7 @@ void test_windows(Random& random) {
   a.heads = random.whole(1, n > 100 ? 1 : 3);
   a.head_size = random.whole(1, 80);
   a.scale = random.normal() * 0.3f;
-  NOW("an encoder's attention, %ld inputs of %ld windows of %ld, %ld x %ld, %ld regions", static_cast<long>(a.inputs),
+  NOW("an encoder's attention, format %d, %ld inputs of %ld windows of %ld, %ld x %ld, %ld regions", a.format, static_cast<long>(a.inputs),
       static_cast<long>(a.windows), static_cast<long>(n), static_cast<long>(a.heads), static_cast<long>(a.head_size),
       static_cast<long>(kinds));
   const int64_t width = a.heads * a.head_size;
@@ -137,7 +139,7 @@ void test_refused_windows() {
   NOW("an encoder's attention in windows that are none");
   float memory[24] = {}, mixed[8] = {};
   const int64_t places[] = {1, 0}, twice[] = {1, 1}, regions[] = {5, 5}, lengths[] = {2};
-  const fuseline_encoder_attention good{1, 2, 2, 2, 1, memory, nullptr, nullptr, 0, mixed, 1, places, regions, memory};
+  const fuseline_encoder_attention good{FUSELINE_FLOAT, 1, 2, 2, 2, 1, memory, nullptr, nullptr, 0, mixed, 1, places, regions, memory};
   const auto refused = [&](auto change, fuseline_status with = FUSELINE_BAD_ARGUMENT) {
     fuseline_encoder_attention a = good;
     change(a);
@@ -167,7 +169,7 @@ void test_refusals() {
   NOW("an encoder's attention that is none");
   float memory[24] = {}, mixed[8] = {};
   const int64_t lengths[] = {2};
-  const fuseline_encoder_attention good{1, 2, 2, 2, 1, memory, lengths, memory, 1, mixed, 0, nullptr, nullptr, nullptr};
+  const fuseline_encoder_attention good{FUSELINE_FLOAT, 1, 2, 2, 2, 1, memory, lengths, memory, 1, mixed, 0, nullptr, nullptr, nullptr};
   const auto refused = [&](auto change, fuseline_status with = FUSELINE_BAD_ARGUMENT) {
     fuseline_encoder_attention a = good;
     change(a);
@@ -176,6 +178,8 @@ void test_refusals() {
   };
   typedef fuseline_encoder_attention& A;
   refused([](A) {}, FUSELINE_OK);
+  refused([](A a) { a.format = FUSELINE_BFLOAT16; }, FUSELINE_OK);
+  for (const int32_t format : {FUSELINE_HALF + 0, FUSELINE_INT8 + 0, -1, 5}) refused([&](A a) { a.format = format; });
   refused([](A a) { a.inputs = -1; });
   refused([](A a) { a.positions = -1; });
   refused([](A a) { a.heads = 0; });

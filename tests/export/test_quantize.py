@@ -181,7 +181,8 @@ def test_rows_of_zeros_and_channels_that_are_constant(folder: Path) -> None:
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     rewrite(folder, path, model)
     report = quantize(folder, ["int8", "int4"])
-    assert report.variants["int8"].agreement.tokens > 0.9
+    eight = report.variants["int8"].agreement
+    assert eight.tokens > 0.85 and eight.divergence < 3e-4  # 84 positions, in many of which two tokens are nearly tied
     assert all(np.isfinite(list(each.errors.values())).all() for each in report.variants.values())
 
 

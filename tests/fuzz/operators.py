@@ -52,6 +52,7 @@ _IN_STEPS = (
     "CachedSelfAttention",
     "BiasedCachedSelfAttention",
     "SelfAttention",
+    "BFloat16SelfAttention",
     "CrossAttention",
     "PaddedCrossAttention",
     "CrossAttentionFlat",
@@ -118,7 +119,7 @@ def _attention(random: Random, operator: str) -> tuple[Feed, dict[str, Any]]:
             return feed | _sources(random, batch, positions), attributes
         return feed | ({"lengths": lengths} if "Padded" in operator else {}), attributes
     feed = {"qkv": _floats(random, batch, positions, 3 * width), "lengths": lengths}
-    if operator.startswith("Biased"):
+    if "Biased" in operator:
         feed["distance_bias"] = _floats(random, heads, random.choice((1, 3, 15, 63)))
     return feed, attributes
 
@@ -485,10 +486,18 @@ def _compared(data: bytes, feed: Feed, names: list[str], threads: int, comparabl
             raise Wrong(f"{name} is {ours.dtype}{list(ours.shape)} and of the body {bodys.dtype}{list(bodys.shape)}")
         if any(each.encode() in data for each in BOTTLENECKS):
             continue
+        # Scores of such numbers overflow in one order of their products and not in another.
+        if b"Attention" in data and any(_overflows(each) for each in feed.values()):
+            continue
         # The body computes the scores of later tokens, and hides infinite ones in vain; the library does not read them.
         hides = b"SelfAttention" in data and not all(np.isfinite(each).all() for each in feed.values())
         _alike(name, ours, bodys, hides)
     return "loaded"
+
+
+def _overflows(array: Array) -> bool:
+    """Whether it has finite numbers whose products may not be finite."""
+    return array.dtype.kind == "f" and bool((np.isfinite(array) & (np.abs(array) > 1e15)).any())
 
 
 def _alike(name: str, ours: Array, bodys: Array, hides: bool) -> None:

@@ -142,6 +142,9 @@ def _others() -> list[Node]:
         Node("SelfAttention", encoder, 1, heads),
         Node("BiasedSelfAttention", {**encoder, "distance_bias": floats(3, 7)}, 1, heads),
         Node("WindowSelfAttention", windows, 1, heads),
+        Node("BFloat16SelfAttention", encoder, 1, heads),
+        Node("BFloat16BiasedSelfAttention", {**encoder, "distance_bias": floats(3, 7)}, 1, heads),
+        Node("BFloat16WindowSelfAttention", windows, 1, heads),
         *(Node(operator, layer, 1, steps) for operator in OPERATORS),
     ]
 
@@ -175,6 +178,8 @@ def _large() -> list[Node]:
         Node("SelfAttention", encoder, 1, attributes),
         Node("BiasedSelfAttention", encoder | {"distance_bias": floats(6, 63)}, 1, attributes),
         Node("WindowSelfAttention", windows, 1, attributes),
+        Node("BFloat16SelfAttention", encoder, 1, attributes),
+        Node("BFloat16BiasedSelfAttention", encoder | {"distance_bias": floats(6, 63)}, 1, attributes),
         Node("BiasedCachedSelfAttention", cached | {"distance_bias": floats(6, 32)}, 3, attributes),
         Node("RMSNorm", {"x": floats(300, width), "scale": floats(width)}, 1, {"epsilon": 1e-6}),
         Node("Rotary", _rotary(14, 3200, 150), 1, {"heads": 10}),

@@ -18,7 +18,7 @@ from .nodes import LARGE, NAME, NODES, Node, run
 
 SIZES = (1, 3, 8, 32, 33, 64, 80, 128)
 PADDED = ("PaddedCrossAttention", "HalfPaddedCrossAttention")
-ENCODERS = ("SelfAttention", "BiasedSelfAttention")
+ENCODERS = ("SelfAttention", "BiasedSelfAttention", "BFloat16SelfAttention", "BFloat16BiasedSelfAttention")
 ATTENTIONS = (*PADDED, *ENCODERS, "BiasedCachedSelfAttention")
 
 
@@ -70,12 +70,12 @@ def encoder_case(random: np.random.Generator, operator: str) -> Case:
         "qkv": floats(random, inputs, positions, 3 * heads * size),
         "lengths": lengths_of(random, inputs, positions),
     }
-    if operator.startswith("Biased"):
+    if "Biased" in operator:
         feed["distance_bias"] = floats(random, heads, 2 * int(random.choice((1, 2, 7, 90))) - 1)
     scale = float(np.float32(random.choice((1.0, size**-0.5))))
     node = Node(operator, feed, 1, {"heads": heads, "scale": scale * 0.3})
     attributes = (feed["qkv"], feed["lengths"], heads, scale * 0.3, feed.get("distance_bias"))
-    return Case(node, [exact.self_attention(*attributes)])
+    return Case(node, [exact.self_attention(*attributes, bfloat16=operator.startswith("BFloat16"))])
 
 
 def cached_case(random: np.random.Generator, operator: str) -> Case:
@@ -139,7 +139,7 @@ def test_random_sizes_give_what_numpy_gives(on: str, operator: str) -> None:
     for seed in range(12):
         case = case_of(operator, seed)
         for found, wanted in zip(run(case.node, fused=on != BODY), case.wanted, strict=True):
-            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=4e-6, err_msg=f"{operator}, seed {seed}")
+            exact.check_attention(found, wanted, operator)
 
 
 @pytest.mark.parametrize("form", ["Float", "Half", "BFloat16"])
@@ -210,17 +210,18 @@ def test_an_input_does_not_depend_on_others_nor_on_padding(on: str, operator: st
                 np.testing.assert_array_equal(found, own)
 
 
+@pytest.mark.parametrize("operator", ["BiasedSelfAttention", "BFloat16BiasedSelfAttention"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("positions", [1, 15, 16, 17, 63, 64, 65, 130])
-def test_blocks_of_queries_and_positions(on: str, size: int, positions: int) -> None:
-    """An encoder's attention goes by blocks of 64 queries and 16 positions."""
+def test_blocks_of_queries_and_positions(on: str, size: int, positions: int, operator: str) -> None:
+    """An encoder's attention goes by blocks of 64 queries and 16 positions, in bfloat16 by pairs of these."""
     random = np.random.default_rng(size * positions)
     lengths = np.array([[positions], [positions // 2], [0]])
     feed = {"qkv": floats(random, 3, positions, 6 * size), "lengths": lengths, "distance_bias": floats(random, 2, 9)}
-    node = Node("BiasedSelfAttention", feed, 1, {"heads": 2, "scale": 0.5 * size**-0.5})
+    node = Node(operator, feed, 1, {"heads": 2, "scale": 0.5 * size**-0.5})
     [found] = run(node, fused=on != BODY)
-    wanted = exact.self_attention(feed["qkv"], lengths, 2, 0.5 * size**-0.5, feed["distance_bias"])
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=4e-6)
+    of = (feed["qkv"], lengths, 2, 0.5 * size**-0.5, feed["distance_bias"])
+    exact.check_attention(found, exact.self_attention(*of, bfloat16=operator.startswith("BFloat16")), operator)
 
 
 @pytest.mark.parametrize("on", ISAS, indirect=True)

@@ -16,10 +16,10 @@ from .conftest import BODY, ISAS
 from .exact import Array
 from .nodes import LARGE, NAME, NODES, Node, run
 
-OPERATOR = "WindowSelfAttention"
+OPERATOR, ROUNDED = "WindowSelfAttention", "BFloat16WindowSelfAttention"
 
 
-def case_of(seed: int) -> Node:
+def case_of(seed: int, operator: str = OPERATOR) -> Node:
     """Windows of any positions, with one region, with few, or with as many as places."""
     random = np.random.default_rng(seed)
     places, windows = int(random.choice((1, 2, 15, 16, 17, 49, 64, 65, 100, 144, 300))), int(random.integers(1, 5))
@@ -31,14 +31,16 @@ def case_of(seed: int) -> Node:
         "regions": random.integers(0, int(random.choice((1, 3, 400))), (windows, places)) * 2**40 - 2**60,
         "place_bias": random.normal(size=(heads, places, places)).astype(np.float32),
     }
-    return Node(OPERATOR, feed, 1, {"heads": heads, "scale": float(np.float32(0.5 * size**-0.5))})
+    return Node(operator, feed, 1, {"heads": heads, "scale": float(np.float32(0.5 * size**-0.5))})
 
 
+@pytest.mark.parametrize("operator", [OPERATOR, ROUNDED])
 @pytest.mark.parametrize("seed", range(16))
-def test_random_sizes_give_what_numpy_gives(on: str, seed: int) -> None:
-    node = case_of(seed)
+def test_random_sizes_give_what_numpy_gives(on: str, seed: int, operator: str) -> None:
+    node = case_of(seed, operator)
     [found] = run(node, fused=on != BODY)
-    np.testing.assert_allclose(found, exact.window_attention(**node.feed, **node.attributes), rtol=1e-5, atol=4e-6)
+    bfloat16 = operator == ROUNDED
+    exact.check_attention(found, exact.window_attention(**node.feed, **node.attributes, bfloat16=bfloat16), operator)
 
 
 def test_nothing_comes_from_other_windows_and_regions(on: str) -> None:
@@ -57,7 +59,8 @@ def test_nothing_comes_from_other_windows_and_regions(on: str) -> None:
 @pytest.mark.parametrize("on", ISAS, indirect=True)
 def test_an_input_does_not_depend_on_others(on: str) -> None:
     """Bit for bit, and neither on threads."""
-    for node in (*map(case_of, range(8)), LARGE[OPERATOR]):
+    rounded = (case_of(seed, ROUNDED) for seed in range(8))
+    for node in (*map(case_of, range(8)), *rounded, LARGE[OPERATOR]):
         [together] = run(node)
         for b in range(len(together)):
             [alone] = run(replace(node, feed={**node.feed, "qkv": node.feed["qkv"][b : b + 1]}), threads=1)
