@@ -114,7 +114,7 @@ typedef struct fuseline_options {
   int64_t forced_eos_token_id;  /* -1: none */
   float length_penalty;
   float repetition_penalty;
-  const int64_t* decoder_input_ids; /* the prompt, which begins with the start token */
+  const int64_t* decoder_input_ids; /* the prompt; the start token is put before it where it lacks it */
   int64_t decoder_input_id_count;
   const int64_t* eos_token_ids;
   int64_t eos_token_id_count;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from .found import found
 from .nodes import Nodes, Value
 from .options import OF_START, OF_STEP, Option
 from .parts import Part, new_graph
+from .prompt import prompt
 from .search import advanced
 from .sources import Reader, declare, encoded
 from .state import PROMPT_LENGTH, Call, begin, values_of
@@ -38,14 +39,15 @@ _OUTPUTS = {
 
 @dataclass(frozen=True)
 class Model:
-    """A folder as its embedded graphs are made of it. pad: its pad token; words: None where texts are not made of
-    them."""
+    """A folder as its embedded graphs are made of it. pad: its pad token; start: the start token that prompts get, None
+    where they get none; words: None where texts are not made of them."""
 
     folder: Folder
     readers: Mapping[str, Reader]
     decoder: Part
     options: Mapping[str, Option]
     pad: int | None
+    start: int | None
     words: Words | None
 
     @property
@@ -57,7 +59,7 @@ class Model:
 def start_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     """What is given and the state before the first step, of the inputs of a call."""
     g = new_graph("start", model.parts, outside)
-    state, given = _begun(g, model, declare(g, model.readers), asked.declare(g, model.options, OF_START))
+    state, given = _begun(g, model, declare(g, model.readers), _options(g, model, OF_START))
     kinds = _given_values(model)
     for name, value in given.items():
         g.give(value, f"{GIVEN}.{name}", kinds[name])
@@ -75,7 +77,7 @@ def step_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     kinds = values_of(model.folder.decoder)
     state = {name: g.input(f"{STATE}.{name}", what.dtype, what.shape) for name, what in kinds.items()}
     given = {name: g.input(f"{GIVEN}.{name}", what.dtype, what.shape) for name, what in _given_values(model).items()}
-    options = asked.declare(g, model.options, OF_STEP)
+    options = _options(g, model, OF_STEP)
     partial = g.default(PARTIAL, _OUTPUTS[FINISHED], np.array(False))
     after, over = _stepped(g, model, state, given, options)
     sequences, scores = g.choice(
@@ -97,7 +99,7 @@ def step_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
 def whole_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     """Everything in one call: the best sequences, their scores and texts."""
     g = new_graph("whole", model.parts, outside)
-    options = asked.declare(g, model.options, (*OF_START, *OF_STEP))
+    options = _options(g, model, (*OF_START, *OF_STEP))
     state, given = _begun(g, model, declare(g, model.readers), options)
     kinds = values_of(model.folder.decoder)
 
@@ -117,6 +119,10 @@ def whole_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     return g.model
 
 
+def _options(g: Nodes, model: Model, names: Sequence[str]) -> dict[str, str]:
+    return asked.declare(g, model.options, names, model.folder.decoder.vocab_size)
+
+
 def _begun(
     g: Nodes, model: Model, inputs: Mapping[str, str], options: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
@@ -124,9 +130,9 @@ def _begun(
     given, batch = encoded(g, model.readers, inputs, model.decoder, model.folder.decoder)
     beams = options["num_beams"]
     beams = g.checked(beams, g.op("Greater", beams, g.whole(0)), "num_beams must be at least 1")
-    prompt = options["decoder_input_ids"]
-    state = begin(g, Call(batch, beams, options["max_length"], prompt), model.folder.decoder)
-    return state, given | {PROMPT_LENGTH: g.size(prompt, 1)}
+    begins = prompt(g, options["decoder_input_ids"], batch, model.folder.decoder.vocab_size, model.start)
+    state = begin(g, Call(batch, beams, options["max_length"], begins), model.folder.decoder)
+    return state, given | {PROMPT_LENGTH: g.size(begins, 1)}
 
 
 def _stepped(

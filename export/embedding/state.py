@@ -54,7 +54,8 @@ def caches_of(sizes: DecoderSizes) -> list[str]:
 
 @dataclass(frozen=True)
 class Call:
-    """What a call asks for, as values. batch, num_beams, max_length: int64 without dimensions; prompt: int64[B, T]."""
+    """What a call asks for, as values. batch, num_beams, max_length: int64 without dimensions; prompt: int64[B, T], or
+    int64[1, T] for all."""
 
     batch: str
     num_beams: str
@@ -94,8 +95,7 @@ def _repeated(g: Nodes, call: Call, rows: str) -> str:
     """The prompt once for every row, int64[R, T]; one that is given once is that of all inputs."""
     each = g.op("Unsqueeze", call.prompt, g.ints(1))
     wide = g.op("Expand", each, g.joined(g.one(call.batch), g.one(call.num_beams), g.ints(1)))
-    shape = g.joined(g.one(rows), g.sizes(call.prompt, 1))
-    return g.op("Reshape", wide, shape, name="decoder_input_ids must have one row, or one for each input")
+    return g.op("Reshape", wide, g.joined(g.one(rows), g.sizes(call.prompt, 1)))
 
 
 def _longest(g: Nodes, max_length: str, start: str, sizes: DecoderSizes) -> str:

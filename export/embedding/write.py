@@ -18,6 +18,7 @@ from fuseline.folders.own import Folder
 from fuseline.folders.tensors import PHOTOGRAPH
 from fuseline.inputs.open import PhotoInputs, TextInputs, inputs_of_source
 from fuseline.kernels.bodies import DOMAIN
+from fuseline.model import begins_by_itself
 
 from ..graphs.weights_file import WeightsFile
 from ..refusals import in_one_sentence
@@ -78,11 +79,12 @@ def _model(opened: Any) -> Model:
         raise ExportError(f"{folder.path} is no fuseline folder; `fuseline export` makes one")
     check_sources(folder)
     config = opened.generation_config
-    options = options_of(config, folder.decoder.max_positions)
+    options = options_of(config, folder.decoder)
     readers = {name: _reader(opened, name) for name in folder.sources}
     decoder = Part.read("decoder", folder.decoder_path)
     words = words_of(opened.decode, opened.tokenizer, folder.decoder.vocab_size)
-    return Model(folder, readers, decoder, options, config.pad_token_id, words)
+    start = None if begins_by_itself(folder.config) else int(config.prompt(1).item())
+    return Model(folder, readers, decoder, options, config.pad_token_id, start, words)
 
 
 def _reader(opened: Any, name: str) -> Reader:
