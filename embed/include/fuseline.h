@@ -60,6 +60,9 @@ typedef struct fuseline_settings {
    * the operators' definitions run, which any onnxruntime computes, slower. */
   const char* kernels;
   int32_t threads; /* that compute a call; 0: as many as onnxruntime finds right, one for each physical core */
+  /* Not 0: weights.bin is read and hashed when the model is opened, which takes a second for some 300 MB; else only its size
+   * is looked at. All other files are always held to their hashes. */
+  int32_t check_weights;
 } fuseline_settings;
 
 FUSELINE_API int fuseline_default_settings(fuseline_settings* settings); /* 0, -1 for NULL */
@@ -117,7 +120,7 @@ typedef struct fuseline_options {
   int64_t forced_eos_token_id;  /* -1: none */
   float length_penalty;
   float repetition_penalty;
-  const int64_t* decoder_input_ids; /* the prompt, which begins with the start token */
+  const int64_t* decoder_input_ids; /* the prompt; the start token is put before it where it lacks it */
   int64_t decoder_input_id_count;
   const int64_t* eos_token_ids;
   int64_t eos_token_id_count;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "failure.h"
 
@@ -102,23 +103,24 @@ class Inputs {
   }
 
   void add_text(const fuseline_input& input) {
-    const auto is_text = [](const std::string& name) {
-      return name.size() > 4 && name.compare(name.size() - 4, 4, "_ids") == 0 && name != "decoder_input_ids";
-    };
-    const auto begin = graph_.inputs.begin(), end = graph_.inputs.end();
+    std::vector<std::string> texts;
+    for (const auto* names : {&graph_.needed, &graph_.optional})
+      std::copy_if(names->begin(), names->end(), std::back_inserter(texts), is_text);
     if (input.ids == nullptr) {
-      for (auto at = begin; at != end; ++at)
-        if (is_text(*at)) need(*at, "ids");
+      for (const std::string& each : texts) need(each, "ids");
       return;
     }
-    const auto found = std::find_if(begin, end, is_text);
-    if (found == end) throw Failure("this model reads no text, so ids must be NULL");
-    if (std::find_if(found + 1, end, is_text) != end) throw Failure("this model reads several texts; ids is but one");
-    add_row(*found, input.ids, input.id_count, kInt64, sizeof(int64_t), {1, input.id_count});
+    if (texts.empty()) throw Failure("this model reads no text, so ids must be NULL");
+    if (texts.size() > 1) throw Failure("this model reads several texts; ids is but one");
+    add_row(texts[0], input.ids, input.id_count, kInt64, sizeof(int64_t), {1, input.id_count});
+  }
+
+  static bool is_text(const std::string& name) {
+    return name.size() > 4 && name.compare(name.size() - 4, 4, "_ids") == 0 && name != "decoder_input_ids";
   }
 
   void need(const std::string& name, const char* field) const {
-    if (graph_.reads(name) && !model_.has_default(name)) throw Failure("this model reads " + name + ", and " + field + " is NULL");
+    if (graph_.needs(name)) throw Failure("this model reads " + name + ", and " + field + " is NULL");
   }
 
   const Model& model_;
@@ -142,7 +144,7 @@ void add_options(const Model& model, const fuseline_options& options, Inputs* in
 // The tokens that are certain: all that may still win begin with them, which are the open sequences and the best that has
 // ended.
 std::vector<int64_t> certain(const Onnxruntime& runtime, const Values& state) {
-  const auto of = [&](const char* name, int type, size_t rank) { return tensor(runtime, state.at(name), type, rank); };
+  const auto of = [&](const char* name, int type, size_t rank) { return tensor(runtime, value_of(state, name), type, rank); };
   const Tensor history = of("state.history", kInt64, 2), ended = of("state.finished_sequences", kInt64, 3);
   const float* const scores = static_cast<const float*>(of("state.scores", kFloat, 2).data);
   const float* const ended_scores = static_cast<const float*>(of("state.finished_scores", kFloat, 2).data);
@@ -165,10 +167,10 @@ fuseline_result result_of(const Model& model, const Values& found) {
   fuseline_result result;
   if (found.empty()) return result;
   const Onnxruntime& runtime = model.runtime();
-  const Tensor sequences = tensor(runtime, found.at("sequences"), kInt64, 2);
-  const Tensor scores = tensor(runtime, found.at("sequences_scores"), kFloat, 1);
+  const Tensor sequences = tensor(runtime, value_of(found, "sequences"), kInt64, 2);
+  const Tensor scores = tensor(runtime, value_of(found, "sequences_scores"), kFloat, 1);
   const size_t count = static_cast<size_t>(scores.shape[0]);
-  result.finished = *static_cast<const bool*>(tensor(runtime, found.at("finished"), kBool, 0).data);
+  result.finished = *static_cast<const bool*>(tensor(runtime, value_of(found, "finished"), kBool, 0).data);
   result.length = static_cast<size_t>(sequences.shape[1]);
   const int64_t* const tokens = static_cast<const int64_t*>(sequences.data);
   result.tokens.assign(tokens, tokens + count * result.length);
@@ -227,8 +229,8 @@ fuseline_result generate(const Model& model, const fuseline_input& input, const 
     for (bool in_place = false, more = true; more && !running.stopped(); in_place = true) {
       found = model.run(model.step(), &state, running.options(), in_place);
       for (auto& [name, value] : found)
-        if (name.compare(0, strlen("next."), "next.") == 0) state["state." + name.substr(strlen("next."))] = std::move(value);
-      more = !*static_cast<const bool*>(tensor(model.runtime(), found.at("finished"), kBool, 0).data);
+        if (name.rfind("next.", 0) == 0) state["state." + name.substr(strlen("next."))] = std::move(value);
+      more = !*static_cast<const bool*>(tensor(model.runtime(), value_of(found, "finished"), kBool, 0).data);
       if (teller.tell(state, found)) break;
     }
   } catch (const Failure&) {

@@ -1,8 +1,11 @@
 #include "json.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#include <algorithm>
+#include <locale>
+#include <sstream>
 
 #include "failure.h"
 #include "utf8.h"
@@ -10,142 +13,120 @@
 namespace embedded {
 
 constexpr int kDeepest = 64;
-constexpr double kMostExact = 9007199254740992.0;  // beyond it not every whole number is a double
 
 class JsonReader {
  public:
-  JsonReader(const std::string& content, const std::string& of) : at_(content.c_str()), end_(at_ + content.size()), of_(of) {}
+  explicit JsonReader(const std::string& content) : at_(content.c_str()), end_(at_ + content.size()) {}
 
   Json whole() {
     Json found = value(0);
-    if (space() != end_) fail();
+    if (next() != '\0' || at_ != end_) fail();
     return found;
   }
 
  private:
-  using Kind = Json::Kind;
-
-  [[noreturn]] void fail() const { throw Failure(of_ + " is not good JSON"); }
-  const char* space() {
-    while (at_ != end_ && strchr(" \t\r\n", *at_) != nullptr && *at_ != '\0') ++at_;
-    return at_;
+  [[noreturn]] void fail() const { throw Failure("it is not good JSON"); }
+  // What follows spaces; '\0' at the end, where a string has it too.
+  char next() {
+    while (at_ != end_ && (*at_ == ' ' || *at_ == '\t' || *at_ == '\r' || *at_ == '\n')) ++at_;
+    return *at_;
   }
   bool take(char sign) {
-    if (space() == end_ || *at_ != sign) return false;
+    if (next() != sign) return false;
     ++at_;
     return true;
   }
   void need(char sign) {
     if (!take(sign)) fail();
   }
-  bool word(const char* text) {
-    const size_t size = strlen(text);
-    if (static_cast<size_t>(end_ - at_) < size || memcmp(at_, text, size) != 0) return false;
-    at_ += size;
-    return true;
-  }
 
   Json value(int depth) {
     if (depth > kDeepest) fail();
     Json found;
+    found.kind_ = next();
     if (take('"')) {
-      found.kind_ = Kind::kText;
       found.text_ = string();
     } else if (take('[')) {
-      found.kind_ = Kind::kArray;
-      if (take(']')) return found;
-      do found.items_.push_back(value(depth + 1));
-      while (take(','));
-      need(']');
+      members(&found, ']', depth);
     } else if (take('{')) {
-      found.kind_ = Kind::kObject;
-      if (take('}')) return found;
-      do {
-        need('"');
-        found.names_.push_back(string());
-        need(':');
-        found.items_.push_back(value(depth + 1));
-      } while (take(','));
-      need('}');
-    } else if (word("true") || word("false")) {
-      found.kind_ = Kind::kBool;
-    } else if (!word("null")) {
-      found.kind_ = Kind::kNumber;
+      members(&found, '}', depth);
+    } else if (strchr("tfn", found.kind_) == nullptr || *at_ == '\0') {
+      found.kind_ = '0';
       found.number_ = number();
+    } else {
+      const char* const word = *at_ == 't' ? "true" : *at_ == 'f' ? "false" : "null";
+      if (strncmp(at_, word, strlen(word)) != 0) fail();
+      at_ += strlen(word);
     }
     return found;
   }
 
-  double number() {  // not by strtod, which would ask the locale how a fraction is written
-    const bool negative = take('-');
-    const char* const begin = at_;
-    double found = digits(0), unit = 1;
-    if (at_ == begin) fail();
-    if (word(".")) {
-      const char* const fraction = at_;
-      found = digits(found);
-      for (const char* each = fraction; each != at_; ++each) unit *= 10;
-    }
-    if (word("e") || word("E")) {
-      double& scaled = word("-") ? unit : found;
-      word("+");
-      for (double power = std::min(digits(0), 400.0); power > 0; --power) scaled *= 10;
-    }
-    return (negative ? -found : found) / unit;
+  void members(Json* found, char close, int depth) {
+    found->kind_ = close;
+    if (take(close)) return;
+    do {
+      if (close == '}') {
+        need('"');
+        found->names_.push_back(string());
+        need(':');
+      }
+      found->items_.push_back(value(depth + 1));
+    } while (take(','));
+    need(close);
   }
-  double digits(double found) {
-    for (; at_ != end_ && *at_ >= '0' && *at_ <= '9'; ++at_) found = found * 10 + (*at_ - '0');
+
+  double number() {
+    const char* const begin = at_;
+    at_ += strspn(at_, "+-.0123456789eE");
+    if (at_ == begin + 1 && *begin >= '0' && *begin <= '9') return *begin - '0';  // tables have many of them
+    std::istringstream text(std::string(begin, at_));
+    text.imbue(std::locale::classic());
+    double found = 0;
+    if (!(text >> found) || text.peek() != EOF) fail();
     return found;
   }
 
   std::string string() {
+    static const char kSigns[] = "\"\\/bfnrt", kMeant[] = "\"\\/\b\f\n\r\t";
     std::string found;
-    while (at_ != end_ && *at_ != '"') {
+    for (; at_ != end_ && *at_ != '"'; ++at_) {
       if (*at_ != '\\') {
-        found += *at_++;
+        found += *at_;
         continue;
       }
-      if (++at_ == end_) fail();
-      const char sign = *at_++;
-      static const char kSigns[] = "\"\\/bfnrt", kMeant[] = "\"\\/\b\f\n\r\t";
-      const char* const known = sign == '\0' ? nullptr : strchr(kSigns, sign);
-      if (sign == 'u')
-        append_utf8(&found, escaped());
-      else if (known != nullptr)
+      ++at_;
+      const char* const known = *at_ == '\0' ? nullptr : strchr(kSigns, *at_);
+      if (known != nullptr)
         found += kMeant[known - kSigns];
       else
-        fail();
+        append_utf8(&found, escaped());
     }
     if (at_ == end_) fail();
     ++at_;
     return found;
   }
 
+  // A character that is written as u and four digits, or as a pair of such; its last digit is next then.
   uint32_t escaped() {
     const uint32_t high = four_digits();
-    if (high < 0xD800 || high > 0xDBFF || !word("\\u")) return high;
+    if (high < 0xD800 || high > 0xDBFF || strncmp(at_ + 1, "\\u", 2) != 0) return high;
+    at_ += 2;
     const uint32_t low = four_digits();
     if (low < 0xDC00 || low > 0xDFFF) fail();
     return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
   }
   uint32_t four_digits() {
-    uint32_t found = 0;
-    for (int i = 0; i < 4; ++i, ++at_) {
-      static const char kDigits[] = "0123456789abcdefABCDEF";
-      const char* const known = at_ == end_ || *at_ == '\0' ? nullptr : strchr(kDigits, *at_);
-      if (known == nullptr) fail();
-      const uint32_t value = static_cast<uint32_t>(known - kDigits);
-      found = found * 16 + (value < 16 ? value : value - 6);
-    }
-    return found;
+    if (*at_ != 'u' || strspn(at_ + 1, "0123456789abcdefABCDEF") < 4) fail();
+    const std::string digits(at_ + 1, 4);
+    at_ += 4;
+    return static_cast<uint32_t>(std::stoul(digits, nullptr, 16));
   }
 
-  const char* at_;
+  const char* at_;  // of a string, which ends with '\0'
   const char* end_;
-  const std::string& of_;
 };
 
-Json Json::read(const std::string& content, const std::string& of) { return JsonReader(content, of).whole(); }
+Json Json::read(const std::string& content) { return JsonReader(content).whole(); }
 
 const Json* Json::find(const char* name) const {
   for (size_t i = 0; i < names_.size(); ++i)
@@ -155,13 +136,19 @@ const Json* Json::find(const char* name) const {
 
 const Json& Json::at(const char* name) const {
   const Json* const found = find(name);
-  if (found == nullptr) throw Failure(std::string("the JSON of this model lacks \"") + name + "\"; export it again");
+  if (found == nullptr) throw Failure(std::string("it lacks \"") + name + "\"");
   return *found;
 }
 
-void Json::expect(Kind kind) const {
-  const bool good = kind == kind_ && (kind != Kind::kNumber || (number_ <= kMostExact && number_ >= -kMostExact));
-  if (!good) throw Failure("the JSON of this model has a value of another kind than expected; export it again");
+int64_t Json::whole(int64_t least, int64_t most) const {
+  const double found = number();
+  if (floor(found) != found || !(found >= static_cast<double>(least)) || !(found <= static_cast<double>(most)))
+    throw Failure("it has a number that is not whole or out of bounds");
+  return static_cast<int64_t>(found);
+}
+
+void Json::expect(char kind, const char* what) const {
+  if (kind_ != kind) throw Failure(std::string("it has something else where ") + what + " is expected");
 }
 
 }  // namespace embedded

@@ -11,25 +11,24 @@ namespace embedded {
 
 class Json {
  public:
-  // Throws Failure; of: what is read, for its sentence.
-  static Json read(const std::string& content, const std::string& of);
+  // Throws Failure for what is no JSON, as the others do for a value that is not what is asked for.
+  static Json read(const std::string& content);
 
   const Json* find(const char* name) const;  // of an object; null where it has none of this name
-  const Json& at(const char* name) const;    // the same, but throws Failure
+  const Json& at(const char* name) const;
 
-  bool is_null() const { return kind_ == Kind::kNull; }
-  bool is_text() const { return kind_ == Kind::kText; }
-  double number() const { return expect(Kind::kNumber), number_; }
-  int64_t whole() const { return static_cast<int64_t>(number()); }
-  const std::string& text() const { return expect(Kind::kText), text_; }
-  const std::vector<Json>& items() const { return expect(Kind::kArray), items_; }
+  bool is_null() const { return kind_ == 'n'; }
+  bool is_text() const { return kind_ == '"'; }
+  double number() const { return expect('0', "a number"), number_; }
+  int64_t whole(int64_t least, int64_t most) const;  // within 53 bits
+  const std::string& text() const { return expect('"', "a text"), text_; }
+  const std::vector<Json>& items() const { return expect(']', "a list"), items_; }
 
  private:
   friend class JsonReader;
-  enum class Kind { kNull, kBool, kNumber, kText, kArray, kObject };
-  void expect(Kind kind) const;
+  void expect(char kind, const char* what) const;
 
-  Kind kind_ = Kind::kNull;
+  char kind_ = 'n';  // what it begins with, a list and an object what they end with; any number '0'
   double number_ = 0;
   std::string text_;
   std::vector<Json> items_;         // of an object, the values

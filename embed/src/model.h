@@ -1,6 +1,7 @@
 // An open model: its description, its two graphs, its words. Nothing in it changes after it was opened.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <string>
@@ -13,6 +14,13 @@
 
 namespace embedded {
 
+// A file as the description lists it.
+struct Listed {
+  std::string name;
+  uint64_t bytes;
+  std::string sha256;
+};
+
 // Where the files of a model are: in a folder, or in memory.
 class Files {
  public:
@@ -22,13 +30,13 @@ class Files {
   bool in_memory() const { return files_ != nullptr; }
   std::string path(const std::string& name) const { return in_memory() ? name : folder_ + "/" + name; }
   std::string read(const std::string& name) const;
-  // Throws Failure where a file has another size than the description says: the weights are mapped, not read.
-  void check_size(const std::string& name, int64_t bytes) const;
+  // Throws Failure where a file is not the one that is listed; hash: whether all of it is read for that.
+  void check(const Listed& listed, bool hash) const;
   const fuseline_file& file(const std::string& name) const;  // of those in memory
-  const fuseline_file* begin() const { return files_; }
-  const fuseline_file* end() const { return files_ + count_; }
 
  private:
+  std::string hash_of(const std::string& name) const;
+
   std::string folder_;
   const fuseline_file* files_ = nullptr;
   size_t count_ = 0;
@@ -54,24 +62,32 @@ constexpr Option<float> kFloatOptions[] = {{"length_penalty", &fuseline_options:
 
 struct Graph {
   Onnxruntime::Owned<OrtSession> session;
-  std::vector<std::string> inputs, outputs;
+  std::vector<std::string> needed, optional, outputs;  // the names of its inputs, without and with a default, and of its outputs
 
-  bool reads(const std::string& name) const;
+  bool needs(const std::string& name) const { return has(needed, name); }
+  bool reads(const std::string& name) const { return needs(name) || has(optional, name); }
+
+ private:
+  static bool has(const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  }
 };
 
 using Values = std::map<std::string, Value>;
+
+// Throws Failure where a graph has not given it.
+const Value& value_of(const Values& values, const std::string& name);
 
 class Model {
  public:
   Model(const Files& files, const fuseline_settings& settings);
 
   const Onnxruntime& runtime() const { return runtime_; }
-  const std::string& description() const { return text_; }
+  const std::string& description() const { return description_; }
   const fuseline_options& defaults() const { return defaults_; }
   const Graph& start() const { return start_; }
   const Graph& step() const { return step_; }
   const std::optional<Words>& words() const { return words_; }
-  bool has_default(const std::string& input) const;
 
   // A tensor in memory of the caller's.
   Value value(const void* data, size_t bytes, int type, const std::vector<int64_t>& shape) const;
@@ -80,19 +96,18 @@ class Model {
   Values run(const Graph& graph, Values* values, const OrtRunOptions* options, bool in_place) const;
 
  private:
-  Graph open(const Files& files, const char* name, const OrtSessionOptions* options) const;
+  void describe(const Files& files, bool check_weights);
   Onnxruntime::Owned<OrtSessionOptions> session_options(const Files& files, const fuseline_settings& settings) const;
-  const Json& default_of(const char* input) const;
-  fuseline_options own_options() const;
+  Graph open(const Files& files, const std::string& file, const OrtSessionOptions* options) const;
+  std::vector<std::string> names(const OrtSession* session, Entry<const OrtSession*, size_t*> count, entry::NameOf name) const;
 
   Onnxruntime runtime_;
-  std::string text_;
-  Json record_;
+  std::string description_;
+  fuseline_options defaults_ = {};
+  std::optional<Words> words_;
   Onnxruntime::Owned<OrtEnv> env_;
   Onnxruntime::Owned<OrtMemoryInfo> memory_;
   Graph start_, step_;
-  std::optional<Words> words_;
-  fuseline_options defaults_;
 };
 
 }  // namespace embedded

@@ -47,7 +47,7 @@ GetApiBase* found(const char* path) {
   throw Failure("no onnxruntime was found; name its library in the settings or in FUSELINE_ONNXRUNTIME (" + last + ")");
 }
 
-// The name of a node of ours says what is wrong; of any other error, onnxruntime's text without what surrounds it.
+// The name of a node of ours says what is wrong; of any other error, the first line of onnxruntime's text.
 std::string sentence(const std::string& message) {
   const size_t name = message.rfind("Name:'");  // of the innermost node: others have it in a graph of theirs
   const size_t end = name == std::string::npos ? name : message.find('\'', name + 6);
@@ -57,7 +57,7 @@ std::string sentence(const std::string& message) {
     if (scope != std::string::npos) node.erase(0, scope + 1);
     if (node.find(' ') != std::string::npos) return node;
   }
-  return "onnxruntime: " + message;
+  return "onnxruntime: " + message.substr(0, message.find('\n'));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "onnxruntime_api.h"
 
+struct OrtAllocator;
 struct OrtEnv;
 struct OrtMemoryInfo;
 struct OrtRunOptions;
@@ -36,6 +37,9 @@ using Names = const char* const*;
 constexpr Entry<OrtSession*, const OrtRunOptions*, Names, const OrtValue* const*, size_t, Names, size_t, OrtValue**> kRun{9};
 constexpr Entry<OrtSessionOptions**> kCreateSessionOptions{10};
 constexpr Entry<OrtSessionOptions*, int> kSetIntraOpNumThreads{24};
+constexpr Entry<const OrtSession*, size_t*> kInputCount{30}, kOutputCount{31}, kOptionalCount{32};
+using NameOf = Entry<const OrtSession*, size_t, OrtAllocator*, char**>;
+constexpr NameOf kInputName{36}, kOutputName{37}, kOptionalName{38};
 constexpr Entry<OrtRunOptions**> kCreateRunOptions{39};
 constexpr Entry<OrtRunOptions*> kSetTerminate{46};
 constexpr Entry<const OrtMemoryInfo*, void*, size_t, const int64_t*, size_t, int, OrtValue**> kCreateTensorWithData{49};
@@ -45,6 +49,8 @@ constexpr Entry<const OrtTensorTypeAndShapeInfo*, size_t*> kRank{61};
 constexpr Entry<const OrtTensorTypeAndShapeInfo*, int64_t*, size_t> kDimensions{62};
 constexpr Entry<const OrtValue*, OrtTensorTypeAndShapeInfo**> kTypeAndShape{65};
 constexpr Entry<int, int, OrtMemoryInfo**> kCreateCpuMemoryInfo{69};
+constexpr Entry<OrtAllocator*, void*> kFree{76};
+constexpr Entry<OrtAllocator**> kDefaultAllocator{78};
 constexpr Entry<OrtSessionOptions*, const char*, const char*> kAddConfig{130};
 constexpr Entry<OrtSessionOptions*, const Character* const*, char* const*, const size_t*, size_t> kAddFilesInMemory{279};
 }  // namespace entry

@@ -10,7 +10,7 @@ namespace {
 std::string bytes_of(const Json& word) {
   if (word.is_text()) return word.text();
   std::string bytes;
-  for (const Json& byte : word.items()) bytes += static_cast<char>(byte.whole());
+  for (const Json& byte : word.items()) bytes += static_cast<char>(byte.whole(0, 255));
   return bytes;
 }
 
@@ -35,20 +35,20 @@ bool stands_alone(uint32_t character) {
 }  // namespace
 
 Words::Words(const Json& record) : first_(table(record.at("first"))), later_(table(record.at("later"))) {
-  for (const Json& each : record.at("begins").items()) begins_.push_back(each.whole() != 0);
+  for (const Json& each : record.at("begins").items()) begins_.push_back(each.whole(0, 1) != 0);
   for (const Json& each : record.at("clean_up").items()) {
-    if (each.items().size() != 2 || each.items()[0].text().empty()) throw Failure("words.json has a clean_up that is no pair");
+    if (each.items().size() != 2 || each.items()[0].text().empty()) throw Failure("it has a clean_up that is no pair");
     clean_up_.emplace_back(each.items()[0].text(), each.items()[1].text());
   }
   if (begins_.size() != later_.size() || (!first_.empty() && first_.size() != later_.size()))
-    throw Failure("words.json has tables of several lengths; export the model again");
+    throw Failure("its tables are of several lengths");
 }
 
 std::string Words::text(const int64_t* tokens, size_t count) const {
   std::string bytes;
   bool begun = false;
   for (size_t i = 0; i < count; ++i) {
-    if (tokens[i] < 0 || static_cast<size_t>(tokens[i]) >= later_.size()) throw Failure("words.json lacks a token that was said");
+    if (tokens[i] < 0 || static_cast<size_t>(tokens[i]) >= later_.size()) throw Failure("words.json lacks a token that was said; export the model again");
     const size_t token = static_cast<size_t>(tokens[i]);
     bytes += begun || first_.empty() ? later_[token] : first_[token];
     begun = begun || begins_[token];

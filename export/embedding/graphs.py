@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from .found import found
 from .nodes import Nodes, Value
 from .options import OF_START, OF_STEP, Option
 from .parts import Part, new_graph
+from .prompt import prompt
 from .search import advanced
 from .sources import Reader, declare, encoded
 from .state import PROMPT_LENGTH, Call, begin, values_of
@@ -39,14 +40,15 @@ _OUTPUTS = {
 
 @dataclass(frozen=True)
 class Model:
-    """A folder as its embedded graphs are made of it. pad: its pad token; words: None where texts are not made of
-    them."""
+    """A folder as its embedded graphs are made of it. pad: its pad token; start: the start token that prompts get, None
+    where they get none; words: None where texts are not made of them."""
 
     folder: Folder
     readers: Mapping[str, Reader]
     decoder: Part
     options: Mapping[str, Option]
     pad: int | None
+    start: int | None
     words: Words | None
     beginning: Beginning | None = None
     """of Whisper, where it knows several languages"""
@@ -60,7 +62,7 @@ class Model:
 def start_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     """What is given and the state before the first step, of the inputs of a call."""
     g = new_graph("start", model.parts, outside)
-    state, given = _begun(g, model, declare(g, model.readers), asked.declare(g, model.options, OF_START))
+    state, given = _begun(g, model, declare(g, model.readers), _options(g, model, OF_START))
     kinds = _given_values(model)
     for name, value in given.items():
         g.give(value, f"{GIVEN}.{name}", kinds[name])
@@ -78,7 +80,7 @@ def step_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     kinds = values_of(model.folder.decoder)
     state = {name: g.input(f"{STATE}.{name}", what.dtype, what.shape) for name, what in kinds.items()}
     given = {name: g.input(f"{GIVEN}.{name}", what.dtype, what.shape) for name, what in _given_values(model).items()}
-    options = asked.declare(g, model.options, OF_STEP)
+    options = _options(g, model, OF_STEP)
     partial = g.default(PARTIAL, _OUTPUTS[FINISHED], np.array(False))
     after, over = _stepped(g, model, state, given, options)
     sequences, scores = g.choice(
@@ -100,7 +102,7 @@ def step_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
 def whole_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     """Everything in one call: the best sequences, their scores and texts."""
     g = new_graph("whole", model.parts, outside)
-    options = asked.declare(g, model.options, (*OF_START, *OF_STEP))
+    options = _options(g, model, (*OF_START, *OF_STEP))
     state, given = _begun(g, model, declare(g, model.readers), options)
     kinds = values_of(model.folder.decoder)
 
@@ -120,6 +122,10 @@ def whole_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     return g.model
 
 
+def _options(g: Nodes, model: Model, names: Sequence[str]) -> dict[str, str]:
+    return asked.declare(g, model.options, names, model.folder.decoder.vocab_size)
+
+
 def _begun(
     g: Nodes, model: Model, inputs: Mapping[str, str], options: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
@@ -127,16 +133,25 @@ def _begun(
     given, batch = encoded(g, model.readers, inputs, model.decoder, model.folder.decoder)
     beams = options["num_beams"]
     beams = g.checked(beams, g.op("Greater", beams, g.whole(0)), "num_beams must be at least 1")
-    prompt = options["decoder_input_ids"]
-    if model.beginning is not None:
+    begins = _prompt(g, model, options, batch, given)
+    state = begin(g, Call(batch, beams, options["max_length"], begins), model.folder.decoder)
+    return state, given | {PROMPT_LENGTH: g.size(begins, 1)}
 
-        def first_logits(g: Nodes, start: str) -> str:
-            one = begin(g, Call(batch, g.whole(1), g.whole(2), start), model.folder.decoder)
-            return _decoded(g, model, one, given)[LOGITS]
 
-        prompt = model.beginning.prompt(g, options, batch, first_logits)
-    state = begin(g, Call(batch, beams, options["max_length"], prompt), model.folder.decoder)
-    return state, given | {PROMPT_LENGTH: g.size(prompt, 1)}
+def _prompt(g: Nodes, model: Model, options: Mapping[str, str], batch: str, encoded: Mapping[str, str]) -> str:
+    """int64[P, T]: what the texts begin with, which of Whisper may be heard."""
+    sizes = model.folder.decoder
+
+    def asked_for(g: Nodes) -> str:
+        return prompt(g, options["decoder_input_ids"], batch, sizes.vocab_size, model.start)
+
+    def first_logits(g: Nodes, start: str) -> str:
+        one = begin(g, Call(batch, g.whole(1), g.whole(2), start), sizes)
+        return _decoded(g, model, one, encoded)[LOGITS]
+
+    if model.beginning is None:
+        return asked_for(g)
+    return model.beginning.prompt(g, options, batch, asked_for, first_logits)
 
 
 def _stepped(

@@ -110,6 +110,28 @@ class Nodes(Graph):
         nothing = self.op("Gather", self.ints(0), place, name=self._unused_rule(rule))
         return self.op("Add", value, nothing)
 
+    def checked_by(self, value: str, what: Value, rules: Mapping[str, str]) -> str:
+        """The same int64 where every condition is true, as in `checked`, by rule. A run that is good looks once."""
+        *others, good = rules.values()
+        for each in others:
+            good = self.op("And", good, each)
+
+        def refused(inner: Nodes) -> list[str]:
+            result = value
+            for rule, condition in rules.items():
+                result = inner.checked(result, condition, rule)
+            return [result]
+
+        return self.choice(good, lambda _: [value], refused, [what])[0]
+
+    def within(self, least: str, most: str, limits: tuple[int, int]) -> str:
+        """Whether two int64, or one twice, lie between two limits, these included."""
+        return self.op(
+            "And",
+            self.op("GreaterOrEqual", least, self.whole(limits[0])),
+            self.op("LessOrEqual", most, self.whole(limits[1])),
+        )
+
     def _unused_rule(self, rule: str) -> str:
         return next(name for name in self._candidates(rule) if name not in self._names)
 

@@ -11,13 +11,14 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from fuseline.errors import ExportError, written
+from fuseline.folders.tensors import DecoderSizes
 from fuseline.generation.config import GenerationConfig
 from fuseline.generation.option_rules import TOKENS
 from fuseline.generation.options import CHECKS, SAMPLING
 
 from .nodes import Nodes, Value
 from .processors import NO_TOKEN
-from .search import NEVER_STOPS_EARLY
+from .search import LARGEST, NEVER_STOPS_EARLY
 
 _WHOLE, _FLOAT = Value(TensorProto.INT64, []), Value(TensorProto.FLOAT, [])
 _TOKENS = Value(TensorProto.INT64, ["tokens"])
@@ -67,7 +68,7 @@ class Option:
     fixed: bool = False
 
 
-def options_of(config: GenerationConfig, max_positions: int, begin: Sequence[int]) -> dict[str, Option]:
+def options_of(config: GenerationConfig, sizes: DecoderSizes, begin: Sequence[int]) -> dict[str, Option]:
     """The options by name, those of a model at its own values. Raises ExportError for a model that sets others.
 
     begin: what its texts begin with.
@@ -76,7 +77,7 @@ def options_of(config: GenerationConfig, max_positions: int, begin: Sequence[int
     early = NEVER_STOPS_EARLY if isinstance(config.early_stopping, str) else int(config.early_stopping)
     values: dict[str, Any] = {
         "decoder_input_ids": [begin],
-        "max_length": config.total_length(len(begin), max_positions),
+        "max_length": config.total_length(len(begin), sizes.max_positions),
         "eos_token_id": list(config.ends),
         "early_stopping": early,
         "forced_bos_token_id": _one_token(config.forced_bos_token_id),
@@ -86,36 +87,46 @@ def options_of(config: GenerationConfig, max_positions: int, begin: Sequence[int
     for name in _WHAT:
         value = values.get(name, getattr(config, name, None))
         dtype = np.float32 if _WHAT[name] == _FLOAT else np.int64
-        made[name] = Option(_WHAT[name], np.array(value, dtype), _limits(name, max_positions))
+        made[name] = Option(_WHAT[name], np.array(value, dtype), _limits(name, sizes))
     fixed = {name: np.array(getattr(config, name) or (), np.int64) for name in FIXED}
     return made | {name: Option(_TOKENS, tokens, "", fixed=True) for name, tokens in fixed.items() if tokens.size}
 
 
-def declare(g: Nodes, options: Mapping[str, Option], names: Sequence[str]) -> dict[str, str]:
+def declare(g: Nodes, options: Mapping[str, Option], names: Sequence[str], vocab_size: int) -> dict[str, str]:
     """Some of the options as inputs of a graph, by name, as far as there are these."""
     there = {name: options[name] for name in names if name in options}
     values = {
         name: g.constant(name, each.default) if each.fixed else g.default(name, each.what, each.default)
         for name, each in there.items()
     }
-    if "early_stopping" in values:
-        values["early_stopping"] = _checked(g, values)
+    if "eos_token_id" in values:
+        values["eos_token_id"] = _checked(g, values, vocab_size)
     return values
 
 
-def _checked(g: Nodes, values: Mapping[str, str]) -> str:
-    """early_stopping, which every step reads. A run fails where it cannot be, or another option cannot."""
-    early, most = values["early_stopping"], NEVER_STOPS_EARLY
-    fits = g.op("And", g.op("GreaterOrEqual", early, g.whole(0)), g.op("LessOrEqual", early, g.whole(most)))
-    early = g.checked(early, fits, f"early_stopping must be from 0 to {most}")
-    positive = g.op("Greater", values["repetition_penalty"], g.number(0))
-    early = g.checked(early, positive, "repetition_penalty must be above 0")
-    larger = g.op("Max", g.op("Abs", values["length_penalty"]), values["repetition_penalty"])
-    finite = g.op("LessOrEqual", larger, g.number(float(np.finfo(np.float32).max)))
-    early = g.checked(early, finite, "length_penalty and repetition_penalty must be finite")
-    least = g.op("Min", values["no_repeat_ngram_size"], values["min_length"])
-    counts = g.op("GreaterOrEqual", least, g.whole(0))
-    return g.checked(early, counts, "no_repeat_ngram_size and min_length must be 0 or more")
+def _checked(g: Nodes, values: Mapping[str, str], vocab_size: int) -> str:
+    """eos_token_id, which every step reads. A run fails where it cannot be, or another option cannot."""
+    early, ends, last = values["early_stopping"], values["eos_token_id"], vocab_size - 1
+    latest = g.op("ReduceMax", g.joined(ends, g.ints(NO_TOKEN)), keepdims=0)  # of no token nothing is the greatest
+    good_ends = g.op(
+        "And",
+        g.within(latest, latest, (0, last)),
+        g.op("GreaterOrEqual", g.op("ReduceMin", ends, keepdims=0), g.whole(0)),
+    )
+    forced = values["forced_bos_token_id"], values["forced_eos_token_id"]
+    penalties = g.op("Max", g.op("Abs", values["length_penalty"]), values["repetition_penalty"])
+    counts = g.op("Min", values["no_repeat_ngram_size"], values["min_length"])
+    rules = {
+        f"early_stopping must be from 0 to {NEVER_STOPS_EARLY}": g.within(early, early, (0, NEVER_STOPS_EARLY)),
+        "repetition_penalty must be above 0": g.op("Greater", values["repetition_penalty"], g.number(0)),
+        "length_penalty and repetition_penalty must be finite": g.op("LessOrEqual", penalties, g.number(LARGEST)),
+        "no_repeat_ngram_size and min_length must be 0 or more": g.op("GreaterOrEqual", counts, g.whole(0)),
+        f"eos_token_id must be one or more tokens from 0 to {last}": good_ends,
+        f"forced_bos_token_id and forced_eos_token_id must be from 0 to {last}, or {NO_TOKEN} for none": g.within(
+            g.op("Min", *forced), g.op("Max", *forced), (NO_TOKEN, last)
+        ),
+    }
+    return g.checked_by(ends, _WHAT["eos_token_id"], rules)
 
 
 def _one_token(token: int | tuple[int, ...] | None) -> int:
@@ -142,18 +153,19 @@ def _refuse_others(config: GenerationConfig) -> None:
         raise ExportError(f"this model's generation_config has {found}, which embedded graphs do not do yet")
 
 
-def _limits(name: str, max_positions: int) -> str:
+def _limits(name: str, sizes: DecoderSizes) -> str:
+    tokens = f"from 0 to {sizes.vocab_size - 1}"
     return {
-        "decoder_input_ids": "begins with the start token; one row, or one for each input",
+        "decoder_input_ids": f"tokens {tokens}; one row, or one for each input",
         "num_beams": "1 or more",
-        "max_length": f"more than decoder_input_ids has tokens, at most {max_positions + 1}",
-        "eos_token_id": "one or more",
+        "max_length": f"more than decoder_input_ids has tokens, at most {sizes.max_positions + 1}",
+        "eos_token_id": f"one or more tokens {tokens}",
         "min_length": "0 or more",
-        "length_penalty": "any; above 0 favours longer texts",
+        "length_penalty": "above 0 favours longer texts",
         "early_stopping": f'0 (False), 1 (True) or {NEVER_STOPS_EARLY} ("never")',
         "no_repeat_ngram_size": "0 or more; 0 for none",
         "repetition_penalty": "above 0; 1 for none",
-        "forced_bos_token_id": f"the token after the start token; {NO_TOKEN} for none",
-        "forced_eos_token_id": f"the last token of a sequence of the greatest length; {NO_TOKEN} for none",
+        "forced_bos_token_id": f"the token after the start token, {tokens}; {NO_TOKEN} for none",
+        "forced_eos_token_id": f"the last token of a sequence of the greatest length, {tokens}; {NO_TOKEN} for none",
         "num_return_sequences": "1 to num_beams",
     }[name]

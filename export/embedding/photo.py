@@ -17,11 +17,12 @@ _SHIFT = 1 << 20  # makes numbers positive before they are divided, since Div ro
 def pixel_values(g: Nodes, image: str, processor: ImageProcessor) -> str:
     """uint8[height, width, 3], or photos of one size uint8[B, height, width, 3] -> float32[B, 3, height, width]."""
     with g.scope("photo"):
-        sizes = g.op("Shape", image, start=-3, end=-1)
-        dimensions = g.op("Size", g.op("Shape", image))
-        colours = g.op("Equal", g.size(image, -1), g.whole(3))
-        few = g.op("LessOrEqual", dimensions, g.whole(4))
-        count = g.checked(g.whole(-1), g.op("And", colours, few), "image must be uint8[height, width, 3]")
+        shape, sizes = g.op("Shape", image), g.op("Shape", image, start=-3, end=-1)
+        dimensions = g.op("Size", shape)
+        colours = g.op("Gather", g.joined(g.ints(0), shape), g.whole(-1))  # none where there are no dimensions
+        some = g.op("Greater", g.op("Size", image), g.whole(0))
+        right = g.op("And", g.within(dimensions, dimensions, (3, 4)), g.op("Equal", colours, g.whole(3)))
+        count = g.checked(g.whole(-1), g.op("And", right, some), "image must be uint8[height, width, 3], and not empty")
         photos = g.op("Reshape", image, g.joined(g.one(count), sizes, g.ints(3)))
         pixels = g.op("Transpose", photos, perm=[0, 3, 1, 2])
         if processor.frame is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 from onnx import TensorProto
 
 from . import state as carried
@@ -18,6 +19,7 @@ from .processors import Lengths, processed
 from .state import OUT_OF_REACH
 
 NEVER_STOPS_EARLY = 2  # early_stopping="never", as a number; False is 0, True is 1
+LARGEST = float(np.finfo(np.float32).max)
 
 _SCORES = Value(TensorProto.FLOAT, ["R", "V"])
 
@@ -96,13 +98,12 @@ def _first_rows(g: Nodes, state: Mapping[str, str]) -> str:
 
 
 def _ending(g: Nodes, state: Mapping[str, str], prompt_length: str, options: Mapping[str, str]) -> Ending:
+    """Where a power of the lengths is no number of float32, a run fails."""
     length = g.op("Add", state[carried.LENGTH], g.whole(1))
-    longest = g.size(state[carried.HISTORY], 1)
-    return Ending(
-        length,
-        divisor(g, g.op("Sub", length, prompt_length), options),
-        divisor(g, g.op("Sub", longest, prompt_length), options),
-    )
+    at_most = divisor(g, g.op("Sub", g.size(state[carried.HISTORY], 1), prompt_length), options)
+    fits = g.op("And", g.op("Greater", at_most, g.number(0)), g.op("LessOrEqual", at_most, g.number(LARGEST)))
+    length = g.checked(length, fits, "length_penalty is too far from 0 for sequences of this max_length")
+    return Ending(length, divisor(g, g.op("Sub", length, prompt_length), options), at_most)
 
 
 def divisor(g: Nodes, new_tokens: str, options: Mapping[str, str]) -> str:

@@ -36,6 +36,7 @@ from .parts import Part
 from .photo import pixel_values
 from .samples import LENGTHS as SAMPLE_LENGTHS
 from .samples import LENGTHS_WHAT, SAMPLES, WHOLE
+from .search import LARGEST
 from .speech import encoded_speech
 
 IMAGE, SOURCE_WEIGHTS = "image", "source_weights"
@@ -167,11 +168,12 @@ def _several(g: Nodes, readers: Mapping[str, Reader], inputs: Mapping[str, str],
 
 def _text(g: Nodes, reader: Reader, inputs: Mapping[str, str], names: list[str]) -> _Encoded:
     """A text that a model cannot do without."""
-    ids_BS = _checked_ids(g, reader, inputs[reader.input])
+    ids_BS = inputs[reader.input]
     mask = _mask(g, reader, ids_BS)
     lengths = g.op("ReduceSum", mask, g.ints(1), keepdims=0)
-    some = g.op("Greater", g.op("ReduceMin", lengths, keepdims=0), g.whole(0))
-    mask = g.checked(mask, some, f"{reader.input} must have a token in every row")
+    every = g.op("Greater", g.op("ReduceMin", lengths, keepdims=0), g.whole(0))
+    some = g.op("And", every, g.op("Greater", g.op("Size", ids_BS), g.whole(0)))
+    ids_BS = _checked_ids(g, reader, g.checked(ids_BS, some, f"{reader.input} must have a token in every row"))
     values = reader.part.paste(g, {INPUT_IDS: ids_BS, ATTENTION_MASK: mask}, names)
     return _Encoded(values, lengths)
 
@@ -181,6 +183,9 @@ _READ = {IMAGE: _photo, INPUT_IDS: _text, SAMPLES: _speech}  # a model's only so
 
 def _text_beside(g: Nodes, reader: Reader, ids: str, names: list[str], batch: str) -> _Encoded:
     """A text that may have no tokens; one that is given once is that of all inputs."""
+    count = g.size(ids, 0)
+    fits = g.op("Or", g.op("Equal", count, g.whole(1)), g.op("Equal", count, batch))
+    ids = g.checked(ids, fits, f"{reader.input} must have one row, or one for each photo")
     ids_BS = g.op("Expand", ids, g.joined(g.one(batch), g.ints(1)))
     mask = _mask(g, reader, ids_BS)
 
@@ -215,10 +220,10 @@ def _checked_ids(g: Nodes, reader: Reader, ids_BS: str) -> str:
     name, source = reader.input, reader.source
     if source.longest is not None:
         fits = g.op("LessOrEqual", g.size(ids_BS, 1), g.whole(source.longest))
-        ids_BS = g.checked(ids_BS, fits, f"{name} may have {source.longest} tokens")
+        ids_BS = g.checked(ids_BS, fits, f"{name} may have at most {source.longest} tokens")
     if source.vocab_size is not None:
-        most, least = (g.op(kind, ids_BS, keepdims=0) for kind in ("ReduceMax", "ReduceMin"))
-        inside = g.op("And", g.op("Less", most, g.whole(source.vocab_size)), g.op("GreaterOrEqual", least, g.whole(0)))
+        least, most = (g.op(kind, ids_BS, keepdims=0) for kind in ("ReduceMin", "ReduceMax"))
+        inside = g.within(least, most, (0, source.vocab_size - 1))
         ids_BS = g.checked(ids_BS, inside, f"{name} must be from 0 to {source.vocab_size - 1}")
     return ids_BS
 
@@ -231,7 +236,12 @@ def _steering(g: Nodes, found: list[_Encoded], inputs: Mapping[str, str], name: 
     there = g.cast(g.op("Greater", lengths, g.whole(0)), TensorProto.FLOAT)
     weights = g.op("Mul", there, inputs[SOURCE_WEIGHTS])
     most = g.op("ReduceMax", weights, g.ints(1))
-    none_below = g.all(g.op("GreaterOrEqual", inputs[SOURCE_WEIGHTS], g.number(0)))
-    counts = g.op("And", none_below, g.all(g.op("Greater", most, g.number(0))))
-    lengths = g.checked(lengths, counts, f"{SOURCE_WEIGHTS} must be 0 or more, and above 0 for a source that is there")
+    numbers = g.op(
+        "And",
+        g.op("GreaterOrEqual", inputs[SOURCE_WEIGHTS], g.number(0)),
+        g.op("LessOrEqual", inputs[SOURCE_WEIGHTS], g.number(LARGEST)),
+    )
+    counts = g.op("And", g.all(numbers), g.all(g.op("Greater", most, g.number(0))))
+    rule = f"{SOURCE_WEIGHTS} must be finite, 0 or more, and above 0 for a source that is there"
+    lengths = g.checked(lengths, counts, rule)
     return {LENGTHS: lengths, STARTS: starts, WEIGHTS: g.op("Div", weights, most)}

@@ -54,7 +54,8 @@ def caches_of(sizes: DecoderSizes) -> list[str]:
 
 @dataclass(frozen=True)
 class Call:
-    """What a call asks for, as values. batch, num_beams, max_length: int64 without dimensions; prompt: int64[B, T]."""
+    """What a call asks for, as values. batch, num_beams, max_length: int64 without dimensions; prompt: int64[B, T], or
+    int64[1, T] for all."""
 
     batch: str
     num_beams: str

@@ -47,17 +47,23 @@ class Beginning:
         }
 
     def prompt(
-        self, g: Nodes, options: Mapping[str, str], batch: str, first_logits: Callable[[Nodes, str], str]
+        self,
+        g: Nodes,
+        options: Mapping[str, str],
+        batch: str,
+        asked_for: Callable[[Nodes], str],
+        first_logits: Callable[[Nodes, str], str],
     ) -> str:
         """int64[P, T]: the prompt that is given, where it has tokens, or else that of the language and the task.
 
-        batch: how many clips, int64 without dimensions; first_logits: float32[B, V] after a prompt int64[1, 1].
+        batch: how many clips, int64 without dimensions; asked_for: the prompt that is given; first_logits: float32[B,
+        V] after a prompt int64[1, 1].
         """
         given = options["decoder_input_ids"]
         with g.scope("begin"):
             return g.choice(
                 g.op("Greater", g.size(given, 1), g.whole(0)),
-                lambda inner: [given],
+                lambda inner: [asked_for(inner)],
                 lambda inner: [self._made(inner, options, batch, first_logits)],
                 [_PROMPT],
             )[0]

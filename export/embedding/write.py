@@ -20,6 +20,7 @@ from fuseline.folders.tensors import PHOTOGRAPH, SPEECH, TEXT
 from fuseline.inputs.audio import SAMPLING_RATE, LogMel
 from fuseline.inputs.open import PhotoInputs, SpeechInputs, TextInputs, inputs_of_source
 from fuseline.kernels.bodies import DOMAIN
+from fuseline.model import begins_by_itself
 
 from ..graphs.weights_file import WeightsFile
 from ..refusals import in_one_sentence
@@ -83,17 +84,18 @@ def _model(opened: Any) -> Model:
         raise ExportError(f"{folder.path} is no fuseline folder; `fuseline export` makes one")
     check_sources(folder)
     config = opened.generation_config
+    start = None if begins_by_itself(folder.config) else int(config.prompt(1).item())
     begin, beginning = config.prompt(1)[0].tolist(), None
     if isinstance(opened.inputs, SpeechInputs) and isinstance(opened.inputs.features, LogMel):
         begin, beginning = beginning_of(opened)
-    options = options_of(config, folder.decoder.max_positions, begin)
+    options = options_of(config, folder.decoder, begin)
     if beginning is not None:  # no prompt is that of the language and the task
         options["decoder_input_ids"] = replace(options["decoder_input_ids"], default=np.zeros((1, 0), np.int64))
         options |= beginning.options
     readers = {name: _reader(opened, name) for name in folder.sources}
     decoder = Part.read("decoder", folder.decoder_path)
     words = words_of(opened.decode, opened.tokenizer, folder.decoder.vocab_size)
-    return Model(folder, readers, decoder, options, config.pad_token_id, words, beginning)
+    return Model(folder, readers, decoder, options, config.pad_token_id, start, words, beginning)
 
 
 def _reader(opened: Any, name: str) -> Reader:

@@ -366,7 +366,7 @@ class Model(Opened):
                 f"decoder_input_ids have the pad token, {config.pad_token_id}, and prompts are not padded; "
                 "call generate for each length"
             )
-        if not self.folder.sources or _begins_by_itself(self.folder.config):
+        if not self.folder.sources or begins_by_itself(self.folder.config):
             return ids
         start = config.prompt(batch)
         return ids if (ids[:, :1] == start).any() else np.concatenate([start, ids], axis=1)
@@ -379,7 +379,7 @@ def _weighted(encoded: Encoded, source_weights: Mapping[str, Any] | None) -> Enc
     return encoded
 
 
-def _begins_by_itself(config: Mapping[str, Any]) -> bool:
+def begins_by_itself(config: Mapping[str, Any]) -> bool:
     """Whether a prompt gets no start token, which transformers asks the model_type, of the encoder too."""
     if config.get("model_type") == "whisper":
         return True

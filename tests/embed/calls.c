@@ -135,25 +135,75 @@ static void rows_apart(void) {
   free(pixels);
 }
 
-static void from_memory(const char* folder) {
+/* The files of a folder, words.json only where there is one; how many. */
+static size_t read_files(const char* folder, fuseline_file* files) {
   static const char* const kNames[FILES] = {"fuseline-embed.json", "start.onnx", "step.onnx", "weights.bin", "words.json"};
-  fuseline_file files[FILES];
-  const fuseline_settings how = settings();
+  size_t count = 0;
   char path[4096];
   for (int i = 0; i < FILES; ++i) {
+    FILE* file;
     snprintf(path, sizeof path, "%s/%s", folder, kNames[i]);
-    files[i].name = kNames[i];
-    files[i].data = read_file(path, &files[i].size);
+    file = fopen(path, "rb");
+    if (file == NULL) continue;
+    fclose(file);
+    files[count].name = kNames[i];
+    files[count].data = read_file(path, &files[count].size);
+    ++count;
   }
+  return count;
+}
+
+static void free_files(fuseline_file* files, size_t count) {
+  for (size_t i = 0; i < count; ++i) free((void*)files[i].data);
+}
+
+static void from_memory(const char* folder) {
+  fuseline_file files[FILES];
+  fuseline_settings how = settings();
+  CHECK(read_files(folder, files) == FILES);
   REFUSED(fuseline_open_memory(files, 2, &how) == NULL, "step.onnx is not among the files in memory");
   files[1].size -= 1;
   REFUSED(fuseline_open_memory(files, FILES, &how) == NULL, "bytes instead of");
   files[1].size += 1;
+  how.check_weights = 1;
+  ((uint8_t*)files[3].data)[9] ^= 1;
+  REFUSED(fuseline_open_memory(files, FILES, &how) == NULL, "weights.bin is damaged: its sha256");
+  ((uint8_t*)files[3].data)[9] ^= 1;
   model = fuseline_open_memory(files, FILES, &how);
   CHECK(model != NULL && fuseline_default_options(model, &options) == 0);
   print(fuseline_generate(model, &photo, &options));
   fuseline_close(model);
-  for (int i = 0; i < FILES; ++i) free((void*)files[i].data);
+  free_files(files, FILES);
+}
+
+/* What is said of a model whose files are those of the folder but for those of a case: a line for each case. */
+static void damaged(const char* folder, const char* cases, int count) {
+  fuseline_file files[FILES], others[FILES];
+  const size_t size = read_files(folder, files);
+  const fuseline_settings how = settings();
+  char path[4096];
+  for (int each = 0; each < count; ++each) {
+    fuseline_file mixed[FILES];
+    fuseline_result* result = NULL;
+    size_t different;
+    snprintf(path, sizeof path, "%s/%d", cases, each);
+    different = read_files(path, others);
+    memcpy(mixed, files, sizeof mixed);
+    for (size_t i = 0; i < different; ++i)
+      for (size_t j = 0; j < size; ++j)
+        if (strcmp(others[i].name, mixed[j].name) == 0) mixed[j] = others[i];
+    model = fuseline_open_memory(mixed, size, &how);
+    if (model != NULL) {
+      CHECK(fuseline_default_options(model, &options) == 0);
+      options.num_beams = 2, options.max_length = 5; /* as many as a damaged description has would take for ever */
+      result = fuseline_generate(model, &photo, &options);
+    }
+    printf("%s\n", result == NULL ? fuseline_last_error() : "answered");
+    fuseline_free_result(result);
+    fuseline_close(model);
+    free_files(others, different);
+  }
+  free_files(files, size);
 }
 
 static void nulls(const char* folder) {
@@ -230,10 +280,12 @@ int main(int count, char** arguments) {
     return 0;
   }
   strcmp(what, "speech") == 0 ? read_samples(arguments[3]) : read_photo(arguments[3]);
-  for (int i = 5; i < count; ++i) ids[photo.id_count++] = atoll(arguments[i]);
+  for (int i = 5; i < count && strcmp(what, "damaged") != 0; ++i) ids[photo.id_count++] = atoll(arguments[i]);
   if (photo.id_count > 0) photo.ids = ids;
   if (strcmp(what, "memory") == 0) {
     from_memory(arguments[2]);
+  } else if (strcmp(what, "damaged") == 0) {
+    damaged(arguments[2], arguments[5], left);
   } else {
     model = fuseline_open(arguments[2], &how);
     CHECK(model != NULL && fuseline_default_options(model, &options) == 0);

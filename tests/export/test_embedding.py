@@ -272,7 +272,9 @@ def test_a_hint_may_be_there_or_not(tmp_path: Path) -> None:
             found = host.at_once(**images, **given, num_beams=3, num_return_sequences=3)
             _assert_same(found, expected, case.model)
     for weights in ([-1, 2], [0, 2]):
-        with pytest.raises(Exception, match="source_weights must be 0 or more, and above 0 for a source that is there"):
+        with pytest.raises(
+            Exception, match="source_weights must be finite, 0 or more, and above 0 for a source that is there"
+        ):
             case.hosts[0].at_once(**images, source_weights=weights)
     for wrong in ([[0, 5, 6]], [[5, 0, 6]]):
         with pytest.raises(Exception, match="hint_ids may have pad tokens only behind the others"):
@@ -325,33 +327,6 @@ def test_defaults_are_the_models(captioner: Case) -> None:
     defaults = {each["name"]: each.get("default") for each in graph["inputs"]}
     assert defaults["num_beams"] == tiny.NUM_BEAMS and defaults["max_length"] == tiny.MAX_LENGTH
     assert defaults["eos_token_id"] == [tiny.END] and defaults["image"] is None
-
-
-WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "no beams": ({"num_beams": 0}, "num_beams must be at least 1"),
-    "too long": ({"max_length": 42}, "max_length must be more than the prompt has, and at most 41"),
-    "too short": ({"max_length": 1}, "max_length must be more than the prompt has"),
-    "too many sequences": (
-        {"num_return_sequences": 9},
-        "num_return_sequences must be at least 1, and at most num_beams",
-    ),
-    "an unknown way to stop": ({"early_stopping": 3}, "early_stopping must be from 0 to 2"),
-    "no penalty": ({"repetition_penalty": 0}, "repetition_penalty must be above 0"),
-    "no number": ({"length_penalty": float("nan")}, "length_penalty and repetition_penalty must be finite"),
-    "no end": ({"repetition_penalty": float("inf")}, "length_penalty and repetition_penalty must be finite"),
-    "a negative size": ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size and min_length must be 0 or more"),
-    "prompts of others": ({"decoder_input_ids": [[1]] * 3}, "Expand|one row, or one for each input"),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_what_cannot_be_is_refused_by_a_node_of_that_name(name: str, captioner: Case) -> None:
-    """onnxruntime's error has the rule."""
-    wrong, rule = WRONG[name]
-    given, _ = captioner.inputs(np.random.default_rng(5), 2)
-    for run in (captioner.hosts[0].at_once, captioner.hosts[0].steps):
-        with pytest.raises(Exception, match=rule):
-            run(**given, **wrong)
 
 
 def test_files_are_listed_and_no_larger_than_the_folder(captioner: Case, tiny_path: Path) -> None:
