@@ -21,6 +21,7 @@ import fuseline
 from fuseline.export.graphs.graph import model_of
 from fuseline.export.quality.data import read_data
 from fuseline.export.quantizing import convolutions
+from fuseline.kernels.layers import join_layers
 from recipes.default_captioner import corpus, export, made, train
 from recipes.default_captioner import words as recipe_words
 from recipes.default_captioner.batches import Corpus, PhotoSet, SentenceBatches, photo_batches
@@ -231,7 +232,10 @@ def test_the_int8_encoder_has_its_convolutions_in_rows_of_channels(captioner):
     off = np.sqrt(np.square(found - expected).mean() / np.square(expected).mean())
     assert 0 < off < 0.15
     np.testing.assert_allclose(mean, found.mean(1), atol=1e-5)
-    operators = [node.op_type for node in photo_encoder(captioner, "int8").graph.node]
+    encoder = photo_encoder(captioner, "int8")
+    assert join_layers(encoder) == []
+    operators = [node.op_type for node in encoder.graph.node]
+    assert operators.count("EncoderLayer") == TINY.bridge_layers
     assert "Conv" not in operators and operators.count("ConvRelu6") == operators.count("Int8SeparableConv") == 1
     assert sum(each.startswith("Int8InvertedBottleneck") for each in operators) == 20
 
