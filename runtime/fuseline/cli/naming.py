@@ -9,10 +9,11 @@ from typing import Any
 # What sentences call an option that has another name in Python, by argparse's name for it.
 _ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     "max_length": {"max_length or max_new_tokens": "--max-length", "max_new_tokens": "--max-length"},
-    "truncate": {"truncation=True": "--truncate"},
+    "truncate": {"truncation=True": "--truncate", "leave truncation out": "leave --truncate out"},
     "allow_downloads": {"allow_downloads=True": "--allow-downloads"},
     "batch": {"batch_size": "--batch"},
     "target": {"src_lang": "--from", "tgt_lang": "--to"},
+    "tgt_lang": {"src_lang": "--from", "tgt_lang": "--to"},
 }
 # Options of one word, which sentences may also have as a word of English.
 _WORDS = (
