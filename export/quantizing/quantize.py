@@ -113,6 +113,9 @@ def quantize(
     Raises ExportError for a variant that loses too much (the others are written) and for what cannot be quantized,
     FolderError for the folder, InputError for photos, texts, clips and data. The folder is complete or as it was.
     """
+    of_data = {"references": references, "split": split, "limit": limit}
+    if data is None and (apart := [name for name, value in of_data.items() if value is not None]):
+        raise InputError(f"{apart[0]} is of a data set, and none is given; leave {apart[0]} out")
     path = find(recovered(folder))
     check_writable(path)
     check_place(path)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from fuseline.cli import main
+from fuseline.cli import _parser, main
 from fuseline.cli.naming import as_typed
+from fuseline.cli.terminal import Terminal
 
 PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
 CAPTION: dict[str, Any] = dict.fromkeys(
@@ -24,6 +25,7 @@ SENTENCES = [
     (CAPTION, "variant='x' is none; leave variant out", "--variant x is none; leave --variant out"),
     (CAPTION, "photo 1: give it with allow_downloads=True, or not", "photo 1: give it with --allow-downloads, or not"),
     (TEXT, "too long; let truncation=True cut it", "too long; let --truncate cut it"),
+    (TEXT, "it cannot be cut; leave truncation out", "it cannot be cut; leave --truncate out"),
     (TEXT, "batch_size must be 1; src_lang too", "--batch must be 1; --from too"),
     # What is a part of a path or another word, and options that the command has not.
     (CAPTION, "a/num_beams.jpg: there is no such file", "a/num_beams.jpg: there is no such file"),
@@ -39,6 +41,19 @@ SENTENCES = [
 @pytest.mark.parametrize(("options", "sentence", "typed"), SENTENCES)
 def test_arguments_are_options(options: dict[str, Any], sentence: str, typed: str) -> None:
     assert as_typed(sentence, options) == typed
+
+
+def test_every_option_is_called_as_it_is_typed() -> None:
+    """Of every command, those whose names cannot be words of English."""
+    parser = _parser(Terminal())
+    (commands,) = [each.choices for each in parser._actions if isinstance(each.choices, dict)]
+    assert len(commands) == 8
+    for command in commands.values():
+        options = {action.dest: action.option_strings for action in command._actions}
+        for name in (each for each in options if "_" in each):
+            assert as_typed(f"{name} must be right, or {name}=3", options) in (
+                f"{typed} must be right, or {typed} 3" for typed in options[name]
+            )
 
 
 # What is typed, and how its sentence begins or what it has.

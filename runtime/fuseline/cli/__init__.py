@@ -102,6 +102,7 @@ def _parser(terminal: Terminal) -> ArgumentParser:
     from . import quantize as cli_quantize
     from . import text as cli_text
     from . import transcribe as cli_transcribe
+    from .naming import in_numbers
 
     class Parser(argparse.ArgumentParser):
         """One that writes as everything else does. What a command does not know, its own parser refuses."""
@@ -117,7 +118,7 @@ def _parser(terminal: Terminal) -> ArgumentParser:
 
         def error(self, message: str) -> NoReturn:
             hints = "".join(f"; {hint}" for hint in _hints(self, self.given))
-            raise InputError(f"{shown(message, _LONGEST_MESSAGE)}{hints}; see {self.prog} --help")
+            raise InputError(f"{shown(in_numbers(message), _LONGEST_MESSAGE)}{hints}; see {self.prog} --help")
 
         def _print_message(self, message: str, file: object = None) -> None:
             terminal.out.write(message)

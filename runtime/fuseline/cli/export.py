@@ -89,7 +89,7 @@ def _exported(options: argparse.Namespace, terminal: Terminal) -> ExportReport:
         return export(
             options.model,
             options.out,
-            [name.strip() for name in (options.variants or "fp32").split(",")],
+            [name.strip() for name in ("fp32" if options.variants is None else options.variants).split(",")],
             options.max_length,
             force=options.force,
             interpolate_pos_encoding=options.interpolate_pos_encoding,
@@ -105,7 +105,7 @@ def _embed(options: argparse.Namespace, terminal: Terminal) -> int:
 
     given = {"--max-length": options.max_length, "--via": options.via, "--layouts": options.layouts}
     given["--interpolate-pos-encoding"] = options.interpolate_pos_encoding
-    if wrong := [name for name, value in given.items() if value]:
+    if wrong := [name for name, value in given.items() if value is not None and value is not False]:
         raise InputError(f"{wrong[0]} is of exporting a checkpoint; with --embed leave it out")
     if options.variants and "," in options.variants:
         raise InputError("with --embed give one variant; each is embedded in a folder of its own")

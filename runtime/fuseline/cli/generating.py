@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, written
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from ..generation.result import Generation
     from ..model import Model
     from .terminal import Terminal
+
+
+def check_once(names: Sequence[str]) -> None:
+    """Raise InputError where standard input is named twice."""
+    if names.count("-") > 1:
+        raise InputError("- is given twice, and standard input can be read once; give it once")
 
 
 def add_running_options(add: Callable[..., Any]) -> None:

@@ -6,16 +6,18 @@ import os
 import select
 import stat
 import sys
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from time import monotonic
 from typing import NamedTuple
 
 from ..errors import InputError, shown
+from .generating import check_once
 
 LONGEST = 1 << 20  # bytes of a line
 _CHUNK = 1 << 16  # bytes that are read at once
+_LOOKED_AT = 1 << 12  # bytes that tell a text from what is none
 _COUNTING = 0.3  # seconds
 _MARK = b"\xef\xbb\xbf"  # with which some programs begin a file in UTF-8
 
@@ -37,6 +39,7 @@ class Line(NamedTuple):
 def check_files(names: Sequence[str]) -> None:
     """Raise InputError for a name of which no lines can be read. `-` is standard input."""
     right = "give a file that has a text a line, or - for standard input"
+    check_once(names)
     for name in names:
         if name == "-":
             if sys.stdin is None:
@@ -47,16 +50,39 @@ def check_files(names: Sequence[str]) -> None:
             raise InputError(f"{shown(name)} is a folder; {right}")
         elif not os.access(name, os.R_OK):
             raise InputError(f"{shown(name)} cannot be read; {right}")
-        elif _begins_as_utf_16(name):
-            raise InputError(f"{shown(name)} is a text in UTF-16; save it as UTF-8")
+        elif _is_device(name):
+            raise InputError(f"{shown(name)} is a device, not a file; {right}")
+        else:
+            _check_begin(name, right)
 
 
-def _begins_as_utf_16(name: str) -> bool:
-    """Whether a file begins with the mark of UTF-16, whose every line would be wrong; a pipe is not looked into."""
-    if not os.path.isfile(name):
-        return False
+def _is_device(name: str) -> bool:
+    """Whether it is one that nobody types at: such as /dev/zero, which has no end."""
+    kind = os.stat(name).st_mode
+    if not stat.S_ISCHR(kind):
+        return stat.S_ISBLK(kind)
     with open(name, "rb", buffering=0) as file:
-        return file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE)
+        return not file.isatty()
+
+
+def _check_begin(name: str, right: str) -> None:
+    """Raise InputError for a file whose every line would be wrong; a pipe is not looked into."""
+    if not os.path.isfile(name):
+        return
+    with open(name, "rb", buffering=0) as file:
+        begin = file.read(_LOOKED_AT)
+    if begin.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise InputError(f"{shown(name)} is a text in UTF-16; save it as UTF-8")
+    if b"\0" in begin and _is_no_text(begin.partition(b"\n")[0]):
+        raise InputError(f"{shown(name)} is no text; {right}")
+
+
+def _is_no_text(line: bytes) -> bool:
+    """Whether a line, whose last character may be cut, is no text: of a photo, a sound, a program."""
+    try:
+        return "\0" in getincrementaldecoder("utf-8")().decode(line)
+    except UnicodeDecodeError:
+        return True
 
 
 def count(names: Sequence[str]) -> int | None:

@@ -9,13 +9,19 @@ from typing import Any
 # What sentences call an option that has another name in Python, by argparse's name for it.
 _ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     "max_length": {"max_length or max_new_tokens": "--max-length", "max_new_tokens": "--max-length"},
-    "truncate": {"truncation=True": "--truncate"},
+    "truncate": {"truncation=True": "--truncate", "leave truncation out": "leave --truncate out"},
     "allow_downloads": {"allow_downloads=True": "--allow-downloads"},
     "batch": {"batch_size": "--batch"},
     "target": {"src_lang": "--from", "tgt_lang": "--to"},
+    "tgt_lang": {"src_lang": "--from", "tgt_lang": "--to"},
 }
 # Options of one word, which sentences may also have as a word of English.
-_WORDS = ("batch", "device", "hotwords", "language", "limit", "prompt", "split", "task", "threads", "variant")
+_WORDS = (
+    "batch", "calibrate", "default", "device", "half", "hotwords", "language", "limit", "prefix", "prompt",
+    "references", "split", "static", "task", "threads", "variant", "variants",
+)  # fmt: skip
+_KINDS: Mapping[str, str] = {"int": "whole number", "float": "number"}  # what argparse calls by Python's names
+_INVALID = re.compile(r"^argument (--[\w-]+): invalid (int|float) value: (.*)", re.DOTALL)
 _VALUE = r"=(?P<{}>'[^']*'|[^\s,;()]+)"
 _OR_NONE = re.compile(r",? or None(?=[,;]|$)")
 
@@ -36,12 +42,17 @@ def as_typed(sentence: str, options: Mapping[str, Any]) -> str:
     return _OR_NONE.sub("", found) if found.startswith("--") and found != sentence else found
 
 
+def in_numbers(message: str) -> str:
+    """What argparse says of a value that is no number, in our words."""
+    return _INVALID.sub(lambda match: f"{match[1]} must be a {_KINDS[match[2]]}, not {match[3]}", message)
+
+
 def _pattern(names: Mapping[str, str], words: list[str]) -> re.Pattern[str]:
     """What is replaced: nothing that may be a part of a path or of a longer name."""
     longest_first = "|".join(map(re.escape, sorted(names, key=len, reverse=True))) or r"(?!)"
     plain = rf"(?<![\w./\\'\"-])(?P<name>{longest_first})(?:{_VALUE.format('value')}|(?![\w./\\'\"-]))"
     word = "|".join(words) or r"(?!)"
-    begins = rf"^(?P<first>{word})(?:{_VALUE.format('given')}|(?= must| is| has))"
+    begins = rf"^(?P<first>{word})(?:{_VALUE.format('given')}|(?= must| is| are| has))"
     left_out = rf"(?<=leave )(?P<left>{word})(?= out)"
     return re.compile(f"{plain}|{begins}|{left_out}")
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import InputError, shown
+from .generating import check_once
 
 if TYPE_CHECKING:
     from ..inputs.audio import Sound
@@ -24,8 +25,7 @@ def check_names(names: list[str], raw: int | None) -> None:
     """Raise InputError for a name or a rate that can stand for no sound."""
     if raw is not None and not LEAST_RATE <= raw <= MOST_RATE:
         raise InputError(f"--raw must be from {LEAST_RATE:,} to {MOST_RATE:,} samples a second, not {raw:,}")
-    if names.count("-") > 1:
-        raise InputError("- is given twice, and standard input can be read once; give it once")
+    check_once(names)
     if "" in names:
         raise InputError(f"'' names no sound; {_RIGHT}")
 

@@ -68,6 +68,8 @@ _REASONS: Mapping[str, str] = {
     "dola_layers": "DoLa needs the logits of the decoder's inner layers, which its graph does not return",
     "constraints": _REMOVED,
     "force_words_ids": _REMOVED,
+    "guidance_scale": "it compares with an empty prompt; to compare with a source left out there is guidance, an "
+    "argument of Model.generate",
     "assistant_model": _ONE_MODEL,
     "prompt_lookup_num_tokens": _ONE_MODEL,
     "assistant_early_exit": _ONE_MODEL,

@@ -121,8 +121,10 @@ class TextTokens:
         try:
             text.encode()
         except UnicodeEncodeError as error:
+            of_bytes = "\udc80" <= text[error.start] <= "\udcff"  # as Python reads names and a command line
+            what = "a byte that is no UTF-8" if of_bytes else "half of a surrogate pair"
             raise InputError(
-                f"{name} has half of a surrogate pair at character {error.start + 1}, which is no text; leave it out"
+                f"{name} has {what} at character {error.start + 1}, which is no text; leave it out"
             ) from None
 
     def decode(
