@@ -88,10 +88,11 @@ void Window::show(const std::string& path) {
     g_error_free(error);
     return;
   }
-  pixels_.reset(gdk_pixbuf_apply_embedded_orientation(stored.get()));
-  const int width = gdk_pixbuf_get_width(pixels_.get()), height = gdk_pixbuf_get_height(pixels_.get());
-  if (gdk_pixbuf_get_has_alpha(pixels_.get()))  // onto white
-    pixels_.reset(gdk_pixbuf_composite_color_simple(pixels_.get(), width, height, GDK_INTERP_NEAREST, 255, 8, 0xffffff, 0xffffff));
+  const Owned<GdkPixbuf> upright(gdk_pixbuf_apply_embedded_orientation(stored.get()));
+  const int width = gdk_pixbuf_get_width(upright.get()), height = gdk_pixbuf_get_height(upright.get());
+  pixels_.reset(gdk_pixbuf_new(GDK_COLORSPACE_RGB, FALSE, 8, width, height));
+  gdk_pixbuf_fill(pixels_.get(), 0xffffffff);  // white, behind what can be seen through
+  gdk_pixbuf_composite(upright.get(), pixels_.get(), 0, 0, width, height, 0, 0, 1, 1, GDK_INTERP_NEAREST, 255);
   const double scale = std::min({1.0, 520.0 / width, 360.0 / height});
   const auto shown = [scale](int size) { return std::max(1, static_cast<int>(size * scale)); };
   const Owned<GdkPixbuf> small(gdk_pixbuf_scale_simple(pixels_.get(), shown(width), shown(height), GDK_INTERP_BILINEAR));
