@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ class Fixed:
     positions: int
 
 
-class Writer:
+class Writer(ABC):
     """Plain nodes of a model in the making. writers: by operator, what writes it; of others the body is written."""
 
     writers: Mapping[str, Callable[[Any, onnx.NodeProto, Mapping[str, Any]], None]] = {}
@@ -77,7 +78,12 @@ class Writer:
             elif form_of(node) is not None:
                 self.linear(node)
             else:
-                self.writers.get(node.op_type, type(self).by_body)(self, node, of)
+                own = self.writers.get(node.op_type)
+                self.by_body(node, of) if own is None else own(self, node, of)
+
+    @abstractmethod
+    def positions_T(self) -> str:
+        """int64[T]: where the tokens of this step stand."""
 
     def once(self, key: object, make: Callable[[], Any]) -> Any:
         """What make makes, at the first call with that key."""
@@ -93,10 +99,11 @@ class Writer:
 
     def matrix(self, name: str, x: str) -> Array:
         """float32[I, O], without the zeros that fill up the inputs of quantized ones."""
-        weight_IO, inputs = self.matrices[name], self.widths.get(x)
-        if not inputs and name in self.filled:
-            inputs = int(np.flatnonzero(weight_IO.any(axis=1)).max(initial=0)) + 1
-        return weight_IO[: inputs or None]
+        weight_IO = self.matrices[name]
+        if name not in self.filled:
+            return weight_IO
+        filled = int(np.flatnonzero(weight_IO.any(axis=1)).max(initial=0)) + 1
+        return weight_IO[: self.widths.get(x) or filled]
 
     def floats(self, name: str, weight: Callable[[], Array], axis: int) -> str:
         """A matrix under that name, or its codes as floats. axis: that of the outputs, of which each has a scale."""
