@@ -20,9 +20,10 @@ from .writer import Fixed
 
 
 def plain(model: onnx.ModelProto, fixed: Fixed | None = None, *, codes: bool = False) -> onnx.ModelProto:
-    """The graph in plain operators. model: as load_graph gives it, of any scheme, used up; fixed: of a static decoder; codes:
-    whether matrices are stored in 8 bits, which DequantizeLinear makes floats of; many devices multiply by such codes.
+    """The graph in plain operators.
 
+    model: as load_graph gives it, of any scheme, used up; fixed: of a static decoder; codes: whether matrices are
+    stored in 8 bits, which DequantizeLinear makes floats of; many devices multiply by such codes.
     Raises ExportError for weights that are not finite.
     """
     writer = _Operators(model, fixed, codes)

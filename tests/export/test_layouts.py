@@ -6,7 +6,11 @@ Floats are added in another order, so logits of size 1 to 10 may differ by 2e-4;
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -172,6 +176,62 @@ def test_a_prompt_is_read_token_by_token(folder: Path) -> None:
 def test_a_layout_that_is_not_there_is_refused_with_what_makes_it(folder: Path) -> None:
     with pytest.raises(FolderError, match="has no standard layout of its variant int8; `fuseline layouts .* standard`"):
         open_folder(folder).using("int8", STANDARD)
+
+
+def described(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """The folder with what fuseline.json says of the layouts of fp32 changed."""
+    about = json.loads((folder / "fuseline.json").read_text())
+    change(about["variants"]["fp32"]["layouts"])
+    (folder / "fuseline.json").write_text(json.dumps(about))
+
+
+def test_layouts_of_a_description_that_is_wrong_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Also a decoder of the other layout, or an encoder that reads something else, where it is opened."""
+    cases: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+        "unknown": (
+            lambda its: its.update(dynamic=its[STANDARD]),
+            "'layouts' is wrong; it must be an object of standard and static, without 'dynamic'; update fuseline",
+        ),
+        "none": (lambda its: its[STATIC].pop("decoder"), "'decoder' is missing; it must be a text"),
+        "outside": (lambda its: its[STATIC].update(decoder="../decoder.onnx"), "decoder.onnx"),
+        "another file": (
+            lambda its: its[STATIC].update(decoder="onnx/x.onnx"),
+            "does not list onnx/x.onnx under files",
+        ),
+        "fused": (
+            lambda its: its[STATIC].update(decoder="onnx/decoder_model_fp32.onnx"),
+            "is no static decoder: its sizes are not fixed; make the layout anew",
+        ),
+        "decoder as encoder": (
+            lambda its: its[STATIC].update(encoder=its[STATIC]["decoder"]),
+            "is no static encoder of pixel_values; make the layout anew",
+        ),
+        "static as standard": (
+            lambda its: its.update({STANDARD: its[STATIC]}),
+            "is not the graph that fuseline.json describes",
+        ),
+    }
+    for name, (change, sentence) in cases.items():
+        copy = tmp_path / name
+        shutil.copytree(folder, copy)
+        described(copy, change)
+        with pytest.raises(FolderError, match=re.escape(sentence)):
+            Model(open_folder(copy).using("fp32", STANDARD if name.endswith(STANDARD) else STATIC), threads=1)
+
+
+def test_a_damaged_file_of_a_layout_is_refused_where_it_is_used(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    file = copy / open_folder(copy).variants["fp32"].layouts[STATIC].decoder
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    opened = open_folder(copy)
+    assert Model(opened, threads=1).generate(tiny.photos(1)).sequences.size
+    with pytest.raises(FolderError, match="was edited"):
+        opened.using("fp32", STATIC)
+    with pytest.raises(FolderError, match="was edited"):
+        open_folder(copy, whole=True)
 
 
 def test_what_cannot_be_a_layout_is_refused(folder: Path, tmp_path: Path) -> None:
