@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fuseline.folders.tensors import PAST, PRESENT
 
 from ..graphs.graph import OPSET
-from .operators import FLOAT32
+from .writer import FLOAT32
 
 _LARGE = 4096  # numbers: what is smaller may be computed with while a graph is cleaned
 # What ONNX wants in int64 whatever else a graph has, by the number of the input.

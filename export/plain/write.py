@@ -27,8 +27,9 @@ from ..writing.folder import add_layouts
 from ..writing.graphs import GraphSource, load_graph
 from ..writing.parts import DECODER, ENCODER, part_of
 from ..writing.place import check_out, check_place, claimed, recovered
-from .operators import Fixed, plain
+from .operators import plain
 from .types import cleaned, halves, narrow, with_sizes
+from .writer import Fixed
 
 FORMATS = ("fp32", "fp16", "int8")
 MADE = (STANDARD, STATIC)
@@ -104,7 +105,7 @@ def layouts(
         def tried(new: Path) -> None:
             tell(2, 3, "comparing with the fused layout")
             now = open_folder(new)
-            agreement.update({name: _agreement(now.using(name), names, judges) for name in chosen})
+            agreement.update({name: _agreement(now.using(name), names, judges, fixed) for name in chosen})
             nothing = [name for name, found in agreement.items() if not all(found.values())]
             if nothing:
                 raise ExportError(f"the layouts of {', '.join(nothing)} say other texts than the fused one throughout")
@@ -120,8 +121,9 @@ def _fixed(model: Model, inputs: Inputs, rows: int | None, capacity: int | None,
     """The sizes of static graphs. inputs: some of the model's. Raises ExportError, InputError."""
     given = {"rows": rows, "capacity": capacity, "positions": positions}
     for name, value in given.items():
-        if value is not None and (type(value) is not int or value < 1):
-            raise InputError(f"{name} {value} must be a whole number of at least 1")
+        least = 2 if name == "capacity" else 1  # the start token and one more
+        if value is not None and (type(value) is not int or value < least):
+            raise InputError(f"{name} {value} must be a whole number of at least {least}")
     folder, own = model.folder, model.generation_config
     if len(folder.sources) > 1 or INPUT_VALUES in inputs:
         what = "samples of any length" if INPUT_VALUES in inputs else "several sources"
@@ -188,21 +190,22 @@ def static_encoder(model: onnx.ModelProto, fixed: Fixed, inputs: Inputs) -> onnx
     return with_sizes(model, lambda name, size: {"B": 1, "S": fixed.positions}.get(str(size), size))
 
 
-def _agreement(folder: Folder, names: Sequence[str], judges: Sequence[Any]) -> dict[str, float]:
-    """By layout: the share of texts that the fused graphs say too."""
-    expected = _texts(Model(folder), judges)
-    found = {name: _texts(Model(folder.using(folder.variant, name)), judges) for name in names}
+def _agreement(folder: Folder, names: Sequence[str], judges: Sequence[Any], fixed: Fixed | None) -> dict[str, float]:
+    """By layout: the share of texts that the fused graphs say too, as far as static ones have room."""
+    beams, new = (4, _NEW) if fixed is None else (min(4, fixed.rows), min(_NEW, fixed.capacity - 1))
+    expected = _texts(Model(folder), judges, beams, new)
+    found = {name: _texts(Model(folder.using(folder.variant, name)), judges, beams, new) for name in names}
     return {
         name: sum(map(tuple.__eq__, expected, texts)) / max(len(expected), 1)  # those of one beam and of four
         for name, texts in found.items()
     }
 
 
-def _texts(model: Model, judges: Sequence[Any]) -> list[tuple[int, ...]]:
+def _texts(model: Model, judges: Sequence[Any], most_beams: int, new: int) -> list[tuple[int, ...]]:
     with model:
         return [
             tuple(row)
             for inputs in judges or [None]
-            for beams in (1, 4)
-            for row in model.generate(inputs, num_beams=beams, max_new_tokens=_NEW).sequences.tolist()
+            for beams in (1, most_beams)
+            for row in model.generate(inputs, num_beams=beams, max_new_tokens=new).sequences.tolist()
         ]

@@ -129,13 +129,13 @@ def test_parents_continue_whole_hypotheses(decoder: CachedDecoder, folder: Folde
 def test_caches_and_logits_are_bound_once_and_written_in_place(decoder: CachedDecoder, folder: Folder) -> None:
     state = decoder.start(encoded(cross_arrays(folder, 1)), 2, CAPACITY)
     buffers = state._buffers
-    caches, logits = buffers._caches, buffers._logits
+    caches, logits = list(buffers._binding.caches()), buffers._logits
     assert len(caches) == 2 * folder.decoder.layers
     addresses = {logits.ctypes.data, *(cache.ctypes.data for cache in caches)}
     tokens = np.full((2, 1), 7)
     for position in range(3):
         assert decoder.step(state, tokens, None) is logits
-        bound = {value.data_ptr() for value in buffers._binding.get_outputs()}
+        bound = {value.data_ptr() for value in buffers._binding._binding.get_outputs()}
         assert bound == addresses, "the graph wrote elsewhere than into the bound arrays"
         for cache in caches:
             assert np.abs(cache[: position + 1]).min(axis=(1, 2)).all(), "a position that was computed is empty"
@@ -327,7 +327,7 @@ def test_memory_of_a_step_that_did_not_return_is_not_used_again(
         buffers = weakref.ref(state._buffers)
         if broken:
             with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-                patch.setattr(state._buffers, "_graph", Interrupted())
+                patch.setattr(state._buffers._binding, "_graph", Interrupted())
                 decoder.step(state, np.ones((5, 1), np.int64), None)
         else:
             decoder.step(state, np.ones((5, 1), np.int64), None)

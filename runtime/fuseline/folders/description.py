@@ -329,10 +329,10 @@ def _check_contract(description: Description, where: Path) -> None:
     found = description.encoder_signatures
     free = {name: _own_sizes(signature) for name, signature in found.items()}
     encoders, decoder = contract(description.decoder, description.sources, free)
-    problems = mismatches("decoder", decoder, description.decoder_signature)
+    problems = mismatches("decoder", decoder, description.decoder_signature, halves=False)
     for name, encoder in encoders.items():
         graph = "encoder" if len(encoders) == 1 else f"encoder {name}"
-        problems = mismatches(graph, encoder, found[name]) + problems
+        problems = mismatches(graph, encoder, found[name], halves=False) + problems
     if problems:
         raise FolderError(f"{where}: the tensors are not those of the step contract: {'; '.join(problems)}")
 

@@ -213,10 +213,11 @@ def _encoder_inputs(source: Source, free: Free | None) -> tuple[Tensor, ...]:
     return (Tensor(name, "float32", ("B", *shape)),)
 
 
-def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:
+def mismatches(graph: str, expected: Signature, found: Signature, *, halves: bool = True) -> list[str]:
     """The differences between two signatures, one phrase each; of many the first, and how many more there are.
 
-    What `found` leaves free fits any number.
+    What `found` leaves free fits any number. halves: whether keys, values and caches may be those of a plain graph of
+    halves.
     """
     problems: list[str] = []
     for kind, wanted, present in (
@@ -233,7 +234,7 @@ def mismatches(graph: str, expected: Signature, found: Signature) -> list[str]:
             other, name = by_name.pop(tensor.name, None), f"{graph} {kind} {shown(tensor.name)}"
             if other is None:
                 problems.append(f"{name} is missing")
-            elif (kind == "input" and _kept(tensor, other)) or _halved(tensor, other):
+            elif (kind == "input" and _kept(tensor, other)) or (halves and _halved(tensor, other)):
                 continue
             elif tensor.type != other.type:
                 problems.append(f"{name} is {shown(other.type)} and must be {shown(tensor.type)}")

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .running import Graph
+from .running import CPU_MEMORY, Graph
 
 if TYPE_CHECKING:
     from onnxruntime import OrtValue
 
 Array = npt.NDArray[Any]
-_CPU_MEMORY = "Cpu"  # the name that onnxruntime gives it
 
 
 class Bound:
@@ -158,7 +157,7 @@ class BoundOnDevice(Bound):
         """See Graph.run_bound; then what was written is what is read next."""
         made = {cache.present for cache in self._device_caches if self._bind(cache)}
         self._graph.run_bound(self._binding, size)
-        found = dict(zip(self._outputs, self._binding.get_outputs(), strict=True)) if made else {}
+        found = dict(zip(self._outputs, _made(self._graph, self._binding), strict=True)) if made else {}
         for cache in self._device_caches:
             if cache.present in made:
                 cache.moved(found[cache.present])
@@ -189,7 +188,7 @@ def run_there(graph: Graph, outputs: Sequence[str], values: dict[str, OrtValue],
     for name in outputs:
         _bind_there(graph, binding, name)
     graph.run_bound(binding, size)
-    return list(binding.get_outputs())
+    return _made(graph, binding)
 
 
 def elsewhere(graph: Graph) -> frozenset[str]:
@@ -204,7 +203,7 @@ def elsewhere(graph: Graph) -> frozenset[str]:
     if not hasattr(session, "get_input_memory_infos"):
         return frozenset(each.name for each in arguments)
     infos = [*session.get_input_memory_infos(), *session.get_output_memory_infos()]
-    return frozenset(each.name for each, info in zip(arguments, infos, strict=True) if info.name != _CPU_MEMORY)
+    return frozenset(each.name for each, info in zip(arguments, infos, strict=True) if info.name != CPU_MEMORY)
 
 
 def _bind_there(graph: Graph, binding: Any, output: str) -> None:
@@ -214,6 +213,15 @@ def _bind_there(graph: Graph, binding: Any, output: str) -> None:
         names = [each.name for each in session.get_outputs()]
         number = session.get_output_memory_infos()[names.index(output)].device_id
     binding.bind_output(output, graph.device.memory, number)
+
+
+def _made(graph: Graph, binding: Any) -> list[OrtValue]:
+    """The outputs of the last run. Memory that a session has made is not there any more once it is gone, so each keeps
+    its session: Python lets go of an object's attributes in the order in which they were set."""
+    found = list(binding.get_outputs())
+    for value in found:
+        value.made_by = graph.session
+    return found
 
 
 def shared(array: Array) -> OrtValue:

@@ -227,7 +227,6 @@ class _Buffers:
     def __init__(self, graph: Graph, shape: _Shape, sizes: DecoderSizes, in_place: bool) -> None:
         self.shape = shape
         self.stepping = False  # from the beginning of a step until it returns
-        self._graph = graph
         self._sizes = sizes
         session = graph.session
         self._binding = Bound(graph) if graph.device.is_cpu else BoundOnDevice(graph, in_place)

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import DeviceError, InputError, shown, written
 from ..folders.description import FUSED, STANDARD, STATIC
 from .installed import onnxruntime, several, wheels
-from .plugins import Plugin, listed, plugins, words_of
+from .plugins import Plugin, listed, plugins, registered, words_of
 
 CPU = "CPUExecutionProvider"
 SUFFIX = "ExecutionProvider"
@@ -171,13 +171,14 @@ def devices() -> dict[str, str]:
 
 def built_in() -> dict[str, str]:
     """Of these the providers that are onnxruntime's own, by name."""
-    return {_short(name): str(name) for name in onnxruntime().get_available_providers() if name not in _NO_DEVICES}
+    others = {*_NO_DEVICES, *registered()}
+    return {_short(name): str(name) for name in onnxruntime().get_available_providers() if name not in others}
 
 
 def brought() -> dict[str, Plugin]:
     """Those of packages, by name; where onnxruntime has its own of that name, that one is used."""
-    own = built_in()
-    return {name: plugin for plugin in plugins() if (name := _short(plugin.provider)) not in own}
+    own, found = built_in(), [*registered().values(), *plugins()]
+    return {name: plugin for plugin in found if (name := _short(plugin.provider)) not in own}
 
 
 def _short(provider: str) -> str:

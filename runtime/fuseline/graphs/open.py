@@ -60,11 +60,11 @@ def open_graphs(folder: Folder, device: object = "cpu", threads: int | None = No
     files.check()  # what onnxruntime has read is what was checked
 
     def close() -> None:
+        if isinstance(decoder, CachedDecoder):
+            decoder.forget()  # first: a device's memory goes before the session that has made it
         for graph in graphs:
             graph.close()
         files.release()
-        if isinstance(decoder, CachedDecoder):
-            decoder.forget()
 
     return Graphs(encoder, decoder, files, close, _nodes(graphs))
 

@@ -86,6 +86,20 @@ def listed(plugin: Plugin) -> Listed:
     return Listed((), f"{plugin.package} is there and finds no hardware here that it serves")
 
 
+def registered() -> dict[str, Plugin]:
+    """Plugins that are registered and list devices, whoever did it, by provider; onnxruntime tells of them as of its
+    own."""
+    if not hasattr(onnxruntime(), "get_ep_devices"):
+        return {}
+    found = {}
+    for each in onnxruntime().get_ep_devices():
+        facts = dict(each.ep_metadata)
+        if "library_path" in facts:
+            package = f"{Path(facts['library_path']).name} {facts.get('version', '')}".strip()
+            found[str(each.ep_name)] = Plugin(str(each.ep_name), package, facts["library_path"])
+    return found
+
+
 def _handles(provider: str) -> tuple[Any, ...]:
     """The devices of a registered provider. Those that nothing stands behind, to compile for, are left out."""
     found = (each for each in onnxruntime().get_ep_devices() if each.ep_name == provider)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+CPU_MEMORY = "Cpu"  # the name that onnxruntime gives it
+
 # Seconds. A run after one that took longer is made on a thread of its own, so that Ctrl-C reaches the main thread
 # meanwhile. A thread costs some 0.1 ms, and on a crowded machine any run may take a few hundredths of a second.
 _LONG = 0.2

@@ -12,7 +12,7 @@ from .cores import thread_count
 from .devices import CPU, ON_CPU, Device, prepare
 from .installed import onnxruntime, version
 from .reasons import SILENT, reason
-from .running import Graph
+from .running import CPU_MEMORY, Graph
 from .starting import not_started, standard_error
 
 if TYPE_CHECKING:
@@ -53,8 +53,14 @@ def open_graph(path: Path, device: Device = ON_CPU, threads: int | None = None, 
 
 
 def _taken(session: InferenceSession, provider: str) -> tuple[int, int] | None:
-    """How many nodes are on the device, and how many there are; None where onnxruntime (before 1.24) does not tell."""
+    """How many nodes are on the device, and how many there are; None where onnxruntime does not tell.
+
+    It does from 1.24 on, of providers that make programs of parts of a graph. Of others, which have kernels as the CPU
+    has and memory of their own, it leaves most nodes out.
+    """
     if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    if any(info.name != CPU_MEMORY for info in session.get_input_memory_infos()):
         return None
     parts = [(part.ep_name, len(part.get_nodes())) for part in session.get_provider_graph_assignment_info()]
     return sum(count for name, count in parts if name == provider), sum(count for _, count in parts)
