@@ -60,7 +60,7 @@ typedef struct fuseline_settings {
    * the operators' definitions run, which any onnxruntime computes, slower. */
   const char* kernels;
   int32_t threads; /* that compute a call; 0: as many as onnxruntime finds right, one for each physical core */
-  /* Not 0: weights.bin is read and hashed when the model is opened, which takes a second for some 300 MB; else only its size
+  /* Not 0: weights.bin is read and hashed when the model is opened, which takes a second for some 200 MB; else only its size
    * is looked at. All other files are always held to their hashes. */
   int32_t check_weights;
 } fuseline_settings;
