@@ -47,7 +47,7 @@ def test_every_option_is_called_as_it_is_typed() -> None:
     """Of every command, those whose names cannot be words of English."""
     parser = _parser(Terminal())
     (commands,) = [each.choices for each in parser._actions if isinstance(each.choices, dict)]
-    assert len(commands) == 8
+    assert "caption" in commands
     for command in commands.values():
         options = {action.dest: action.option_strings for action in command._actions}
         for name in (each for each in options if "_" in each):
