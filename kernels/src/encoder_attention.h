@@ -123,7 +123,11 @@ struct Rounded : AsTheyAre {
   static void query(const float* from, int64_t n, float, float* to) {
     for (int64_t d = 0; d < n; d += kLanes) write(to + d, to_bfloat16(load(from + d, n - d)));
   }
-  static void weights(float* scores, int64_t p, Vector v) { write(scores + p, to_bfloat16(v)); }
+  // Weights are at most 1, so that they can be rounded by three operations (Veltkamp): what is taken away again has 16 bits less.
+  static void weights(float* scores, int64_t p, Vector v) {
+    const Vector large = v * 65537.0f;
+    write(scores + p, large - (large - v));
+  }
 };
 
 template <class Of>

@@ -497,7 +497,8 @@ def _compared(data: bytes, feed: Feed, names: list[str], threads: int, comparabl
 
 def _overflows(array: Array) -> bool:
     """Whether it has finite numbers whose products may not be finite."""
-    return array.dtype.kind == "f" and bool((np.isfinite(array) & (np.abs(array) > 1e15)).any())
+    numbers = array.astype(np.float64) if array.dtype.kind == "f" else np.zeros(1)
+    return bool((np.isfinite(numbers) & (np.abs(numbers) > 1e15)).any())
 
 
 def _alike(name: str, ours: Array, bodys: Array, hides: bool) -> None:
