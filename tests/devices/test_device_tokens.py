@@ -25,7 +25,10 @@ from tests.layouts import NAMES, case, said
 
 # A GPU in software makes a program for every operator and shape, which takes minutes for all of these. Qualcomm's NPU
 # computes in halves, so that of models that were never trained some say other words; see the test of logits.
-SLOW = {"webgpu": ("gpt2: vit", "texts: bart", "speech: whisper", "fusion: flat"), "qnn": ("gpt2: vit", "photos: trocr, learned")}
+SLOW = {
+    "webgpu": ("gpt2: vit", "texts: bart", "speech: whisper", "fusion: flat"),
+    "qnn": ("gpt2: vit", "photos: trocr, learned"),
+}
 HALVES = {"qnn"}
 NEAR = 0.02  # of the largest logit, in halves
 # What a provider cannot run, and what it says: that is an error when the model is opened, and no other text.
