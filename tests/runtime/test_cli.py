@@ -528,3 +528,28 @@ def test_packages_that_are_missing(
     err = capsys.readouterr().err
     assert err == f"fuseline: {sentence}, which is not installed; pip install {missing[0]}\n"
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--device", "tpu"], "there is no device 'tpu' here; available: cpu"),
+        (["--device", "encoder=cpu"], 'device by part is {"encoder": ..., "decoder": ...}'),
+        (["--device-option", "threads"], "--device-option must be KEY=VALUE, not 'threads'"),
+        (["--device-option", "threads=1"], "device_options are of another device than cpu"),
+        (["--device", "auto", "--device-option", "a=1"], "device_options are of a device that is named"),
+    ],
+)
+def test_what_is_wrong_with_a_device_is_said(run: Run, photos: Path, options: list[str], sentence: str) -> None:
+    status, out, err = run(photos / "b.jpg", *options)
+    assert (status, out) == (2, "")
+    assert sentence in err
+
+
+def test_the_cpu_by_part_and_instead_of_what_is_not_there(run: Run, photos: Path) -> None:
+    expected = run(photos / "b.jpg", "--variant", "fp32")
+    assert run(photos / "b.jpg", "--variant", "fp32", "--device", "encoder=cpu,decoder=cpu") == expected
+    status, out, err = run(photos / "b.jpg", "--variant", "fp32", "--device", "tpu", "--fallback", "cpu")
+    assert (status, out) == expected[:2]
+    assert "note: there is no device 'tpu' here" in err
+    assert "the CPU is used instead" in err

@@ -31,7 +31,7 @@ _HELP = (
         "",
         "fuseline devices lists what OpenVINO finds; a GPU or an NPU needs Intel's driver",
     ),
-    ("QNN", "", "it needs Qualcomm's NPU and its driver"),
+    ("QNN", "", "it needs Qualcomm's NPU and driver; its simulator wants htp_arch and soc_model as device_options"),
 )
 
 
