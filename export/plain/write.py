@@ -20,7 +20,7 @@ from fuseline.model import Model
 
 from ..graphs.weights_file import WeightsFile
 from ..quality.reading import Inputs, Reading
-from ..quality.record import check_writable
+from ..quality.record import why_not_written
 from ..quantizing.examples import Examples, judging
 from ..refusals import in_one_sentence
 from ..writing.folder import add_layouts
@@ -84,7 +84,8 @@ def layouts(
         raise ExportError(f"format is {format!r} and must be {' or '.join(FORMATS)}")
     source = find(recovered(folder))
     if out is None:
-        check_writable(source)
+        if reason := why_not_written(source):
+            raise ExportError(f"{reason}, or name a folder for a copy: -o OUT")
         check_place(source)
     else:
         check_out(Path(out), replace=False)

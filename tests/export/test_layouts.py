@@ -24,10 +24,12 @@ from fuseline.export.graphs.recode import matrices
 from fuseline.export.writing.graphs import load_graph
 from fuseline.folders.description import STANDARD, STATIC
 from fuseline.folders.open import open_folder
+from fuseline.images import load_image
 from fuseline.model import Model
 from tests import tiny
 from tests.layouts import NAMES, case, said
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 QUICK = ("gpt2: vit", "photos: roberta", "texts: t5", "texts: m2m_100", "speech: moonshine", "fusion: flat")
 CASES = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in NAMES]
 
@@ -247,6 +249,10 @@ def test_what_cannot_be_a_layout_is_refused(folder: Path, tmp_path: Path) -> Non
         with pytest.raises(Error, match=sentence):
             layouts(folder, names, **options)
     assert (folder / "fuseline.json").read_bytes() == before
+    with pytest.raises(
+        ExportError, match="stays as it was installed; copy the folder first, or name a folder for a copy"
+    ):
+        layouts("flickr8k-lite1")
     with pytest.raises(ExportError, match="reads several sources, which a static layout has no form for"):
         layouts(case("fusion: flat", tmp_path)[0], (STATIC,))
 
@@ -287,3 +293,19 @@ def test_export_writes_layouts_of_every_variant(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="layouts has 'plain' and must be some of fused, standard, static"):
         export(source, tmp_path / "other", layouts=("plain",))
     assert not (tmp_path / "other").exists()
+
+
+def test_the_captioner_that_ships(tmp_path: Path) -> None:
+    """Convolutions and layers in 8 and 4 bits as floats: near to the fused ones, which round activations too."""
+    report = layouts("flickr8k-lite1", out=tmp_path / "copy")
+    assert report.agreement["int8"][STANDARD] > 0.7
+    fused = Model(open_folder(tmp_path / "copy"), threads=1)
+    plain = Model(fused.folder.using("int8", STANDARD), threads=1)
+    photo = fused.image_processor([load_image(EXAMPLES / "cat.jpg")])
+    for given in (photo, {"image": photo, "hint": fused.inputs_of("hint")(["a cat"])}):
+        encoded = [model.encode(given) for model in (fused, plain)]
+        for name, value in encoded[0].values.items():
+            apart = np.abs(value.numpy() - encoded[1].values[name].numpy()).mean()
+            assert apart < 0.1 * np.abs(value.numpy()).mean()
+        said = [fused.decode(model.generate(given).sequences) for model in (fused, plain)]
+        assert said[0] == said[1]

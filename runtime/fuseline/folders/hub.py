@@ -103,7 +103,8 @@ def _listed(description: Path, variant: str | None) -> list[str]:
 
 
 def _graph_names(variant: Mapping[str, Any]) -> Collection[str]:
-    return [variant["encoder"], variant["decoder"]]
+    """In every layout."""
+    return [each[part] for each in (variant, *variant.get("layouts", {}).values()) for part in ("encoder", "decoder")]
 
 
 def _graph(file: str) -> str:
