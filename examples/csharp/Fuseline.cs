@@ -9,7 +9,7 @@ public sealed class Fuseline : IDisposable
     struct Settings
     {
         public IntPtr onnxruntime, kernels;
-        public int threads;
+        public int threads, check_weights;
     }
 
     [StructLayout(LayoutKind.Sequential)]
@@ -21,6 +21,8 @@ public sealed class Fuseline : IDisposable
         public long id_count;
         public IntPtr source_weights;
         public long source_weight_count;
+        public IntPtr samples;
+        public long sample_count;
     }
 
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]

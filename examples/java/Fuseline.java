@@ -20,11 +20,13 @@ import java.util.function.Predicate;
 /** fuseline.h in Java: a model that opens, captions photos and is closed. Any number of threads may use one at once. */
 public final class Fuseline implements AutoCloseable {
     private static final StructLayout SETTINGS = MemoryLayout.structLayout(
-        ADDRESS.withName("onnxruntime"), ADDRESS.withName("kernels"), JAVA_INT.withName("threads"), MemoryLayout.paddingLayout(4));
+        ADDRESS.withName("onnxruntime"), ADDRESS.withName("kernels"), JAVA_INT.withName("threads"),
+        JAVA_INT.withName("check_weights"));
     private static final StructLayout INPUT = MemoryLayout.structLayout(
         ADDRESS.withName("rgb"), JAVA_LONG.withName("width"), JAVA_LONG.withName("height"), JAVA_LONG.withName("stride"),
         ADDRESS.withName("ids"), JAVA_LONG.withName("id_count"),
-        ADDRESS.withName("source_weights"), JAVA_LONG.withName("source_weight_count"));
+        ADDRESS.withName("source_weights"), JAVA_LONG.withName("source_weight_count"),
+        ADDRESS.withName("samples"), JAVA_LONG.withName("sample_count"));
     private static final StructLayout OPTIONS = MemoryLayout.structLayout(
         JAVA_LONG.withName("num_beams"), JAVA_LONG.withName("max_length"), JAVA_LONG.withName("min_length"),
         JAVA_LONG.withName("early_stopping"), JAVA_LONG.withName("no_repeat_ngram_size"),

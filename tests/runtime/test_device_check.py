@@ -51,7 +51,7 @@ def test_what_says_the_same_is_used_and_what_was_found_is_remembered(
     monkeypatch.setattr(device_check, "_tried", counted)
     for _ in range(2):
         assert decoder_of(device_check.open_checked(folder, ON_BODIES, threads=1)).in_place
-    assert tried == [{"same": True, "in place": True}]
+    assert tried == [{"same": True, "in place": True, "as fused": True}]
 
 
 def test_what_says_other_tokens_is_refused_and_remembered(
@@ -71,7 +71,7 @@ def test_what_says_other_tokens_is_refused_and_remembered(
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(one.path.parents[1] / "cache"))
     facts = machine.facts_of(one, ON_BODIES, 1) | {"variant": one.variant}
-    assert machine.recall("devices", facts) == {"same": False, "in place": False}
+    assert machine.recall("devices", facts) == {"same": False, "in place": False, "as fused": False}
 
 
 def test_caches_have_two_memories_where_one_does_not_stay_right(

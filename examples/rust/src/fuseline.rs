@@ -12,6 +12,7 @@ mod ffi {
         pub onnxruntime: *const c_char,
         pub kernels: *const c_char,
         pub threads: i32,
+        pub check_weights: i32,
     }
 
     #[repr(C)]
@@ -24,6 +25,8 @@ mod ffi {
         pub id_count: i64,
         pub source_weights: *const f32,
         pub source_weight_count: i64,
+        pub samples: *const f32,
+        pub sample_count: i64,
     }
 
     pub type OnText = unsafe extern "C" fn(*const c_char, *const c_char, *mut c_void) -> c_int;
@@ -72,7 +75,7 @@ impl Model {
     /// Open the model in a folder.
     pub fn open(folder: &str) -> Result<Model, String> {
         let folder = CString::new(folder).map_err(|error| error.to_string())?;
-        let mut settings = ffi::Settings { onnxruntime: null(), kernels: null(), threads: 0 };
+        let mut settings = ffi::Settings { onnxruntime: null(), kernels: null(), threads: 0, check_weights: 0 };
         let model = unsafe {
             ffi::fuseline_default_settings(&mut settings);
             ffi::fuseline_open(folder.as_ptr(), &settings)
@@ -92,6 +95,7 @@ impl Model {
         let (width, height) = (width as i64, (rgb.len() / (3 * width)) as i64);
         let input = ffi::Input {
             rgb: rgb.as_ptr(), width, height, stride: 0, ids: null(), id_count: 0, source_weights: null(), source_weight_count: 0,
+            samples: null(), sample_count: 0,
         };
         let mut options = std::mem::MaybeUninit::uninit();
         let result = unsafe {

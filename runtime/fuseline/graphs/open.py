@@ -43,7 +43,7 @@ def open_graphs(folder: Folder, device: object = "cpu", threads: int | None = No
     InputError.
     """
     placement = placed(device)
-    parts = {part: _for(folder, part) for part in placement.parts}
+    parts = {part: laid_out(folder, part) for part in placement.parts}
     files = Unchanged({file: stamp for each in parts.values() for file, stamp in each.files_in_use.items()})
     if isinstance(folder, ForeignFolder):
         opened_foreign = open_foreign(folder, placement, threads)
@@ -74,7 +74,7 @@ def _nodes(graphs: Sequence[Graph]) -> tuple[int, int] | None:
     return (sum(here for here, _ in known), sum(count for _, count in known)) if known else None
 
 
-def _for(folder: Folder, device: Device) -> Folder:
+def laid_out(folder: Folder, device: Device) -> Folder:
     """The folder with the layout in use that the device runs."""
     return folder if device.is_cpu else folder.using(folder.variant, device.layout)
 

@@ -4,20 +4,25 @@ Equal means the same tokens for a made-up photo, or for two made-up texts of une
 best of four beams, and of texts that go on from a prompt of several tokens, through the same encoder, decoder and
 binding that serve calls. Scores may differ in their last bits: a device adds in another order. The same is tried with
 caches that are written where they are read, which some providers keep right and some do not.
+
+What the CPU says is what it says by the graphs that the device runs. Where they are of another layout, it may say
+something else by its own: the fused layout of 8 bits rounds activations, too. That is remembered beside it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..arrays import Int64
-from ..errors import DeviceError, FolderError
+from ..errors import DeviceError, FolderError, written
 from ..folders.own import Folder
 from ..generation.config import GenerationConfig
 from ..graphs.contract import Encoded
 from ..graphs.decoder import CachedDecoder
 from ..graphs.devices import Placement, placed
-from ..graphs.open import Graphs, open_graphs
+from ..graphs.open import Graphs, laid_out, open_graphs
 from ..graphs.running import Limit, RunEnded
 from ..search import search
 from .machine import facts_of, recall, remember
@@ -27,44 +32,57 @@ SECONDS = 60.0  # for the runs on each; a GPU compiles a program for every opera
 _STEPS = 10
 _PROMPT = 3
 _ENDED = "max_time"
-_ABOUT, _SAME, _IN_PLACE = "devices", "same", "in place"
+_ABOUT, _SAME, _IN_PLACE, _AS_FUSED = "devices", "same", "in place", "as fused"
 
 
 class OtherTokens(DeviceError):
     """A device says something else than the CPU."""
 
 
-def open_checked(folder: Folder, device: object = "cpu", threads: int | None = None) -> Graphs:
-    """The graphs of the variant in use, opened where `placed` says. Raises what open_graphs does, and DeviceError for a
-    device that says something else than the CPU, fails or takes too long."""
+def open_checked(
+    folder: Folder, device: object = "cpu", threads: int | None = None, *, as_fused: bool = False
+) -> Graphs:
+    """The graphs of the variant in use, opened where `placed` says.
+
+    as_fused: whether it must say what the CPU says by the layout in use, too, and not only by the device's. Raises what
+    open_graphs does, and DeviceError for a device that says something else than the CPU, fails or takes too long.
+    """
     placement = placed(device)
     graphs = open_graphs(folder, placement, threads)
     if placement.is_cpu:
         return graphs
     facts = facts_of(folder, placement, threads) | {"variant": folder.variant}
     found = recall(_ABOUT, facts)
-    if found is None or not all(isinstance(found.get(key), bool) for key in (_SAME, _IN_PLACE)):
+    if found is None or not all(isinstance(found.get(key), bool) for key in (_SAME, _IN_PLACE, _AS_FUSED)):
         found = _tried(folder, graphs, placement, threads)
         remember(_ABOUT, facts, found)
     if not found[_SAME]:
         graphs.close()
         raise OtherTokens(f"{placement} says other tokens than the CPU for {folder.path}, so it is not used; use cpu")
+    if as_fused and not found[_AS_FUSED]:
+        graphs.close()
+        raise OtherTokens(
+            f"the graphs that {placement} runs say other tokens than the {folder.layout} ones for {folder.path}, "
+            f"on the CPU too; whoever asks for device={written(placement.asked)} gets them"
+        )
     _keep_in_place(graphs, found[_IN_PLACE])
     return graphs
 
 
 def _tried(folder: Folder, graphs: Graphs, placement: Placement, threads: int | None) -> dict[str, bool]:
-    """Whether it says what the CPU says, and does so too with caches that are read and written in one memory."""
-    on_cpu = open_graphs(folder, "cpu", threads)
+    """Whether it says what the CPU says by the same graphs, whether it does so too with caches that are read and
+    written in one memory, and whether the CPU says the same by its own."""
     limit = Limit(SECONDS)
     try:
         with limit:
-            expected = _tokens(folder, on_cpu, None)
+            expected = _on_cpu(folder, placement, threads)
         with limit:
             same = _equal(expected, _tokens(folder, graphs, expected[0]))
         _keep_in_place(graphs, True)
         with limit:
             in_place = same and _equal(expected, _tokens(folder, graphs, expected[0]))
+        with limit:
+            as_fused = same and _equal(expected, _on_cpu(folder, placed(), threads, expected[0]))
     except RunEnded:
         graphs.close()
         raise DeviceError(
@@ -73,9 +91,20 @@ def _tried(folder: Folder, graphs: Graphs, placement: Placement, threads: int | 
     except (DeviceError, FolderError) as error:
         graphs.close()
         raise DeviceError(f"{placement} cannot be used for {folder.path}: {error}") from None
+    return {_SAME: same, _IN_PLACE: in_place, _AS_FUSED: as_fused}
+
+
+def _on_cpu(folder: Folder, placement: Placement, threads: int | None, greedy: Int64 | None = None) -> list[Int64]:
+    """What the CPU says by the graphs of a placement, see _tokens."""
+    encoding = open_graphs(laid_out(folder, placement.encoder), "cpu", threads)
+    decoding = encoding
+    try:
+        if len(placement.parts) > 1:
+            decoding = open_graphs(laid_out(folder, placement.decoder), "cpu", threads)
+        return _tokens(folder, replace(decoding, encoder=encoding.encoder), greedy)
     finally:
-        on_cpu.close()
-    return {_SAME: same, _IN_PLACE: in_place}
+        for graphs in {id(each): each for each in (encoding, decoding)}.values():
+            graphs.close()
 
 
 def _keep_in_place(graphs: Graphs, in_place: bool) -> None:

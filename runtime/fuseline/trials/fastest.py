@@ -98,6 +98,6 @@ def _run(folder: Folder, device: str | Mapping[str, str], threads: int | None, e
     if perf_counter() > end:
         return None
     try:
-        return _Parts(Timed(open_checked(folder, device, threads), folder))
+        return _Parts(Timed(open_checked(folder, device, threads, as_fused=True), folder))
     except Error:  # of the device, or of a folder without the layout
         return None

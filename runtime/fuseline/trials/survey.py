@@ -55,7 +55,7 @@ def _tried(each: Seen, folder: Folder, threads: int | None) -> Finding:
 
 def _measured(each: Seen, folder: Folder, threads: int | None) -> Finding:
     device = device_of(each.name)
-    timed = Timed(open_checked(folder, each.name, threads), folder)
+    timed = Timed(open_checked(folder, each.name, threads, as_fused=True), folder)
     try:
         return Finding(each, device.layout, True, timed.graphs.nodes, least(timed))
     finally:
