@@ -79,11 +79,14 @@ def decoder_of(table: np.ndarray[Any, Any]) -> Any:
     return Decoder()
 
 
+# Beams of several lengths are compared by their sums as they are: divided by their lengths, three times a logarithm and
+# once that logarithm rank as its last bit has it, which the library's need not share.
+SUMS = {"length_penalty": 0.0}
 OPTIONS: list[dict[str, Any]] = [
     {},
-    {"num_beams": 3, "num_return_sequences": 3},
-    {"num_beams": 2, "repetition_penalty": 1.5},
-    {"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 1.0},
+    {"num_beams": 3, "num_return_sequences": 3, **SUMS},
+    {"num_beams": 2, "repetition_penalty": 1.5, **SUMS},
+    {"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 1.0, **SUMS},
     {"do_sample": True, "seed": 1, "remove_invalid_values": True},
 ]
 
