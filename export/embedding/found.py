@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import TensorProto
 
-from . import state as carried
+import fuseline.export.embedding.state as carried
+
 from .nodes import Nodes, Value
 from .search import divisor, merged
 from .state import NOTHING, OUT_OF_REACH

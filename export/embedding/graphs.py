@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+import fuseline.export.embedding.options as asked
+import fuseline.export.embedding.state as carried
 from fuseline.folders.own import Folder
 from fuseline.folders.tensors import BEAM_TABLE, INPUT_IDS, LOGITS, PAST, POSITION, PRESENT
 
 from ..graphs.weights_file import WeightsFile
-from . import options as asked
-from . import state as carried
 from .found import found
 from .nodes import Nodes, Value
 from .options import OF_START, OF_STEP, Option

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from onnx import TensorProto
 
-from . import state as carried
+import fuseline.export.embedding.state as carried
+
 from .nodes import Nodes, Value
 from .processors import Lengths, processed
 from .state import OUT_OF_REACH
