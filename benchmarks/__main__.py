@@ -72,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     option("--threads", type=int, metavar="N", help="threads (default: one a physical core)")
     option("--out", type=Path, metavar="FILE", help="where results go (default: results.jsonl in the cache folder)")
     option("--list", action="store_true", help="name systems and models, and measure nothing")
+    option("--device", metavar="NAME", help="measure a captioner there, such as cuda, beside transformers there")
+    option(
+        "--patience", type=float, default=1.0, metavar="N", help="with --device: times its limits, of a slow machine"
+    )
+    option("--size", default="large", choices=["large", "small"], help="of that captioner; small tries the measuring")
 
     option = add(
         "report", _report, "make docs/results/speed.md of each model's last run in a result file", "report --readme"
@@ -117,11 +122,11 @@ def _parser() -> argparse.ArgumentParser:
         "quality",
         _quality,
         "make docs/results/quality.md: what each variant costs in captions",
-        "quality --data flickr8k/captions.jsonl",
+        "quality --data flickr8k/captions.jsonl --folder flickr8k-lite0",
     )
     option("--data", type=Path, required=True, metavar="FILE", help="captions.jsonl with the splits train and val")
     option("--limit", type=int, metavar="N", help="only the first N photos of val")
-    option("--folder", type=Path, metavar="FOLDER", help="a fuseline folder (default: the captioner that ships)")
+    option("--folder", type=Path, required=True, metavar="FOLDER", help="a fuseline folder that reads photos alone")
     option("--large", type=Path, metavar="FOLDER", help="ViT-GPT2 exported with all variants, for its agreement")
     option("--note", default="", metavar="TEXT", help="what to say of the floats")
     option("--out", type=Path, default=RESULTS, metavar="FOLDER", help="where to write (default: docs/results)")
@@ -145,12 +150,14 @@ def _quality(options: argparse.Namespace) -> int:
     large = quality.agreement(options.large, 16) if options.large else {}
     features = ", ".join(machine()["features"])
     where = f"{machine()['cpu']} ({features}), {machine()['cores']} cores"
-    page = quality.Page(found, quality.hashes(folder), large, where, options.note)
+    page = quality.Page(found, quality.hashes(folder), large, where, source.name, options.note)
     print(page.write(options.out))
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.device is not None:
+        return _on_device(options)
     from .plan import Plan, in_full_and_brief, units
     from .records import Recorder
     from .run import run
@@ -174,6 +181,22 @@ def _run(options: argparse.Namespace) -> int:
         run(plans, recorder, tell, say)
     print(f"{recorder.count} measurements of run {recorder.run} are in {recorder.path}")
     return 0
+
+
+def _on_device(options: argparse.Namespace) -> int:
+    from .on_device import LIMITS, run, summary
+
+    out = options.out or environments.cache() / f"{options.device.replace(':', '-')}.jsonl"
+    with _progress(len(LIMITS)) as (tell, say):
+
+        def done(what: str) -> None:
+            tell(what)
+            say(what)
+
+        found = run(options.device, out.absolute(), options.size, done, options.patience)
+    print("\n".join(summary(found)))
+    print(f"what was measured is in {out}")
+    return FAILED if any("error" in record for record in found) else 0
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -53,6 +53,13 @@ def vit_gpt2() -> Any:
     return encoder_decoder(ViTConfig(), text, 50256, 50256, 50256)
 
 
+def vit_gpt2_small() -> Any:
+    """The same with 2 layers of 64, for trying what is measured."""
+    text = GPT2Config(n_embd=64, n_layer=2, n_head=2, vocab_size=1000, add_cross_attention=True, is_decoder=True)
+    vision = ViTConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, image_size=64)
+    return encoder_decoder(vision, text, 999, 999, 999)
+
+
 def trocr_small() -> Any:
     """microsoft/trocr-small-printed: DeiT-small at 384 pixels and a decoder of 6 layers of 256."""
     vision = DeiTConfig(
@@ -119,6 +126,7 @@ def _processor(kind: str, height: int, width: int, **fields: Any) -> dict[str, A
 
 MODELS: Mapping[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "vit-gpt2": (vit_gpt2, _processor("ViTImageProcessor", 224, 224)),
+    "vit-gpt2-small": (vit_gpt2_small, _processor("ViTImageProcessor", 64, 64)),
     "trocr-small": (trocr_small, _processor("ViTImageProcessor", 384, 384)),
     "blip-base": (blip_base, _processor("BlipImageProcessor", 384, 384, resample=3, do_convert_rgb=True, **CLIP)),
     "donut-base": (

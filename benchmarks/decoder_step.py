@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from fuseline.export.standard import standard
+from fuseline.export.plain.operators import plain
 from fuseline.export.writing.graphs import load_graph
 from fuseline.folders.open import open_folder
 from fuseline.folders.own import Folder
@@ -50,7 +50,7 @@ def without_kernels(folder: Folder, threads: int) -> CachedDecoder:
 
 def stock_int8(folder: Folder, threads: int) -> CachedDecoder:
     """onnxruntime's own 8 bits, made of the fp32 variant."""
-    graph = quantized_by_onnxruntime(standard(load_graph(folder.path / folder.variants["fp32"].decoder)))
+    graph = quantized_by_onnxruntime(plain(load_graph(folder.path / folder.variants["fp32"].decoder)))
     with tempfile.TemporaryDirectory() as scratch:
         onnx.save(graph, Path(scratch) / "stock.onnx")
         return CachedDecoder(open_graph(Path(scratch) / "stock.onnx", "cpu", threads), folder.decoder)

@@ -156,7 +156,8 @@ def _fuseline_path() -> Path:
             (target / source.name).symlink_to(source)
     kernels = Path(sys.modules["fuseline.kernels"].__file__ or "").parent
     library = library_info().path
-    for source in [*kernels.glob("*.py"), *([library] if library else [])]:
+    packages = [path.parent for path in kernels.glob("*/__init__.py")]
+    for source in [*kernels.glob("*.py"), *packages, *([library] if library else [])]:
         link = target / "kernels" / source.name
         if not link.exists():
             link.symlink_to(source)

@@ -9,7 +9,24 @@
 #include <time.h>
 
 typedef uint64_t words __attribute__((vector_size(64)));
-typedef float floats __attribute__((vector_size(64)));
+
+// Sums at once: more than two units with a latency of 4 or 5 need, and not more than registers hold.
+#if defined(__AVX512F__)
+#define FLOATS 16
+#define SUMS 24
+#elif defined(__AVX__)
+#define FLOATS 8
+#define SUMS 12
+#else
+#define FLOATS 4
+#define SUMS 12
+#endif
+#if defined(__aarch64__)
+#define REGISTER "+w"
+#else
+#define REGISTER "+x"
+#endif
+typedef float floats __attribute__((vector_size(4 * FLOATS)));
 
 static const words *memory;
 static size_t vectors;
@@ -37,14 +54,12 @@ static void read_part(long part) {
   sink ^= a[0] ^ a[7];
 }
 
-// 24 sums at once: more than two units with a latency of 4 or 5 need, and as many as registers hold.
-#define SUMS 24
 static void multiply_add(void) {
   floats sum[SUMS], x, y;
-  for (int k = 0; k < 16; k++) x[k] = 0.999f, y[k] = 1e-3f;
+  for (int k = 0; k < FLOATS; k++) x[k] = 0.999f, y[k] = 1e-3f;
   for (int s = 0; s < SUMS; s++) sum[s] = y * (float)s;
   for (long i = 0; i < repeats; i++) {
-    __asm__ volatile("" : "+x"(x), "+x"(y));
+    __asm__ volatile("" : REGISTER(x), REGISTER(y));
 #pragma GCC unroll 24
     for (int s = 0; s < SUMS; s++) sum[s] = sum[s] * x + y;
   }
@@ -61,9 +76,25 @@ static void multiply_add(void) {
   "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",        \
       "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23"
 
+#define OF_AVX2 "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11"
+#if defined(__AVX512VNNI__)
+#define DOT_SUMS SUMS
+#else
+#define DOT_SUMS 10
+#endif
+
+// With AVX2 pairs of products are added up in 16 bits, and two of these as well before they are widened, as where they fit our kernels do.
 static void dot(void) {
 #if defined(__AVX512VNNI__)
   IN_REGISTERS("vpdpbusd");
+#elif defined(__AVX2__)
+  for (long i = 0; i < repeats; i++)
+    __asm__ volatile(".irp sum,0,1,2,3,4,5,6,7,8,9\n"
+                     "vpmaddubsw %%ymm14, %%ymm15, %%ymm10\n"
+                     "vpmaddubsw %%ymm13, %%ymm14, %%ymm11\n"
+                     "vpaddw %%ymm11, %%ymm10, %%ymm10\n"
+                     "vpmaddwd %%ymm12, %%ymm10, %%ymm10\n"
+                     "vpaddd %%ymm10, %%ymm\\sum, %%ymm\\sum\n.endr" ::: OF_AVX2);
 #endif
 }
 
@@ -107,17 +138,17 @@ int main(int count, char **words_given) {
     memory = filled;
     work_done = (double)vectors * sizeof(words);
   } else if (kind == 'f') {
-    work_done = (double)repeats * SUMS * 16 * threads;
+    work_done = (double)repeats * SUMS * FLOATS * threads;
   } else {
     int there = 0;  // whether an instruction here does it
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512VNNI__) || defined(__AVX2__)
     there |= kind == 'd';
 #endif
 #if defined(__AVX512BF16__)
     there |= kind == 'b';
 #endif
     if (!there) return 4;
-    work_done = (double)repeats * SUMS * (kind == 'd' ? 64 : 32) * threads;
+    work_done = (double)repeats * (kind == 'd' ? DOT_SUMS * 64 : SUMS * 32) * threads;
   }
   round_seconds();
   for (began = now(); now() - began < seconds;) {

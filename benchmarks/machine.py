@@ -75,7 +75,7 @@ class Floors:
         return float(1024**3 / _best(lambda: square @ square))
 
     def dots(self, threads: int) -> float | None:
-        """8-bit multiply-adds a second with VNNI; None where the CPU or the compiler does not have it."""
+        """8-bit multiply-adds a second with VNNI or AVX2; None where CPU or compiler have neither."""
         return _run(self._program, "dot", str(threads), str(_SECONDS)) if self._program else None
 
 

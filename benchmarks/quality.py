@@ -1,8 +1,8 @@
 """What each variant of a captioner costs, on photos with captions: `python -m benchmarks quality`.
 
-It makes docs/results/quality.md. Every row is a variant of one folder, and the variants take turns photo by photo:
-scores, their differences to the floats with intervals, size, and time. onnxruntime's own schemes stand beside ours,
-made of the same floats.
+It makes docs/results/quality.md. Every row is a variant of one folder, of a captioner that reads a photo and nothing
+else, and the variants take turns photo by photo: scores, their differences to the floats with intervals, size, and
+time. onnxruntime's own schemes stand beside ours, made of the same floats.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from fuseline import Model
 from fuseline.export import Evaluation, add_variants
 from fuseline.export.checkpoints.generated import generated_photos
 from fuseline.export.graphs.recode import recode
+from fuseline.export.plain.operators import plain
 from fuseline.export.quality.agreement import NextTokens, next_tokens
 from fuseline.export.quality.bootstrap import signed
 from fuseline.export.quantizing.graphs import FloatGraphs
-from fuseline.export.standard import standard
 from fuseline.export.writing.folder import write_folder
 from fuseline.export.writing.graphs import load_graph
 from fuseline.folders.open import open_folder
 from fuseline.folders.own import Folder
 
 from . import plots
+from .errors import BenchmarkError
 
 Progress = Callable[[int, int, str], None]
 Graphs = Mapping[str, onnx.ModelProto]
@@ -50,10 +51,12 @@ ROWS = {
 def all_variants(source: Path, out: Path, photos: Sequence[Path], progress: Progress) -> None:
     """Write the folder `out` with every row of the table, made of the floats of `source`.
 
-    photos: to calibrate with. A folder of codes alone gives the floats that its codes stand for.
+    photos: to calibrate with. A folder of codes alone gives the floats that its codes stand for. Raises BenchmarkError
+    for a model with several sources.
     """
-    shutil.rmtree(out, ignore_errors=True)
     opened = open_folder(source)
+    _files(opened, opened.default_variant)  # refuses what the table cannot be of before anything is removed
+    shutil.rmtree(out, ignore_errors=True)
     if "fp32" in opened.variants:
         shutil.copytree(source, out)
     else:
@@ -65,15 +68,26 @@ def all_variants(source: Path, out: Path, photos: Sequence[Path], progress: Prog
     made: dict[str, Graphs] = {"fp16": alone.variant("fp16").graphs, "int8": alone.variant("int8").graphs}
     made["int8_static"] = seen.variant("int8", static=True).graphs
     made["int4"], made["int4_nearest"] = seen.variant("int4").graphs, alone.variant("int4").graphs
-    parts = {part: standard(load_graph(out / file)) for part, file in asdict(opened.variants["fp32"]).items()}
+    parts = {part: plain(load_graph(out / file)) for part, file in _files(opened, "fp32").items()}
     made["ort_int8"] = {part: quantized_by_onnxruntime(graph) for part, graph in parts.items()}
     made["ort_int4"] = {part: _quantize_nbits(graph) for part, graph in parts.items()}
     add_variants(out, made, default_variant="fp32")
 
 
+def _files(folder: Folder, variant: str) -> dict[str, str]:
+    """The paths of a variant's graphs, of a model with one source. Raises BenchmarkError for another."""
+    files = folder.variants[variant]
+    if len(files.encoders) != 1:
+        sources = ", ".join(files.encoders) or "none"
+        raise BenchmarkError(
+            f"{folder.path} has the sources {sources}; the table is of captioners with one, so name such a folder"
+        )
+    return {"encoder": files.encoder, "decoder": files.decoder}
+
+
 def _write_floats(folder: Folder, out: Path) -> None:
     """The folder with fp32 alone, of what the codes of its default variant stand for."""
-    files = asdict(folder.variants[folder.default_variant])
+    files = _files(folder, folder.default_variant)
     graphs = {part: recode(load_graph(folder.path / file), "fp32", anew=True) for part, file in files.items()}
     graphs["encoder"] = _unfolded(graphs["encoder"])
     write_folder(
@@ -156,19 +170,20 @@ def agreement(folder: Path, photos: int) -> dict[str, tuple[NextTokens, int]]:
 def hashes(folder: Path) -> dict[str, list[str]]:
     """sha256 of the encoder's and the decoder's graph of every variant."""
     opened = open_folder(folder)
-    return {name: [opened.hashes[file] for file in asdict(files).values()] for name, files in opened.variants.items()}
+    return {name: [opened.hashes[file] for file in _files(opened, name).values()] for name in opened.variants}
 
 
 @dataclass(frozen=True)
 class Page:
     """What quality.md says. hashes: of every variant's graphs; large: what agreement found of a full-size model;
-    note: about the floats.
+    captioner: what it is called; note: about the floats.
     """
 
     evaluation: Evaluation
     hashes: Mapping[str, Sequence[str]]
     large: Mapping[str, tuple[NextTokens, int]]
     machine: str
+    captioner: str
     note: str
 
     def write(self, folder: Path) -> Path:
@@ -186,7 +201,7 @@ class Page:
             "",
             f"Made by `python -m benchmarks quality` on {self.machine}.",
             "",
-            f"## The captioner that ships, {about['dataset']}",
+            f"## {self.captioner}, {about['dataset']}",
             "",
             f"{about['photos']} photos, beam {about['num_beams']}, tokenizer {about['tokenizer']}. Milliseconds",
             "(median) are from a photo's file to its text, the variants taking turns. In brackets: the difference to",

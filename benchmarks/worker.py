@@ -108,7 +108,7 @@ class Session:
     def versions(self) -> dict[str, Any]:
         """Python, and the packages that have to do with it."""
         names = ("fuseline", "onnxruntime", "torch", "transformers", "optimum-onnx", "optimum-intel", "openvino")
-        names += ("ctranslate2", "numpy", "pillow", "tokenizers")
+        names += ("ctranslate2", "numpy", "onnxruntime-openvino", "pillow", "tokenizers")
         found = {name: _version(name) for name in names}
         return {"python": sys.version.split()[0], **{name: version for name, version in found.items() if version}}
 

@@ -28,6 +28,7 @@ from .ctranslate2.write import write_ctranslate2
 from .graphs.weights import Array, Scheme
 from .graphs.weights_file import WeightsFile
 from .plain.write import layouts as write_layouts
+from .plain.write import layouts_of
 from .refusals import in_one_sentence, need
 from .sources import Source, source_of
 from .via_optimum import prepared, write_via_optimum
@@ -91,8 +92,9 @@ def export(
     left out; force: replace an older fuseline folder at `out`; via: "optimum" exports with optimum-onnx what no adapter
     here knows, see via_optimum.py (one variant, fp32, of full length, and no fuseline.json); interpolate_pos_encoding:
     photos of another size than the encoder's positions are for get interpolated ones, as transformers' generate does
-    where it is told so; layouts: fused, which there always is, and standard and static, in which all variants are
-    written too, see fuseline.export.layouts; progress: is called with the step, the number of steps and what is done.
+    where it is told so; layouts: fused, which there always is, and standard, static and contrib, in which all
+    variants are written too, see fuseline.export.layouts; progress: is called with the step, the number of steps and
+    what is done.
     Everything but the graphs comes from the checkpoint as it is, except a longer max_length in generation_config.json,
     what a model's own generate says instead of that file (BLIP's), and an image processor within
     processor_config.json, which becomes
@@ -100,9 +102,7 @@ def export(
     Raises ExportError for what cannot be exported and for an fp32 variant that differs from transformers, FolderError
     for a preprocessor or a generation configuration that the runtime does not know.
     """
-    if unknown := [name for name in layouts if name not in LAYOUTS]:
-        raise ExportError(f"layouts has {unknown[0]!r} and must be some of {', '.join(LAYOUTS)}")
-    others = [name for name in dict.fromkeys(layouts) if name != FUSED]
+    others = [name for name in layouts_of(layouts or (FUSED,), LAYOUTS) if name != FUSED]
     if others and via is not None:
         raise ExportError("optimum's graphs are in plain operators already; leave layouts out")
     report = _export(source, Path(out), variants, max_length, force, via, interpolate_pos_encoding, progress)

@@ -11,7 +11,7 @@ inputs and `O` outputs of a linear layer, `K` = ceil(O / 16) blocks of outputs, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 import onnx
@@ -38,6 +38,7 @@ from .attention_bodies import (
     in_bfloat16,
 )
 from .convolution_bodies import BOTTLENECK, CONV_RELU6, SEPARABLE
+from .device_bodies import DEVICES
 from .linear_bodies import EMBEDDINGS, ENDINGS, FORMATS, PRODUCTS, SECOND, TABLES
 from .source_bodies import FLAT, SEPARATE, SOURCES
 
@@ -155,7 +156,7 @@ OTHERS: Mapping[str, str] = {
 
 
 def operators() -> tuple[str, ...]:
-    """The names of all operators."""
+    """The names of all operators but those that are for devices alone (device_bodies.py)."""
     linears = tuple(f"{form}Linear{ending}" for form in FORMATS for ending in ENDINGS)
     embeddings = tuple(f"{form}Embedding" for form in TABLES)
     return (*linears, *embeddings, *OTHERS)
@@ -171,8 +172,8 @@ def text(operator: str) -> str:
 
     Raises ValueError for a name that is none.
     """
-    if operator not in operators():
-        raise ValueError(f"there is no operator {operator!r}; there are {', '.join(operators())}")
+    if operator not in (known := (*operators(), *DEVICES)):
+        raise ValueError(f"there is no operator {operator!r}; there are {', '.join(known)}")
     count = 0
     lines = []
     for line in _source(operator).splitlines():
@@ -185,8 +186,8 @@ def text(operator: str) -> str:
 
 
 def _source(operator: str) -> str:
-    if operator in OTHERS:
-        return OTHERS[operator]
+    if operator in OTHERS or operator in DEVICES:
+        return OTHERS.get(operator) or DEVICES[operator]
     if operator.endswith("Embedding"):
         form = operator.removesuffix("Embedding")
         inputs = ["ids", "weight", *(["scale"] if form == "Int8" else [])]
@@ -206,11 +207,17 @@ def body(operator: str) -> onnx.FunctionProto:
     return function
 
 
+def _called(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    return {node.op_type for node in nodes if node.domain == DOMAIN}
+
+
 def add_bodies(model: onnx.ModelProto) -> onnx.ModelProto:
     """Give the model, in place, the bodies of the operators it uses; returned for convenience."""
-    used = sorted({node.op_type for node in model.graph.node if node.domain == DOMAIN})
+    used = _called(model.graph.node)
     have = {function.name for function in model.functions if function.domain == DOMAIN}
-    model.functions.extend(body(operator) for operator in used if operator not in have)
+    bodies = [body(operator) for operator in sorted(used - have)]
+    within = set[str]().union(*(_called(each.node) for each in bodies)) - used - have
+    model.functions.extend([*map(body, sorted(within)), *bodies])
     if used and not any(entry.domain == DOMAIN for entry in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, VERSION))
     return model

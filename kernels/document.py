@@ -5,7 +5,8 @@ from __future__ import annotations
 from textwrap import dedent
 
 from .bodies import DOMAIN, ENDINGS, FORMATS, OTHERS, SECOND, TABLES, VERSION, operators, text
-from .layers import DECODER_LAYER, ENCODER_LAYER, MOST_STEPS, MOST_VALUES
+from .device_bodies import DEVICES, ON_CUDA
+from .layers import DECODER_LAYER, ENCODER_LAYER, MOST_STEPS, MOST_VALUES, PROJECTIONS
 
 _INTRODUCTION = f"""\
 # The operators
@@ -112,13 +113,14 @@ _ABOUT = {
 
 
 _LAYER = f"""\
-## {DECODER_LAYER}, {ENCODER_LAYER}
+## {DECODER_LAYER}, {ENCODER_LAYER}, {PROJECTIONS}
 
 The operators of a layer as one node: a {DECODER_LAYER} where one of them keeps keys and values, an {ENCODER_LAYER} where one is an
 encoder's self-attention. Its body is made with the model: the calls of these operators. Inputs and outputs
 are what the layer reads and gives. Whoever builds a graph calls all nodes of layer 3 `layer.3/...`, and the export joins them by
 these names. A layer stays as it is, and is named, where an operator of another domain is in it, where its operators differ in
-what a layer has once, or where it has not the operators that most layers have.
+what a layer has once, or where it has not the operators that most layers have. {PROJECTIONS} are linear layers of one value whose
+results only the graph's outputs are, as the keys and values of cross-attention: codes are made of that value once for all of them.
 
 Attributes: heads, scale and epsilon, which all operators of the layer share, and steps, a text that says the same as the
 body: the operators in order, each with the numbers of the values that it reads and makes, as in
@@ -128,13 +130,36 @@ registered it goes by this text; elsewhere the body runs. `fuseline.kernels.laye
 """
 
 
+_DEVICES = f"""\
+## Operators of devices
+
+No CPU has kernels for these, and everywhere but on CUDA their bodies run. `kernels/cuda` has kernels for them and for
+{", ".join(name for name in ON_CUDA if name not in DEVICES)}, in a library of its own (docs/devices.md). Float16 forms are
+the operators that they are named after with float16 in the place of float32, but for distance_bias; sums are of float32 there, and what
+is found is rounded once.
+
+A GPU's kernel reads positions, tables and lengths where the GPU has them, and cannot refuse them: a position beyond the cache, a table that
+points to no row and a length that is none give NaN, for that row or input alone, and nothing is written. A head has at most 256 elements there.
+"""
+_ABOUT_DEVICES = {
+    "AddLayerNorm": "x, residual, sum, y: float32[..., I]; scale, bias: float32[I]. The layer norm of a sum, and the sum. Attributes: epsilon.",
+    "TopCandidates": "logits: float32[R, V]; values: float32[R, k]; indices: int64[R, k]; logsumexp: float32[R]. The k largest logits of "
+    "each row, the largest first, of equal ones the lower index first, and the logarithm of the sum of the exponentials of all, so that "
+    "values - logsumexp are log-probabilities. NaN counts as -inf. Attributes: k, at most V. What leaves a GPU is k numbers a row.",
+}
+
+
 def page() -> str:
     """docs/operators.md."""
     parts = [_INTRODUCTION, f"All operators: {', '.join(f'`{name}`' for name in operators())}.\n"]
     for name in _SHOWN:
         about = f"{_ABOUT[name]}\n\n" if name in _ABOUT else ""
         parts.append(f"## {name}\n\n{about}```\n{dedent(text(name)).strip()}\n```\n")
-    return "\n".join([*parts, _LAYER])
+    parts += [_LAYER, _DEVICES]
+    for name in DEVICES:
+        about = f"{_ABOUT_DEVICES[name]}\n\n" if name in _ABOUT_DEVICES else ""
+        parts.append(f"## {name}\n\n{about}```\n{dedent(text(name)).strip()}\n```\n")
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ whole layer: handing each operator's loops to onnxruntime's pool, and onnxruntim
 
 Which nodes are a layer their names say: all nodes of layer 3 are called `layer.3/...`, by whoever builds the graph and
 by split_layers. Files have layers joined, and whoever looks into a graph splits them first.
+
+Linear layers that read one value and whose results are outputs of the graph, as the keys and values of cross-attention
+at the end of an encoder, are Projections, a node as those: what they read is prepared once for all of them.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ import onnx
 from onnx import helper
 
 from .bodies import DOMAIN, OPSET, VERSION
+from .linear_bodies import FORMATS
 
-DECODER_LAYER, ENCODER_LAYER = "DecoderLayer", "EncoderLayer"
+DECODER_LAYER, ENCODER_LAYER, PROJECTIONS = "DecoderLayer", "EncoderLayer", "Projections"
 MOST_VALUES, MOST_STEPS, MOST_TEXT = 128, 64, 4095  # that the kernel library counts (src/onnxruntime_layers.cpp)
 _SHARED = ("heads", "scale", "epsilon")  # what operators of a layer have for all of it
 _STEPS = "steps"
@@ -33,7 +37,9 @@ OPERATORS: Mapping[str, Sequence[str]] = {
         for form in ("", "BFloat16")
         for name in ("SelfAttention", "BiasedSelfAttention", "WindowSelfAttention")
     ),
+    PROJECTIONS: (),
 }
+_PROJECTION = tuple(f"{form}Linear" for form in FORMATS)
 _MARK = re.compile(r"(layer\.[0-9]+)/")
 
 
@@ -109,7 +115,7 @@ def _join(model: onnx.ModelProto, operator: str) -> list[Unjoined]:
     return [
         Unjoined(layer.name, reasons[layer.name] or f"has not the operators of {alike[0].name}, whose body all share")
         for layer in layers
-        if layer.name not in joined
+        if layer.name not in joined and operator != PROJECTIONS  # of which none must be joined
     ]
 
 
@@ -147,6 +153,22 @@ def _layers(graph: onnx.GraphProto) -> Iterator[_Layer]:
         operator = next((each for each, attentions in OPERATORS.items() if own.intersection(attentions)), None)
         if operator is not None:
             yield _layer(operator, name, nodes, readers)
+    yield from _projections(graph, readers)
+
+
+def _projections(graph: onnx.GraphProto, readers: Counter[str]) -> Iterator[_Layer]:
+    """Linear layers of one value that make outputs of the graph, in nodes of one size, as few as there is room for."""
+    outputs = {value.name for value in graph.output}
+    alike: dict[tuple[str, str], list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        alone = node.domain == DOMAIN and node.op_type in _PROJECTION and _MARK.match(node.name) is None
+        if alone and node.output[0] in outputs and readers[node.output[0]] == 1:
+            alike.setdefault((node.input[0], node.op_type), []).append(node)
+    for nodes in alike.values():
+        most = min((MOST_VALUES - 1) // len(nodes[0].input), MOST_STEPS)
+        size = next(size for size in range(min(most, len(nodes)), 0, -1) if len(nodes) % size == 0)
+        for first in range(0, len(nodes) if size > 1 else 0, size):
+            yield _layer(PROJECTIONS, f"{nodes[first].output[0]}/all", nodes[first : first + size], readers)
 
 
 def _layer(operator: str, name: str, nodes: Sequence[onnx.NodeProto], readers: Counter[str]) -> _Layer:
@@ -220,7 +242,8 @@ def _split(layer: onnx.NodeProto, body: onnx.FunctionProto) -> Iterator[onnx.Nod
         for each in made.attribute:
             each.CopyFrom(attributes[each.ref_attr_name])
         first = made.output[0]
-        made.name = first if first.startswith(f"{layer.name}/") else f"{layer.name}/{first}"
+        whole = layer.op_type == PROJECTIONS or first.startswith(f"{layer.name}/")
+        made.name = first if whole else f"{layer.name}/{first}"
         yield made
 
 

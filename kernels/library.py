@@ -265,16 +265,23 @@ def _in_rows(logits: Float32) -> tuple[Float32, int]:
     return logits, row_bytes // _ITEM
 
 
+def switched_off(environment: Mapping[str, str]) -> str | None:
+    """What FUSELINE_KERNELS says against using a library. Raises InputError where it is neither on nor off."""
+    switch = environment.get("FUSELINE_KERNELS", "on")
+    if switch in _OFF:
+        return f"FUSELINE_KERNELS={switch} switches the kernel library off"
+    if switch not in _ON:
+        raise InputError(f"FUSELINE_KERNELS must be on or off (or 1 or 0), not {shown(switch)!r}")
+    return None
+
+
 def load(folders: Iterable[str], environment: Mapping[str, str]) -> Kernels:
     """The library of the first folder that has one, else the portable definitions.
 
     environment: FUSELINE_KERNELS and FUSELINE_ISA are read. Raises InputError if they ask for what there is not.
     """
-    switch = environment.get("FUSELINE_KERNELS", "on")
-    if switch in _OFF:
-        return Portable(f"FUSELINE_KERNELS={switch} switches the kernel library off")
-    if switch not in _ON:
-        raise InputError(f"FUSELINE_KERNELS must be on or off (or 1 or 0), not {shown(switch)!r}")
+    if (off := switched_off(environment)) is not None:
+        return Portable(off)
     path = next((path for folder in folders if (path := Path(folder, FILE)).is_file()), None)
     if path is None:
         return Portable("the kernel library was not built; installing fuseline where there is a C++ compiler builds it")

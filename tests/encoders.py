@@ -1,5 +1,5 @@
-"""Encoder graphs of small models; those that torch traces are traced once for each structure, which takes seconds and
-depends on no weight.
+"""Encoder graphs of small models; those that torch traces are traced once a run for each structure, which takes seconds
+and depends on no weight.
 
 The encoder is traced with a number of its own for every weight. Whatever torch and onnxscript make of a tensor while
 they fold constants (transposed matrices, tables of relative positions picked out) then says which weights are in it,
@@ -9,6 +9,7 @@ and the graph of any other weights is made by putting those there.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,9 +20,11 @@ from onnx import numpy_helper
 
 from fuseline.export.encoders import traced as exporting
 from fuseline.export.encoders.vision import write_vision
+from tests.made_once import shared
 
 # Numbers of weights begin here, above the constants of the models; up to 2**24 float32 has all integers.
 FIRST = 2**20
+FILE = "encoder.onnx"
 
 _traced: dict[str, onnx.ModelProto] = {}
 
@@ -36,7 +39,11 @@ def traced_encoder(encoder: Any, photo: Sequence[int]) -> onnx.ModelProto:
     config = encoder.config
     structure = f"{type(encoder).__name__} {config._attn_implementation} {tuple(photo)} {config.to_json_string()}"
     if structure not in _traced:
-        _traced[structure] = exporting.traced_encoder(_numbered(encoder), photo)
+        name = f"traced {hashlib.sha256(structure.encode()).hexdigest()}"
+        folder = shared(
+            name, lambda place: onnx.save(exporting.traced_encoder(_numbered(encoder), photo), place / FILE)
+        )
+        _traced[structure] = onnx.load(folder / FILE)
     weights = np.concatenate([tensor.detach().numpy().ravel() for tensor in _floats(encoder)])
     model = onnx.ModelProto()
     model.CopyFrom(_traced[structure])

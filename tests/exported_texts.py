@@ -9,19 +9,29 @@ from pathlib import Path
 from fuseline.export import export
 from fuseline.model import Model
 from tests import text_models
+from tests.made_once import made_once
 
 LANGUAGES = {"en_XX": 95, "de_DE": 96}  # of the folder with languages, and their tokens
 
 
 def text_folder(out: Path, name: str = "bart", variants: tuple[str, ...] = ("fp32", "int8")) -> Path:
     """The fuseline folder of a model in text_models.MODELS."""
-    source = text_models.write_checkpoint(text_models.text_model(name, 0), out / "source")
-    export(source, out / "model", variants)
+
+    def make(folder: Path) -> None:
+        source = text_models.write_checkpoint(text_models.text_model(name, 0), folder / "source")
+        export(source, folder / "model", variants)
+
+    made_once(out, f"exported text {name} {variants}", make)
     return out / "model"
 
 
 def folder_with_languages(out: Path) -> Path:
     """One of an mBART-50 with two languages, whose own options say neither."""
+    made_once(out, "exported text with languages", _make_with_languages)
+    return out / "model"
+
+
+def _make_with_languages(out: Path) -> None:
     source = text_models.write_checkpoint(text_models.text_model("mbart", 0), out / "source")
     file = source / "tokenizer.json"
     text = file.read_text()
@@ -37,7 +47,6 @@ def folder_with_languages(out: Path) -> Path:
     config = json.loads((source / "tokenizer_config.json").read_text())
     (source / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "MBart50Tokenizer"}))
     export(source, out / "model", ("fp32",))
-    return out / "model"
 
 
 def lines(count: int, seed: int = 0) -> list[str]:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast, ViTImageProcessor, WhisperFeat
 from fuseline.export import export
 from fuseline.export.fusion import FusionEncoderDecoder
 from tests.fusion_models import END, PAD, START, TEXT_SIZE, VOCAB_SIZE, bert, decoder, fusion_model, vit
+from tests.made_once import made_once
 from tests.tiny import word_tokenizer
 
 
@@ -48,11 +49,13 @@ def _tokenizer(folder: Path, size: int) -> None:
 def exported(
     root: Path, mode: str, writer: str = "gpt2", variants: tuple[str, ...] = ("fp32",), **options: Any
 ) -> tuple[Any, Path]:
-    """A model and its folder."""
-    model = fusion_model(mode, writer, **options)
-    checkpoint = save(model, root / "checkpoint")
-    export(checkpoint, root / "folder", variants)
-    return model, root / "folder"
+    """A model, fresh, and its folder, made of the one beside it."""
+
+    def make(folder: Path) -> None:
+        export(save(fusion_model(mode, writer, **options), folder / "checkpoint"), folder / "folder", variants)
+
+    made_once(root, f"fused {mode} {writer} {variants} {options}", make)
+    return fusion_model(mode, writer, **options), root / "folder"
 
 
 def described(folder: Path) -> dict[str, Any]:
@@ -62,6 +65,10 @@ def described(folder: Path) -> dict[str, Any]:
 
 def hinted(root: Path) -> Path:
     """The folder of a small model as captioners with a hint are: flat fusion of `image` and an optional `hint`."""
-    model = FusionEncoderDecoder({"image": vit(), "hint": bert()}, decoder("gpt2"), "flat").eval()
-    export(save(model, root / "checkpoint"), root / "hinted", ("fp32",))
+
+    def make(folder: Path) -> None:
+        model = FusionEncoderDecoder({"image": vit(), "hint": bert()}, decoder("gpt2"), "flat").eval()
+        export(save(model, folder / "checkpoint"), folder / "hinted", ("fp32",))
+
+    made_once(root, "hinted", make)
     return root / "hinted"

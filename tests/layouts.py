@@ -10,7 +10,7 @@ import numpy as np
 
 from fuseline.export import export
 from fuseline.model import Model
-from tests import fused_folders, fusion_models, language_models, speech_models, text_models, tiny, zoo
+from tests import exported_folders, fused_folders, fusion_models, language_models, speech_models, text_models, tiny, zoo
 
 Arrays = Any  # what Model.generate takes: an array, arrays by name, or by source
 Case = tuple[Path, Callable[[slice], Arrays], Mapping[str, Any]]
@@ -23,15 +23,10 @@ def _named(arrays: Mapping[str, Any], some: slice) -> dict[str, Any]:
     }
 
 
-def _photos(model: Any, source: Path, root: Path) -> Case:
-    export(source, root / "out")
-    pixels = zoo.photos(model, 6).numpy()
-    return root / "out", lambda some: pixels[some], {}
-
-
 def _vision(name: str, root: Path) -> Case:
     model = zoo.blip(0) if name == "blip" else zoo.vision_encoder_decoder(name, 0)
-    return _photos(model, zoo.write_checkpoint(model, root / "source"), root)
+    pixels = zoo.photos(model, 6).numpy()
+    return exported_folders.photos(name, root), lambda some: pixels[some], {}
 
 
 def _gpt2(name: str, root: Path) -> Case:
@@ -43,16 +38,14 @@ def _gpt2(name: str, root: Path) -> Case:
 
 def _texts(name: str, root: Path) -> Case:
     model = text_models.text_model(name, 0)
-    export(text_models.write_checkpoint(model, root / "source"), root / "out")
     arrays = text_models.batch(text_models.texts(6), model.config.pad_token_id or 0)
-    return root / "out", lambda some: _named(arrays, some), {}
+    return exported_folders.texts(name, root), lambda some: _named(arrays, some), {}
 
 
 def _speech(name: str, root: Path) -> Case:
     model = speech_models.speech_model(name, 0)
-    export(speech_models.write_checkpoint(model, root / "source"), root / "out")
     arrays = speech_models.batch(model, speech_models.clips(6))
-    return root / "out", lambda some: _named(arrays, some), {}
+    return exported_folders.speech(name, root), lambda some: _named(arrays, some), {}
 
 
 def _fusion(name: str, root: Path) -> Case:
@@ -85,15 +78,17 @@ def case(name: str, root: Path) -> Case:
     return _KINDS[kind][0](model, root)
 
 
-def said(model: Model, case: Case, batches: tuple[int, ...] = (1, 4)) -> list[tuple[int, ...]]:
-    """Texts, up to their ends: greedy and of four beams, in each size of a batch."""
+def said(
+    model: Model, case: Case, batches: tuple[int, ...] = (1, 4), count: int = 6, max_length: int = tiny.MAX_LENGTH
+) -> list[tuple[int, ...]]:
+    """Texts of so many inputs, up to their ends: greedy and of four beams, in each size of a batch."""
     _, inputs, options = case
     found, ends = [], model.generation_config.ends
     for beams in (1, 4):
         for batch in batches:
-            for first in range(0, 6, batch):
-                some = slice(first, first + batch)
+            for first in range(0, count, batch):
+                some = slice(first, min(first + batch, count))
                 own = {name: np.asarray(each)[some] for name, each in options.items()}
-                made = model.generate(inputs(some), num_beams=beams, max_length=tiny.MAX_LENGTH, **own)
+                made = model.generate(inputs(some), num_beams=beams, max_length=max_length, **own)
                 found += [tiny.ended(row, *ends) for row in made.sequences]
     return found

@@ -40,6 +40,7 @@ class Screen:
         """inherited: open files that the program has too, by their numbers."""
         self._screen = pyte.Screen(columns, ROWS)
         self._stream = pyte.ByteStream(self._screen)
+        self._seen = [""] * ROWS
         self.raw, self.shots = b"", list[list[str]]()
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (ROWS, columns))
@@ -75,7 +76,11 @@ class Screen:
     @property
     def rows(self) -> list[str]:
         """What is to be seen, without the empty rows below it."""
-        rows = [row.rstrip() for row in self._screen.display]
+        for at in self._screen.dirty:  # only these have changed; pyte's own display goes over all of every row
+            line = self._screen.buffer[at]
+            self._seen[at] = "".join(line[column].data for column in range(self._screen.columns)).rstrip()
+        self._screen.dirty.clear()
+        rows = list(self._seen)
         while rows and not rows[-1]:
             rows.pop()
         return rows

@@ -13,6 +13,7 @@ from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtracto
 
 from fuseline.export import export
 from tests import whisper_tokens
+from tests.made_once import made_once
 
 SECONDS = 2  # of a window
 POSITIONS = 40  # of the decoder
@@ -34,9 +35,13 @@ def written(folder: Path, seed: int = 0) -> tuple[Any, Any]:
 
 def exported(root: Path, seed: int = 0) -> tuple[Path, Any, Any]:
     """fuseline's folder of it, fp32; the model and its tokenizer."""
-    model, tokenizer = written(root / "source", seed)
-    export(root / "source", root / "folder")
-    return root / "folder", model, tokenizer
+
+    def make(folder: Path) -> None:
+        written(folder / "source", seed)
+        export(folder / "source", folder / "folder")
+
+    made_once(root, f"small whisper {seed}", make)
+    return root / "folder", *written(root / "again", seed)
 
 
 @cache

@@ -23,6 +23,7 @@ from transformers import (
 
 from fuseline.export import export
 from tests import source_folders, text_models
+from tests.made_once import made_once
 
 SEED = 2  # found by trying: short texts get different ones
 # As config.json of T5 has them.
@@ -54,6 +55,11 @@ class Made(NamedTuple):
 
 def made(name: str, root: Path) -> Made:
     """The model of that name in MODELS, fp32, in `root`."""
+    made_once(root, f"text {name}", lambda folder: _make(name, folder))
+    return Made(root / "source", root / "folder")
+
+
+def _make(name: str, root: Path) -> None:
     tokenizer_name, kind, config = MODELS[name]
     source = source_folders.made(tokenizer_name, root / "source")
     tokenizer: Any = AutoTokenizer.from_pretrained(source)  # type: ignore[no-untyped-call]
@@ -67,4 +73,3 @@ def made(name: str, root: Path) -> Made:
         about = json.loads((source / "config.json").read_text())
         (source / "config.json").write_text(json.dumps(about | {"task_specific_params": TASKS}))
     export(source, root / "folder")
-    return Made(source, root / "folder")

@@ -23,6 +23,7 @@ from transformers import GPT2Config, PretrainedConfig, VisionEncoderDecoderConfi
 from fuseline.export import append_cross_kv, build_decoder, decoder_info, write_folder
 from fuseline.export.graphs.weights import Scheme
 from tests.encoders import export_encoder
+from tests.made_once import made_once
 
 PHOTO = 32  # pixels a side
 START, END, PAD = 1, 2, 0  # token ids
@@ -151,6 +152,11 @@ def tiny_encoder(seed: int) -> onnx.ModelProto:
 
 def tiny_folder(out: Path, seed: int, variants: Sequence[Scheme] = ("fp32",)) -> Path:
     """Write the fuseline folder of tiny_model(seed) as out / "tiny". variants: fp32, int8; the first is the default."""
+    made_once(out, f"tiny {seed} {list(variants)}", lambda folder: _write_folder(folder / "tiny", seed, variants))
+    return out / "tiny"
+
+
+def _write_folder(folder: Path, seed: int, variants: Sequence[Scheme]) -> None:
     model, encoder = _model_and_encoder(seed)
     weights, config = state_dict_of(model), model.config.decoder.to_dict()
     graphs: dict[str, Mapping[str, onnx.ModelProto | Path]] = {}
@@ -160,7 +166,7 @@ def tiny_folder(out: Path, seed: int, variants: Sequence[Scheme] = ("fp32",)) ->
             "decoder": build_decoder(weights, config, scheme),
         }
     write_folder(
-        out / "tiny",
+        folder,
         config=json.loads(model.config.to_json_string()),
         generation_config=json.loads(model.generation_config.to_json_string()),
         preprocessor_config=preprocessor_config(),
@@ -169,7 +175,6 @@ def tiny_folder(out: Path, seed: int, variants: Sequence[Scheme] = ("fp32",)) ->
         variants=graphs,
         default_variant=variants[0],
     )
-    return out / "tiny"
 
 
 def preprocessor_config() -> dict[str, Any]:

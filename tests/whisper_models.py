@@ -17,6 +17,7 @@ from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtracto
 
 from fuseline.export import export
 from fuseline.speech.languages import CODES
+from tests.made_once import made_once
 
 SECONDS = 6  # of a window
 POSITIONS = 40  # of the decoder
@@ -171,7 +172,11 @@ def written(multilingual: bool, folder: Path, seed: int = 0, **fields: Any) -> P
 
 def exported(multilingual: bool, root: Path, seed: int = 0) -> Path:
     """The model's folder of fuseline, fp32."""
-    export(written(multilingual, root / "source", seed), root / "folder")
+    made_once(
+        root,
+        f"whisper {multilingual} {seed}",
+        lambda folder: export(written(multilingual, folder / "source", seed), folder / "folder"),
+    )
     return root / "folder"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fuseline.folders.open import open_folder
-
 from . import CHECKPOINT, Export, Spec
 
 VARIANTS = ("fp32", "int8", "fp16", "bf16", "int4")
 QUICK_BODIES = ("fp32", "int8")  # the bodies of the others take minutes
-EXPORTS = {"fuseline": Export(CHECKPOINT, "export"), "standard": Export("fuseline", "export_standard")}
+EXPORTS = {
+    "fuseline": Export(CHECKPOINT, "export"),
+    "standard": Export("fuseline", "export_standard"),
+    **{f"fuseline-standard-{name}": Export(CHECKPOINT, f"laid_out_{name}") for name in ("fp32", "int8")},
+}
 SPECS = [Spec(f"fuseline-{name}", name, "fuseline", {"variant": name}, scaling=True) for name in VARIANTS] + [
     Spec(
         f"onnxruntime-{name}",
@@ -33,16 +35,34 @@ def export_standard(folder, out):
     import json
     import shutil
 
-    from fuseline.export.standard import standard
+    from fuseline.export.plain.operators import plain
     from fuseline.export.writing.graphs import load_graph, save_graph
+    from fuseline.folders.open import open_folder
 
     found = open_folder(folder, "fp32")
     out.mkdir()
     for part, path in (("encoder", found.encoder_path), ("decoder", found.decoder_path)):
-        save_graph(standard(load_graph(path)), out / f"{part}.onnx")
+        save_graph(plain(load_graph(path)), out / f"{part}.onnx")
     for name in ("config.json", "generation_config.json", "preprocessor_config.json"):
         shutil.copy(folder / name, out)
     (out / "decoder.json").write_text(json.dumps(vars(found.decoder)))
+
+
+def laid_out_fp32(checkpoint, out):
+    """A folder with the layout that device="openvino" runs."""
+    _laid_out(checkpoint, out, "fp32")
+
+
+def laid_out_int8(checkpoint, out):
+    """The same with matrices in 8 bits."""
+    _laid_out(checkpoint, out, "int8")
+
+
+def _laid_out(checkpoint, out, format):
+    from fuseline.export import export, layouts
+
+    export(checkpoint, out, ["fp32"])
+    layouts(out, ["standard"], format=format)
 
 
 def imports():
@@ -53,9 +73,9 @@ def imports():
 
 
 class System:
-    def __init__(self, folder, threads, variant):
+    def __init__(self, folder, threads, variant, device="cpu", options=None):
         fuseline, self.load_image = imports()
-        self.model = fuseline.Model.from_pretrained(folder, variant, threads=threads)
+        self.model = fuseline.Model.from_pretrained(folder, variant, device, threads, device_options=options)
 
     def pixels(self, photos):
         return self.model.image_processor([self.load_image(photo) for photo in photos])

@@ -59,9 +59,9 @@ typedef struct fuseline_settings {
   /* The shared library of fuseline's kernels. NULL: those that are linked into this library, if they are; "": none, so that
    * the operators' definitions run, which any onnxruntime computes, slower. */
   const char* kernels;
-  int32_t threads; /* that compute a call; 0: as many as onnxruntime finds right, one for each physical core */
-  /* Not 0: weights.bin is read and hashed when the model is opened, which takes a second for some 200 MB; else only its size
-   * is looked at. All other files are always held to their hashes. */
+  int32_t threads; /* that compute a call, at most 1024; 0: as many as onnxruntime finds right, one for each physical core */
+  /* Not 0: weights.bin is read and held to its checksum when the model is opened, which takes a second for some 300 MB; else
+   * only its size is looked at. All other files are always held to theirs. */
   int32_t check_weights;
 } fuseline_settings;
 
@@ -76,8 +76,8 @@ typedef struct fuseline_file {
   size_t size;
 } fuseline_file;
 
-/* Opens a model whose files are in memory: fuseline-embed.json, start.onnx, step.onnx, weights.bin, and words.json where
- * there is one. The memory must stay as it is until the model is closed. */
+/* Opens a model whose files are in memory: fuseline-embed.json, fuseline-embed.bin, start.onnx, step.onnx and weights.bin. The
+ * memory must stay as it is until the model is closed. */
 FUSELINE_API fuseline_model* fuseline_open_memory(const fuseline_file* files, size_t count, const fuseline_settings* settings);
 
 /* The content of fuseline-embed.json: the inputs, the options and what they may be, the licence. Good until the model is
@@ -104,8 +104,12 @@ typedef struct fuseline_input {
 FUSELINE_API int fuseline_no_input(fuseline_input* input); /* all of it 0 and NULL */
 
 /* Called by fuseline_generate, in its thread, whenever there is something new. piece: text that has become certain since the
- * last call and is never taken back; all pieces joined are the first text of the result. tentative: what follows in the best
- * sequence so far, and may be replaced. Both are good during the call only. Whatever is not 0 stops. */
+ * last call and is never taken back. tentative: what follows in the best sequence so far, and may be replaced. Both are good
+ * during the call only. Whatever is not 0 stops.
+ * Of a search that came to its end all pieces joined are the first text of the result. Of one that was stopped they are where
+ * that text begins, and with the last call's tentative behind them they are all of it.
+ * A word is certain when no beam may say otherwise, and the next has begun: with 4 beams piece may stay "" until the last
+ * call, which has the whole text; with num_beams 1 every word comes as soon as the next begins. */
 typedef int (*fuseline_on_text)(const char* piece, const char* tentative, void* user_data);
 
 /* The options of transformers' generate, by their names there. Of a pointer that is NULL the model's own values are taken. */
@@ -124,6 +128,8 @@ typedef struct fuseline_options {
   int64_t decoder_input_id_count;
   const int64_t* eos_token_ids;
   int64_t eos_token_id_count;
+  const char* language; /* of a Whisper of several: such as "en", as fuseline-embed.json lists them; "auto": the one heard */
+  const char* task;     /* "transcribe" or "translate", of the same models; both are for calls without a prompt */
   fuseline_on_text on_text; /* NULL: nobody is told */
   void* user_data;          /* handed to on_text */
   fuseline_cancel* cancel;  /* NULL: nobody stops the call */
@@ -148,7 +154,8 @@ FUSELINE_API void fuseline_free_cancel(fuseline_cancel* cancel);
 FUSELINE_API size_t fuseline_result_count(const fuseline_result* result);
 /* 1 if the search came to its end; 0 if it was stopped, so that the texts are the best so far; -1 for NULL. */
 FUSELINE_API int fuseline_result_finished(const fuseline_result* result);
-/* A text; NULL for a place that is not there, and where the model's tokenizer does not write texts word by word. */
+/* A text, as its tokens have it: one of Whisper begins with a space. NULL for a place that is not there, and where the model's
+ * tokenizer does not write texts word by word. */
 FUSELINE_API const char* fuseline_result_text(const fuseline_result* result, size_t place);
 /* The score, as transformers' sequences_scores; not a number for a place that is not there. */
 FUSELINE_API float fuseline_result_score(const fuseline_result* result, size_t place);

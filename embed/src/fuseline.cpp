@@ -10,6 +10,7 @@
 #include "failure.h"
 #include "generate.h"
 #include "model.h"
+#include "utf8.h"
 
 struct fuseline_model {
   embedded::Model model;
@@ -21,7 +22,7 @@ thread_local std::string last_error;
 
 void remember(const char* sentence) noexcept {
   try {
-    last_error = sentence;
+    last_error = embedded::good_utf8(sentence);  // a damaged file's names may be anything
   } catch (...) {
     last_error.clear();  // no memory for more
   }
@@ -49,16 +50,14 @@ Pointer need(Pointer pointer, const char* name) {
   return pointer;
 }
 
-size_t good_place(const fuseline_result* result, size_t place) {
-  const size_t count = need(result, "result")->scores.size();
-  if (place >= count) throw embedded::Failure("the result has " + std::to_string(count) + " texts");
-  return place;
-}
-
-// Of a function that returns a pointer.
-template <class Work>
-auto made(Work work) noexcept {
-  return attempt(nullptr, work);
+// Of a function that asks for a text of a result, by its place.
+template <class Found, class Work>
+Found found(const fuseline_result* result, size_t place, Found otherwise, Work work) noexcept {
+  return attempt(otherwise, [&]() -> Found {
+    const size_t count = need(result, "result")->scores.size();
+    if (place >= count) throw embedded::Failure("the result has " + std::to_string(count) + " texts");
+    return work();
+  });
 }
 
 // Of a function that returns 0, or -1 on failure.
@@ -77,11 +76,14 @@ int fuseline_default_settings(fuseline_settings* settings) {
 }
 
 fuseline_model* fuseline_open(const char* folder, const fuseline_settings* settings) {
-  return made([&] { return new fuseline_model{{embedded::Files(need(folder, "folder")), *need(settings, "settings")}}; });
+  return attempt(nullptr, [&] {
+    if (*need(folder, "folder") == '\0') throw embedded::Failure("folder is empty; \".\" is the current one");
+    return new fuseline_model{{embedded::Files(folder), *need(settings, "settings")}};
+  });
 }
 
 fuseline_model* fuseline_open_memory(const fuseline_file* files, size_t count, const fuseline_settings* settings) {
-  return made([&] {
+  return attempt(nullptr, [&] {
     need(settings, "settings");
     need(files, "files");
     for (size_t i = 0; i < count; ++i) need(files[i].data, need(files[i].name, "a file's name"));
@@ -90,7 +92,7 @@ fuseline_model* fuseline_open_memory(const fuseline_file* files, size_t count, c
 }
 
 const char* fuseline_description(const fuseline_model* model) {
-  return made([&] { return need(model, "model")->model.description().c_str(); });
+  return attempt(nullptr, [&] { return need(model, "model")->model.description().c_str(); });
 }
 
 void fuseline_close(fuseline_model* model) { delete model; }
@@ -104,14 +106,14 @@ int fuseline_default_options(const fuseline_model* model, fuseline_options* opti
 }
 
 fuseline_result* fuseline_generate(const fuseline_model* model, const fuseline_input* input, const fuseline_options* options) {
-  return made([&] {
+  return attempt(nullptr, [&] {
     const embedded::Model& opened = need(model, "model")->model;
     return new fuseline_result(embedded::generate(opened, *need(input, "input"), *need(options, "options")));
   });
 }
 
 fuseline_cancel* fuseline_new_cancel(void) {
-  return made([] { return new fuseline_cancel; });
+  return attempt(nullptr, [] { return new fuseline_cancel; });
 }
 
 int fuseline_stop(fuseline_cancel* cancel) {
@@ -127,25 +129,20 @@ int fuseline_result_finished(const fuseline_result* result) {
 }
 
 const char* fuseline_result_text(const fuseline_result* result, size_t place) {
-  return made([&] {
-    good_place(result, place);
+  return found<const char*>(result, place, nullptr, [&] {
     if (result->texts.empty()) throw embedded::Failure("this model's texts are not words one after the other; take the tokens");
     return result->texts[place].c_str();
   });
 }
 
 float fuseline_result_score(const fuseline_result* result, size_t place) {
-  return attempt(NAN, [&] {
-    const size_t checked = good_place(result, place);
-    return result->scores[checked];
-  });
+  return found<float>(result, place, NAN, [&] { return result->scores[place]; });
 }
 
 const int64_t* fuseline_result_tokens(const fuseline_result* result, size_t place, size_t* count) {
-  return made([&] {
-    const size_t checked = good_place(result, place);
+  return found<const int64_t*>(result, place, nullptr, [&] {
     *need(count, "count") = result->length;
-    return result->tokens.data() + checked * result->length;
+    return result->tokens.data() + place * result->length;
   });
 }
 

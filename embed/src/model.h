@@ -1,76 +1,44 @@
-// An open model: its description, its two graphs, its words. Nothing in it changes after it was opened.
+// An open model: what is known of it, its two graphs, its words. Nothing in it changes after it was opened.
 #pragma once
 
-#include <algorithm>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "files.h"
 #include "fuseline.h"
-#include "json.h"
 #include "onnxruntime.h"
+#include "table.h"
 #include "words.h"
 
 namespace embedded {
 
-// A file as the description lists it.
-struct Listed {
-  std::string name;
-  uint64_t bytes;
-  std::string sha256;
-};
-
-// Where the files of a model are: in a folder, or in memory.
-class Files {
- public:
-  explicit Files(const char* folder) : folder_(folder) {}
-  Files(const fuseline_file* files, size_t count) : files_(files), count_(count) {}
-
-  bool in_memory() const { return files_ != nullptr; }
-  std::string path(const std::string& name) const { return in_memory() ? name : folder_ + "/" + name; }
-  std::string read(const std::string& name) const;
-  // Throws Failure where a file is not the one that is listed; hash: whether all of it is read for that.
-  void check(const Listed& listed, bool hash) const;
-  const fuseline_file& file(const std::string& name) const;  // of those in memory
-
- private:
-  std::string hash_of(const std::string& name) const;
-
-  std::string folder_;
-  const fuseline_file* files_ = nullptr;
-  size_t count_ = 0;
-};
-
 // The options that are one value, by their names in the graphs.
-template <class Type>
 struct Option {
   const char* name;
-  Type fuseline_options::*field;
+  int type;
+  size_t place;  // in fuseline_options
 };
-constexpr Option<int64_t> kWholeOptions[] = {
-    {"num_beams", &fuseline_options::num_beams},
-    {"max_length", &fuseline_options::max_length},
-    {"min_length", &fuseline_options::min_length},
-    {"early_stopping", &fuseline_options::early_stopping},
-    {"no_repeat_ngram_size", &fuseline_options::no_repeat_ngram_size},
-    {"num_return_sequences", &fuseline_options::num_return_sequences},
-    {"forced_bos_token_id", &fuseline_options::forced_bos_token_id},
-    {"forced_eos_token_id", &fuseline_options::forced_eos_token_id}};
-constexpr Option<float> kFloatOptions[] = {{"length_penalty", &fuseline_options::length_penalty},
-                                           {"repetition_penalty", &fuseline_options::repetition_penalty}};
+constexpr Option kOptions[] = {
+    {"num_beams", fuseline::kInt64, offsetof(fuseline_options, num_beams)},
+    {"max_length", fuseline::kInt64, offsetof(fuseline_options, max_length)},
+    {"min_length", fuseline::kInt64, offsetof(fuseline_options, min_length)},
+    {"early_stopping", fuseline::kInt64, offsetof(fuseline_options, early_stopping)},
+    {"no_repeat_ngram_size", fuseline::kInt64, offsetof(fuseline_options, no_repeat_ngram_size)},
+    {"num_return_sequences", fuseline::kInt64, offsetof(fuseline_options, num_return_sequences)},
+    {"forced_bos_token_id", fuseline::kInt64, offsetof(fuseline_options, forced_bos_token_id)},
+    {"forced_eos_token_id", fuseline::kInt64, offsetof(fuseline_options, forced_eos_token_id)},
+    {"length_penalty", fuseline::kFloat, offsetof(fuseline_options, length_penalty)},
+    {"repetition_penalty", fuseline::kFloat, offsetof(fuseline_options, repetition_penalty)}};
 
 struct Graph {
+  std::map<std::string, bool> inputs;  // by name, whether it must be given; others have a default
+  std::vector<std::string> outputs;
   Onnxruntime::Owned<OrtSession> session;
-  std::vector<std::string> needed, optional, outputs;  // the names of its inputs, without and with a default, and of its outputs
 
-  bool needs(const std::string& name) const { return has(needed, name); }
-  bool reads(const std::string& name) const { return needs(name) || has(optional, name); }
-
- private:
-  static bool has(const std::vector<std::string>& names, const std::string& name) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-  }
+  bool reads(const std::string& name) const { return inputs.count(name) > 0; }
+  bool needs(const std::string& name) const { return reads(name) && inputs.at(name); }
 };
 
 using Values = std::map<std::string, Value>;
@@ -84,25 +52,33 @@ class Model {
 
   const Onnxruntime& runtime() const { return runtime_; }
   const std::string& description() const { return description_; }
+  const Table& table() const { return table_; }
   const fuseline_options& defaults() const { return defaults_; }
   const Graph& start() const { return start_; }
   const Graph& step() const { return step_; }
   const std::optional<Words>& words() const { return words_; }
 
-  // A tensor in memory of the caller's.
-  Value value(const void* data, size_t bytes, int type, const std::vector<int64_t>& shape) const;
-  // Runs a graph with those of the values that it reads. in_place: it writes its caches over those that it reads, which are
-  // taken from the values then.
-  Values run(const Graph& graph, Values* values, const OrtRunOptions* options, bool in_place) const;
+  // A tensor in memory of the caller's. type: an ONNXTensorElementDataType.
+  Value value(const void* data, int type, const std::vector<int64_t>& shape) const;
+  // One of the values. Throws Failure where it is not there or not of this type and rank.
+  template <class Type>
+  Tensor<Type> read(const Values& values, const std::string& name, size_t rank) const {
+    Tensor<Type> found;
+    found.data = static_cast<const Type*>(tensor(runtime_, value_of(values, name), kElement<Type>, rank, &found.shape));
+    return found;
+  }
+  // Runs a graph with those of the values that it reads. in_place: it writes its caches over those that it reads, which stay
+  // in the values and are none of the results.
+  Values run(const Graph& graph, const Values& values, const OrtRunOptions* options, bool in_place) const;
 
  private:
   void describe(const Files& files, bool check_weights);
+  Graph graph(const Files& files, const std::string& name, const OrtSessionOptions* options) const;
   Onnxruntime::Owned<OrtSessionOptions> session_options(const Files& files, const fuseline_settings& settings) const;
-  Graph open(const Files& files, const std::string& file, const OrtSessionOptions* options) const;
-  std::vector<std::string> names(const OrtSession* session, Entry<const OrtSession*, size_t*> count, entry::NameOf name) const;
 
-  Onnxruntime runtime_;
-  std::string description_;
+  const Onnxruntime runtime_;
+  const std::string description_;
+  const Table table_;
   fuseline_options defaults_ = {};
   std::optional<Words> words_;
   Onnxruntime::Owned<OrtEnv> env_;

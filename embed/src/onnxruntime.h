@@ -10,7 +10,6 @@
 
 #include "onnxruntime_api.h"
 
-struct OrtAllocator;
 struct OrtEnv;
 struct OrtMemoryInfo;
 struct OrtRunOptions;
@@ -37,9 +36,6 @@ using Names = const char* const*;
 constexpr Entry<OrtSession*, const OrtRunOptions*, Names, const OrtValue* const*, size_t, Names, size_t, OrtValue**> kRun{9};
 constexpr Entry<OrtSessionOptions**> kCreateSessionOptions{10};
 constexpr Entry<OrtSessionOptions*, int> kSetIntraOpNumThreads{24};
-constexpr Entry<const OrtSession*, size_t*> kInputCount{30}, kOutputCount{31}, kOptionalCount{32};
-using NameOf = Entry<const OrtSession*, size_t, OrtAllocator*, char**>;
-constexpr NameOf kInputName{36}, kOutputName{37}, kOptionalName{38};
 constexpr Entry<OrtRunOptions**> kCreateRunOptions{39};
 constexpr Entry<OrtRunOptions*> kSetTerminate{46};
 constexpr Entry<const OrtMemoryInfo*, void*, size_t, const int64_t*, size_t, int, OrtValue**> kCreateTensorWithData{49};
@@ -49,8 +45,6 @@ constexpr Entry<const OrtTensorTypeAndShapeInfo*, size_t*> kRank{61};
 constexpr Entry<const OrtTensorTypeAndShapeInfo*, int64_t*, size_t> kDimensions{62};
 constexpr Entry<const OrtValue*, OrtTensorTypeAndShapeInfo**> kTypeAndShape{65};
 constexpr Entry<int, int, OrtMemoryInfo**> kCreateCpuMemoryInfo{69};
-constexpr Entry<OrtAllocator*, void*> kFree{76};
-constexpr Entry<OrtAllocator**> kDefaultAllocator{78};
 constexpr Entry<OrtSessionOptions*, const char*, const char*> kAddConfig{130};
 constexpr Entry<OrtSessionOptions*, const Character* const*, char* const*, const size_t*, size_t> kAddFilesInMemory{279};
 }  // namespace entry
@@ -82,9 +76,16 @@ class Onnxruntime {
   };
   template <class Object>
   using Owned = std::unique_ptr<Object, Release>;
+  // What an entry makes, whose last argument is where it puts it.
+  template <class Object, class... Arguments, class... Given>
+  Owned<Object> make(int release, Entry<Arguments...> entry, Given... given) const {
+    Object* made = nullptr;
+    call(entry, given..., &made);
+    return own(made, release);
+  }
   template <class Object>
-  Owned<Object> owned(Object* object, int place) const {
-    return {object, Release{this, place}};
+  Owned<Object> own(Object* object, int release) const {
+    return {object, Release{this, release}};
   }
 
  private:
@@ -94,11 +95,23 @@ class Onnxruntime {
 
 using Value = Onnxruntime::Owned<OrtValue>;
 
-// A tensor's memory and sizes. Throws Failure for one of another type (ONNXTensorElementDataType) or rank.
+// Of a type its ONNXTensorElementDataType.
+template <class Type>
+inline constexpr int kElement = fuseline::kInt64;
+template <>
+inline constexpr int kElement<float> = fuseline::kFloat;
+template <>
+inline constexpr int kElement<uint8_t> = fuseline::kUint8;
+template <>
+inline constexpr int kElement<bool> = 9;
+
+template <class Type>
 struct Tensor {
-  void* data;
+  const Type* data;
   std::vector<int64_t> shape;
 };
-Tensor tensor(const Onnxruntime& runtime, const Value& value, int type, size_t rank);
+
+// A tensor's memory, and its sizes in *shape. Throws Failure for one of another type or rank.
+void* tensor(const Onnxruntime& runtime, const Value& value, int type, size_t rank, std::vector<int64_t>* shape);
 
 }  // namespace embedded

@@ -2,57 +2,44 @@
 
 namespace embedded {
 
-void append_utf8(std::string* text, uint32_t character) {
-  const auto byte = [text](uint32_t value) { *text += static_cast<char>(value); };
-  if (character < 0x80) return byte(character);
-  if (character < 0x800) {
-    byte(0xC0 | character >> 6);
-  } else if (character < 0x10000) {
-    byte(0xE0 | character >> 12);
-    byte(0x80 | (character >> 6 & 0x3F));
-  } else {
-    byte(0xF0 | character >> 18);
-    byte(0x80 | (character >> 12 & 0x3F));
-    byte(0x80 | (character >> 6 & 0x3F));
-  }
-  byte(0x80 | (character & 0x3F));
-}
-
 namespace {
 
-// How many bytes follow a first one, and between which two the next must be; -1 where none may begin with it.
-struct Following {
-  int count;
+// First bytes, how many follow, and between which two the next must be: not what fewer bytes say, no halves of pairs of
+// UTF-16, nothing beyond U+10FFFF (Unicode 15, table 3-7).
+struct Lead {
   uint8_t least, most;
+  int following;
+  uint8_t least_next, most_next;
 };
+constexpr Lead kLeads[] = {{0x00, 0x7F, 0, 0x80, 0xBF}, {0xC2, 0xDF, 1, 0x80, 0xBF}, {0xE0, 0xE0, 2, 0xA0, 0xBF},
+                           {0xE1, 0xEC, 2, 0x80, 0xBF}, {0xED, 0xED, 2, 0x80, 0x9F}, {0xEE, 0xEF, 2, 0x80, 0xBF},
+                           {0xF0, 0xF0, 3, 0x90, 0xBF}, {0xF1, 0xF3, 3, 0x80, 0xBF}, {0xF4, 0xF4, 3, 0x80, 0x8F}};
 
-Following following(uint8_t first) {
-  if (first < 0x80) return {0, 0x80, 0xBF};
-  if (first >= 0xC2 && first <= 0xDF) return {1, 0x80, 0xBF};
-  // Not what fewer bytes say, no halves of pairs of UTF-16, nothing beyond U+10FFFF.
-  if (first >= 0xE0 && first <= 0xEF) return {2, uint8_t(first == 0xE0 ? 0xA0 : 0x80), uint8_t(first == 0xED ? 0x9F : 0xBF)};
-  if (first >= 0xF0 && first <= 0xF4) return {3, uint8_t(first == 0xF0 ? 0x90 : 0x80), uint8_t(first == 0xF4 ? 0x8F : 0xBF)};
-  return {-1, 0, 0};
+// How long what begins at a place is, at least 1; *good: whether it is a character to its end.
+size_t length(const std::string& bytes, size_t begin, bool* good) {
+  const auto byte = [&](size_t at) { return static_cast<uint8_t>(bytes[at]); };
+  size_t at = begin + 1;
+  *good = false;
+  for (const Lead& lead : kLeads) {
+    if (byte(begin) < lead.least || byte(begin) > lead.most) continue;
+    int left = lead.following;
+    for (uint8_t least = lead.least_next, most = lead.most_next; left > 0 && at < bytes.size(); ++at, --left, least = 0x80, most = 0xBF)
+      if (byte(at) < least || byte(at) > most) break;
+    *good = left == 0;
+  }
+  return at - begin;
 }
 
 }  // namespace
 
 std::string good_utf8(const std::string& bytes) {
-  std::string good;
-  for (size_t at = 0; at < bytes.size();) {
-    Following next = following(static_cast<uint8_t>(bytes[at]));
-    const size_t begin = at++;
-    for (; next.count > 0 && at < bytes.size(); ++at, --next.count) {
-      const uint8_t byte = static_cast<uint8_t>(bytes[at]);
-      if (byte < next.least || byte > next.most) break;
-      next.least = 0x80, next.most = 0xBF;
-    }
-    if (next.count == 0)
-      good.append(bytes, begin, at - begin);
-    else
-      append_utf8(&good, 0xFFFD);
+  std::string text;
+  bool good = true;
+  for (size_t at = 0, size = 0; at < bytes.size(); at += size) {
+    size = length(bytes, at, &good);
+    text += good ? bytes.substr(at, size) : "\xEF\xBF\xBD";
   }
-  return good;
+  return text;
 }
 
 Character character_before(const std::string& text, size_t end) {

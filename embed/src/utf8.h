@@ -7,9 +7,7 @@
 
 namespace embedded {
 
-void append_utf8(std::string* text, uint32_t character);
-
-// The same, with U+FFFD in the place of every run of bytes that is no character, nor begins one to its end.
+// The same bytes, with U+FFFD in the place of every run of bytes that is no character, nor begins one to its end.
 std::string good_utf8(const std::string& bytes);
 
 // The character that ends before a place in good UTF-8, and where it begins.

@@ -6,21 +6,6 @@
 namespace embedded {
 namespace {
 
-// A word that is no text by itself, since it is a part of a character, is a list of bytes.
-std::string bytes_of(const Json& word) {
-  if (word.is_text()) return word.text();
-  std::string bytes;
-  for (const Json& byte : word.items()) bytes += static_cast<char>(byte.whole(0, 255));
-  return bytes;
-}
-
-std::vector<std::string> table(const Json& words) {
-  std::vector<std::string> found;
-  if (words.is_null()) return found;
-  for (const Json& word : words.items()) found.push_back(bytes_of(word));
-  return found;
-}
-
 bool is_space(uint32_t character) { return character == ' ' || (character >= '\t' && character <= '\r'); }
 
 // Of scripts that put no spaces between words: Thai and Lao, Burmese, Khmer, kana, and Chinese characters.
@@ -34,28 +19,30 @@ bool stands_alone(uint32_t character) {
 
 }  // namespace
 
-Words::Words(const Json& record) : first_(table(record.at("first"))), later_(table(record.at("later"))) {
-  for (const Json& each : record.at("begins").items()) begins_.push_back(each.whole(0, 1) != 0);
-  for (const Json& each : record.at("clean_up").items()) {
-    if (each.items().size() != 2 || each.items()[0].text().empty()) throw Failure("it has a clean_up that is no pair");
-    clean_up_.emplace_back(each.items()[0].text(), each.items()[1].text());
-  }
+Words::Words(const Table& table)
+    : first_(table.list("words.first")),
+      later_(table.list("words.later")),
+      begins_(table.at("words.begins")),
+      clean_up_(table.list("words.clean_up")) {
   if (begins_.size() != later_.size() || (!first_.empty() && first_.size() != later_.size()))
-    throw Failure("its tables are of several lengths");
+    table.damaged("its words are of several lengths");
+  for (size_t i = 0; i < clean_up_.size(); i += 2)
+    if (i + 1 == clean_up_.size() || clean_up_[i].empty()) table.damaged("it has a words.clean_up that is no pair");
 }
 
 std::string Words::text(const int64_t* tokens, size_t count) const {
   std::string bytes;
   bool begun = false;
   for (size_t i = 0; i < count; ++i) {
-    if (tokens[i] < 0 || static_cast<size_t>(tokens[i]) >= later_.size()) throw Failure("words.json lacks a token that was said; export the model again");
-    const size_t token = static_cast<size_t>(tokens[i]);
+    const size_t token = static_cast<size_t>(tokens[i]);  // a negative one is none of the table's either
+    if (token >= later_.size()) throw Failure("fuseline-embed.bin lacks a token that was said; export the model again");
     bytes += begun || first_.empty() ? later_[token] : first_[token];
-    begun = begun || begins_[token];
+    begun = begun || begins_[token] != 0;
   }
   std::string text = good_utf8(bytes);
-  for (const auto& [from, to] : clean_up_)
-    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+  for (size_t i = 0, at = 0; i < clean_up_.size(); i += 2, at = 0)
+    for (const auto from = clean_up_[i], to = clean_up_[i + 1]; (at = text.find(from, at)) != std::string::npos; at += to.size())
+      text.replace(at, from.size(), to);
   return text;
 }
 
@@ -64,9 +51,8 @@ std::string Pieces::tentative(const std::string& text) const {
 }
 
 std::string Pieces::next(const std::string& text) {
-  if (text.compare(0, given_.size(), given_) != 0) return {};
-  const std::string piece = text.substr(given_.size());
-  given_ = text;
+  const std::string piece = tentative(text);
+  given_ += piece;
   return piece;
 }
 

@@ -1,26 +1,24 @@
-// Tokens into texts by the table that is beside the graphs, words.json; and texts in pieces while they are made.
+// Tokens into texts by what the model's table has of each; and texts in pieces while they are made.
 #pragma once
 
 #include <stdint.h>
 
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "json.h"
+#include "table.h"
 
 namespace embedded {
 
 class Words {
  public:
-  explicit Words(const Json& record);
+  explicit Words(const Table& table);  // which must outlive it
 
   std::string text(const int64_t* tokens, size_t count) const;
 
  private:
-  std::vector<std::string> first_, later_;  // of each token, where it begins a text and where not; first_ may be empty: the same
-  std::vector<bool> begins_;                // whether what follows is no longer the first
-  std::vector<std::pair<std::string, std::string>> clean_up_;
+  Texts first_, later_;      // of each token, where it begins a text and where not; first_ may be empty: the same
+  std::string_view begins_;  // of each token, 1 where what follows is no longer the first
+  Texts clean_up_;           // of two each first is to be replaced by the second
 };
 
 // The text of a growing sequence in pieces that are never taken back. A word comes when the next one begins, since it may

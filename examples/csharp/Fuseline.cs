@@ -38,7 +38,7 @@ public sealed class Fuseline : IDisposable
         public long decoder_input_id_count;
         public IntPtr eos_token_ids;
         public long eos_token_id_count;
-        public IntPtr on_text, user_data, cancel;
+        public IntPtr language, task, on_text, user_data, cancel;
     }
 
     const string Library = "fuseline"; // libfuseline.so, libfuseline.dylib or fuseline.dll

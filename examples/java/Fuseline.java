@@ -34,8 +34,8 @@ public final class Fuseline implements AutoCloseable {
         JAVA_LONG.withName("forced_eos_token_id"), JAVA_FLOAT.withName("length_penalty"),
         JAVA_FLOAT.withName("repetition_penalty"), ADDRESS.withName("decoder_input_ids"),
         JAVA_LONG.withName("decoder_input_id_count"), ADDRESS.withName("eos_token_ids"),
-        JAVA_LONG.withName("eos_token_id_count"), ADDRESS.withName("on_text"), ADDRESS.withName("user_data"),
-        ADDRESS.withName("cancel"));
+        JAVA_LONG.withName("eos_token_id_count"), ADDRESS.withName("language"), ADDRESS.withName("task"),
+        ADDRESS.withName("on_text"), ADDRESS.withName("user_data"), ADDRESS.withName("cancel"));
 
     private static final Linker LINKER = Linker.nativeLinker();
     private static final SymbolLookup LIBRARY = SymbolLookup.libraryLookup(System.mapLibraryName("fuseline"), Arena.global());

@@ -1,9 +1,12 @@
 // Says what is on a photo, word by word: node caption.js FOLDER PHOTO.ppm
 // FOLDER is what `fuseline export --embed` has written; the photo is a binary PPM, upright.
 import { readFileSync } from "node:fs";
-import { InferenceSession, Tensor } from "onnxruntime-node";
 
-const [folder, path] = process.argv.slice(2);
+process.env.ORT_DISABLE_TELEMETRY = "1"; // before it is loaded, or it reports to its makers
+const { InferenceSession, Tensor } = await import("onnxruntime-node");
+
+const [folder, path, ...others] = process.argv.slice(2);
+if (path === undefined || others.length) throw new Error("node caption.js FOLDER PHOTO.ppm: options are the model's own");
 const open = (name) => InferenceSession.create(`${folder}/${name}.onnx`, { logSeverityLevel: 3 });
 const [start, step] = await Promise.all([open("start"), open("step")]);
 const words = JSON.parse(readFileSync(`${folder}/words.json`, "utf8"));
@@ -26,11 +29,19 @@ function text(tokens) {
   return words.clean_up.reduce((all, [spaced, close]) => all.replaceAll(spaced, close), Buffer.concat(said).toString());
 }
 
-const feeds = await start.run({ image: photo(readFileSync(path)) });
+/** Runs a graph. onnxruntime-node drops inputs that may be left out, all options among them, without a word. */
+function run(session, feeds) {
+  const dropped = Object.keys(feeds).filter((name) => !session.inputNames.includes(name));
+  if (dropped.length) throw new Error(`onnxruntime-node would drop ${dropped.join(", ")}; see docs/embedding.md`);
+  return session.run(feeds);
+}
+
+const feeds = await run(start, { image: photo(readFileSync(path)) });
 for (let finished = false; !finished; ) {
-  const result = await step.run({ ...feeds, partial: new Tensor("bool", [true], []) });
+  const result = await run(step, feeds);
   finished = Boolean(result.finished.data[0]);
-  const [, length] = result.sequences.dims;
-  console.log(text(Array.from(result.sequences.data.slice(0, length), Number))); // the best so far; the last line is the caption
+  const best = result[finished ? "sequences" : "next.history"]; // the first row, which may end in -1
+  const tokens = Array.from(best.data.subarray(0, best.dims[1]), Number).filter((token) => token >= 0);
+  console.log(text(tokens)); // the best so far; the last line is the caption
   for (const [name, value] of Object.entries(result)) if (name.startsWith("next.")) feeds[`state.${name.slice(5)}`] = value;
 }

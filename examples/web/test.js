@@ -15,6 +15,7 @@ try {
   const note = (pattern) => page.waitForFunction((text) => new RegExp(text).test(document.querySelector("#note").textContent), { timeout: 60000 }, pattern);
   const read = (id) => page.$eval(id, (element) => element.textContent);
   await note("loaded");
+  if (/^not loaded/.test(await read("#note"))) throw new Error(await read("#note"));
   console.error(await read("#note"));
   const devtools = await page.createCDPSession();
   for (const photo of process.argv.slice(2)) {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from ..graphs.weights_file import WeightsFile, is_outside
+from .nested import drop_unused, graphs_in
 from .sizes import Known, Sizes
 
 Array = npt.NDArray[Any]
@@ -78,7 +79,7 @@ def folded(model: onnx.ModelProto, read: WeightsFile, written: Weights) -> onnx.
         else:
             scope.aliases[name] = constants.name_of(numpy_helper.to_array(_inside(tensor, read)), name)
     _fold(made.graph, scope)
-    used = _drop_unused(made.graph)
+    used = drop_unused(made.graph)
     del made.graph.initializer[:]
     for tensor in as_they_are:
         if tensor.name in used | inputs:
@@ -99,7 +100,7 @@ def _uses(graph: onnx.GraphProto) -> Counter[str]:
     """How often each value is read."""
     uses = Counter(name for node in graph.node for name in node.input)
     for node in graph.node:
-        for inner in _graphs_in(node):
+        for inner in graphs_in(node):
             uses += _uses(inner)
     return uses
 
@@ -198,7 +199,7 @@ def _fold(graph: onnx.GraphProto, scope: _Scope) -> None:
     del graph.node[:]
     for node in nodes:
         node.input[:] = [scope.aliases.get(name, name) for name in node.input]
-        inner = list(_graphs_in(node))
+        inner = list(graphs_in(node))
         for each in inner:
             _fold(each, scope.inside())
         stays = inner or node.domain or not outputs.isdisjoint(node.output)
@@ -263,23 +264,3 @@ def _changes_nothing(node: onnx.NodeProto, given: Sequence[Known | None], result
         steps = given[4].numbers if len(given) > 4 and given[4] is not None else (1,)
         return x.shape == result.shape and steps is not None and all(step == 1 for step in steps)
     return node.op_type in ("Reshape", "Expand", "Flatten") and x.shape == result.shape
-
-
-def _graphs_in(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    return (each.g for each in node.attribute if each.HasField("g"))
-
-
-def _drop_unused(graph: onnx.GraphProto) -> set[str]:
-    """Leave out the nodes whose results nobody reads; the names that are read."""
-    used = {each.name for each in graph.output}
-    nodes = []
-    for node in reversed(graph.node):
-        if used.isdisjoint(node.output):
-            continue
-        nodes.append(node)
-        used.update(node.input)
-        for inner in _graphs_in(node):
-            used |= _drop_unused(inner)
-    del graph.node[:]
-    graph.node.extend(reversed(nodes))
-    return used

@@ -30,6 +30,7 @@ from .words import Words
 STATE, NEXT, GIVEN = "state", "next", "given"  # what a step reads and gives; what does not change from step to step
 SEQUENCES, SEQUENCES_SCORES, TEXT, FINISHED = "sequences", "sequences_scores", "text", "finished"
 PARTIAL = "partial"
+_ROOM = 64  # positions that caches begin with after the prompt, and get more, where a Loop copies them
 _OUTPUTS = {
     SEQUENCES: Value(TensorProto.INT64, ["n", "tokens"]),
     SEQUENCES_SCORES: Value(TensorProto.FLOAT, ["n"]),
@@ -103,15 +104,8 @@ def whole_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     """Everything in one call: the best sequences, their scores and texts."""
     g = new_graph("whole", model.parts, outside)
     options = _options(g, model, (*OF_START, *OF_STEP))
-    state, given = _begun(g, model, declare(g, model.readers), options)
-    kinds = values_of(model.folder.decoder)
-
-    def step(g: Nodes, number: str, state: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
-        after, over = _stepped(g, model, state, given, options)
-        return g.op("Not", over), after
-
-    most = g.op("Sub", g.size(state[carried.HISTORY], 1), given[PROMPT_LENGTH])
-    last = g.repeated(most, {name: (state[name], what) for name, what in kinds.items()}, step)
+    state, given = _begun(g, model, declare(g, model.readers), options, room=_ROOM)
+    last = _searched(g, model, state, given, options)
     over = g.cast(g.whole(1), TensorProto.BOOL)  # at the greatest length nothing is open
     sequences, scores = found(g, last, over, given[PROMPT_LENGTH], options, model.pad)
     results = {SEQUENCES: sequences, SEQUENCES_SCORES: scores}
@@ -122,19 +116,50 @@ def whole_graph(model: Model, outside: WeightsFile) -> onnx.ModelProto:
     return g.model
 
 
+def _searched(
+    g: Nodes, model: Model, state: Mapping[str, str], given: Mapping[str, str], options: Mapping[str, str]
+) -> dict[str, str]:
+    """The state after the last step. A Loop in a Loop: the inner one copies the caches with each step, so they begin
+    small, and the outer one makes them larger when they are full."""
+    sizes = model.folder.decoder
+    kinds = values_of(sizes) | {FINISHED: _OUTPUTS[FINISHED]}
+    longest = g.size(state[carried.HISTORY], 1)
+    positions = carried.capacity(g, longest, sizes)
+
+    def step(g: Nodes, number: str, state: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        after, over = _stepped(g, model, state, given, options)
+        return g.op("Not", over), after | {FINISHED: over}
+
+    def steps(g: Nodes, number: str, state: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        missing = g.op("Sub", positions, g.size(state[carried.BEAM_TABLE], 1))
+        first = g.op("Equal", number, g.whole(0))
+        more = g.op("Where", first, g.whole(0), g.op("Min", missing, g.whole(_ROOM)))
+        state = dict(state) | carried.with_room(g, state, more, sizes)
+        # A step writes the positions up to the last token, so the sequences may have one token more than there are.
+        end = g.op("Min", g.op("Add", g.size(state[carried.BEAM_TABLE], 1), g.whole(1)), longest)
+        most_here = g.op("Sub", end, state[carried.LENGTH])
+        after = g.repeated(most_here, {name: (state[name], what) for name, what in kinds.items()}, step)
+        return g.op("Not", after[FINISHED]), after
+
+    begun = dict(state) | {FINISHED: g.cast(g.whole(0), TensorProto.BOOL)}
+    most = g.op("Sub", longest, given[PROMPT_LENGTH])
+    return g.repeated(most, {name: (begun[name], what) for name, what in kinds.items()}, steps)
+
+
 def _options(g: Nodes, model: Model, names: Sequence[str]) -> dict[str, str]:
     return asked.declare(g, model.options, names, model.folder.decoder.vocab_size)
 
 
 def _begun(
-    g: Nodes, model: Model, inputs: Mapping[str, str], options: Mapping[str, str]
+    g: Nodes, model: Model, inputs: Mapping[str, str], options: Mapping[str, str], room: int | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The state before the first step, and what does not change: what was encoded, and how long the prompt is."""
     given, batch = encoded(g, model.readers, inputs, model.decoder, model.folder.decoder)
     beams = options["num_beams"]
-    beams = g.checked(beams, g.op("Greater", beams, g.whole(0)), "num_beams must be at least 1")
+    good = g.within(beams, beams, (1, asked.MOST_BEAMS))
+    beams = g.checked(beams, good, f"num_beams must be at least 1, and at most {asked.MOST_BEAMS}")
     begins = _prompt(g, model, options, batch, given)
-    state = begin(g, Call(batch, beams, options["max_length"], begins), model.folder.decoder)
+    state = begin(g, Call(batch, beams, options["max_length"], begins), model.folder.decoder, room)
     return state, given | {PROMPT_LENGTH: g.size(begins, 1)}
 
 

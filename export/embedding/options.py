@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from fuseline.errors import ExportError, written
+from fuseline.errors import ExportError, InputError, written
 from fuseline.folders.tensors import DecoderSizes
 from fuseline.generation.config import GenerationConfig
 from fuseline.generation.option_rules import TOKENS
 from fuseline.generation.options import CHECKS, SAMPLING
+from fuseline.memory import check_memory
+from fuseline.search.steps import needed_bytes
 
 from .nodes import Nodes, Value
 from .processors import NO_TOKEN
@@ -23,6 +25,7 @@ from .search import LARGEST, NEVER_STOPS_EARLY
 _WHOLE, _FLOAT = Value(TensorProto.INT64, []), Value(TensorProto.FLOAT, [])
 _TOKENS = Value(TensorProto.INT64, ["tokens"])
 LANGUAGE, TASK = "language", "task"  # of Whisper alone
+MOST_BEAMS = 1024  # a graph cannot ask how much memory there is, as generate does
 # What is asked of start.onnx and of step.onnx, as far as a model has it; of a graph that does all, both.
 OF_START = ("decoder_input_ids", LANGUAGE, TASK, "num_beams", "max_length")
 # What a graph does as the model says, without being asked.
@@ -74,10 +77,12 @@ def options_of(config: GenerationConfig, sizes: DecoderSizes, begin: Sequence[in
     begin: what its texts begin with.
     """
     _refuse_others(config)
+    longest = config.total_length(len(begin), sizes.max_positions)
+    _refuse_too_much(config, longest, sizes)
     early = NEVER_STOPS_EARLY if isinstance(config.early_stopping, str) else int(config.early_stopping)
     values: dict[str, Any] = {
         "decoder_input_ids": [begin],
-        "max_length": config.total_length(len(begin), sizes.max_positions),
+        "max_length": longest,
         "eos_token_id": list(config.ends),
         "early_stopping": early,
         "forced_bos_token_id": _one_token(config.forced_bos_token_id),
@@ -149,15 +154,29 @@ def _refuse_others(config: GenerationConfig) -> None:
         if name not in known and getattr(config, name) != getattr(GenerationConfig, name)
     }
     if others:
-        found = ", ".join(f"{name}={written(value)}" for name, value in others.items())
-        raise ExportError(f"this model's generation_config has {found}, which embedded graphs do not do yet")
+        raise not_done(", ".join(f"{name}={written(value)}" for name, value in others.items()))
+
+
+def not_done(found: str) -> ExportError:
+    """The refusal of options that a model's files set."""
+    way_out = "export it again from files whose generation_config.json does not ask for that"
+    return ExportError(f"this model's generation_config has {found}, which embedded graphs do not do yet; {way_out}")
+
+
+def _refuse_too_much(config: GenerationConfig, longest: int, sizes: DecoderSizes) -> None:
+    """Raises ExportError where no call without options could be made, for want of memory. longest: in tokens."""
+    asked = f"{config.num_beams} beams of up to {longest} tokens, this model's own options,"
+    try:
+        check_memory(needed_bytes(config.num_beams, longest, sizes), asked, "lower num_beams in generation_config.json")
+    except InputError as error:
+        raise ExportError(str(error)) from None
 
 
 def _limits(name: str, sizes: DecoderSizes) -> str:
     tokens = f"from 0 to {sizes.vocab_size - 1}"
     return {
         "decoder_input_ids": f"tokens {tokens}; one row, or one for each input",
-        "num_beams": "1 or more",
+        "num_beams": f"from 1 to {MOST_BEAMS}",
         "max_length": f"more than decoder_input_ids has tokens, at most {sizes.max_positions + 1}",
         "eos_token_id": f"one or more tokens {tokens}",
         "min_length": "0 or more",

@@ -100,7 +100,7 @@ def declare(g: Nodes, readers: Mapping[str, Reader]) -> dict[str, str]:
             inputs[name] = g.input(name, _IDS.dtype, _IDS.shape)
     if len(readers) > 1:
         weights = np.array([reader.source.weight for reader in readers.values()], np.float32)
-        what = Value(TensorProto.FLOAT, [len(weights)])
+        what = Value(TensorProto.FLOAT, ["weights"])
         inputs[SOURCE_WEIGHTS] = g.default(SOURCE_WEIGHTS, what, weights)
     return inputs
 
@@ -234,13 +234,13 @@ def _steering(g: Nodes, found: list[_Encoded], inputs: Mapping[str, str], name: 
     counts = g.joined(g.ints(0), *(g.sizes(each.values[name], 1) for each in found))
     starts = g.op("CumSum", counts, g.whole(0))
     there = g.cast(g.op("Greater", lengths, g.whole(0)), TensorProto.FLOAT)
-    weights = g.op("Mul", there, inputs[SOURCE_WEIGHTS])
+    given, own = inputs[SOURCE_WEIGHTS], len(found)
+    one_each = g.op("Equal", g.size(given, 0), g.whole(own))
+    size = g.checked(g.ints(own), one_each, f"{SOURCE_WEIGHTS} must be {own} numbers, one for each source")
+    given = g.op("Reshape", given, size)
+    weights = g.op("Mul", there, given)
     most = g.op("ReduceMax", weights, g.ints(1))
-    numbers = g.op(
-        "And",
-        g.op("GreaterOrEqual", inputs[SOURCE_WEIGHTS], g.number(0)),
-        g.op("LessOrEqual", inputs[SOURCE_WEIGHTS], g.number(LARGEST)),
-    )
+    numbers = g.op("And", g.op("GreaterOrEqual", given, g.number(0)), g.op("LessOrEqual", given, g.number(LARGEST)))
     counts = g.op("And", g.all(numbers), g.all(g.op("Greater", most, g.number(0))))
     rule = f"{SOURCE_WEIGHTS} must be finite, 0 or more, and above 0 for a source that is there"
     lengths = g.checked(lengths, counts, rule)

@@ -22,6 +22,13 @@ _FLOATS, _LENGTHS = Value(TensorProto.FLOAT, ["B", "S", "E"]), Value(TensorProto
 _LENGTH = "length"
 
 
+def samples_of_a_clip(features: LogMel | RawSamples, source: Source) -> tuple[int, int | None]:
+    """The fewest that a clip may have, and the most, None without a bound."""
+    if isinstance(features, LogMel):
+        return 1, features.samples
+    return SHORTEST_CLIP, None if source.longest is None else source.longest * (source.samples_a_position or 1)
+
+
 def encoded_speech(
     g: Nodes,
     part: Part,
@@ -34,12 +41,12 @@ def encoded_speech(
 
     samples: the samples of the clips, and how many of them each has.
     """
+    least, most = samples_of_a_clip(features, source)
+    heard = clips(g, *samples, least=least, most=most)
     if isinstance(features, LogMel):
-        heard = clips(g, *samples, least=1, most=features.samples)
         values = part.paste(g, {INPUT_FEATURES: input_features(g, heard, features)}, names)
         return values, g.op("Expand", g.sizes(values[names[0]], 1), g.sizes(values[names[0]], 0))
-    most = None if source.longest is None else source.longest * (source.samples_a_position or 1)
-    return _one_by_one(g, part, clips(g, *samples, least=SHORTEST_CLIP, most=most), features, names)
+    return _one_by_one(g, part, heard, features, names)
 
 
 def _one_by_one(

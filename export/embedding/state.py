@@ -63,32 +63,51 @@ class Call:
     prompt: str
 
 
-def begin(g: Nodes, call: Call, sizes: DecoderSizes) -> dict[str, str]:
-    """The state before the first step."""
+def capacity(g: Nodes, longest: str, sizes: DecoderSizes) -> str:
+    """The positions that a search of sequences of so many tokens may need."""
+    return g.op("Min", longest, g.whole(sizes.max_positions))
+
+
+def begin(g: Nodes, call: Call, sizes: DecoderSizes, room: int | None = None) -> dict[str, str]:
+    """The state before the first step. room: for how many positions after the prompt there is memory at first, those
+    of the longest sequence where it is None."""
     with g.scope("begin"):
         rows = g.op("Mul", call.batch, call.num_beams)
         shape_BN = g.joined(g.one(call.batch), g.one(call.num_beams))
         tokens = _repeated(g, call, rows)
         start = g.size(call.prompt, 1)
         longest = _longest(g, call.max_length, start, sizes)
-        capacity = g.op("Min", longest, g.whole(sizes.max_positions))
+        positions = capacity(g, longest, sizes)
+        if room is not None:
+            positions = g.op("Min", positions, g.op("Add", start, g.whole(room)))
         empty = g.filled(g.joined(g.one(rows), g.one(g.op("Sub", longest, start))), np.array(NOTHING, np.int64))
         # The beams of an input all begin with the same prompt, so all but the first begin out of reach.
         first = g.op("Equal", g.counted(call.num_beams), g.whole(0))
         scores = g.op("Where", first, g.number(0), g.number(OUT_OF_REACH))
         own_rows = g.op("Reshape", g.counted(rows), g.ints(-1, 1))
-        cache_shape = g.joined(g.one(capacity), g.one(rows), g.ints(sizes.width))
+        cache_shape = g.joined(g.one(positions), g.one(rows), g.ints(sizes.width))
         state = {
             TOKENS: tokens,
             HISTORY: g.joined(tokens, empty, axis=1),
             SCORES: g.op("Expand", scores, shape_BN),
-            BEAM_TABLE: g.op("Expand", own_rows, g.joined(g.ints(1), g.one(capacity))),
+            BEAM_TABLE: g.op("Expand", own_rows, g.joined(g.ints(1), g.one(positions))),
             LENGTH: start,
             FINISHED: g.filled(g.joined(shape_BN, g.one(longest)), np.array(NOTHING, np.int64)),
             FINISHED_SCORES: g.filled(shape_BN, np.array(OUT_OF_REACH, np.float32)),
             CLOSED: g.cast(g.filled(g.one(call.batch), np.array(0, np.int64)), TensorProto.BOOL),
         }
         return state | {name: g.filled(cache_shape, np.array(0, np.float32)) for name in caches_of(sizes)}
+
+
+def with_room(g: Nodes, state: Values, more: str, sizes: DecoderSizes) -> dict[str, str]:
+    """What has a position each, with so many more of them, int64 without dimensions."""
+    with g.scope("room"):
+        rows = g.sizes(state[BEAM_TABLE], 0)
+        own_rows = g.op("Reshape", g.counted(g.op("Squeeze", rows)), g.ints(-1, 1))
+        table = g.op("Expand", own_rows, g.joined(rows, g.one(more)))
+        empty = g.filled(g.joined(g.one(more), rows, g.ints(sizes.width)), np.array(0, np.float32))
+        larger = {name: g.joined(state[name], empty) for name in caches_of(sizes)}
+        return larger | {BEAM_TABLE: g.joined(state[BEAM_TABLE], table, axis=1)}
 
 
 def _repeated(g: Nodes, call: Call, rows: str) -> str:

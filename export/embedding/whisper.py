@@ -16,7 +16,7 @@ from fuseline.errors import ExportError
 from fuseline.speech.vocabulary import Vocabulary
 
 from .nodes import Nodes, Value
-from .options import LANGUAGE, TASK, Option
+from .options import LANGUAGE, TASK, Option, not_done
 
 HEARD = -1  # in the place of a language
 UNSAID = -1  # in the place of a task
@@ -108,9 +108,7 @@ def beginning_of(opened: Any) -> tuple[Sequence[int], Beginning | None]:
     """
     vocabulary = Vocabulary.of(opened)
     if opened.folder.generation_config.get("return_timestamps") is True:
-        raise ExportError(
-            "this model's generation_config has return_timestamps=True, which embedded graphs do not do yet"
-        )
+        raise not_done("return_timestamps=True")
     listens = vocabulary.listens(None, None)
     begin = vocabulary.begin(None, None, HEARD if listens else None, timestamps=False)
     start, *others = begin

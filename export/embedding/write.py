@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,15 +26,19 @@ from fuseline.model import begins_by_itself
 from ..graphs.weights_file import WeightsFile
 from ..refusals import in_one_sentence
 from ..writing.place import claimed
+from .flat import flat
 from .folding import Weights, folded
-from .graphs import Model, start_graph, step_graph, whole_graph
+from .graphs import GIVEN, Model, start_graph, step_graph, whole_graph
+from .hoisting import into_start, out_of_loops
+from .limits import said_of
 from .options import options_of
 from .parts import Part
 from .sources import Reader, check_sources
+from .tidying import tidied
 from .whisper import beginning_of
 from .words import words_of
 
-DESCRIPTION, WEIGHTS, WORDS = "fuseline-embed.json", "weights.bin", "words.json"
+DESCRIPTION, FLAT, WEIGHTS, WORDS = "fuseline-embed.json", "fuseline-embed.bin", "weights.bin", "words.json"
 WITH_BODIES = "weights-with-bodies.bin"  # weights as the operators' bodies read them, until all is inlined
 FORMAT = 1
 _ONE_CALL = {PHOTOGRAPH: "caption", SPEECH: "speech", TEXT: "text"}  # the graph of everything, by what is read first
@@ -127,6 +132,10 @@ def _write(model: Model, new: Path, folder: Folder, inline: bool) -> None:
             with WeightsFile(new / WEIGHTS) as small:
                 weights = Weights(small)
                 made = {name: folded(_inlined(graph), outside, weights) for name, graph in made.items()}
+            for graph in made.values():
+                tidied(graph.graph)
+                out_of_loops(graph.graph)
+            into_start(made["start"].graph, made["step"], f"{GIVEN}.")
             outside.remove()
     for name, graph in made.items():
         (new / f"{name}.onnx").write_bytes(graph.SerializeToString())
@@ -135,9 +144,13 @@ def _write(model: Model, new: Path, folder: Folder, inline: bool) -> None:
         (new / WORDS).write_text(text, encoding="utf-8")
     for name, file in _tokenizers(model, folder).items():
         (new / name).write_bytes(file.read_bytes())
+    description = _description(model, folder, made)
     files = {path.name: _listed(path) for path in sorted(new.iterdir())}
-    description = _description(model, folder, made, files)
-    (new / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    (new / DESCRIPTION).write_text(json.dumps(description | {"files": files}, indent=2) + "\n")
+    # Which lists the description, and begins with what it must be itself: so fuseline.h holds all that it hands out.
+    files[DESCRIPTION] = _listed(new / DESCRIPTION)
+    texts = [reader.input for reader in model.readers.values() if reader.source.reads == TEXT]
+    (new / FLAT).write_bytes(flat(description | {"files": files}, texts, model.options, model.words))
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -161,12 +174,11 @@ def _tokenizers(model: Model, folder: Folder) -> dict[str, Path]:
 
 def _listed(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {"bytes": len(content), "crc32": zlib.crc32(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _description(
-    model: Model, folder: Folder, made: Mapping[str, onnx.ModelProto], files: Mapping[str, Any]
-) -> dict[str, Any]:
+def _description(model: Model, folder: Folder, made: Mapping[str, onnx.ModelProto]) -> dict[str, Any]:
+    """All that it says but what files there are."""
     graphs = {
         name: {"file": f"{name}.onnx", "inputs": _inputs(graph, model), "outputs": _tensors(graph.graph.output)}
         for name, graph in made.items()
@@ -182,7 +194,6 @@ def _description(
         **({} if model.words is not None else {"remark": without_text}),
         **_of_speech(model),
         "license": folder.license,
-        "files": files,
     }
 
 
@@ -197,7 +208,8 @@ def _of_speech(model: Model) -> dict[str, Any]:
 
 
 def _inputs(graph: onnx.ModelProto, model: Model) -> list[dict[str, Any]]:
-    """What a graph reads; what may be left out has a default, an option what it may be."""
+    """What a graph reads; what may be left out has a default, an option and what is read what it may be."""
+    said = said_of(model.readers)
     found = _tensors(graph.graph.input)
     names = {each["name"] for each in found}
     defaults = {each.name: numpy_helper.to_array(each) for each in graph.graph.initializer if each.name in names}
@@ -206,11 +218,12 @@ def _inputs(graph: onnx.ModelProto, model: Model) -> list[dict[str, Any]]:
             each["default"] = defaults[each["name"]].tolist()
         if each["name"] in model.options:
             each["limits"] = model.options[each["name"]].limits
+        each.update(said.get(each["name"], {}))
     return found
 
 
 def _tensors(values: Any) -> list[dict[str, Any]]:
-    """Name, type and shape of inputs or outputs; without shape where several are good."""
+    """Name, type and shape of inputs or outputs; without shape where several are good, or none is known."""
     found = []
     for value in values:
         tensor = value.type.tensor_type

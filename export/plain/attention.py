@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from fuseline.folders.tensors import INPUT_IDS, MASK, POSITION, SOURCE_MASK, width_of
+from fuseline.folders.tensors import INPUT_IDS, LENGTHS, MASK, POSITION, SOURCE_MASK, STARTS, WEIGHTS, width_of
 
 from ..graphs.weights import Array
 from .writer import Writer
@@ -88,7 +88,9 @@ class Attention(Writer):
 
         shape = self.once("of queries", shape_BGHD)
         mask, of_source = "", ""
-        if len(told) > 1:
+        if self.fixed and tuple(told) == (LENGTHS, STARTS, WEIGHTS):  # not some of the sources, as gated fusion asks
+            mask, of_source = SOURCE_MASK, g.constant("sources", self.sources_SM())
+        elif len(told) > 1:
             mask, of_source = self.once(tuple(told), lambda: self.sources(told[0], told[1], told[2], key))
         elif told:
             mask = SOURCE_MASK if self.fixed else self.once(told[0], lambda: self.seen_B11S(told[0], key))
@@ -110,6 +112,13 @@ class Attention(Writer):
     def count(self, starts: str) -> int:
         """M."""
         return int(self.inputs[starts].type.tensor_type.shape.dim[0].dim_value) - 1
+
+    def sources_SM(self) -> Array:
+        """float32[1, 1, S, M], of which source a position is in a static graph."""
+        assert self.fixed is not None
+        starts, at_S1 = np.array(self.fixed.starts), np.arange(self.fixed.positions)[:, None]
+        of_source: Array = ((at_S1 >= starts[:-1]) & (at_S1 < starts[1:])).astype(np.float32)[None, None]
+        return of_source
 
     def sources(self, lengths_BM: str, starts: str, weights_BM: str, key: str) -> tuple[str, str]:
         """[B, 1, 1, S], what is added to scores, and float32[B, 1, S, M], of which source a position is."""

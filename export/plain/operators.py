@@ -26,13 +26,13 @@ def plain(model: onnx.ModelProto, fixed: Fixed | None = None, *, codes: bool = F
     stored in 8 bits, which DequantizeLinear makes floats of; many devices multiply by such codes.
     Raises ExportError for weights that are not finite.
     """
-    writer = _Operators(model, fixed, codes)
+    writer = Operators(model, fixed, codes)
     for node in model.graph.node:
         writer.write(node)
     return writer.made
 
 
-class _Operators(Attention):
+class Operators(Attention):
     """Writes all operators."""
 
     # Convolutions, between which planes stay planes
@@ -72,20 +72,23 @@ class _Operators(Attention):
         return self.g.op("Conv", x, self.stored(f"{codes}.planes", weight), bias)
 
 
-_Operators.writers = {
-    "LayerNorm": _Operators.layer_norm,
-    "Rotary": _Operators.rotary,
-    "SelfAttention": _Operators.self_attention,
-    "BiasedSelfAttention": _Operators.self_attention,
-    "CachedSelfAttention": _Operators.cached,
-    "BiasedCachedSelfAttention": _Operators.cached,
+Operators.writers = {
+    "LayerNorm": Operators.layer_norm,
+    "Rotary": Operators.rotary,
+    **{  # what is rounded in bfloat16 on the CPU is not on a device
+        f"{rounded}{kind}": Operators.self_attention
+        for rounded in ("", "BFloat16")
+        for kind in ("SelfAttention", "BiasedSelfAttention")
+    },
+    "CachedSelfAttention": Operators.cached,
+    "BiasedCachedSelfAttention": Operators.cached,
     **{
-        f"{half}{kind}": _Operators.cross_attention
+        f"{half}{kind}": Operators.cross_attention
         for half in ("", "Half")
         for kind in ("CrossAttention", "PaddedCrossAttention", "CrossAttentionFlat")
     },
-    "ConvRelu6": _Operators.first_convolution,
-    "Int8SeparableConv": _Operators.bottleneck,
-    "Int8InvertedBottleneck": _Operators.bottleneck,
-    "Int8InvertedBottleneckAdd": _Operators.bottleneck,
+    "ConvRelu6": Operators.first_convolution,
+    "Int8SeparableConv": Operators.bottleneck,
+    "Int8InvertedBottleneck": Operators.bottleneck,
+    "Int8InvertedBottleneckAdd": Operators.bottleneck,
 }

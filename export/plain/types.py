@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fuseline.folders.tensors import PAST, PRESENT
+from fuseline.folders.tensors import BEST_TOKENS, IN_HALVES
+from fuseline.kernels.bodies import DOMAIN
+from fuseline.kernels.device_bodies import FLOAT_INPUTS
 
-from ..graphs.graph import OPSET
-from .writer import FLOAT32
+from .writer import FLOAT32, MICROSOFT
 
 _LARGE = 4096  # numbers: what is smaller may be computed with while a graph is cleaned
 # What ONNX wants in int64 whatever else a graph has, by the number of the input.
 _SIZES = {
     **dict.fromkeys(("Reshape", "Expand", "Unsqueeze", "Squeeze", "Split", "Tile", "TopK", "Pad"), (1,)),
-    **dict.fromkeys(("ReduceSum", "ReduceMax", "ReduceMean", "ReduceProd"), (1,)),
+    **{f"Reduce{kind}": (1,) for kind in ("Sum", "Max", "Min", "Mean", "Prod", "L1", "L2", "LogSumExp")},
     **{"ConstantOfShape": (0,), "Slice": (1, 2, 3, 4), "Resize": (3,)},
 }
 _IN_INT64 = ("Shape", "Size", "TopK", "ArgMax", "ArgMin", "NonZero")  # what they give
 
 
 def cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same without what is computed twice, of constants alone or for nobody. By onnxruntime, weights left out."""
+    """The same without what is computed twice, of constants alone or for nobody. By onnxruntime, weights and calls of
+    ours left out."""
     import onnxruntime
 
-    graph, large = model.graph, {}
+    rest, calls = _apart(model)
+    graph, large = rest.graph, {}
     for tensor in list(graph.initializer):
         if np.prod(tensor.dims) > _LARGE:
             large[tensor.name] = tensor
-    light = _with(model, [each for each in graph.initializer if each.name not in large])
+    light = _with(rest, [each for each in graph.initializer if each.name not in large])
     for name, tensor in large.items():
         light.graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
+    floats, made_here = _of_type(model, TensorProto.FLOAT), {name for node in graph.node for name in node.output}
+    for name in dict.fromkeys(name for call in calls for name in call.input):
+        if name in made_here and name not in {value.name for value in light.graph.output}:
+            kind = TensorProto.FLOAT if name in floats else TensorProto.INT64
+            light.graph.output.append(helper.make_tensor_value_info(name, kind, None))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -45,8 +54,9 @@ def cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
             light.SerializeToString(), options, ["CPUExecutionProvider"], disabled_optimizers=_LEFT_OUT
         )
         found = onnx.load(options.optimized_model_filepath)
-    made = _with(model, [*found.graph.initializer, *large.values()], _needed(found.graph))
-    del made.graph.value_info[:]
+    smaller = {tensor.name: tensor for tensor in [*graph.initializer, *found.graph.initializer]}
+    nodes = needed([*found.graph.node, *calls], [value.name for value in model.graph.output])
+    made = _with(model, smaller.values(), nodes)
     used = {name for node in made.graph.node for name in node.input}
     kept = [tensor for tensor in made.graph.initializer if tensor.name in used]
     return _with(made, kept)
@@ -56,8 +66,8 @@ _LEFT_OUT = ["MatMulAddFusion", "TransposeOptimizer"]  # which put Gemm and more
 
 
 def halves(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same in float16, but for nodes that are marked; keys, values and caches too, all else that goes in and out
-    stays float32."""
+    """The same in float16, but for nodes that are marked; keys, values, caches and queries too, all else that goes in
+    and out stays float32."""
     floats = _of_type(model, TensorProto.FLOAT)
     constants = {each.name: each for each in model.graph.initializer if each.data_type == TensorProto.FLOAT}
     others = [each for each in model.graph.initializer if each.name not in constants]
@@ -65,7 +75,7 @@ def halves(model: onnx.ModelProto) -> onnx.ModelProto:
     cast, exact = nodes.cast, dict[str, str]()  # by value: its name in float32
 
     for value in [*made.graph.input, *made.graph.output]:
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT and value.name.startswith((PAST, PRESENT)):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT and value.name.startswith(IN_HALVES):
             value.type.tensor_type.elem_type = TensorProto.FLOAT16
     outside = {value.name for value in made.graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     names = {name: cast(name, f"{name}/half", TensorProto.FLOAT16) for name in outside}
@@ -76,22 +86,30 @@ def halves(model: onnx.ModelProto) -> onnx.ModelProto:
         if name in constants:
             exact.setdefault(name, f"{name}/single")
         elif name not in exact:
-            exact[name] = cast(names.get(name, name), f"{name}/single", TensorProto.FLOAT)
+            exact[name] = cast(names.get(name, name), single(name), TensorProto.FLOAT)
         return exact[name]
+
+    def single(name: str) -> str:
+        """What a value is called in float32."""
+        return name if name in results else f"{name}/single"
 
     for node in model.graph.node:
         new = onnx.NodeProto()
         new.CopyFrom(node)
         if FLOAT32 in node.name or node.op_type == "Resize":
             new.input[:] = [as_float32(name) if name in floats else name for name in node.input]
-            new.output[:] = [f"{name}/single" if name in floats else name for name in node.output]
+            new.output[:] = [single(name) if name in floats else name for name in node.output]
             nodes.append(new)
             for name in node.output:
                 if name in floats:
-                    exact[name] = f"{name}/single"
-                    names[name] = cast(exact[name], f"{name}/half", TensorProto.FLOAT16)
+                    exact[name] = single(name)
+                    half = name if name.startswith(IN_HALVES) else f"{name}/half"
+                    names[name] = cast(exact[name], half, TensorProto.FLOAT16)
             continue
-        new.input[:] = [names.get(name, name) for name in node.input]
+        whole = FLOAT_INPUTS.get(node.op_type, ())
+        new.input[:] = [
+            as_float32(name) if place in whole else names.get(name, name) for place, name in enumerate(node.input)
+        ]
         for each in new.attribute:
             if node.op_type == "Cast" and each.name == "to" and each.i == TensorProto.FLOAT:
                 each.i = TensorProto.FLOAT16
@@ -101,7 +119,7 @@ def halves(model: onnx.ModelProto) -> onnx.ModelProto:
         names |= {name: f"{name}/half" for name in node.output if name in results}
         nodes.append(new)
     for name in results:
-        cast(names[name], name, TensorProto.FLOAT)
+        as_float32(name)
     read = {name for node in nodes for name in node.input}
     for name, tensor in constants.items():
         if name in read:
@@ -109,7 +127,8 @@ def halves(model: onnx.ModelProto) -> onnx.ModelProto:
         if exact.get(name) in read:
             tensor.name = exact[name]
             made.graph.initializer.append(tensor)
-    return _with(made, made.graph.initializer, _needed(_with(made, (), nodes).graph))
+    nodes_in_use = needed(nodes, [value.name for value in made.graph.output])
+    return _with(made, made.graph.initializer, nodes_in_use)
 
 
 class made_nodes(list[onnx.NodeProto]):
@@ -167,8 +186,9 @@ def narrow(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _of_type(model: onnx.ModelProto, kind: int) -> set[str]:
-    """The values of that type, constants included."""
-    light = _with(model, ())
+    """The values of that type, constants included. What onnx does not know gives the type of what it reads first."""
+    rest, _ = _apart(model)
+    light = _with(rest, (), chain.from_iterable(map(_known, rest.graph.node)))
     for tensor in model.graph.initializer:
         light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     graph = onnx.shape_inference.infer_shapes(light).graph
@@ -176,14 +196,44 @@ def _of_type(model: onnx.ModelProto, kind: int) -> set[str]:
     return {value.name for value in values if value.type.tensor_type.elem_type == kind}
 
 
-def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes that a result of the graph hangs on, in their order."""
-    wanted, found = {value.name for value in graph.output}, []
-    for node in reversed(graph.node):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
+def _known(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """A node of onnxruntime's own as such that onnx knows, as far as types and shapes of its results go."""
+    if node.domain != MICROSOFT:
+        return [node]
+    return [helper.make_node("Identity", node.input[:1], [name]) for name in node.output if name]
+
+
+def _apart(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[onnx.NodeProto]]:
+    """The model without calls of ours, whose results are inputs of its graph; and these calls."""
+    calls = [node for node in model.graph.node if node.domain == DOMAIN]
+    rest = _with(model, model.graph.initializer, (node for node in model.graph.node if node.domain != DOMAIN))
+    results = {name: name == BEST_TOKENS for call in calls for name in call.output}
+    given = [value for value in rest.graph.output if value.name not in results]
+    del rest.graph.output[:], rest.functions[:]
+    rest.graph.output.extend(given)
+    for name, whole in results.items():
+        kind = TensorProto.INT64 if whole else TensorProto.FLOAT
+        rest.graph.input.append(helper.make_tensor_value_info(name, kind, None))
+    return rest, calls
+
+
+def needed(nodes: Iterable[onnx.NodeProto], results: Sequence[str]) -> list[onnx.NodeProto]:
+    """The nodes that these results hang on, each behind those that make what it reads."""
+    makers = {name: node for node in nodes for name in node.output if name}
+    found, done = list[onnx.NodeProto](), set[int]()
+    waiting = [(name, False) for name in reversed(results)]
+    while waiting:
+        name, reads_are_made = waiting.pop()
+        node = makers.get(name)
+        if node is None or id(node) in done:
+            continue
+        if reads_are_made:
+            done.add(id(node))
             found.append(node)
-    return found[::-1]
+        else:
+            waiting.append((name, True))
+            waiting.extend((each, False) for each in reversed(node.input))
+    return found
 
 
 def _with(
@@ -191,7 +241,8 @@ def _with(
 ) -> onnx.ModelProto:
     """A copy of the model with other constants and, where they are given, other nodes."""
     made = onnx.ModelProto(ir_version=model.ir_version, producer_name=model.producer_name)
-    made.opset_import.append(helper.make_opsetid("", OPSET))
+    made.opset_import.extend(model.opset_import)
+    made.functions.extend(model.functions)
     made.graph.name = model.graph.name
     made.graph.input.extend(model.graph.input)
     made.graph.output.extend(model.graph.output)

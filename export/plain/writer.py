@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..graphs.graph import OPSET, Graph
 from ..graphs.recode import embeds, form_of, matrices
 from ..graphs.weights import Array, content_of, quantize_columns
 
+MICROSOFT = "com.microsoft"  # the domain of onnxruntime's own operators
 FLOAT32 = "/float32/"  # in the name of a node: it stays in float32 in graphs of halves
 _ENDINGS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Relu": ("Relu", {}),
@@ -30,11 +31,13 @@ _ENDINGS: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Fixed:
-    """The sizes of a static graph: R rows of one input, C positions of the cache, S encoder positions."""
+    """The sizes of a static graph: R rows of one input, C positions of the cache, S encoder positions; starts: where
+    each source's begin, and S, for a decoder with several."""
 
     rows: int
     capacity: int
     positions: int
+    starts: tuple[int, ...] = ()
 
 
 class Writer(ABC):
@@ -133,16 +136,20 @@ class Writer(ABC):
         bias, *second = node.input[3 if form.startswith("Int") else 2 :]
         bias_O = self.array(bias)
         self.widths[node.output[0]] = len(bias_O)
-        last = node.output[0]
-        parts = [*(["bias"] if bias_O.any() else []), *([ending] if ending else [])]
+        last, shift = node.output[0], bias if bias_O.any() else ""
         tied = f"{name}.rows"
         if tied in self.shared:  # the table that embeds tokens; its rows are multiplied as they lie
-            zeros = [bias] if parts[:1] == ["bias"] else []
-            g.op("Gemm", x, self.shared[tied], *zeros, transB=1, name=last)
+            g.op("Gemm", x, self.shared[tied], *filter(None, (shift,)), transB=1, name=last)
             return
         weight = self.floats(f"{name}.matrix", lambda: self.matrix(name, x), 1)
-        y = g.op("MatMul", x, weight, name="" if parts else last)
-        if "bias" in parts:
+        y = g.op("MatMul", x, weight, name="" if shift or ending else last)
+        if shift or ending:
+            self.ended(y, shift, ending, second, last)
+
+    def ended(self, y: str, bias: str, ending: str, second: Sequence[str], last: str) -> None:
+        """What follows a product, under the name last. bias: "" for none; second: what is added or multiplied with."""
+        g = self.g
+        if bias:
             y = g.op("Add", y, bias, name="" if ending else last)
         if ending in ("QuickGelu", "Silu"):
             steep = y if ending == "Silu" else g.op("Mul", y, g.scalar(1.702, np.float32))
@@ -176,6 +183,8 @@ class Writer(ABC):
             del made.attribute[:]
             for each in inner.attribute:
                 own = of[each.ref_attr_name] if each.ref_attr_name else helper.get_attribute_value(each)
+                if inner.op_type == "Cast" and own == TensorProto.DOUBLE:  # few devices have any
+                    own = TensorProto.FLOAT
                 made.attribute.append(helper.make_attribute(each.name, own))
             self.g.proto.node.append(made)
         if node.op_type == "RMSNorm":

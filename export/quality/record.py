@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from fuseline.errors import ExportError, shown
 from fuseline.files.reading import DESCRIPTION
+from fuseline.packaged import is_installed
 from fuseline.trials.auto import CONDITIONS
 
 from ..writing.card import CARD
@@ -32,7 +32,7 @@ Quality = Mapping[str, Mapping[str, Any]]
 
 def why_not_written(folder: Path) -> str | None:
     """Why results and variants do not go into a resolved folder; None where they can."""
-    if _is_installed(folder):
+    if is_installed(folder):
         return f"{folder} belongs to an installed package, which stays as it was installed; copy the folder first"
     if folder.parent.name == "snapshots":
         return f"{folder} lies in the cache of the hub, whose files are not to be changed; copy the folder first"
@@ -45,7 +45,7 @@ def why_not_written(folder: Path) -> str | None:
 
 def is_others(folder: Path) -> bool:
     """Whether nothing of ours is to lie beside a resolved folder either: packages, and the cache of the hub."""
-    return _is_installed(folder) or folder.parent.name == "snapshots"
+    return is_installed(folder) or folder.parent.name == "snapshots"
 
 
 def check_writable(folder: Path) -> None:
@@ -53,12 +53,6 @@ def check_writable(folder: Path) -> None:
     reason = why_not_written(folder)
     if reason is not None:
         raise ExportError(reason)
-
-
-def _is_installed(folder: Path) -> bool:
-    """Whether it ships with this package, or lies among packages that pip or a distribution has installed."""
-    shipped = Path(str(resources.files("fuseline").joinpath("models"))).resolve()
-    return folder.is_relative_to(shipped) or not {"site-packages", "dist-packages"}.isdisjoint(folder.parts)
 
 
 def write_results(folder: Path, conditions: Mapping[str, Any], variants: Quality) -> None:

@@ -41,6 +41,7 @@ _OPTIMUMS_FILES = {
     "special_tokens_map.json",
 }
 _Path = TypeVar("_Path", bound=str | Path | None)
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -103,6 +104,10 @@ def claimed(path: Path) -> Iterator[Place]:
             _recover(path, scratch)
             _clear(scratch)
             yield Place(path, scratch)
+        except OSError as error:
+            if error.errno in _FULL and error.filename is None:  # as a file that is open already raises it
+                error.filename = str(path.parent)
+            raise
         finally:
             _clear(scratch)
             (scratch / "lock").unlink(missing_ok=True)

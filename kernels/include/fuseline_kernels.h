@@ -16,7 +16,11 @@ extern "C" {
 /* Rises whenever a function here changes its meaning or its arguments, and when one is taken away. */
 #define FUSELINE_KERNELS_ABI 10
 
+#ifdef _WIN32
+#define FUSELINE_EXPORT __declspec(dllexport)
+#else
 #define FUSELINE_EXPORT __attribute__((visibility("default")))
+#endif
 
 /* --- the library and the CPU ------------------------------------------------------------------------------------- */
 
@@ -399,7 +403,8 @@ typedef struct fuseline_range {
 
 /* While there is a guard, reading a page of its ranges that the file no longer has (it was truncated) gives zeros, where it
  * would end the process by SIGBUS, and breaks the guard. The first guard of a process sets a handler for SIGBUS, which stays; all
- * that is not in a guarded range it passes on to the one before. */
+ * that is not in a guarded range it passes on to the one before. Windows truncates no file that is mapped: there a guard does
+ * nothing. */
 typedef struct fuseline_guard fuseline_guard;
 
 /* Guards `count` ranges, at least 1, that are copied. */

@@ -1,5 +1,5 @@
 // Asks what the CPU offers: on x86 the CPU itself, cpuid for the instructions and xgetbv for whether the operating system
-// saves their registers; on ARM Linux, since programs may not ask the CPU there.
+// saves their registers; on ARM the operating system, since programs may not ask the CPU there.
 #include "cpu.h"
 
 #include <cstddef>
@@ -15,6 +15,8 @@
 #elif defined(FUSELINE_ARM) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#elif defined(FUSELINE_ARM) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace fuseline {
@@ -123,6 +125,29 @@ Cpu ask() {
   };
   Cpu found{};
   found.neon = (has & HWCAP_ASIMD) != 0 && (has & HWCAP_ASIMDDP) != 0;
+  list(all, found);
+  return found;
+}
+
+#elif defined(FUSELINE_ARM) && defined(__APPLE__)
+
+bool known(const char* name) {
+  int32_t present = 0;
+  size_t size = sizeof present;
+  return sysctlbyname(name, &present, &size, nullptr, 0) == 0 && present != 0;
+}
+
+// Apple, "Determining instruction set characteristics"; the names are Linux's.
+Cpu ask() {
+  const Feature all[] = {
+      {"asimd", true},
+      {"asimdhp", known("hw.optional.arm.FEAT_FP16")},
+      {"asimddp", known("hw.optional.arm.FEAT_DotProd")},
+      {"i8mm", known("hw.optional.arm.FEAT_I8MM")},
+      {"bf16", known("hw.optional.arm.FEAT_BF16")},
+  };
+  Cpu found{};
+  found.neon = known("hw.optional.arm.FEAT_DotProd");
   list(all, found);
   return found;
 }

@@ -122,6 +122,10 @@ Prepared prepared(const fuseline_linear& l, void* scratch) {
   x.sums = reinterpret_cast<int32_t*>(x.scales + l.rows);
   // Where lines of the cache begin, so that what is read a line at a time is one.
   x.codes = reinterpret_cast<int8_t*>(aligned(x.sums + l.rows * l.groups));
+  if (l.format == FUSELINE_INT8) {
+    x.multiplied = reinterpret_cast<Multiplied*>(x.codes + (l.rows + kTileRows) * l.padded);
+    x.apart = reinterpret_cast<Apart*>(x.multiplied + l.rows);
+  }
   return x;
 }
 
@@ -288,7 +292,9 @@ int64_t fuseline_linear_blocks(const fuseline_linear* layer) { return (layer->ou
 int64_t fuseline_linear_scratch(const fuseline_linear* layer) {
   if (!prepares(*layer)) return 0;
   if (!quantized(*layer)) return kLine + (layer->rows + kTileRows) * (layer->inputs < layer->padded ? layer->padded : layer->inputs) * 4;
-  return layer->rows * 4 * (1 + layer->groups) + kLine + (layer->rows + kTileRows) * layer->padded;
+  const int64_t of_row = int64_t{sizeof(Multiplied)} + most_apart(layer->padded) * int64_t{sizeof(Apart)};
+  const int64_t apart = layer->format == FUSELINE_INT8 ? layer->rows * of_row : 0;
+  return layer->rows * 4 * (1 + layer->groups) + kLine + (layer->rows + kTileRows) * layer->padded + apart;
 }
 
 fuseline_status fuseline_linear_scales(const fuseline_linear* layer) {

@@ -17,6 +17,19 @@ inline bool usable(float scale) { return scale != 0 && scale - scale == 0; }
 
 }  // namespace
 
+// How AVX2 multiplies a row in 8 bits (linear_pairs.h), from the fastest way to the one that is always possible; and what it multiplies
+// apart from the row's other codes, of a quad of inputs each.
+enum class Way : int32_t { kFours, kTwos, kSigns };
+struct Multiplied {
+  Way way;
+  int32_t apart;  // how many
+};
+struct Apart {
+  int32_t quad;
+  int8_t codes[4];
+};
+constexpr int64_t most_apart(int64_t padded) { return padded / 32; }
+
 // Activations as they are multiplied, made once a call in the caller's scratch memory: integers, bfloat16, or many rows of floats.
 struct Prepared {
   int8_t* codes;      // [rows, padded], and as many bytes after them as whole tiles of kTileRows rows have; see `grouped`
@@ -25,6 +38,8 @@ struct Prepared {
   float* floats;      // in each instruction set's own order (linear_many.h), of bfloat16 perhaps in pairs
   int64_t padded;     // inputs, rounded up to what the weights have
   int64_t groups;     // of inputs that share a weight scale; 1 in 8 bits
+  Multiplied* multiplied;  // [rows]; null where all rows are multiplied one way
+  Apart* apart;       // [rows, most_apart(padded)]
   bool grouped;       // whether an instruction set that would rather have codes in groups of rows (linear_many.h) may have that
 };
 

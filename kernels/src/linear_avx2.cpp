@@ -3,6 +3,7 @@
 
 #include "linear_bottleneck.h"
 #include "linear_many.h"
+#include "linear_pairs.h"
 
 namespace fuseline {
 namespace {
@@ -40,13 +41,16 @@ struct Avx2 {
   static Inputs inputs(const int8_t* p) {
     return {four(p)};
   }
-  // |w| * (a with w's sign): the pairs' sums are at most 2 x 128 x 127, which 16 bits hold. The other way round a sign would be
-  // lost: a weight may be -128, whose opposite 8 bits do not hold, and an activation is at most 127.
-  static __m256i products(__m256i sums, __m256i w, __m256i size, const Inputs& a) {
-    const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(a.value, w));
+  // Adds up what pairs of products come to.
+  static __m256i widened(__m256i sums, __m256i pairs) {
     // As an instruction: of the intrinsic GCC 12 makes copies of the sums, and registers run out.
     __asm__("vpaddd %1, %0, %0" : "+x"(sums) : "x"(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
     return sums;
+  }
+  // |w| * (a with w's sign): the pairs' sums are at most 2 x 128 x 127, which 16 bits hold. The other way round a sign would be
+  // lost: a weight may be -128, whose opposite 8 bits do not hold, and an activation is at most 127.
+  static __m256i products(__m256i sums, __m256i w, __m256i size, const Inputs& a) {
+    return widened(sums, _mm256_maddubs_epi16(size, _mm256_sign_epi8(a.value, w)));
   }
   static Sums dot(Sums sums, const Weights& w, const Inputs& a) {
     return {products(sums.low, w.low, w.low_size, a), products(sums.high, w.high, w.high_size, a)};
@@ -60,9 +64,7 @@ struct Avx2 {
     return {_mm256_xor_si256(bytes(p), flip), _mm256_xor_si256(bytes(p + 32), flip)};
   }
   static __m256i products(__m256i sums, __m256i w, const Inputs& a) {
-    const __m256i pairs = _mm256_maddubs_epi16(a.value, w);
-    __asm__("vpaddd %1, %0, %0" : "+x"(sums) : "x"(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
-    return sums;
+    return widened(sums, _mm256_maddubs_epi16(a.value, w));
   }
   static Sums dot_active(const Sums& sums, const Active& w, const Inputs& a) {
     return {products(sums.low, w.low, a), products(sums.high, w.high, a)};
@@ -97,9 +99,11 @@ struct Avx2 {
 
 void prepare_rows_avx2(const fuseline_linear& layer, const Prepared& into, int64_t first, int64_t last) {
   all_rows_prepared<Avx2>(layer, into, first, last);
+  for (int64_t row = first; into.multiplied != nullptr && row < last; ++row) choose_way(into, row);
 }
 
 void linear_blocks_avx2(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last) {
+  if (layer.format == FUSELINE_INT8) return pairs_blocks<Avx2>(layer, x, first, last);
   all_blocks<Avx2>(layer, x, first, last);
 }
 

@@ -84,6 +84,25 @@ inline bool is_plain(const fuseline_linear& l, int64_t block) {
   return l.activation == FUSELINE_NO_ACTIVATION && l.factor == nullptr && (block + B) * kBlockOutputs <= l.outputs;
 }
 
+// The same of R rows for what is plain.
+template <int R, int B>
+inline void finish_plain(const fuseline_linear& l, int64_t row, int64_t block, const float* products) {
+  const int64_t first = block * kBlockOutputs;
+  float* y = l.y + row * l.outputs + first;
+  const float* residual = l.residual == nullptr ? nullptr : l.residual + row * l.outputs + first;
+  Vector bias[B];
+  repeat<B>([&](int b) { bias[b] = load(l.bias + first + b * kBlockOutputs); });
+  for (int r = 0; r < R; ++r, y += l.outputs, products += B * kLanes) {
+    Vector v[B];
+    repeat<B>([&](int b) { v[b] = load(products + b * kLanes) + bias[b]; });
+    if (residual != nullptr) {
+      repeat<B>([&](int b) { v[b] += load(residual + b * kLanes); });
+      residual += l.outputs;
+    }
+    repeat<B>([&](int b) { write(y + b * kLanes, v[b]); });
+  }
+}
+
 // Asks for what some rows of B blocks will be written to and added: a row's outputs are far from the next row's, and each would be
 // waited for.
 template <int B>

@@ -112,6 +112,10 @@ class Api {
   void release(OrtTensorTypeAndShapeInfo* info) const { as<void(OrtTensorTypeAndShapeInfo*)>(99)(info); }
   void release(OrtStatus* status) const { as<void(OrtStatus*)>(93)(status); }
   void release(OrtCustomOpDomain* domain) const { as<void(OrtCustomOpDomain*)>(101)(domain); }
+  // What a GPU's provider puts its work into, CUDA's a cudaStream_t; null for the CPU.
+  OrtStatus* stream(const OrtKernelContext* context, void** out) const {
+    return as<OrtStatus*(const OrtKernelContext*, void**)>(193)(context, out);
+  }
   OrtStatus* inputs(const OrtKernelInfo* info, size_t* out) const {
     return as<OrtStatus*(const OrtKernelInfo*, size_t*)>(230)(info, out);
   }

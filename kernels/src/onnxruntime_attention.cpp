@@ -1,13 +1,12 @@
 // Attention inside onnxruntime: takes tensors apart, checks their shapes, and calls the C interface.
 #include <string.h>
 
+#include "onnxruntime_attention.h"
 #include "onnxruntime_loops.h"
 #include "onnxruntime_operators.h"
 
 namespace fuseline {
 namespace {
-
-constexpr char kLengths[] = "lengths must have a row for each input, with a number of positions that the input has";
 
 constexpr char kSourceLengths[] =
     "lengths must have a row for each input, with a number of positions that each of its sources has";
@@ -23,16 +22,6 @@ void copy_cache(const Tensor& past, void* present) {
   if (past.data != present && bytes > 0) memmove(present, past.data, static_cast<size_t>(bytes));
 }
 
-bool is_bias(const Node& node, const Shape& bias) { return bias.rank == 2 && bias.of[0] == node.heads && bias.of[1] >= 1; }
-
-// Whether queries [n, width] can attend to keys and values [inputs, positions, width], or as halves [inputs, heads, positions,
-// head_size].
-bool attend(const Node& node, const Shape& query, const Shape& key, const Shape& value, bool halves) {
-  if (query.rank != 2 || query.of[1] < 1 || query.of[1] % node.heads != 0 || !value.is(key.rank, key.of)) return false;
-  if (!halves) return key.rank == 3 && key.of[2] == query.of[1];
-  return key.rank == 4 && key.of[1] == node.heads && key.of[3] == query.of[1] / node.heads;
-}
-
 // Several sources: flat, or a part for each.
 OrtStatus* attend_to_sources(const Node& node, const Call& call, bool separate) {
   Tensor query, key, value, lengths, starts, weights;
@@ -43,8 +32,8 @@ OrtStatus* attend_to_sources(const Node& node, const Call& call, bool separate) 
   TRY(take(node, call, 4, &starts));
   TRY(take(node, call, 5, &weights));
   const bool halves = node.op.of.format == FUSELINE_HALF;
-  if (!attend(node, query.shape, key.shape, value.shape, halves))
-    return refuse(node, "the shapes of query, key and value do not go together");
+  if (!attend(node.heads, query.shape, key.shape, value.shape, halves))
+    return refuse(node, kQueriesAndKeys);
   if (starts.shape.rank != 1 || starts.shape.of[0] < 2) return refuse(node, kStarts);
   const int64_t inputs = key.shape.of[0], queries = query.shape.of[0], width = query.shape.of[1], sources = starts.shape.of[0] - 1;
   if (!same(lengths.shape, {inputs, sources})) return refuse(node, kSourceLengths);
@@ -76,7 +65,7 @@ OrtStatus* attend_to_sources(const Node& node, const Call& call, bool separate) 
     case FUSELINE_BAD_STARTS: return refuse(node, kStarts);
     case FUSELINE_OUT_OF_RANGE: return refuse(node, kSourceLengths);
     case FUSELINE_BAD_WEIGHT: return refuse(node, kWeights);
-    default: return refuse(node, "every input must have as many rows as the others, and positions to attend to");
+    default: return refuse(node, kNoQueries);
   }
   const auto floats = [&](int64_t jobs) { return times(fuseline_sources_attention_scratch(&a), jobs); };
   const int64_t bytes = times(fuseline_sources_attention_positions(&a), width, halves ? 4 : 8);
@@ -165,43 +154,32 @@ OrtStatus* compute_rotary(const Node& node, const Call& call) {
 }
 
 OrtStatus* compute_cached_self_attention(const Node& node, const Call& call) {
-  Tensor qkv, key, value, position, table, bias;
-  TRY(take(node, call, 0, &qkv));
-  TRY(take(node, call, 1, &key));
-  TRY(take(node, call, 2, &value));
-  TRY(take(node, call, 3, &position));
-  TRY(take(node, call, 4, &table));
-  if (node.op.inputs > 5) TRY(take(node, call, 5, &bias));
-  if (key.shape.rank != 3 || table.shape.rank != 2 || qkv.shape.rank != 2 || !same(position.shape, {1}))
-    return refuse(node, "qkv, cache, position or beam_table has another number of dimensions than it must have");
-  const int64_t capacity = key.shape.of[0], rows = key.shape.of[1], width = key.shape.of[2], n = qkv.shape.of[0];
-  if (!value.shape.is(3, key.shape.of) || !same(table.shape, {rows, capacity}) || qkv.shape.of[1] != times(3, width) ||
-      width < 1 || width % node.heads != 0 || (rows == 0 ? n != 0 : n % rows != 0))
-    return refuse(node, "the shapes of qkv, cache and beam_table do not go together");
-  if (node.op.inputs > 5 && !is_bias(node, bias.shape)) return refuse(node, "distance_bias must have a row for each head");
-  const int64_t start = *static_cast<const int64_t*>(position.data), tokens = rows == 0 ? 0 : n / rows;
+  Cached in;
+  const bool biased = node.op.inputs > 5;
+  TRY(read_cached([&](size_t index, Tensor* into) { return take(node, call, index, into); }, biased, &in));
+  if (const char* wrong = in.wrong(node.heads, biased)) return refuse(node, wrong);
+  const int64_t start = *static_cast<const int64_t*>(in.position.data), n = in.queries(), width = in.width();
   if (start < 0) return refuse(node, "position must not be negative");
-  if (tokens > capacity || start > capacity - tokens)
-    return refuse(node, "position and tokens are more than the cache's capacity");
+  if (in.tokens() > in.capacity() || start > in.capacity() - in.tokens()) return refuse(node, kBeyondCache);
   void *mixed = nullptr, *present_key = nullptr, *present_value = nullptr;
   TRY(make(node, call, 0, Shape{2, {n, width}}, &mixed));
-  TRY(make(node, call, 1, key.shape, &present_key));
-  TRY(make(node, call, 2, value.shape, &present_value));
-  copy_cache(key, present_key);
-  copy_cache(value, present_value);
+  TRY(make(node, call, 1, in.key.shape, &present_key));
+  TRY(make(node, call, 2, in.value.shape, &present_value));
+  copy_cache(in.key, present_key);
+  copy_cache(in.value, present_value);
   if (n == 0) return nullptr;
   fuseline_self_attention a{};
-  a.rows = rows;
-  a.tokens = tokens;
+  a.rows = in.rows();
+  a.tokens = in.tokens();
   a.heads = node.heads;
   a.head_size = width / node.heads;
-  a.capacity = capacity;
+  a.capacity = in.capacity();
   a.position = start;
   a.scale = node.scale;
-  a.qkv = static_cast<const float*>(qkv.data);
-  a.beam_table = static_cast<const int64_t*>(table.data);
-  a.distance_bias = static_cast<const float*>(bias.data);
-  a.distances = bias.shape.rank == 2 ? bias.shape.of[1] : 0;
+  a.qkv = static_cast<const float*>(in.qkv.data);
+  a.beam_table = static_cast<const int64_t*>(in.table.data);
+  a.distance_bias = static_cast<const float*>(in.bias.data);
+  a.distances = in.distances();
   a.key = static_cast<float*>(present_key);
   a.value = static_cast<float*>(present_value);
   a.mixed = static_cast<float*>(mixed);
@@ -223,8 +201,8 @@ OrtStatus* compute_cross_attention(const Node& node, const Call& call) {
   TRY(take(node, call, 2, &value));
   const bool halves = node.op.of.format == FUSELINE_HALF, padded = node.op.inputs > 3;
   if (padded) TRY(take(node, call, 3, &lengths));
-  if (!attend(node, query.shape, key.shape, value.shape, halves))
-    return refuse(node, "the shapes of query, key and value do not go together");
+  if (!attend(node.heads, query.shape, key.shape, value.shape, halves))
+    return refuse(node, kQueriesAndKeys);
   if (padded && !same(lengths.shape, {key.shape.of[0], 1})) return refuse(node, kLengths);
   void* mixed = nullptr;
   TRY(make(node, call, 0, query.shape, &mixed));
@@ -245,7 +223,7 @@ OrtStatus* compute_cross_attention(const Node& node, const Call& call) {
   switch (fuseline_cross_attention_begin(&a)) {
     case FUSELINE_OK: break;
     case FUSELINE_OUT_OF_RANGE: return refuse(node, kLengths);
-    default: return refuse(node, "every input must have as many rows as the others, and positions to attend to");
+    default: return refuse(node, kNoQueries);
   }
   const auto floats = [&](int64_t jobs) { return times(fuseline_cross_attention_scratch(&a), jobs); };
   const int64_t bytes = times(key.shape.elements(), halves ? 4 : 8);
@@ -266,7 +244,7 @@ OrtStatus* compute_encoder_attention(const Node& node, const Call& call) {
   if (biased) TRY(take(node, call, 2, &bias));
   if (!is_qkv(node, qkv.shape)) return refuse(node, kQkv);
   if (!same(lengths.shape, {qkv.shape.of[0], 1})) return refuse(node, kLengths);
-  if (biased && (!is_bias(node, bias.shape) || bias.shape.of[1] % 2 == 0))
+  if (biased && (!is_distance_bias(node.heads, bias.shape) || bias.shape.of[1] % 2 == 0))
     return refuse(node, "distance_bias must have a row for each head, of an odd number of distances");
   fuseline_encoder_attention a{};
   a.lengths = static_cast<const int64_t*>(lengths.data);

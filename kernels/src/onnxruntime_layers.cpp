@@ -18,6 +18,7 @@ struct Layer {
   size_t inputs = 0, outputs = 0, values = 0;
   bool shared = false;             // whether its weights are worth a team
   uint8_t last[kMostValues] = {};  // the step that reads a value last
+  uint8_t by_rows[kMostSteps] = {};  // how many steps from this one on go row by row
   Array<Step> steps;
 };
 
@@ -87,6 +88,45 @@ void look_ahead(Layer* layer) {
   }
 }
 
+// Where the bias of a linear layer is among its inputs; a second value comes after it.
+size_t bias_of(const Operator& op) { return op.quantized() ? 3 : 2; }
+
+bool has_second(const Step& step) {
+  const Operator& op = step.node.op;
+  return op.of.compute == compute_linear && op.of.second != Second::kNone;
+}
+
+// Whether each row of what a step makes is made of that row alone, of what it reads, and of constants.
+bool goes_by_rows(const Step& step) {
+  const Operator& op = step.node.op;
+  if (op.of.compute != compute_linear && op.of.compute != compute_layer_norm && op.of.compute != compute_rms_norm) return false;
+  for (size_t i = 0; i < op.inputs; ++i)
+    if ((step.node.constants[i].data == nullptr) != (i == 0 || (has_second(step) && i + 1 == op.inputs))) return false;
+  return true;
+}
+
+void find_rows(Layer* layer) {
+  for (size_t s = layer->steps.size(); s-- > 0;) {
+    const bool more = s + 1 < layer->steps.size();
+    if (goes_by_rows(layer->steps[s])) layer->by_rows[s] = static_cast<uint8_t>(1 + (more ? layer->by_rows[s + 1] : 0));
+  }
+}
+
+// What steps do for the next ones, where both go through the same rows at a time. A norm's rows stay until the layer behind has normed
+// them. Rows of floats are not kept: they take as much memory again as what they are made of, and little time.
+void hand_on(Layer* layer) {
+  for (size_t s = 0; s + 1 < layer->steps.size(); ++s) {
+    Step &step = layer->steps[s], &next = layer->steps[s + 1];
+    const Definition &of = step.node.op.of, &then = next.node.op.of;
+    if (layer->by_rows[s] < 2 || then.compute != compute_linear) continue;
+    step.leaves = of.compute != compute_linear && next.inputs[0] == step.outputs[0];
+    uint8_t& until = layer->last[step.inputs[0]];
+    if (step.leaves && until == s) until = static_cast<uint8_t>(s + 1);
+    const bool alike = of.compute == compute_linear && of.format == then.format && next.inputs[0] == step.inputs[0];
+    step.keeps = next.kept = alike && then.format != FUSELINE_FLOAT && then.format != FUSELINE_HALF;
+  }
+}
+
 OrtStatus* fill(const OrtKernelInfo* info, char* text, Layer* layer) {
   const Node& node = layer->node;
   char* rest = nullptr;
@@ -106,6 +146,8 @@ OrtStatus* fill(const OrtKernelInfo* info, char* text, Layer* layer) {
       if (step.inputs[i] < layer->inputs) TRY(read_constant(info, step.inputs[i], &step.node, i));
   }
   look_ahead(layer);
+  find_rows(layer);
+  hand_on(layer);
   return nullptr;
 }
 
@@ -115,14 +157,94 @@ void drop(const Layer& layer, size_t step, Frame* frame) {
     if (layer.last[v] == step) frame->spare->give(std::move(frame->owned[v]));
 }
 
-// All steps, one after the other, on a team or alone.
-OrtStatus* run_steps(const Layer& layer, OrtKernelContext* context, Team* team, SpareBlocks* spare) {
-  Frame frame(layer.inputs, layer.inputs + layer.outputs, spare);
-  for (size_t s = 0; s < layer.steps.size(); ++s) {
-    const Step& step = layer.steps[s];
-    if (team != nullptr) team->ahead(&step.ahead);
-    TRY(step.node.op.of.compute(step.node, Call{context, &step, &frame, team}));
-    drop(layer, s, &frame);
+// One run of a layer, on a team or alone.
+struct Run {
+  const Layer& layer;
+  OrtKernelContext* context;
+  Team* team;
+  Frame frame;
+
+  Call call(size_t s) { return Call{context, &layer.steps[s], &frame, team}; }
+
+  OrtStatus* step(size_t s) {
+    const Step& one = layer.steps[s];
+    if (team != nullptr) team->ahead(&one.ahead);
+    return one.node.op.of.compute(one.node, call(s));
+  }
+};
+
+// As many rows as the steps [first, end) go through at a time: what they hand on should stay in a near cache, which also saves the
+// memory for the rest of it, and weights are to be worth reading again. As many each time.
+int64_t rows_together(const Layer& layer, size_t first, size_t end, int64_t all) {
+  constexpr int64_t kFloats = 1 << 20, kLeast = 12 * FUSELINE_LINEAR_ROWS;
+  int64_t widest = 1;
+  for (size_t s = first; s < end; ++s) {
+    const Node& node = layer.steps[s].node;
+    if (node.op.of.compute != compute_linear) continue;
+    const int64_t outputs = node.constants[bias_of(node.op)].shape.elements();
+    if (outputs > widest) widest = outputs;
+  }
+  const int64_t most = kFloats / widest < kLeast ? kLeast : kFloats / widest, turns = (all - 1) / most + 1;
+  return ((all - 1) / turns / FUSELINE_LINEAR_ROWS + 1) * FUSELINE_LINEAR_ROWS;
+}
+
+// The sizes, but for the last one, of what the steps [first, end) read of others. rank is 0 where they are not the same, or nothing is
+// there.
+OrtStatus* common_rows(Run* run, size_t first, size_t end, Shape* all) {
+  bool made[kMostValues] = {};
+  *all = Shape{};
+  for (size_t s = first; s < end; ++s) {
+    const Step& step = run->layer.steps[s];
+    for (const size_t index : {size_t{0}, step.node.op.inputs - 1}) {
+      if (made[step.inputs[index]] || (index > 0 && !has_second(step))) continue;
+      Tensor value;
+      TRY(take(step.node, run->call(s), index, &value));
+      Shape rows = value.shape;
+      const bool usable = rows.rank >= 2 && rows.elements() > 0;
+      if (usable) --rows.rank;
+      if (!usable || (all->rank != 0 && !rows.is(all->rank, all->of))) {
+        all->rank = 0;
+        return nullptr;
+      }
+      *all = rows;
+    }
+    made[step.outputs[0]] = true;
+  }
+  return nullptr;
+}
+
+// The steps [first, end), each for some rows, then for the next ones.
+OrtStatus* run_rows(Run* run, size_t first, size_t end, const Shape& all, int64_t together) {
+  Frame& frame = run->frame;
+  for (size_t s = first; s < end; ++s) {
+    const size_t v = run->layer.steps[s].outputs[0];
+    frame.part[v] = v >= frame.between && run->layer.last[v] < end;
+  }
+  const int64_t rows = all.elements();
+  frame.some.all = all;
+  for (int64_t row = 0; row < rows; row += together) {
+    frame.some.first = row;
+    frame.some.count = rows - row < together ? rows - row : together;
+    for (size_t s = first; s < end; ++s) TRY(run->step(s));
+  }
+  frame.some.count = 0;
+  return nullptr;
+}
+
+// All steps, one after the other; those that go row by row together, all of them for some rows or each for all.
+OrtStatus* run_steps(Run* run) {
+  const Layer& layer = run->layer;
+  for (size_t s = 0, end; s < layer.steps.size(); s = end) {
+    end = s + (layer.by_rows[s] > 1 ? layer.by_rows[s] : 1);
+    Shape all;
+    if (end > s + 1) TRY(common_rows(run, s, end, &all));
+    const int64_t rows = all.rank == 0 ? 0 : all.elements(), together = rows == 0 ? 0 : rows_together(layer, s, end, rows);
+    const bool in_parts = together < rows;
+    if (in_parts) TRY(run_rows(run, s, end, all, together));
+    for (size_t each = s; each < end; ++each) {
+      if (!in_parts) TRY(run->step(each));
+      drop(layer, each, &run->frame);
+    }
   }
   return nullptr;
 }
@@ -130,7 +252,11 @@ OrtStatus* run_steps(const Layer& layer, OrtKernelContext* context, Team* team, 
 OrtStatus* lead(const Layer& layer, OrtKernelContext* context, Team* team) {
   Owned<SpareBlocks> spare = Spares::take();
   if (spare == nullptr) return no_memory(layer.node);
-  OrtStatus* const status = run_steps(layer, context, team, spare.get());
+  OrtStatus* status;
+  {
+    Run run{layer, context, team, Frame(layer.inputs, layer.inputs + layer.outputs, spare.get())};
+    status = run_steps(&run);
+  }
   Spares::give(std::move(spare));
   return status;
 }

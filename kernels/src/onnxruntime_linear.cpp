@@ -58,29 +58,57 @@ int64_t rows_together(const fuseline_linear& l) {
   return (rows - 1) / FUSELINE_LINEAR_ROWS * FUSELINE_LINEAR_ROWS + FUSELINE_LINEAR_ROWS;
 }
 
-// The rows of a layer, some after the others.
-OrtStatus* compute_rows(const Node& node, const Call& call, fuseline_linear l) {
-  const int64_t all = l.rows, together = rows_together(l);
-  l.rows = together < all ? together : all;
-  const Memory scratch = memory_of(fuseline_linear_scratch(&l));
-  if (scratch == nullptr) return no_memory(node);
+// Norms rows of x, where that was left to be done.
+void norm_rows(const NormLeft& left, int64_t first, int64_t last) {
+  if (left.kind == NormLeft::kLayerNorm) fuseline_layer_norm_part(&left.layer_norm, first, last);
+  if (left.kind == NormLeft::kRmsNorm) fuseline_rms_norm_part(&left.rms_norm, first, last);
+}
+
+// What one call of the loops below goes through: rows from `row` on, prepared at `place`.
+OrtStatus* prepare(const Node& node, const Call& call, const fuseline_linear& l, int64_t row, const NormLeft& left, void* place) {
+  // A few rows are one thread's: waking the others takes longer.
+  const int64_t bytes = l.rows >= 16 ? times(l.rows, l.inputs, 4) : 0;
+  return in_groups(node, call, l.rows, FUSELINE_LINEAR_ROWS, bytes, [&](int64_t first, int64_t last) {
+    norm_rows(left, row + first, row + last);
+    fuseline_linear_rows(&l, place, first, last);
+  });
+}
+
+OrtStatus* multiply(const Node& node, const Call& call, const fuseline_linear& l, void* place) {
   constexpr int64_t kHalfBytes[] = {8, 4, 2, 1, 4};  // of a weight, doubled
-  for (int64_t row = 0; row < all; row += together) {
+  const int64_t passes = (l.rows + 7) / 8;           // a cached weight read again counts for less
+  const int64_t bytes = times(times(l.padded, l.outputs, kHalfBytes[l.format]) / 2, passes);
+  // In twos, as the kernels take them: one alone takes more than half the time.
+  return in_groups(node, call, fuseline_linear_blocks(&l), l.rows >= 16 ? 2 : 1, bytes,
+                   [&](int64_t first, int64_t last) { fuseline_linear_part(&l, place, first, last); });
+}
+
+// The rows of a layer, some after the others. Those that the next layer multiplies too are kept, each of them at a place of its own.
+OrtStatus* compute_rows(const Node& node, const Call& call, fuseline_linear l) {
+  constexpr int64_t kLine = 64;
+  const int64_t all = l.rows, together = rows_together(l), turns = (all - 1) / together + 1;
+  const bool keeps = call.step != nullptr && call.step->keeps;
+  l.rows = together < all ? together : all;
+  const int64_t size = fuseline_linear_scratch(&l), each = (size + kLine - 1) / kLine * kLine;
+  KeptRows own;
+  KeptRows& rows = call.frame == nullptr ? own : call.frame->kept;
+  const bool kept = call.step != nullptr && call.step->kept && rows.padded == l.padded && rows.groups == l.groups;
+  if (!kept) rows = {memory_of(keeps ? times(each, turns) : size), l.padded, l.groups};
+  if (rows.memory == nullptr) return no_memory(node);
+  NormLeft left;
+  if (call.frame != nullptr) left = call.frame->left, call.frame->left = {};
+  for (int64_t turn = 0; turn < turns; ++turn) {
+    const int64_t row = turn * together;
+    void* const place = static_cast<char*>(rows.memory.get()) + (keeps || kept ? turn * each : 0);
     l.rows = all - row < together ? all - row : together;
-    // A few rows are one thread's: waking the others takes longer.
-    const bool many = l.rows >= 16;
-    TRY(in_groups(node, call, l.rows, FUSELINE_LINEAR_ROWS, many ? times(l.rows, l.inputs, 4) : 0,
-                  [&](int64_t first, int64_t last) { fuseline_linear_rows(&l, scratch.get(), first, last); }));
-    const int64_t passes = (l.rows + 7) / 8;  // a cached weight read again counts for less
-    const int64_t bytes = times(times(l.padded, l.outputs, kHalfBytes[l.format]) / 2, passes);
-    // In twos, as the kernels take them: one alone takes more than half the time.
-    TRY(in_groups(node, call, fuseline_linear_blocks(&l), many ? 2 : 1, bytes,
-                  [&](int64_t first, int64_t last) { fuseline_linear_part(&l, scratch.get(), first, last); }));
+    if (!kept) TRY(prepare(node, call, l, row, left, place));
+    TRY(multiply(node, call, l, place));
     l.x += l.rows * l.inputs;
     l.y += l.rows * l.outputs;
     if (l.factor != nullptr) l.factor += l.rows * l.outputs;
     if (l.residual != nullptr) l.residual += l.rows * l.outputs;
   }
+  if (!keeps) rows = {};
   return nullptr;
 }
 

@@ -53,6 +53,44 @@ OrtStatus* output(const Node& node, OrtKernelContext* context, size_t index, con
   return value == nullptr ? refuse(node, "an output is missing; all of them must have names") : node.api.data(value, data);
 }
 
+// Memory for a value of a layer.
+OrtStatus* make_value(const Node& node, const Call& call, size_t v, const Shape& shape) {
+  Frame& frame = *call.frame;
+  void* data = nullptr;
+  if (v < frame.between) {
+    TRY(output(node, call.context, v - frame.inputs, shape, &data));
+  } else {
+    if (shape.elements() > kMostElements) return no_memory(node);
+    frame.owned[v] = frame.spare->take(times(shape.elements(), sizeof(float)));
+    data = frame.owned[v].memory.get();
+    if (data == nullptr) return no_memory(node);
+  }
+  frame.values[v] = {shape, kFloat, data};
+  frame.known[v] = true;
+  return nullptr;
+}
+
+// Some rows of a value, which the first ones have made memory for. shape: of these rows.
+OrtStatus* make_rows(const Node& node, const Call& call, size_t v, const Shape& shape, void** data) {
+  Frame& frame = *call.frame;
+  Shape made = shape;
+  if (!frame.part[v]) {
+    made = frame.some.all;
+    made.of[made.rank++] = shape.last();
+  }
+  if (!frame.known[v]) TRY(make_value(node, call, v, made));
+  frame.values[v].shape = made;
+  *data = static_cast<float*>(frame.values[v].data) + (frame.part[v] ? 0 : frame.some.first * shape.last());
+  return nullptr;
+}
+
+// What those rows are of a value that has all.
+void narrow(const SomeRows& rows, Tensor* value) {
+  const int64_t width = value->shape.last();
+  value->data = static_cast<float*>(value->data) + rows.first * width;
+  value->shape = Shape{2, {rows.count, width}};
+}
+
 }  // namespace
 
 OrtStatus* refuse(const Node& node, const char* reason) {
@@ -98,27 +136,22 @@ OrtStatus* take(const Node& node, const Call& call, size_t index, Tensor* into) 
     return nullptr;
   }
   if (call.step == nullptr) return input(node, call.context, index, into);
+  Frame& frame = *call.frame;
   const size_t v = call.step->inputs[index];
-  if (!call.frame->known[v]) TRY(input(node, call.context, v, &call.frame->values[v]));
-  call.frame->known[v] = true;
-  *into = call.frame->values[v];
-  return check_type(node, index, *into);
+  if (!frame.known[v]) TRY(input(node, call.context, v, &frame.values[v]));
+  frame.known[v] = true;
+  *into = frame.values[v];
+  TRY(check_type(node, index, *into));
+  if (frame.some.count > 0 && !frame.part[v]) narrow(frame.some, into);
+  return nullptr;
 }
 
 OrtStatus* make(const Node& node, const Call& call, size_t index, const Shape& shape, void** data) {
   if (call.step == nullptr) return output(node, call.context, index, shape, data);
-  Frame& frame = *call.frame;
   const size_t v = call.step->outputs[index];
-  if (v < frame.between) {
-    TRY(output(node, call.context, v - frame.inputs, shape, data));
-  } else {
-    if (shape.elements() > kMostElements) return no_memory(node);
-    frame.owned[v] = frame.spare->take(times(shape.elements(), sizeof(float)));
-    *data = frame.owned[v].memory.get();
-    if (*data == nullptr) return no_memory(node);
-  }
-  frame.values[v] = {shape, kFloat, *data};
-  frame.known[v] = true;
+  if (call.frame->some.count > 0) return make_rows(node, call, v, shape, data);
+  TRY(make_value(node, call, v, shape));
+  *data = call.frame->values[v].data;
   return nullptr;
 }
 

@@ -6,44 +6,13 @@
 
 #include <atomic>
 
+#include "fuseline_kernels.h"
 #include "memory.h"
-#include "onnxruntime_api.h"
-#include "sizes.h"
+#include "onnxruntime_tensors.h"
 #include "spare_blocks.h"
 #include "team.h"
 
 namespace fuseline {
-
-constexpr size_t kMostDimensions = 8;
-
-struct Shape {
-  size_t rank = 0;
-  int64_t of[kMostDimensions] = {};
-
-  int64_t last() const { return of[rank - 1]; }
-  // INT64_MAX where there are more than int64 counts; where one size is zero the others do not matter.
-  int64_t elements() const {
-    int64_t n = 1;
-    for (size_t i = 0; i < rank; ++i) n = of[i] == 0 ? 0 : n == 0 ? 0 : times(n, of[i]);
-    return n;
-  }
-  bool is(size_t n, const int64_t* sizes) const {
-    for (size_t i = 0; i < n; ++i)
-      if (of[i] != sizes[i]) return false;
-    return rank == n;
-  }
-};
-
-template <size_t N>
-bool same(const Shape& shape, const int64_t (&sizes)[N]) {
-  return shape.is(N, sizes);
-}
-
-struct Tensor {
-  Shape shape;
-  int type = 0;
-  void* data = nullptr;
-};
 
 constexpr size_t kMostInputs = 9, kMostOutputs = 3, kMostAttributes = 3;  // of an operator but a layer
 
@@ -68,18 +37,40 @@ struct Node {
 };
 
 // A node of a layer. inputs, outputs: the numbers of its values; ahead: the weights that it, or else the next that has some,
-// reads; after: those that are read once it is done.
+// reads; after: those that are read once it is done; leaves: of a norm, whether the next step is a linear layer that norms rows itself
+// before it reads them; keeps, kept: of a linear layer, whether the next one, or the one before, multiplies the same rows.
 struct Step {
   Step(const Api& api, const Operator& op) : node(api, op) {}
 
   Node node;
   uint8_t inputs[kMostInputs] = {}, outputs[kMostOutputs] = {};
   Ahead ahead, after;
+  bool leaves = false, keeps = false, kept = false;
+};
+
+// A norm that is left to the linear layer behind it.
+struct NormLeft {
+  enum { kNone, kLayerNorm, kRmsNorm } kind = kNone;
+  fuseline_layer_norm layer_norm{};
+  fuseline_rms_norm rms_norm{};
+};
+
+// Rows as linear layers multiply them, for all that read the same ones.
+struct KeptRows {
+  Memory memory;
+  int64_t padded = 0, groups = 0;
 };
 
 // The values of one run of a layer, by number: inputs of the layer, its outputs, then what lies between, which is ours.
 constexpr size_t kMostValues = 128;
 static_assert(kMostValues <= UINT8_MAX + 1, "a step has the numbers of its values in bytes");
+
+// The rows that steps go through at a time (onnxruntime_layers.cpp). count: 0 where they go through all of them; all: the sizes of
+// the values but for the last one.
+struct SomeRows {
+  int64_t first = 0, count = 0;
+  Shape all;
+};
 
 struct Frame {
   Frame(size_t inputs_, size_t between_, SpareBlocks* spare_) : inputs(inputs_), between(between_), spare(spare_) {}
@@ -90,7 +81,11 @@ struct Frame {
   SpareBlocks* const spare;
   Tensor values[kMostValues];
   bool known[kMostValues] = {};
+  SomeRows some;
+  bool part[kMostValues] = {};  // whether of a value no more than these rows are kept
   Block owned[kMostValues];  // what lies between, until it has been read
+  NormLeft left;
+  KeptRows kept;
 };
 
 // One run of a node, whose tensors onnxruntime has, or of a step, whose tensors are the layer's or in its frame.
@@ -100,11 +95,6 @@ struct Call {
   Frame* frame = nullptr;
   Team* team = nullptr;  // null where loops are for onnxruntime's pool
 };
-
-#define TRY(call)                                   \
-  do {                                              \
-    if (OrtStatus* status_ = (call)) return status_; \
-  } while (false)
 
 OrtStatus* refuse(const Node& node, const char* reason);
 OrtStatus* no_memory(const Node& node);

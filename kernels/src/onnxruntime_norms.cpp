@@ -3,6 +3,14 @@
 #include "onnxruntime_operators.h"
 
 namespace fuseline {
+namespace {
+
+// Whether the layer behind does it: of few rows that would be one thread's.
+bool leaves(const Call& call, int64_t rows) {
+  return call.step != nullptr && call.step->leaves && rows > 2 * FUSELINE_LINEAR_ROWS;
+}
+
+}  // namespace
 
 OrtStatus* compute_layer_norm(const Node& node, const Call& call) {
   Tensor x, scale, bias;
@@ -23,6 +31,11 @@ OrtStatus* compute_layer_norm(const Node& node, const Call& call) {
   n.bias = static_cast<const float*>(bias.data);
   n.y = static_cast<float*>(y);
   if (fuseline_layer_norm_begin(&n) != FUSELINE_OK) return refuse(node, "x, scale and bias must have memory");
+  if (leaves(call, n.rows)) {
+    call.frame->left.kind = NormLeft::kLayerNorm;
+    call.frame->left.layer_norm = n;
+    return nullptr;
+  }
   return in_parts(node, call, n.rows, times(x.shape.elements(), 4), [&](int64_t first, int64_t last) {
     if (first < last) fuseline_layer_norm_part(&n, first, last);
   });
@@ -44,6 +57,11 @@ OrtStatus* compute_rms_norm(const Node& node, const Call& call) {
   n.scale = static_cast<const float*>(scale.data);
   n.y = static_cast<float*>(y);
   if (fuseline_rms_norm_begin(&n) != FUSELINE_OK) return refuse(node, "x and scale must have memory");
+  if (leaves(call, n.rows)) {
+    call.frame->left.kind = NormLeft::kRmsNorm;
+    call.frame->left.rms_norm = n;
+    return nullptr;
+  }
   return in_parts(node, call, n.rows, times(x.shape.elements(), 4), [&](int64_t first, int64_t last) {
     if (first < last) fuseline_rms_norm_part(&n, first, last);
   });

@@ -2,10 +2,11 @@
 #include "onnxruntime_operators.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "onnxruntime_domain.h"
 
 namespace fuseline {
 namespace {
@@ -91,6 +92,7 @@ constexpr Definition kOthers[] = {
     {"Int8InvertedBottleneckAdd", FUSELINE_BOTTLENECK, {"y"}, &kChannels, compute_bottleneck, FUSELINE_INT8, 0, Second::kResidual, 1},
     {"DecoderLayer", {}, {}, &kNone, nullptr, FUSELINE_FLOAT, 0, Second::kNone, 0},
     {"EncoderLayer", {}, {}, &kNone, nullptr, FUSELINE_FLOAT, 0, Second::kNone, 0},
+    {"Projections", {}, {}, &kNone, nullptr, FUSELINE_FLOAT, 0, Second::kNone, 0},
 };
 #undef FUSELINE_PRESENT
 #undef FUSELINE_BOTTLENECK
@@ -197,7 +199,7 @@ class Table {
     snprintf(op.name, sizeof op.name, "%s%s%s", before, definition.name, after);
     while (op.inputs < kMostInputs && op.of.inputs[op.inputs].name != nullptr) ++op.inputs;
     while (op.outputs < kMostOutputs && op.of.outputs[op.outputs] != nullptr) ++op.outputs;
-    op.version = kApiVersion;
+    answer_alike(&op);
     op.GetName = [](const OrtCustomOp* o) -> const char* { return self(o).name; };
     op.GetExecutionProviderType = [](const OrtCustomOp*) { return "CPUExecutionProvider"; };
     op.GetInputType = [](const OrtCustomOp* o, size_t index) { return self(o).type_of_input(index); };
@@ -207,15 +209,8 @@ class Table {
     op.KernelDestroy = op.is_layer() ? destroy_layer : destroy_node;
     op.GetInputCharacteristic = [](const OrtCustomOp* o, size_t) { return self(o).is_layer() ? kVariadic : kRequired; };
     op.GetOutputCharacteristic = op.GetInputCharacteristic;
-    op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return 0; };  // default
-    op.GetVariadicInputMinArity = [](const OrtCustomOp*) { return 1; };
-    op.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 0; };
-    op.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
-    op.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 1; };
     op.CreateKernelV2 = create;
     op.KernelComputeV2 = op.is_layer() ? compute_layer : run_node;
-    op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
-    op.GetEndVersion = [](const OrtCustomOp*) { return 1; };
   }
 
   // As fuseline_operators says.
@@ -257,16 +252,6 @@ const Table& table_of_operators() {
   return table;
 }
 
-template <class Number>
-OrtStatus* read_attribute(const OrtKernelInfo* info, const Node& node, const char* name, Number* into) {
-  OrtStatus* const status = node.api.attribute(info, name, into);
-  if (status == nullptr) return nullptr;
-  node.api.release(status);
-  char text[80];
-  snprintf(text, sizeof text, "the attribute %s is missing, or of another type than it must have", name);
-  return refuse(node, text);
-}
-
 OrtStatus* read_both(const OrtKernelInfo* info, const Node& node, const char* name, int64_t* into) {
   int64_t numbers[2] = {};
   size_t size = 2;
@@ -278,39 +263,6 @@ OrtStatus* read_both(const OrtKernelInfo* info, const Node& node, const char* na
     return refuse(node, text);
   }
   *into = numbers[0];
-  return nullptr;
-}
-
-struct Locked {
-  Locked() { pthread_mutex_lock(&mutex); }
-  ~Locked() { pthread_mutex_unlock(&mutex); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
-
-  static pthread_mutex_t mutex;
-};
-pthread_mutex_t Locked::mutex = PTHREAD_MUTEX_INITIALIZER;
-
-// The operators for one onnxruntime, made once and kept: sessions refer to them as long as they live. Where that fails whoever
-// asks has a status of their own to release, and the next one tries again.
-OrtStatus* domain(const OrtApi* table, OrtCustomOpDomain** out) {
-  static const OrtApi* made_for = nullptr;
-  static OrtCustomOpDomain* made = nullptr;
-  const Locked locked;
-  const Api api(table);
-  if (made != nullptr && made_for != table) return api.error("the operators of fuseline belong to another onnxruntime of this process");
-  if (made == nullptr) {
-    OrtCustomOpDomain* begun = nullptr;
-    TRY(api.create_domain("fuseline", &begun));
-    for (const Operator& op : table_of_operators())
-      if (OrtStatus* status = api.add(begun, &op)) {
-        api.release(begun);
-        return status;
-      }
-    made = begun;
-    made_for = table;
-  }
-  *out = made;
   return nullptr;
 }
 
@@ -345,11 +297,7 @@ Ahead weights_of(const Node& node) {
 
 const char* fuseline_operators(void) { return fuseline::table_of_operators().text(); }
 
-// What onnxruntime looks for in a library of operators. Where it is too old there are none, and the bodies run.
+// What onnxruntime looks for in a library of operators.
 extern "C" FUSELINE_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
-  const OrtApi* table = base->GetApi(fuseline::kApiVersion);
-  if (table == nullptr) return nullptr;
-  OrtCustomOpDomain* made = nullptr;
-  if (OrtStatus* status = fuseline::domain(table, &made)) return status;
-  return fuseline::Api(table).add(options, made);
+  return fuseline::add_operators(options, base, fuseline::table_of_operators());
 }

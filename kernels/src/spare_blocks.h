@@ -57,7 +57,7 @@ class SpareBlocks {
 // Where they are between two runs. Several runs at once each have some of their own, and those of the last one stay.
 class Spares {
  public:
-  static constexpr int64_t kMostBytes = 64 << 20;  // that are kept: photos of a large batch have more, and work longer
+  static constexpr int64_t kMostBytes = int64_t{256} << 20;  // that are kept: more are of large batches, which work longer
 
   static Owned<SpareBlocks> take() {
     Owned<SpareBlocks> found(kept().exchange(nullptr, std::memory_order_acquire));

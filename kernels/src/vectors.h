@@ -552,18 +552,5 @@ inline Vector absolute(Vector x) { return floats_of(bits_of(x) & 0x7fffffff); }
 // 0 where the exponential is held: a huge x times what would be left there is not small.
 inline Vector sigmoid(Vector x) { return select(x < splat(-87.0f), Vector{}, 1.0f / (1.0f + exponential(-x))); }
 
-// erf by Abramowitz and Stegun 7.1.26, within 1.5e-7.
-inline Vector error_function(Vector x) {
-  const Vector size = absolute(x);
-  const Vector t = 1.0f / (1.0f + 0.3275911f * size);
-  Vector p = splat(1.061405429f);
-  p = fused(p, t, -1.453152027f);
-  p = fused(p, t, 1.421413741f);
-  p = fused(p, t, -0.284496736f);
-  p = fused(p, t, 0.254829592f);
-  const Vector up = 1.0f - p * t * exponential(-size * size);
-  return select(x < Vector{}, -up, up);
-}
-
 }  // namespace
 }  // namespace fuseline

@@ -98,6 +98,11 @@ void fill_row(Random& random, float* x, int64_t n) {
     if (kind == 2) x[i] *= 1e30f;
     if (kind == 3) x[i] *= static_cast<float>(std::pow(10, random.whole(-15, 15)));
     if (kind == 4) x[i] = random.chance(0.5) ? 3.5f : -3.5f;  // nothing but the largest codes
+    if (kind >= 7) x[i] *= 0.05f;                             // a few are much larger than the others
+  }
+  for (int64_t many = random.whole(1, 1 + n / 40), i = 0; kind >= 7 && i < many; ++i) {
+    const int64_t at = random.whole(0, n - 1), side_by_side = random.whole(1, 6);
+    for (int64_t k = at; k < n && k < at + side_by_side; ++k) x[k] = random.chance(0.8) ? 3.5f : -3.0f;
   }
   if (kind == 5) x[random.whole(0, n - 1)] = random.chance(0.5) ? INFINITY : -INFINITY;
   if (kind == 6) x[random.whole(0, n - 1)] = NAN;

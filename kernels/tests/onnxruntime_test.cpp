@@ -259,6 +259,13 @@ std::vector<Case> cases(Random& random) {
                  {tensor({2, 70, 64}), tensor({64}), tensor({64}), tensor({12, 64, 16}), tensor({192}), some, tensor({4, 64, 16}),
                   tensor({64})},
                  1});
+  // Of rows that go in several turns, and of some that do not.
+  const OrtValue codes{{1, 320, 16, 4}, {}, {}, std::vector<uint8_t>(20480, 140)};
+  all.push_back({"Projections", "Int8Linear 0 1 2 3 > 4;Int8Linear 0 1 2 3 > 5", {tensor({900, 1280}), codes, tensor({16}), tensor({16})}, 2});
+  all.push_back({"EncoderLayer", "LayerNorm 0 4 5 > 8;Int8Linear 8 1 2 3 > 6;Int8Linear 8 1 2 3 > 7",
+                 {tensor({100, 1280}), codes, tensor({16}), tensor({16}), tensor({1280}), tensor({1280})}, 2});
+  all.push_back({"EncoderLayer", "RMSNorm 0 4 > 7;Int8Linear 7 1 2 3 > 5;Int8LinearRelu 7 1 2 3 > 6",
+                 {tensor({100, 1280}), codes, tensor({16}), tensor({16}), tensor({1280})}, 2});
   return all;
 }
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from .corpus import load_corpus
 from .data import is_coco
+from .efficientnet import LITE1, VARIANTS
 from .export import LICENSE, export, install
 from .measure import measure
-from .train import train
+from .phases import train
 
 MODELS = Path(__file__).parents[2] / "runtime" / "fuseline" / "models"
 
@@ -30,6 +31,7 @@ def main() -> None:
     add("--kinds", type=Path, help="folder with labels.jsonl and photos of things")
     add("--also", type=Path, action="append", default=[], help="one more folder with captions to train with")
     add("--score", type=Path, action="append", default=[], help="a folder with captions that is only measured")
+    add("--encoder", choices=VARIANTS, default=LITE1.name, help="EfficientNet-Lite0, 1 or 2 (default: %(default)s)")
     add("--work", type=Path, required=True, help="folder for caches, checkpoints and the log (3 GB)")
     add("--license", default=LICENSE["id"], help="SPDX name of the terms of what is trained with (default: Flickr8k's)")
     add("--terms", default=LICENSE["terms"], help="the same in words")
@@ -38,8 +40,9 @@ def main() -> None:
     foreign = [folder for folder in (options.data, *options.also) if is_coco(folder)]
     if foreign and options.license == LICENSE["id"]:
         parser.error(f"{foreign[0]} has terms of its own; say with --license and --terms how the model may be used")
-    corpus = load_corpus(options.work, options.data, options.kinds, options.also, options.score)
-    captioner = train(corpus, options.work)
+    encoder = VARIANTS[options.encoder]
+    corpus = load_corpus(options.work, options.data, options.kinds, options.also, options.score, encoder)
+    captioner = train(corpus, options.work, encoder)
     shipped = export(captioner, corpus, options.data, options.work, {"id": options.license, "terms": options.terms})
     figures = measure(shipped, options.data, options.kinds, options.score, write=True)
     (options.work / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

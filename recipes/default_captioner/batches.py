@@ -19,8 +19,8 @@ from .words import MIN_COUNT, Classes, Sentences, content_words, hint_ids, padde
 
 PHOTOS_A_STEP = 32
 SENTENCES_A_STEP = 48
-# Shares of photos that have a wrong hint, and that go without the photo or its labels.
-WRONG_HINTS, NO_PHOTO, NO_LABELS = 0.15, 0.12, 0.12
+# Shares of photos that go without the photo or its labels.
+NO_PHOTO, NO_LABELS = 0.12, 0.12
 # Of sentences: those with a hint, and those of them in which a word is exchanged for a rare one, to be copied.
 HINTED_SENTENCES, RARE_WORDS = 0.5, 0.25
 NEIGHBOURS = 15
@@ -71,7 +71,7 @@ class Corpus:
 @dataclass
 class PhotoBatch:
     """front float32[B, C, h, w]; class_logits float32[B, 1000] of the network as it was; tokens int64[B, 5, T + 2],
-    padding alone where a hint is of that caption."""
+    padding alone where a hint is of that caption; written bool[B]: whether this recipe wrote the captions."""
 
     front: Tensor
     class_logits: Tensor
@@ -80,6 +80,7 @@ class PhotoBatch:
     hints_there: Tensor
     photo_there: Tensor
     labels_there: Tensor
+    written: Tensor
 
     def inputs(self, model: Captioner, features: Tensor, class_logits: Tensor) -> Inputs:
         """What the model is given, from what its own encoder says."""
@@ -88,15 +89,23 @@ class PhotoBatch:
         return Inputs(features, labels, probabilities, self.hints, self.hints_there, *there)
 
 
-def photo_batches(corpus: Corpus, rng: random.Random, right_hints: float) -> Iterator[PhotoBatch]:
-    """An epoch over the sets, mixed. right_hints: the share of photos that have one."""
+@dataclass(frozen=True)
+class Hints:
+    """Shares of photos that have a right hint, and a wrong one; the rest has none."""
+
+    right: float
+    wrong: float = 0.15
+
+
+def photo_batches(corpus: Corpus, rng: random.Random, hints: Hints) -> Iterator[PhotoBatch]:
+    """An epoch over the sets, mixed."""
     chosen = []
     for each in corpus.sets:
         order = rng.sample(range(len(each.photos)), len(each.photos))
         chosen.extend((each, index) for index in order[: round(each.share * len(order))])
     rng.shuffle(chosen)
     for start in range(0, len(chosen), PHOTOS_A_STEP):
-        yield _photo_batch(corpus, chosen[start : start + PHOTOS_A_STEP], rng, right_hints)
+        yield _photo_batch(corpus, chosen[start : start + PHOTOS_A_STEP], rng, hints)
 
 
 def batches_of(corpus: Corpus) -> int:
@@ -104,10 +113,8 @@ def batches_of(corpus: Corpus) -> int:
     return -(-sum(round(each.share * len(each.photos)) for each in corpus.sets) // PHOTOS_A_STEP)
 
 
-def _photo_batch(
-    corpus: Corpus, chosen: list[tuple[PhotoSet, int]], rng: random.Random, right_hints: float
-) -> PhotoBatch:
-    hints, left_out = zip(*(_hint(each, index, rng, right_hints) for each, index in chosen), strict=True)
+def _photo_batch(corpus: Corpus, chosen: list[tuple[PhotoSet, int]], rng: random.Random, shares: Hints) -> PhotoBatch:
+    hints, left_out = zip(*(_hint(each, index, rng, shares) for each, index in chosen), strict=True)
     ids, there = hint_ids(corpus.tokenizer, hints)
     tokens = np.stack([each.ids[index] for each, index in chosen])
     for row, caption in enumerate(left_out):
@@ -125,19 +132,20 @@ def _photo_batch(
         torch.from_numpy(there),
         torch.from_numpy(photo | ~labels),  # never without both
         torch.from_numpy(labels),
+        torch.tensor([not each.name.startswith("train") for each, _ in chosen]),
     )
 
 
-def _hint(photos: PhotoSet, index: int, rng: random.Random, right_hints: float) -> tuple[list[str], int]:
+def _hint(photos: PhotoSet, index: int, rng: random.Random, shares: Hints) -> tuple[list[str], int]:
     """A hint for a photo, and the caption that it is from, which is no target then."""
     photo, draw = photos.photos[index], rng.random()
-    if draw < right_hints:
+    if draw < shares.right:
         if photo.names:
             return rng.choice(photo.names).split(), -1
         caption = rng.randrange(CAPTIONS)
         words = some_words(photo.captions[caption], rng)
         return words, caption if words else -1
-    if draw < right_hints + WRONG_HINTS:
+    if draw < shares.right + shares.wrong:
         return some_words(rng.choice(rng.choice(photos.photos).captions), rng), -1
     return [], -1
 

@@ -35,7 +35,7 @@ class Shape:
 
     vocab_size: int
     encoder: Variant = LITE1
-    image_size: int = 240
+    image_size: int = LITE1.image_size
     width: int = 256
     heads: int = 8
     bridge_layers: int = 2
@@ -326,6 +326,10 @@ class Captioner(nn.Module):
 
     def encode(self, inputs: Inputs, noise: Noise) -> Encoded:
         """Photos and labels through the bridge, and the hints beside them."""
+        return self.with_hints(self.encode_photos(inputs, noise), inputs)
+
+    def encode_photos(self, inputs: Inputs, noise: Noise) -> Encoded:
+        """Photos and labels through the bridge."""
         x = self.class_words()[inputs.labels] + self.sureness(inputs.probabilities)
         there = _there(inputs.labels_there, x)
         if inputs.features is not None:
@@ -335,11 +339,15 @@ class Captioner(nn.Module):
             x, there = torch.cat([photo, x], 1), _joined(_there(inputs.photo_there, photo), there, photo, x)
         for layer in self.bridge:
             x = layer(x, there, noise.residual)
-        x = self.ln_bridge(x)
+        return Encoded(self.ln_bridge(x), there)
+
+    def with_hints(self, seen: Encoded, inputs: Inputs, counts: int = 1) -> Encoded:
+        """The hints beside what is seen. counts: as what a hint counts; to stand there so often is to be read so
+        often."""
         if inputs.hints is None or inputs.hints_there is None:
-            return Encoded(x, there)
-        hint = self.encode_hint(inputs.hints)
-        return Encoded(torch.cat([x, hint], 1), _joined(there, inputs.hints_there, x, hint))
+            return seen
+        x, hint = seen.hidden, self.encode_hint(inputs.hints).repeat(1, counts, 1)
+        return Encoded(torch.cat([x, hint], 1), _joined(seen.there, inputs.hints_there.repeat(1, counts), x, hint))
 
     def encode_hint(self, hints: Tensor) -> Tensor:
         """int64[B, J] -> float32[B, J, E]."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from .batches import Corpus, PhotoSet
-from .captioner import Shape
 from .data import CAPTIONS, Photo, Views, read_captions, read_kinds
+from .efficientnet import LITE1, Variant
 from .made import made_photos
 from .prepare import prepare
 from .words import Classes, Sentences, build_tokenizer, token_ids
@@ -20,7 +20,9 @@ TOKENIZER = "tokenizer.json"
 TEMPLATES = 2
 
 
-def load_corpus(work: Path, data: Path, kinds: Path | None, others: list[Path], scored_too: list[Path]) -> Corpus:
+def load_corpus(
+    work: Path, data: Path, kinds: Path | None, others: list[Path], scored_too: list[Path], encoder: Variant = LITE1
+) -> Corpus:
     """data: photos with captions, `train` and `val`; kinds: photos of things with labels, or None; others: more photos
     with captions to train with; scored_too: folders whose photos are only scored after each epoch. The encoder's front
     and the tokenizer are made where `work` has none."""
@@ -38,8 +40,8 @@ def load_corpus(work: Path, data: Path, kinds: Path | None, others: list[Path], 
     tokenizer = _tokenizer(work, [photos for photos, _ in sets.values()], classes, sentences)
     chosen = []
     for name, (photos, share) in sets.items():
-        chosen.append(_photo_set(work, name, photos, tokenizer, VIEWS[name.split("_")[0]], share))
-    held = {name: _photo_set(work, name, photos, tokenizer, 1) for name, photos in scored.items()}
+        chosen.append(_photo_set(work, name, photos, tokenizer, encoder, VIEWS[name.split("_")[0]], share))
+    held = {name: _photo_set(work, name, photos, tokenizer, encoder, 1) for name, photos in scored.items()}
     return Corpus(chosen, held, tokenizer, classes, sentences)
 
 
@@ -56,9 +58,8 @@ def _tokenizer(work: Path, sets: list[list[Photo]], classes: Classes, sentences:
 
 
 def _photo_set(
-    work: Path, name: str, photos: list[Photo], tokenizer: Tokenizer, views: int, share: float = 1.0
+    work: Path, name: str, photos: list[Photo], tokenizer: Tokenizer, encoder: Variant, views: int, share: float = 1.0
 ) -> PhotoSet:
-    shape = Shape(vocab_size=0)
-    prepare(work, name, photos, views, shape.encoder, shape.image_size)
+    prepare(work, name, photos, views, encoder, encoder.image_size)
     ids = token_ids(tokenizer, [caption for photo in photos for caption in photo.captions])
     return PhotoSet(name, photos, Views.load(work, name), ids.reshape(len(photos), CAPTIONS, -1), share)

@@ -1,6 +1,6 @@
 """EfficientNet-Lite with its batch norms folded into the convolutions: the photo encoder of the default captioner.
 
-Shapes: B photos, 3 x N x N pixels with N a multiple of 16, features [B, 1280, P, P] with P = N / 32, rounded up.
+Shapes: B photos, 3 x N x N pixels, features [B, 1280, P, P] with P = N / 32, rounded up.
 Source: EfficientNet (Tan and Le, 2019), Lite variant: no squeeze-and-excite, ReLU6 for swish, one stem and head.
 """
 
@@ -35,11 +35,13 @@ TAIL_STAGES = 2
 
 @dataclass(frozen=True)
 class Variant:
-    """How much wider and deeper than Lite0 a network is, and the file of its ImageNet weights in its package."""
+    """How much wider and deeper than Lite0 a network is, the pixels a side that it was trained on, and the file of its
+    ImageNet weights in its package."""
 
     name: str
     width: float
     depth: float
+    image_size: int
     weights: str
 
     @property
@@ -68,9 +70,10 @@ class Variant:
         return self.stages[-TAIL_STAGES - 1][-1]
 
 
-LITE0 = Variant("lite0", 1.0, 1.0, "efficientnet-lite0-57934424.pth")
-LITE1 = Variant("lite1", 1.0, 1.1, "efficientnet-lite1-77cc7160.pth")
-LITE2 = Variant("lite2", 1.1, 1.2, "efficientnet-lite2-9656183e.pth")
+LITE0 = Variant("lite0", 1.0, 1.0, 224, "efficientnet-lite0-57934424.pth")
+LITE1 = Variant("lite1", 1.0, 1.1, 240, "efficientnet-lite1-77cc7160.pth")
+LITE2 = Variant("lite2", 1.1, 1.2, 260, "efficientnet-lite2-9656183e.pth")
+VARIANTS = {each.name: each for each in (LITE0, LITE1, LITE2)}
 
 
 @dataclass(frozen=True)

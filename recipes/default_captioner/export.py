@@ -23,12 +23,13 @@ from .batches import Corpus
 from .captioner import BOS, EOS, PAD, SPECIAL, Captioner, gpt2_state_dict
 from .data import held_out
 from .encoder_graph import HIDDEN, hint_encoder, photo_encoder
+from .moments import decoder_in_4_bits
 from .prepare import PIXEL_MEAN, PIXEL_STD
 from .progress import record, track_steps
 
-NAME = "flickr8k-lite1"
 PHOTO, HINT = "image", "hint"
 MAX_LENGTH = 24
+LENGTH_PENALTY = 0.8
 HINT_WEIGHT = 3.0  # whoever types a hint means it; right hints help more than wrong ones harm up to here
 LICENSE = {
     "id": "LicenseRef-Flickr8k",
@@ -37,20 +38,19 @@ LICENSE = {
 Variants = dict[str, dict[str, onnx.ModelProto]]
 
 
-def build_variants(captioner: Captioner) -> Variants:
+def build_variants(captioner: Captioner, corpus: Corpus) -> Variants:
     """The graphs of each variant: both encoders and the decoder, whose cross-attention reads what both give as one."""
     state, config = gpt2_state_dict(captioner), decoder_config(captioner)
     variants: Variants = {}
     schemes: tuple[Scheme, ...] = ("fp32", "int8")
     for scheme in schemes:
-        # With the decoder's layers in 4 bits the model stays below 12 MB; what that costs is in the README.
-        small: Scheme = "int4" if scheme == "int8" else scheme
         encoders = {PHOTO: photo_encoder(captioner, scheme), HINT: hint_encoder(captioner, scheme)}
-        graphs = {
+        variants[scheme] = {
             part_of(name): append_cross_kv(encoder, state, config, HIDDEN, scheme) for name, encoder in encoders.items()
         }
-        fusion = Fusion(FLAT, list(encoders), [state] * len(encoders))
-        variants[scheme] = {**graphs, DECODER: build_decoder(state, config, small, fusion=fusion)}
+    decoder = build_decoder(state, config, "fp32", fusion=Fusion(FLAT, [PHOTO, HINT], [state] * 2))
+    # With the decoder's layers in 4 bits the model stays below 12 MB; what that costs is in the README.
+    variants["fp32"][DECODER], variants["int8"][DECODER] = decoder, decoder_in_4_bits(decoder, captioner, corpus)
     return variants
 
 
@@ -145,7 +145,7 @@ def write(
         "max_length": MAX_LENGTH,
         "num_beams": 4,
         "repetition_penalty": 1.2,  # "a close up of a close up" is said no more
-        "length_penalty": 0.8,
+        "length_penalty": LENGTH_PENALTY,
     }
     shape = captioner.shape
     photo = {"inputs": [PIXEL_VALUES], "longest": None, "absent": SKIP}
@@ -183,7 +183,7 @@ def export(captioner: Captioner, corpus: Corpus, data: Path, work: Path, license
 
     license: an SPDX "id" and the "terms" in words, those of what it was trained on.
     """
-    variants = build_variants(captioner)
+    variants = build_variants(captioner, corpus)
     both = work / "folder"
     write(both, captioner, corpus, variants, {}, license)
     with track_steps() as progress:
@@ -191,7 +191,7 @@ def export(captioner: Captioner, corpus: Corpus, data: Path, work: Path, license
     for name, scored in found.variants.items():
         record(work, phase="export", variant=name, **{key: round(value, 4) for key, value in scored.scores.items()})
         (work / f"captions_{name}.txt").write_text("\n".join(scored.texts) + "\n", encoding="utf-8")
-    shipped = work / NAME
+    shipped = work / f"flickr8k-{captioner.shape.encoder.name}"
     write(shipped, captioner, corpus, {"int8": variants["int8"]}, found.quality(), license)
     return shipped
 

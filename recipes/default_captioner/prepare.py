@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -68,12 +69,18 @@ def encoder_session(variant: Variant, size: int) -> onnxruntime.InferenceSession
 def prepare(work: Path, name: str, photos: list[Photo], views: int, variant: Variant, size: int) -> None:
     """Write front_{name}.npy and logits_{name}.npy into `work`; finished files are kept."""
     targets = [work / f"{part}_{name}.npy" for part in ("front", "logits")]
+    rows = math.ceil(size / 16)
+    shapes = [(len(photos), views, variant.tail_channels, rows, rows), (len(photos), views, CLASSES)]
     if all(target.exists() for target in targets):
+        for target, shape in zip(targets, shapes, strict=True):
+            found = np.load(target, mmap_mode="r").shape
+            if found != shape:
+                raise ValueError(
+                    f"{target} is of other photos or another encoder: {list(found)} instead of {list(shape)}"
+                )
         return
     work.mkdir(parents=True, exist_ok=True)
     partial = [target.with_suffix(".partial.npy") for target in targets]
-    rows = size // 16
-    shapes = [(len(photos), views, variant.tail_channels, rows, rows), (len(photos), views, CLASSES)]
     caches = [
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
         for path, shape in zip(partial, shapes, strict=True)

@@ -47,3 +47,38 @@ def beam_search(model: Captioner, encoded: Encoded, beams: int = 4, max_tokens: 
             break
     unfinished = torch.isinf(best_score)
     return torch.where(unfinished.unsqueeze(1), history[:, 0], best)
+
+
+@torch.no_grad()
+def hypotheses(model: Captioner, encoded: Encoded, count: int, max_tokens: int, length_penalty: float) -> Tensor:
+    """The likeliest captions of each photo, ended or not, the best first: int64[B, count, T], padded after </s>.
+
+    An ended caption keeps its place in the beam while its log-probability over length ** length_penalty does.
+    """
+    photos, words = encoded.hidden.shape[0], model.shape.vocab_size
+    memory = model.transformer.memory(encoded)
+    tokens = torch.full((photos * count,), BOS)
+    sums = torch.full((photos, count), -torch.inf)
+    sums[:, 0] = 0.0
+    lengths = torch.zeros(photos, count)
+    ended = torch.zeros(photos, count, dtype=torch.bool)
+    history = torch.full((photos, count, 0), PAD)
+    first_rows = torch.arange(photos).unsqueeze(1) * count
+    for position in range(max_tokens):
+        log_probs = _log_probs(model, tokens, position, memory).view(photos, count, words)
+        log_probs = log_probs.masked_fill(ended.unsqueeze(-1), -torch.inf)
+        log_probs[:, :, PAD] = torch.where(ended, 0.0, log_probs[:, :, PAD])  # what has ended goes on as it is
+        totals = sums.unsqueeze(-1) + log_probs
+        longer = (lengths + ~ended).unsqueeze(-1)
+        flat = (totals / longer**length_penalty).flatten(1).topk(count).indices
+        parents, chosen = flat // words, flat % words
+        sums = totals.flatten(1).gather(1, flat)
+        kept = history.gather(1, parents.unsqueeze(-1).expand(-1, -1, position))
+        history = torch.cat([kept, chosen.unsqueeze(-1)], 2)
+        lengths = longer.squeeze(-1).gather(1, parents)
+        ended = ended.gather(1, parents) | (chosen == EOS)
+        if ended.all():
+            break
+        tokens = chosen.flatten()
+        memory.reorder((parents + first_rows).flatten())
+    return history

@@ -6,6 +6,7 @@ import copy
 import math
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from torch import Tensor
 
 from fuseline.export.quality.scores import caption_metrics
 
-from .batches import SENTENCES_A_STEP, Corpus, PhotoBatch, PhotoSet, SentenceBatches, batches_of, photo_batches
-from .captioner import PAD, UNK, Captioner, Inputs, Noise, Shape
+from .batches import SENTENCES_A_STEP, Corpus, Hints, PhotoBatch, PhotoSet, SentenceBatches, batches_of, photo_batches
+from .captioner import PAD, UNK, Captioner, Inputs, Noise
 from .data import named
 from .progress import record, track
 from .search import beam_search
@@ -41,16 +42,13 @@ class Phase:
     warmup_steps: int
     final: float
     noise: Noise
-    right_hints: float
+    hints: Hints
     average: float = 0.998
     weight_decay: float = 0.05
 
 
-NOISE = Noise(residual=0.2, words=0.1, positions=0.1)
-CROSS_ENTROPY = Phase("cross_entropy", 6, 7e-4, 1.5e-4, 1, 200, 0.03, NOISE, right_hints=0.4)
-HINTS = Phase("hints", 2, 2.5e-4, 5e-5, 0, 50, 0.03, NOISE, right_hints=0.55)
-
 Step = tuple[Tensor, dict[str, float]]  # a loss, and what to log
+LossOf = Callable[[Captioner, PhotoBatch, Noise, random.Random], Step]
 
 
 def caption_loss(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -122,7 +120,7 @@ def validate(model: Captioner, corpus: Corpus) -> dict[str, float]:
 class Trainer:
     """The state of a phase: model, averaged weights, optimizer, and where it stands."""
 
-    def __init__(self, phase: Phase, corpus: Corpus, work: Path, model: Captioner, loss_of: CrossEntropy) -> None:
+    def __init__(self, phase: Phase, corpus: Corpus, work: Path, model: Captioner, loss_of: LossOf) -> None:
         self.phase, self.corpus, self.work, self.model, self.loss_of = phase, corpus, work, model, loss_of
         self.averaged = copy.deepcopy(model).eval()
         tail = [*model.cnn.tail.parameters(), *model.cnn.classifier.parameters()]
@@ -180,7 +178,7 @@ class Trainer:
         totals: dict[str, float] = {}
         count = batches_of(self.corpus)
         label = f"{self.phase.name} {self.epoch + 1}/{self.phase.epochs}"
-        for batch in track(photo_batches(self.corpus, rng, self.phase.right_hints), label, count):
+        for batch in track(photo_batches(self.corpus, rng, self.phase.hints), label, count):
             self.set_rates()
             with torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16):
                 loss, figures = self.loss_of(self.model, batch, self.phase.noise, rng)
@@ -198,26 +196,12 @@ class Trainer:
         record(self.work, phase=self.phase.name, epoch=self.epoch, **means, **scores)
 
 
-def run_phase(phase: Phase, corpus: Corpus, work: Path, model: Captioner) -> Captioner:
+def run_phase(phase: Phase, corpus: Corpus, work: Path, model: Captioner, loss_of: LossOf) -> Captioner:
     """Train to the phase's end; the averaged weights."""
-    trainer = Trainer(phase, corpus, work, model, CrossEntropy(corpus, model))
+    trainer = Trainer(phase, corpus, work, model, loss_of)
     trainer.resume()
     if trainer.epoch < phase.epochs:
         record(work, phase=phase.name, begins_at_epoch=trainer.epoch, **{"settings": asdict(phase)})
     while trainer.epoch < phase.epochs:
         trainer.run_epoch()
     return trainer.averaged
-
-
-def new_captioner(corpus: Corpus) -> Captioner:
-    """Fresh weights from a fixed seed, the encoder from ImageNet."""
-    torch.manual_seed(1)
-    model = Captioner(Shape(vocab_size=len(corpus.vocabulary)), corpus.classes.of_class, corpus.class_tokens())
-    model.cnn.load_imagenet()
-    return model
-
-
-def train(corpus: Corpus, work: Path) -> Captioner:
-    """Both phases; the captioner that is exported."""
-    model = run_phase(CROSS_ENTROPY, corpus, work, new_captioner(corpus))
-    return run_phase(HINTS, corpus, work, copy.deepcopy(model))

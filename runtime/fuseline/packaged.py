@@ -33,6 +33,13 @@ def on_disk(*names: str) -> Path | None:
     return _copied(place, Path(scratch))
 
 
+def is_installed(folder: Path) -> bool:
+    """Whether a resolved folder ships with this package, or lies among those that pip or a distribution installed."""
+    shipped = on_disk("models")
+    inside = shipped is not None and folder.is_relative_to(shipped.resolve())
+    return inside or not {"site-packages", "dist-packages"}.isdisjoint(folder.parts)
+
+
 def _copied(place: Traversable, into: Path) -> Path:
     """A copy of a file, or of a folder with all below it, in the folder `into`."""
     copy = into / place.name

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import pkgutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
-from benchmarks import report, systems
+from benchmarks import environments, report, systems
 from benchmarks.__main__ import main
+from benchmarks.client import ROOT
 from benchmarks.errors import first_sentence
 from benchmarks.models import SHIPPED
 from benchmarks.plan import Turns
@@ -175,6 +179,37 @@ def test_every_system_has_what_its_file_promises() -> None:
             lines = requirements.read_text().split()
             assert all("==" in line for line in lines), f"{requirements} must pin every version"
             assert "torch==2.13.0" in lines or not any(line.startswith("torch==") for line in lines)
+
+
+def test_systems_are_listed_where_nothing_is_installed() -> None:
+    """As in the environments of other systems, which have no fuseline."""
+    listing = "from benchmarks import systems; print(*systems.specs())"
+    done = subprocess.run([sys.executable, "-S", "-c", listing], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == list(systems.specs()), done.stderr
+
+
+def test_an_environment_without_fuseline_is_given_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUSELINE_BENCHMARKS_CACHE", str(tmp_path))
+    path = environments._fuseline_path()
+    code = f"""if True:
+        import pkgutil, sys
+        from importlib import import_module
+
+        sys.meta_path = [each for each in sys.meta_path if "editable" not in type(each).__module__]
+        sys.path.insert(0, {str(path)!r})
+        import fuseline
+        names = [each.name for each in pkgutil.walk_packages(fuseline.__path__, "fuseline.")]
+        for name in names:
+            if not name.endswith(("__main__", "hook-fuseline", "libfuseline_kernels")):
+                import_module(name)
+        print(fuseline.__file__, *names)
+    """
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    file, *names = done.stdout.split()
+    assert file == str(path / "fuseline" / "__init__.py"), done.stderr
+    here = {"fuseline.": ROOT / "runtime" / "fuseline", "fuseline.kernels.": ROOT / "kernels"}
+    whole = {each.name for name, folder in here.items() for each in pkgutil.walk_packages([str(folder)], name)}
+    assert set(names) ^ whole <= {"fuseline.kernels", "fuseline.kernels.libfuseline_kernels"}  # the latter no module
 
 
 def test_a_profile_adds_up() -> None:

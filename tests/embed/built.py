@@ -27,7 +27,7 @@ def run(*command: str | Path, **variables: str) -> str:
 
 @dataclass(frozen=True)
 class Programs:
-    """Where the programs were built: calls, which is tests/embed/calls.c, and caption, the example."""
+    """Where the programs were built: calls, which is tests/embed/calls.c, and the examples caption and transcribe."""
 
     path: Path
 
@@ -39,16 +39,16 @@ class Programs:
         cxx = [f"-DCMAKE_CXX_FLAGS={FLAGS}", installed, "-DFUSELINE_LINK_KERNELS=OFF"]
         run("cmake", "-S", ROOT / "embed", "-B", place / "library", *common, *cxx)
         run("cmake", "--build", place / "library", "--parallel", str(os.cpu_count()), "--target", "install")
-        found = f"-DCMAKE_PREFIX_PATH={place / 'installed'}"
-        for source, name in ((ROOT / "examples/c", "caption"), (ROOT / "tests/embed", "calls")):
-            run("cmake", "-S", source, "-B", place / name, found, *common)
+        found = f"-DCMAKE_PREFIX_PATH={place / 'installed'}", f"-DCMAKE_RUNTIME_OUTPUT_DIRECTORY={place / 'programs'}"
+        for source, name in ((ROOT / "examples/c", "examples"), (ROOT / "tests/embed", "calls")):
+            run("cmake", "-S", source, "-B", place / name, *found, *common)
             run("cmake", "--build", place / name)
         return cls(place)
 
     def command(self, program: str, *arguments: str | Path) -> list[str | Path]:
         """Older sanitizers cannot live with as many random bits in addresses as newer kernels use."""
         here = subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode == 0
-        return [*(["setarch", "-R"] if here else []), self.path / program / program, *arguments]
+        return [*(["setarch", "-R"] if here else []), self.path / "programs" / program, *arguments]
 
     def run(self, program: str, *arguments: str | Path, kernels: bool = True) -> str:
         """What a program prints. kernels: whether their library is loaded, or the operators' bodies run."""

@@ -1,14 +1,19 @@
 /* Calls fuseline.h as tests/embed/test_c_library.py asks: calls WHAT FOLDER [PHOTO.ppm [NUMBER [ID...]]]
- * or calls speech FOLDER SAMPLES, a file of floats.
+ * or calls speech FOLDER SAMPLES [0 [LANGUAGE TASK]], a file of floats; "-" in the place of a file is none.
  * The kernels' library is that of the variable KERNELS, "" for none. Whatever is not as it must be ends it with status 1. */
 #define _POSIX_C_SOURCE 200809L
 #include <fuseline.h>
+#include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#ifdef _WIN32
+#include <windows.h>
+#include <shellapi.h>
+#endif
 
 #define CHECK(what) \
   if (!(what)) fprintf(stderr, "%s:%d: not so: %s (%s)\n", __FILE__, __LINE__, #what, fuseline_last_error()), exit(1)
@@ -37,7 +42,7 @@ static void read_photo(const char* path) {
   size_t size = 0;
   int header = 0;
   char* const content = read_file(path, &size);
-  CHECK(sscanf(content, "P6 %ld %ld 255%n", &photo.width, &photo.height, &header) == 2);
+  CHECK(sscanf(content, "P6 %" SCNd64 " %" SCNd64 " 255%n", &photo.width, &photo.height, &header) == 2);
   photo.rgb = memcpy(malloc(size), content + header + 1, size - (size_t)header - 1);
   free(content);
 }
@@ -135,9 +140,9 @@ static void rows_apart(void) {
   free(pixels);
 }
 
-/* The files of a folder, words.json only where there is one; how many. */
+/* The files of a folder that the library reads, as far as they are there; how many. */
 static size_t read_files(const char* folder, fuseline_file* files) {
-  static const char* const kNames[FILES] = {"fuseline-embed.json", "start.onnx", "step.onnx", "weights.bin", "words.json"};
+  static const char* const kNames[FILES] = {"fuseline-embed.json", "fuseline-embed.bin", "start.onnx", "step.onnx", "weights.bin"};
   size_t count = 0;
   char path[4096];
   for (int i = 0; i < FILES; ++i) {
@@ -161,14 +166,14 @@ static void from_memory(const char* folder) {
   fuseline_file files[FILES];
   fuseline_settings how = settings();
   CHECK(read_files(folder, files) == FILES);
-  REFUSED(fuseline_open_memory(files, 2, &how) == NULL, "step.onnx is not among the files in memory");
-  files[1].size -= 1;
+  REFUSED(fuseline_open_memory(files, 3, &how) == NULL, "step.onnx is not among the files in memory");
+  files[2].size -= 1;
   REFUSED(fuseline_open_memory(files, FILES, &how) == NULL, "bytes instead of");
-  files[1].size += 1;
+  files[2].size += 1;
   how.check_weights = 1;
-  ((uint8_t*)files[3].data)[9] ^= 1;
-  REFUSED(fuseline_open_memory(files, FILES, &how) == NULL, "weights.bin is damaged: its sha256");
-  ((uint8_t*)files[3].data)[9] ^= 1;
+  ((uint8_t*)files[4].data)[9] ^= 1;
+  REFUSED(fuseline_open_memory(files, FILES, &how) == NULL, "weights.bin is damaged: its crc32");
+  ((uint8_t*)files[4].data)[9] ^= 1;
   model = fuseline_open_memory(files, FILES, &how);
   CHECK(model != NULL && fuseline_default_options(model, &options) == 0);
   print(fuseline_generate(model, &photo, &options));
@@ -214,6 +219,10 @@ static void nulls(const char* folder) {
   REFUSED(fuseline_default_settings(NULL) == -1, "settings is NULL");
   REFUSED(fuseline_open(NULL, &how) == NULL, "folder is NULL");
   REFUSED(fuseline_open(folder, NULL) == NULL, "settings is NULL");
+  how.threads = -1;
+  REFUSED(fuseline_open(folder, &how) == NULL, "threads must be from 0 to 1024");
+  how.threads = INT32_MAX;
+  REFUSED(fuseline_open(folder, &how) == NULL, "threads must be from 0 to 1024");
   REFUSED(fuseline_open_memory(NULL, 1, &how) == NULL, "files is NULL");
   REFUSED(fuseline_open_memory(&file, 1, NULL) == NULL, "settings is NULL");
   REFUSED(fuseline_open_memory(&file, 1, &how) == NULL, "name is NULL");
@@ -248,26 +257,107 @@ static void bad_calls(void) {
   options.num_beams = 0, refused("num_beams must be at least 1"), options = own;
   options.max_length = 1000, refused("max_length must be"), options = own;
   options.num_return_sequences = 5, refused("num_return_sequences must be"), options = own;
-  options.decoder_input_ids = &kToken, options.decoder_input_id_count = -1, refused("must not be negative"), options = own;
+  options.decoder_input_ids = &kToken, options.decoder_input_id_count = -1, refused("must be from 0 to 2147483647"), options = own;
   photo.ids = &kUnknown, photo.id_count = 1, refused("must be from 0 to"), photo = good;
   photo.rgb = NULL, refused("this model reads image"), photo = good;
   photo.width = 0, refused("width and height"), photo = good;
   photo.height = INT64_MAX, refused("width and height"), photo = good;
   photo.samples = &kSample, photo.sample_count = 1, refused("this model reads no speech"), photo = good;
   photo.stride = 5, refused("stride must be"), photo = good;
-  fuseline_free_result(fuseline_generate(model, &photo, &options));
+  options.language = "en", refused("does not know several languages"), options = own;
+  photo.width = photo.height = 1;
+  {
+    fuseline_result* const of_a_pixel = fuseline_generate(model, &photo, &options);
+    CHECK(fuseline_result_finished(of_a_pixel) == 1);
+    fuseline_free_result(of_a_pixel);
+  }
+  photo = good;
 }
 
-static void speech(void) {
+static void speech(const char* language, const char* task) {
   const fuseline_input good = photo;
+  const fuseline_options own = options;
+  options.language = "xx", refused("language must be one of the languages that"), options = own;
+  options.task = "auto", refused("task must be one of the tasks that"), options = own;
+  options.language = language;
+  options.task = task;
   print(fuseline_generate(model, &photo, &options));
+  options = own;
   photo.samples = NULL, refused("this model reads samples, and samples is NULL"), photo = good;
   photo.sample_count = 0, refused("not empty"), photo = good;
-  photo.sample_count = -1, refused("must not be negative"), photo = good;
+  photo.sample_count = -1, refused("must be from 0 to 2147483647"), photo = good;
   photo.ids = &good.sample_count, photo.id_count = 1, refused("this model reads no text"), photo = good;
 }
 
-int main(int count, char** arguments) {
+/* What is said of a call, in a line behind the name of the field that is absurd in it. */
+static void told(const char* name) {
+  fuseline_result* const result = fuseline_generate(model, &photo, &options);
+  printf("%s|%s\n", name, result == NULL ? fuseline_last_error() : "answered");
+  fuseline_free_result(result);
+}
+
+/* Values that nobody means, in every field that is a number. A count that is refused is refused before anything is read. */
+static void absurd(void) {
+  static const int64_t kWholes[] = {INT64_MIN, -2, 0, (int64_t)1 << 32, INT64_MAX}, kCounts[] = {INT64_MIN, -1, (int64_t)1 << 31, INT64_MAX};
+  static const int64_t kIds[] = {1, 1, 1};
+  static const float kFloats[] = {NAN, INFINITY, -INFINITY, 0, -1, 3.4e38F, -3.4e38F}, kWeights[] = {1, 1, 1};
+  const fuseline_options own = options;
+  const fuseline_input good = photo;
+  struct {
+    const char* name;
+    int64_t* field;
+  } wholes[] = {{"num_beams", &options.num_beams},
+                {"max_length", &options.max_length},
+                {"min_length", &options.min_length},
+                {"early_stopping", &options.early_stopping},
+                {"no_repeat_ngram_size", &options.no_repeat_ngram_size},
+                {"num_return_sequences", &options.num_return_sequences},
+                {"forced_bos_token_id", &options.forced_bos_token_id},
+                {"forced_eos_token_id", &options.forced_eos_token_id},
+                {"width", &photo.width},
+                {"height", &photo.height},
+                {"stride", &photo.stride}},
+    counts[] = {{"decoder_input_ids", &options.decoder_input_id_count},
+                {"eos_token_id", &options.eos_token_id_count},
+                {"ids", &photo.id_count},
+                {"samples", &photo.sample_count},
+                {"source_weights", &photo.source_weight_count}};
+  for (size_t i = 0; i < sizeof wholes / sizeof *wholes; ++i)
+    for (size_t j = 0; j < sizeof kWholes / sizeof *kWholes; ++j)
+      *wholes[i].field = kWholes[j], told(wholes[i].name), options = own, photo = good;
+  for (size_t j = 0; j < sizeof kFloats / sizeof *kFloats; ++j) {
+    options.length_penalty = kFloats[j], told("length_penalty"), options = own;
+    options.repetition_penalty = kFloats[j], told("repetition_penalty"), options = own;
+  }
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; ++i)
+    for (size_t j = 0; j < sizeof kCounts / sizeof *kCounts; ++j) {
+      if (counts[i].field == &options.decoder_input_id_count) options.decoder_input_ids = kIds;
+      if (counts[i].field == &options.eos_token_id_count) options.eos_token_ids = kIds;
+      if (counts[i].field == &photo.id_count) photo.ids = kIds;
+      if (counts[i].field == &photo.sample_count) photo.samples = kWeights;
+      if (counts[i].field == &photo.source_weight_count) photo.source_weights = kWeights;
+      *counts[i].field = kCounts[j], told(counts[i].name), options = own, photo = good;
+    }
+  for (int64_t count = 0; count <= 3; ++count)
+    photo.source_weights = kWeights, photo.source_weight_count = count, told("source_weights"), photo = good;
+}
+
+/* The arguments in UTF-8, as fuseline.h reads paths; Windows has them so only in wide characters. */
+static char** in_utf8(int count, char** arguments) {
+#ifdef _WIN32
+  wchar_t** const wide = CommandLineToArgvW(GetCommandLineW(), &count);
+  for (int i = 0; i < count; ++i) {
+    const int size = WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, NULL, 0, NULL, NULL);
+    arguments[i] = malloc((size_t)size);
+    WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, arguments[i], size, NULL, NULL);
+  }
+#endif
+  (void)count;
+  return arguments;
+}
+
+int main(int count, char** given) {
+  char** const arguments = in_utf8(count, given);
   const char* const what = arguments[1];
   const fuseline_settings how = settings();
   int left = count > 4 ? atoi(arguments[4]) : 0;
@@ -279,8 +369,11 @@ int main(int count, char** arguments) {
     fuseline_close(model);
     return 0;
   }
-  strcmp(what, "speech") == 0 ? read_samples(arguments[3]) : read_photo(arguments[3]);
-  for (int i = 5; i < count && strcmp(what, "damaged") != 0; ++i) ids[photo.id_count++] = atoll(arguments[i]);
+  if (strstr(arguments[3], ".ppm") != NULL)
+    read_photo(arguments[3]);
+  else if (strcmp(arguments[3], "-") != 0)
+    read_samples(arguments[3]);
+  for (int i = 5; i < count && strcmp(what, "damaged") != 0 && strcmp(what, "speech") != 0; ++i) ids[photo.id_count++] = atoll(arguments[i]);
   if (photo.id_count > 0) photo.ids = ids;
   if (strcmp(what, "memory") == 0) {
     from_memory(arguments[2]);
@@ -296,7 +389,8 @@ int main(int count, char** arguments) {
     if (strcmp(what, "cancel") == 0) cancelled();
     if (strcmp(what, "nulls") == 0) nulls(arguments[2]);
     if (strcmp(what, "bad") == 0) bad_calls();
-    if (strcmp(what, "speech") == 0) speech();
+    if (strcmp(what, "absurd") == 0) absurd();
+    if (strcmp(what, "speech") == 0) speech(count > 5 ? arguments[5] : NULL, count > 6 ? arguments[6] : NULL);
     if (strcmp(what, "apart") == 0) rows_apart();
     if (strcmp(what, "best") == 0 || strcmp(what, "stream") == 0) print(fuseline_generate(model, &photo, &options));
     fuseline_close(model);

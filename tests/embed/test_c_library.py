@@ -5,21 +5,25 @@ The programs run under sanitizers (tests/embed/built.py).
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
+import wave
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
 pytest.importorskip("onnx")
 import fuseline
-from fuseline.export import embed
+from fuseline.export import embed, export
 from fuseline.kernels import library_info
-from tests.embed.built import ROOT, Programs
+from tests.embed.built import ROOT, Programs, run, variables
 from tests.embedded import Host
 
 MODEL = Path(fuseline.__file__).parent / "models" / "flickr8k-lite1"
@@ -53,6 +57,40 @@ def built(c_programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Bui
 @pytest.fixture(scope="module")
 def model() -> fuseline.Model:
     return fuseline.Model.from_pretrained(MODEL, threads=1)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """An embedded model of speech, and a sound in a file of floats."""
+
+    folder: Path
+    samples: Path
+    sound: npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Voice:
+    pytest.importorskip("torch")
+    from tests import small_whisper, speech_models
+
+    place = tmp_path_factory.mktemp("voice")
+    small_whisper.exported(place)
+    embed(place / "folder", place / "model")
+    (sound,) = speech_models.clips(1)
+    sound.tofile(place / "samples")
+    return Voice(place / "model", place / "samples", sound)
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An embedded model that reads texts."""
+    pytest.importorskip("torch")
+    from tests import text_models
+
+    place = tmp_path_factory.mktemp("translator")
+    export(text_models.write_checkpoint(text_models.text_model("t5", 0), place / "source"), place / "folder")
+    embed(place / "folder", place / "model")
+    return place / "model"
 
 
 @pytest.mark.parametrize("kernels", LIBRARIES)
@@ -112,31 +150,96 @@ def test_what_the_program_checks_itself(built: Built, what: str) -> None:
     assert built.calls(what) == []
 
 
-@pytest.mark.parametrize("kernels", LIBRARIES)
-def test_speech_is_read(built: Built, kernels: bool, tmp_path: Path) -> None:
-    """The tokens and scores of the graph in one call; the language is heard."""
-    pytest.importorskip("torch")
-    from tests import small_whisper, speech_models
+# What refuses a field, where its own name is not in the sentence.
+OF_FIELDS = {
+    "ids": r"(hint|input)_ids|ids must be NULL",
+    "stride": "stride|no photo",
+    "width": "width",
+    "height": "height",
+}
 
-    small_whisper.exported(tmp_path)
-    embed(tmp_path / "folder", tmp_path / "out")
-    (sound,) = speech_models.clips(1)
-    sound.tofile(tmp_path / "samples")
-    command = "calls", "speech", tmp_path / "out", tmp_path / "samples"
+
+@pytest.mark.parametrize("reads", ["photo", "speech", "text"])
+def test_absurd_values_are_answered_or_refused_by_name(
+    reads: str, built: Built, request: pytest.FixtureRequest
+) -> None:
+    """Never in onnxruntime's words: the smallest and the largest number, 0, not a number, in every field."""
+    if reads == "photo":
+        arguments = built.folder, built.photo, "0"
+    elif reads == "speech":
+        voice = request.getfixturevalue("voice")
+        arguments = voice.folder, voice.samples, "0"
+    else:
+        arguments = request.getfixturevalue("translator"), "-", "0", "9", "10", "11"
+    lines = built.run("calls", "absurd", *arguments).splitlines()
+    said = [line.split("|") for line in lines]
+    assert len(said) > 70
+    for name, sentence in said:
+        assert sentence == "answered" or re.search(OF_FIELDS.get(name, name), sentence), (name, sentence)
+    refused = {name for name, sentence in said if sentence != "answered"}
+    unread = set() if reads == "photo" else {"width", "height", "stride"}
+    assert {name for name, _ in said} - refused == unread
+
+
+@pytest.mark.parametrize("said", [(), ("auto", "transcribe"), ("de", "translate")], ids=" ".join)
+@pytest.mark.parametrize("kernels", LIBRARIES)
+def test_speech_is_read(built: Built, voice: Voice, kernels: bool, said: tuple[str, ...]) -> None:
+    """The tokens and scores of the graph in one call; the language is heard where none is said."""
+    command = "calls", "speech", voice.folder, voice.samples, "0", *said
     line, last = built.run(*command, kernels=kernels).splitlines()
-    expected = Host(tmp_path / "out", library_info().path if kernels else None).at_once(samples=sound)
-    score, tokens, _ = line.split("|", 2)
+    known = json.loads((voice.folder / "fuseline-embed.json").read_text())["speech"]
+    names = zip(("language", "task"), ("languages", "tasks"), said, strict=False)
+    tokens = {name: known[kind].get(word, -1) for name, kind, word in names}
+    expected = Host(voice.folder, library_info().path if kernels else None).at_once(samples=voice.sound, **tokens)
+    score, spoken, _ = line.split("|", 2)
     assert last == "finished 1"
-    assert [int(token) for token in tokens.split()] == expected["sequences"][0].tolist()
+    assert [int(token) for token in spoken.split()] == expected["sequences"][0].tolist()
     np.testing.assert_allclose(float(score), expected["sequences_scores"][0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["fuseline-embed.json", "step.onnx", "weights.bin", "words.json"])
+def test_the_example_transcribes(built: Built, voice: Voice, tmp_path: Path) -> None:
+    """What the tokens of a call with the same samples say; a model of speech reads no other rate."""
+    whole = (voice.sound * 32767).astype("<i2")
+    (whole / np.float32(32768)).astype(np.float32).tofile(tmp_path / "samples")
+    for rate in (16_000, 22_050):
+        with wave.open(str(tmp_path / f"{rate}.wav"), "wb") as file:
+            file.setparams((1, 2, rate, len(whole), "NONE", ""))
+            file.writeframes(whole.tobytes())
+    result = built.run("calls", "speech", voice.folder, tmp_path / "samples")
+    expected = result.split("|", 2)[2].removesuffix("finished 1\n")
+    assert built.run("transcribe", voice.folder, tmp_path / "16000.wav") == expected
+    command = built.programs.command("transcribe", voice.folder, tmp_path / "22050.wav")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "22050.wav is no WAV of 16,000 samples a second" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["fuseline-embed.json", "fuseline-embed.bin", "step.onnx", "weights.bin"])
 def test_a_file_that_is_not_there_is_named(built: Built, tmp_path: Path, name: str) -> None:
     """With its path."""
     shutil.copytree(built.folder, tmp_path / "model")
     (tmp_path / "model" / name).unlink()
     assert built.run("calls", "open", tmp_path / "model").startswith(f"{tmp_path / 'model' / name} cannot be read")
+
+
+def test_a_description_of_another_model_is_damage(built: Built, tmp_path: Path) -> None:
+    """It is handed out as it is, with limits and terms."""
+    shutil.copytree(built.folder, tmp_path / "model")
+    (tmp_path / "model" / "fuseline-embed.json").write_text("{}")
+    said = built.run("calls", "open", tmp_path / "model")
+    assert said.startswith(f"{tmp_path / 'model' / 'fuseline-embed.json'} is damaged: it has 2 bytes instead of ")
+
+
+def test_a_folder_without_a_name_is_refused(built: Built) -> None:
+    assert built.run("calls", "open", "") == 'folder is empty; "." is the current one\n'
+
+
+def test_nothing_is_reported(built: Built, tmp_path: Path) -> None:
+    """onnxruntime from 1.32 on keeps in the user's folders what it means to report, which fuseline.h forbids it."""
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "ORT_DISABLE_TELEMETRY": ""}
+    command = built.programs.command("caption", built.folder, built.photo)
+    assert run(*command, **variables(kernels=True), **home)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_example_says_what_the_command_says(built: Built, tmp_path: Path) -> None:

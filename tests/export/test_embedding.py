@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -22,9 +23,9 @@ pytest.importorskip("torch")
 
 from fuseline import Error, Generation, Model, cli
 from fuseline.errors import ExportError
-from fuseline.export import embed, export
+from fuseline.export import embed
 from fuseline.kernels import library_info, to_halves
-from tests import speech_models, text_models, tiny, zoo
+from tests import exported_folders, speech_models, text_models, tiny
 from tests.embedded import Host
 from tests.fused_folders import hinted
 
@@ -124,8 +125,9 @@ def _compare(case: Case, calls: int, seed: int = 0) -> None:
         given, inputs = case.inputs(draw, count)
         prompt = _prompt(case.model, draw, count, length)
         expected = case.model.generate(inputs, decoder_input_ids=prompt, **options)
-        for host in case.hosts:
-            _assert_same(host.at_once(**given, decoder_input_ids=prompt, **_for_host(options)), expected, case.model)
+        call = given | _for_host(options) | {"decoder_input_ids": prompt}
+        for found in (*(host.at_once(**call) for host in case.hosts), case.hosts[2].steps(**call)[-1]):
+            _assert_same(found, expected, case.model)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,14 @@ def captioner(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Case
 def test_a_call_says_what_generate_says(captioner: Case) -> None:
     """All options, batches and prompts."""
     _compare(captioner, 60)
+
+
+def test_caches_that_are_made_larger_say_the_same(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one call, every second step."""
+    monkeypatch.setattr("fuseline.export.embedding.graphs._ROOM", 2)
+    _compare(_case(tiny_path, tmp_path / "out", _photos), 8, seed=5)
 
 
 def test_steps_say_what_a_call_says(captioner: Case) -> None:
@@ -177,9 +187,8 @@ class _After:
         self.left = steps
 
     def is_set(self) -> bool:
-        import inspect
-
-        if any(frame.function == "step" and "search" in frame.filename for frame in inspect.stack()[1:2]):
+        asking = sys._getframe(1).f_code
+        if asking.co_name == "step" and "search" in asking.co_filename:
             self.left -= 1
         return self.left < 0
 
@@ -206,17 +215,13 @@ def test_eight_bits_say_what_generate_says(tiny_path: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["trocr, learned", "donut", "blip"])
 def test_captioners_of_other_architectures(name: str, tmp_path: Path) -> None:
     """With their own start, end and pad tokens."""
-    reference = zoo.blip(0) if name == "blip" else zoo.vision_encoder_decoder(name, 0)
-    export(zoo.write_checkpoint(reference, tmp_path / "source"), tmp_path / "folder")
-    _compare(_case(tmp_path / "folder", tmp_path / "out", _photos), 6)
+    _compare(_case(exported_folders.photos(name, tmp_path), tmp_path / "out", _photos), 6)
 
 
 @pytest.mark.parametrize("name", ["bart", "t5", "camembert, gpt2"])
 def test_models_that_read_texts(name: str, tmp_path: Path) -> None:
     """Texts of several lengths in a batch."""
-    reference = text_models.text_model(name, 0)
-    export(text_models.write_checkpoint(reference, tmp_path / "source"), tmp_path / "folder")
-    case = _case(tmp_path / "folder", tmp_path / "out", _texts)
+    case = _case(exported_folders.texts(name, tmp_path), tmp_path / "out", _texts)
     _compare(case, 6)
     pad = case.model.generation_config.pad_token_id
     for wrong, rule in (([[pad, 9]], "only behind the others"), ([[9], [pad]], "must have a token in every row")):
@@ -227,9 +232,7 @@ def test_models_that_read_texts(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["whisper", "moonshine", "moonshine biased"])
 def test_models_of_speech(name: str, tmp_path: Path) -> None:
     """Clips of several lengths in a batch."""
-    reference = speech_models.speech_model(name, 0)
-    export(speech_models.write_checkpoint(reference, tmp_path / "source"), tmp_path / "folder")
-    case = _case(tmp_path / "folder", tmp_path / "out", _clips)
+    case = _case(exported_folders.speech(name, tmp_path), tmp_path / "out", _clips)
     _compare(case, 8)
     if name == "moonshine":
         with pytest.raises(Exception, match="a clip must have at least 895 samples"):
@@ -269,8 +272,9 @@ def test_a_hint_may_be_there_or_not(tmp_path: Path) -> None:
     ):
         expected = case.model.generate(by_source, source_weights=weights, num_beams=3, num_return_sequences=3)
         for host in case.hosts:
-            found = host.at_once(**images, **given, num_beams=3, num_return_sequences=3)
-            _assert_same(found, expected, case.model)
+            call = images | given | {"num_beams": 3, "num_return_sequences": 3}
+            for found in (host.at_once(**call), host.steps(**call)[-1]):
+                _assert_same(found, expected, case.model)
     for weights in ([-1, 2], [0, 2]):
         with pytest.raises(
             Exception, match="source_weights must be finite, 0 or more, and above 0 for a source that is there"
@@ -333,7 +337,7 @@ def test_files_are_listed_and_no_larger_than_the_folder(captioner: Case, tiny_pa
     """Weights lie in one file for all graphs."""
     folder = captioner.hosts[0]._folder
     listed = captioner.hosts[0].description["files"]
-    assert {*listed, "fuseline-embed.json"} == {path.name for path in folder.iterdir()}
+    assert {*listed, "fuseline-embed.json", "fuseline-embed.bin"} == {path.name for path in folder.iterdir()}
     assert all((folder / name).stat().st_size == about["bytes"] for name, about in listed.items())
 
 
@@ -402,6 +406,13 @@ def _changed(tiny_path: Path, folder: Path, **options: Any) -> Path:
     description["files"]["generation_config.json"] = listed
     (folder / "fuseline.json").write_text(json.dumps(description))
     return folder
+
+
+def test_options_that_no_machine_has_memory_for_are_refused(tiny_path: Path, tmp_path: Path) -> None:
+    """A host that gives none would begin such a search."""
+    folder = _changed(tiny_path, tmp_path / "folder", num_beams=10**12)
+    with pytest.raises(ExportError, match=r"1000000000000 beams of up to \d+ tokens.* need .*; lower num_beams"):
+        embed(folder, tmp_path / "out")
 
 
 def test_options_that_graphs_do_not_have_are_refused_by_name(tiny_path: Path, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from PIL import Image
 pytest.importorskip("torch")
 
 from fuseline import Error, Generation, Model
-from fuseline.export import embed, export
+from fuseline.export import embed
 from fuseline.kernels import library_info
-from tests import text_models
+from tests import exported_folders, text_models
 from tests.embedded import Host
 from tests.fused_folders import hinted
 
@@ -29,7 +29,7 @@ LEAST, MOST, SIZE, POSITIONS, START = -(2**63), 2**63 - 1, 97, 40, 1
 WHOLE = (LEAST, -(2**31) - 1, -2, -1, 0, 1, 2, 3, SIZE - 1, SIZE, 2**31, 2**62, MOST)
 FLOATS = ("nan", "inf", "-inf", -3e38, -1e38, -1.0, -0.0, 0.0, 1e-45, 1e-38, 0.5, 3.0, 1e30, 3e38)
 VALUES: Mapping[str, tuple[Any, ...]] = {
-    "num_beams": (LEAST, -1, 0, 1, 2, SIZE + 1),
+    "num_beams": (LEAST, -1, 0, 1, 2, SIZE + 1, 2**62, MOST),
     "num_return_sequences": WHOLE,
     "max_length": (*WHOLE, POSITIONS + 1, POSITIONS + 2),
     "min_length": WHOLE,
@@ -135,10 +135,7 @@ def test_options(name: str, captioner: Case) -> None:
 
 def test_a_start_token_that_prompts_do_not_get(tmp_path: Path) -> None:
     """Donut's begin with a token of the task."""
-    from tests import zoo
-
-    export(zoo.write_checkpoint(zoo.vision_encoder_decoder("donut", 0), tmp_path / "source"), tmp_path / "folder")
-    case = Case.of(tmp_path / "folder", tmp_path / "out")
+    case = Case.of(exported_folders.photos("donut", tmp_path), tmp_path / "out")
     photos, pixels = case.photos()
     prompt = np.array([[5, 6], [7, 8]])
     expected = case.model.generate(pixels, decoder_input_ids=prompt)
@@ -160,9 +157,7 @@ def test_what_is_no_photo(shape: tuple[int, ...], captioner: Case) -> None:
 @pytest.mark.parametrize("name", ["bart", "t5", "camembert, gpt2"])
 def test_texts(name: str, tmp_path: Path) -> None:
     """Empty ones, those that are too long, and tokens that are none."""
-    reference = text_models.text_model(name, 0)
-    export(text_models.write_checkpoint(reference, tmp_path / "source"), tmp_path / "folder")
-    case = Case.of(tmp_path / "folder", tmp_path / "out")
+    case = Case.of(exported_folders.texts(name, tmp_path), tmp_path / "out")
     size, pad = text_models.VOCAB_SIZE, case.model.generation_config.pad_token_id
     rows = ([[]], [[9]], [[size - 1]], [[size]], [[-1]], [[9, size]], [[pad, 9]], [[9], [pad]], [[pad]], [[9] * 90])
     for ids in (*(np.array(each, np.int64).reshape(len(each), -1) for each in rows), np.zeros((0, 3), np.int64)):
@@ -208,7 +203,12 @@ def test_hints_and_weights(tmp_path: Path) -> None:
 
 
 def test_limits_are_in_the_description(captioner: Case) -> None:
-    """Of every option, with its default."""
+    """Of every option, with its default; of the photo, with both of its shapes."""
+    for name in ("start", "caption"):
+        inputs = captioner.hosts[0].description["graphs"][name]["inputs"]
+        (image,) = (each for each in inputs if each["name"] == "image")
+        assert image["shapes"] == [["height", "width", 3], ["B", "height", "width", 3]] and "shape" not in image
+        assert "red, green and blue, upright; height and width at least 1" in image["limits"]
     for graph in captioner.hosts[0].description["graphs"].values():
         limits = {each["name"]: each["limits"] for each in graph["inputs"] if each["name"] in VALUES}
         assert all("default" in each for each in graph["inputs"] if each["name"] in VALUES)

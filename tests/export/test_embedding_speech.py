@@ -91,7 +91,9 @@ def test_features_are_those_of_log_mel(name: str, run: Callable[[LogMel], Run]) 
         assert found.shape == expected.shape
         assert np.abs(found - expected).max() < CLOSE, count
         assert np.abs(found - expected).mean() < CLOSE_IN_THE_MEAN, count
-    assert np.array_equal(graph(np.zeros(500)), log_mel([np.zeros(500, np.float32)])["input_features"])
+    silence = log_mel([np.zeros(500, np.float32)])["input_features"]
+    # On some CPUs onnxruntime's logarithm of several numbers at once is the float beside numpy's.
+    np.testing.assert_allclose(graph(np.zeros(500)), silence, rtol=2e-7, atol=0)
 
 
 def test_clips_of_several_lengths_are_a_batch(run: Callable[[LogMel], Run]) -> None:
@@ -222,13 +224,26 @@ def test_another_token_is_no_language_and_no_task(name: str, several: Several) -
         several.hosts[0].at_once(samples=np.zeros(500), **{name: 5})
 
 
+def test_shapes_and_limits_of_samples_are_in_the_description(several: Several) -> None:
+    """In both graphs that read them; one sample more is refused."""
+    longest = several.model.inputs.features.samples
+    for name in ("start", "speech"):
+        inputs = {each["name"]: each for each in several.hosts[0].description["graphs"][name]["inputs"]}
+        samples = inputs[SAMPLES]
+        assert samples["shapes"] == [["samples"], ["B", "samples"]] and "shape" not in samples
+        assert f"a clip has at least 1, at most {longest}, which are" in samples["limits"]
+        assert "-1 for all of them" in inputs[LENGTHS]["limits"]
+    with pytest.raises(Exception, match=f"a clip may have {longest} samples"):
+        several.hosts[0].at_once(samples=np.zeros(longest + 1, np.float32))
+
+
 def test_a_model_that_is_to_say_times_is_refused(tmp_path: Path) -> None:
     """By the name of the option."""
     small_whisper.written(tmp_path / "source")
     path = tmp_path / "source" / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"return_timestamps": True}))
     export(tmp_path / "source", tmp_path / "folder")
-    with pytest.raises(ExportError, match="return_timestamps=True, which embedded graphs do not do yet"):
+    with pytest.raises(ExportError, match="return_timestamps=True, which .* yet; export it again from files whose"):
         embed(tmp_path / "folder", tmp_path / "out")
 
 

@@ -269,8 +269,9 @@ def test_an_error_of_the_disk_leaves_all_as_it_was(way: str, tmp_path: Path, mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(place, "_fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as raised:
         replace(out)
+    assert raised.value.filename == str(tmp_path)  # whose disk is full
     assert content(out) == OLD
     assert list(tmp_path.iterdir()) == [out]
 

@@ -16,7 +16,7 @@ from fuseline import Model
 from fuseline.errors import ExportError, InputError
 from fuseline.export import export
 from fuseline.export.adapters import model_adapter
-from tests import speech_models, tiny
+from tests import exported_folders, speech_models, tiny
 
 BOUND = 2e-4
 CASES = [
@@ -100,10 +100,7 @@ def test_layers_are_joined(tmp_path: Path) -> None:
 
 
 def test_bad_inputs_are_refused(tmp_path: Path) -> None:
-    moonshine, whisper = (speech_models.speech_model(name, 0) for name in ("moonshine", "whisper"))
-    for model, place in ((moonshine, "moonshine"), (whisper, "whisper")):
-        export(speech_models.write_checkpoint(model, tmp_path / place / "source"), tmp_path / place / "out")
-    heard = Model.from_pretrained(tmp_path / "moonshine" / "out")
+    heard = Model.from_pretrained(exported_folders.speech("moonshine", tmp_path / "moonshine"))
     with pytest.raises(InputError, match="clip 1 has 800 samples and this model needs 895"):
         heard.generate(np.zeros((1, 800), np.float32))
     with pytest.raises(InputError, match="clip 1 has 2000000 samples and this model reads 1572864"):
@@ -112,7 +109,7 @@ def test_bad_inputs_are_refused(tmp_path: Path) -> None:
         heard.generate(input_values=np.zeros((2, 900), np.float32), attention_mask=[[1] * 900, [0] * 900])
     with pytest.raises(InputError, match="NaN"):
         heard.generate(np.full((1, 900), np.nan, np.float32))
-    bands = Model.from_pretrained(tmp_path / "whisper" / "out")
+    bands = Model.from_pretrained(exported_folders.speech("whisper", tmp_path / "whisper"))
     with pytest.raises(InputError, match=r"input_features must be float32\[B, 80, 200\], not of shape \[1, 80, 100\]"):
         bands.generate(np.zeros((1, 80, 100), np.float32))
 

@@ -34,11 +34,11 @@ _FORBIDDEN = (
     "pickle.find_class", "code.__new__", "ctypes.dlopen",
 )  # fmt: skip
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-# What Python and its packages are read from, and what the runtime asks the machine.
+# What Python and its packages are read from, compiled ones too, and what the runtime asks the machine.
 _CODE = tuple(
     os.path.realpath(path)
     for path in (
-        *(sys.prefix, sys.base_prefix, os.path.dirname(os.__file__)),
+        *(sys.prefix, sys.base_prefix, os.path.dirname(os.__file__), sys.pycache_prefix or sys.prefix),
         *(os.path.dirname(str(module.__file__)) for module in (fuseline, fuseline.kernels)),
         *(os.path.dirname(os.path.dirname(module.__file__)) for module in (np, PIL, tokenizers, onnxruntime)),
     )

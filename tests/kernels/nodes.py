@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import ml_dtypes
@@ -194,12 +195,19 @@ def session(model: onnx.ModelProto, fused: bool = True, threads: int = 2) -> ort
     """With the kernel library, or on the bodies."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # half of the time to open a session
     options.log_severity_level = 4
     if fused:
         options.register_custom_ops_library(str(library_info().path))
     else:
         add_bodies(model)
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+@lru_cache(maxsize=32)
+def _kept(model: bytes, fused: bool, threads: int, isa: str) -> ort.InferenceSession:
+    """The session of a model that was asked for before: opening one takes ten times as long as a run."""
+    return session(onnx.ModelProto.FromString(model), fused, threads)
 
 
 def graph_of(
@@ -256,7 +264,7 @@ def run(
     if not named:  # a graph has an output
         zero = helper.make_node("Constant", [], ["zero"], value=numpy_helper.from_array(np.zeros(1, np.float32)))
         nodes, named = [made, zero], ["zero"]
-    opened = session(graph_of(nodes, feed, named, constants), fused, threads)
+    opened = _kept(graph_of(nodes, feed, named, constants).SerializeToString(), fused, threads, library_info().isa)
     given = {name: _value(array) for name, array in feed.items() if name not in constants}
     results: list[Array] = opened.run(None, given)
     return results

@@ -71,6 +71,7 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 def run(g: Graph, feed: dict[str, Array], fused: bool, threads: int = 2) -> list[Array]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     if fused:
         options.register_custom_ops_library(str(library_info().path))

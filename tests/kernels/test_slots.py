@@ -73,10 +73,14 @@ def refused(*arguments: Any, **options: Any) -> None:
 
 @pytest.mark.parametrize("operator", NODES)
 def test_inputs_of_another_kind(operator: str) -> None:
+    """Of the two other types each slot gets one as an input and the other as a constant."""
     node = NODES[operator]
-    for name, array in node.feed.items():
-        for change, made in CHANGED.items():
-            for constants in ((), list(node.feed)[1:]):
+    for slot, (name, array) in enumerate(node.feed.items()):
+        for constants in ((), list(node.feed)[1:]):
+            left_out = ("double", "bool")[(slot + bool(constants)) % 2]
+            for change, made in CHANGED.items():
+                if change == left_out:
+                    continue
                 changed = {name: made(array)}
                 if (operator, name, change) in FINE:
                     run(node, changed, constants=constants)

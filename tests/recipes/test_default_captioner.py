@@ -22,9 +22,9 @@ from fuseline.export.graphs.graph import model_of
 from fuseline.export.quality.data import read_data
 from fuseline.export.quantizing import convolutions
 from fuseline.kernels.layers import join_layers
-from recipes.default_captioner import corpus, export, made, train
+from recipes.default_captioner import corpus, export, made, phases
 from recipes.default_captioner import words as recipe_words
-from recipes.default_captioner.batches import Corpus, PhotoSet, SentenceBatches, photo_batches
+from recipes.default_captioner.batches import Corpus, Hints, PhotoSet, SentenceBatches, photo_batches
 from recipes.default_captioner.captioner import (
     BOS,
     EOS,
@@ -45,6 +45,7 @@ from recipes.default_captioner.efficientnet import LITE0, LITE1, LITE2, Efficien
 from recipes.default_captioner.encoder_graph import HIDDEN, hint_encoder, photo_encoder
 from recipes.default_captioner.prepare import make_views, prepare
 from recipes.default_captioner.search import FORBIDDEN, beam_search
+from recipes.default_captioner.self_critical import TRAINED
 from recipes.default_captioner.words import (
     Classes,
     Sentences,
@@ -135,7 +136,8 @@ def test_encoder_is_imagenets_efficientnet_with_its_norms_folded():
 def test_sizes_of_the_encoders():
     """Those of the published networks; sides that a stride does not divide are rounded up."""
     assert [len(list(block_shapes(each, 224))) for each in (LITE0, LITE1, LITE2)] == [16, 21, 21]
-    assert [shape.size for shape in block_shapes(LITE1, 240)][-1] == 8
+    ends = [list(block_shapes(each, each.image_size))[-1].size for each in (LITE0, LITE1, LITE2)]
+    assert ends == [7, 8, 9]
     network = EfficientNetLite(LITE1, 80)
     assert network(torch.zeros(1, 3, 80, 80)).shape == (1, 1280, 3, 3)
 
@@ -396,7 +398,7 @@ def test_a_step_has_right_wrong_and_no_hints_and_no_target_is_its_own_hint():
     known = build_tokenizer([caption for photo in photos for caption in photo.captions], [])
     whole = a_corpus(known, photos, things)
     seen, kinds, photo_there, labels_there = [], 0, [], []
-    for batch in photo_batches(whole, random.Random(4), 0.4):
+    for batch in photo_batches(whole, random.Random(4), Hints(0.4)):
         assert (batch.photo_there | batch.labels_there).all()
         photo_there += batch.photo_there.tolist()
         labels_there += batch.labels_there.tolist()
@@ -491,21 +493,34 @@ def test_views_are_kept_and_the_same_each_time(tmp_path: Path):
     np.testing.assert_allclose(views.front[1], front, atol=2e-2)
 
 
+def test_views_of_another_encoder_are_not_taken(tmp_path: Path):
+    """Where a work folder is used again with another one."""
+    write_photos(tmp_path, made_captions(np.random.default_rng(1), 2), ["train"] * 2)
+    photos = read_captions(tmp_path, "train")
+    prepare(tmp_path / "work", "train", photos, 1, LITE1, 80)
+    prepare(tmp_path / "work", "train", photos, 1, LITE1, 80)
+    with pytest.raises(ValueError, match=r"front_train.npy is of .* another encoder: \[2, 1, 112, 5, 5\] instead of"):
+        prepare(tmp_path / "work", "train", photos, 1, LITE2, 80)
+
+
 @pytest.mark.slow
 def test_the_recipe_runs_resumes_and_its_folder_captions(tmp_path: Path, monkeypatch):
     data, work = tmp_path / "data", tmp_path / "work"
     write_photos(data, made_captions(np.random.default_rng(9), 12), ["val"] * 4 + ["train"] * 8)
-    monkeypatch.setattr(train, "CROSS_ENTROPY", dataclasses.replace(train.CROSS_ENTROPY, epochs=2))
-    monkeypatch.setattr(train, "HINTS", dataclasses.replace(train.HINTS, epochs=1))
+    monkeypatch.setattr(phases, "CROSS_ENTROPY", dataclasses.replace(phases.CROSS_ENTROPY, epochs=2))
+    monkeypatch.setattr(phases, "HINTS", dataclasses.replace(phases.HINTS, epochs=1))
     monkeypatch.setattr(made, "PICTURES", 4)
     whole = corpus.load_corpus(work, data, None, [], [])
-    captioner = train.train(whole, work)
+    captioner = phases.train(whole, work)
     epochs = [json.loads(line).get("epoch") for line in (work / "log.jsonl").read_text().splitlines()]
-    again = train.train(corpus.load_corpus(work, data, None, [], []), work)  # everything is there: nothing is trained
-    assert epochs == [None, 1, 2, None, 1]
+    again = phases.train(corpus.load_corpus(work, data, None, [], []), work)  # everything is there: nothing is trained
+    assert epochs == [None, 1, 2, None, 1, None, 1]
     assert len((work / "log.jsonl").read_text().splitlines()) == len(epochs)
     for ours, theirs in zip(captioner.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+    before = torch.load(work / "hints.pt", weights_only=True)["averaged"]
+    changed = {name for name, value in captioner.state_dict().items() if not torch.equal(value, before[name])}
+    assert "transformer.h.0.mlp.c_fc.weight" in changed and all(name.startswith(TRAINED) for name in changed)
     shipped = export.export(again, whole, data, work)
     about = json.loads((shipped / "fuseline.json").read_text())
     assert set(about["variants"]) == {"int8"} and set(about["quality"]) == {"fp32", "int8"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image
 
 from fuseline import FolderError, Model, cli, pipeline
+from fuseline.cli.generating import opening_fields
 from fuseline.cli.live import show
 from fuseline.cli.streams import Stream
 from fuseline.cli.terminal import Terminal
@@ -147,6 +149,20 @@ def test_a_terminal_is_shown_what_is_tentative_and_then_the_text(monkeypatch: py
     assert dim == ["a dog", " dog runs"]
     left = re.sub("\x1b\\[2m.*?\x1b\\[0m\x1b\\[\\d+D|\x1b\\[J", "", terminal.getvalue())
     assert left == "x: a cat sits\n"
+
+
+def test_an_interrupt_right_after_a_line_was_begun_leaves_it_in_the_line() -> None:
+    class Interrupted(io.StringIO):
+        def flush(self) -> None:  # where a signal is noticed once the text is out
+            if self.getvalue() == "done\nx: ":
+                raise KeyboardInterrupt
+
+    stream = Stream(Interrupted())
+    stream.write("done\n")
+    assert not stream.in_line
+    with pytest.raises(KeyboardInterrupt):
+        stream.write("x: ")
+    assert stream.in_line
 
 
 def test_max_length_replaces_a_models_max_new_tokens(folder: Path, photos: Path, tmp_path: Path, run: Run) -> None:
@@ -534,6 +550,11 @@ def test_packages_that_are_missing(
     ("options", "sentence"),
     [
         (["--device", "tpu"], "there is no device 'tpu' here; available: cpu"),
+        (["--device", "encoder=tpu,encoder=cpu"], "--device names encoder twice; give encoder=NAME,decoder=NAME"),
+        (
+            ["--device", "encoder=cpu,decoder=auto", "--fallback", "cpu"],
+            "the device of the decoder is auto, which is for the whole model; name one device, or give auto alone",
+        ),
         (["--device", "encoder=cpu"], 'device by part is {"encoder": ..., "decoder": ...}'),
         (["--device-option", "threads"], "--device-option must be KEY=VALUE, not 'threads'"),
         (["--device-option", "threads=1"], "device_options are of another device than cpu"),
@@ -544,6 +565,40 @@ def test_what_is_wrong_with_a_device_is_said(run: Run, photos: Path, options: li
     status, out, err = run(photos / "b.jpg", *options)
     assert (status, out) == (2, "")
     assert sentence in err
+
+
+def test_options_of_a_device_by_part_are_told_to_the_part_that_has_a_provider() -> None:
+    given = argparse.Namespace(device_option=["htp_arch=73"], variant=None, threads=None, fallback=None)
+    told = {"htp_arch": "73"}
+    for device, by_part in [
+        ("encoder=cpu,decoder=qnn", {"decoder": told}),
+        ("encoder=qnn,decoder=qnn", {"encoder": told, "decoder": told}),
+        ("qnn", told),
+    ]:
+        given.device = device
+        assert opening_fields(given)["device_options"] == by_part
+
+
+def test_what_a_providers_library_prints_is_none_of_the_output() -> None:
+    """By C, which keeps it until there is a lot, and by the system's call; and when opening fails."""
+    code = """if True:
+        import ctypes, os, sys
+        from fuseline.cli.generating import _output_kept
+
+        for error in (None, KeyError):
+            try:
+                with _output_kept():
+                    ctypes.CDLL(None).printf(b"by C\\n")
+                    os.write(1, b"by a call\\n")
+                    if error:
+                        raise error
+            except KeyError:
+                pass
+            print("a line")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "a line\n" * 2
+    assert sorted(done.stderr.splitlines()) == ["by C"] * 2 + ["by a call"] * 2
 
 
 def test_the_cpu_by_part_and_instead_of_what_is_not_there(run: Run, photos: Path) -> None:

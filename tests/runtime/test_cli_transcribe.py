@@ -34,7 +34,7 @@ from tests.voices import RATE, speech, white
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from tests import speech_models, whisper_models
+from tests import whisper_models
 
 Run = Callable[..., tuple[int, str, str]]
 NOTICE = "fuseline: note: fuseline runs on the portable operators"
@@ -48,11 +48,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def moonshine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from fuseline.export import export
+    from tests import exported_folders
 
-    root = tmp_path_factory.mktemp("moonshine")
-    export(speech_models.write_checkpoint(speech_models.speech_model("moonshine", 0), root / "source"), root / "folder")
-    return root / "folder"
+    return exported_folders.speech("moonshine", tmp_path_factory.mktemp("moonshine"))
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,18 @@ import pytest
 
 from fuseline.arrays import Int64
 from fuseline.errors import DeviceError
+from fuseline.export import layouts
+from fuseline.folders.description import CONTRIB, STANDARD
 from fuseline.folders.open import open_folder
 from fuseline.folders.own import Folder
+from fuseline.graphs import session
 from fuseline.graphs.bound import BoundOnDevice
 from fuseline.graphs.contract import State
 from fuseline.graphs.decoder import CachedDecoder
+from fuseline.graphs.devices import ON_CPU, Device, Placement
 from fuseline.graphs.open import Graphs, open_graphs
 from fuseline.trials import device_check, machine
+from fuseline.trials.probe import room
 from tests import tiny
 from tests.bodies import ON_BODIES
 
@@ -133,6 +138,7 @@ def test_a_comparison_that_takes_too_long_is_refused_and_not_remembered(
         except DeviceError as error:
             found.append(str(error))
     assert all("bodies could not be compared with the CPU for" in each for each in found)
+    assert all(each.endswith("within 0 s; try again when less else runs, or use cpu") for each in found)
 
 
 def test_a_step_that_fails_on_a_device_is_its_error_and_the_next_text_is_right(folders: list[Folder]) -> None:
@@ -154,3 +160,69 @@ def test_a_step_that_fails_on_a_device_is_its_error_and_the_next_text_is_right(f
     mine = expected.decoder.step(expected.decoder.start(again, 1, 5), tokens, None)
     its = graphs.decoder.step(graphs.decoder.start(again, 1, 5), tokens, None)
     np.testing.assert_allclose(its, mine, atol=2e-5)
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "beams", "best", "rounding", "words"])
+def test_halves_that_say_other_tokens_must_be_near(
+    wrong: str, halves: list[Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the CPU is the device, and is said to have said something else: beams that stay where they are, best tokens
+    of another row, logits that are a little off, and another model are told apart."""
+    one, other = halves
+    cpu = Placement(ON_CPU, ON_CPU)
+    graphs = open_graphs(other if wrong == "words" else one, "cpu", 1)
+    most = room(graphs.decoder, one)
+    expected = device_check._on_cpu(one, cpu, 1, most)
+    decoder = decoder_of(graphs)
+    assert decoder.halves and decoder.offers
+    real = type(decoder)._stepped, type(decoder).best, type(decoder).step
+
+    def in_place(self: CachedDecoder, state: State, tokens: Int64, parents: Int64 | None) -> Any:
+        return real[0](self, state, tokens, None if self is decoder else parents)
+
+    def of_another(self: CachedDecoder, state: State, tokens: Int64, parents: Int64 | None) -> Any:
+        best = real[1](self, state, tokens, parents)
+        return best._replace(tokens=best.tokens[::-1])
+
+    def rounded(self: CachedDecoder, state: State, tokens: Int64, parents: Int64 | None) -> Any:
+        logits = real[2](self, state, tokens, parents)
+        return logits * np.float32(1.01) if self is decoder else logits
+
+    changed = {"beams": ("_stepped", in_place), "best": ("best", of_another), "rounding": ("step", rounded)}
+    if wrong in changed:
+        monkeypatch.setattr(CachedDecoder, *changed[wrong])
+    lies = [(tokens + 1) % one.decoder.vocab_size for tokens in expected[1:]]
+    near = device_check._says([expected[0], *lies], one, graphs, cpu, 1, most)
+    assert near is (wrong in ("nothing", "rounding"))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, {"num_of_threads": "2", "load_config": '{"CPU": {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}}'}),
+        ({"load_config": "{}"}, {"load_config": "{}"}),
+    ],
+)
+def test_openvino_rounds_nothing_unless_it_is_told_to(
+    options: dict[str, str], told: dict[str, str], folders: list[Folder]
+) -> None:
+    """Then other tokens pass whose logits are near. Here the CPU is the device, and is said to have said others."""
+    device = Device("openvino", "OpenVINOExecutionProvider", options)
+    assert session._told(device, 2) == told
+    layouts(folders[0].path, (STANDARD,))
+    folder, placement = open_folder(folders[0].path).using("fp32", STANDARD), Placement(device, device)
+    graphs = open_graphs(folder, "cpu", 1)
+    most = room(graphs.decoder, folder)
+    expected = device_check._on_cpu(folder, placement, 1, most)
+    assert device_check._says(expected, folder, graphs, placement, 1, most)
+    lies = [expected[0], *((tokens + 1) % folder.decoder.vocab_size for tokens in expected[1:])]
+    assert device_check._says(lies, folder, graphs, placement, 1, most) is bool(options)
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory: pytest.TempPathFactory) -> list[Folder]:
+    """Two models in the layout for CUDA, of halves."""
+    made = [tiny.tiny_folder(tmp_path_factory.mktemp(f"halves{seed}"), seed) for seed in (0, 1)]
+    for folder in made:
+        layouts(folder, (CONTRIB,), format="fp16")
+    return [open_folder(folder).using("fp32", CONTRIB) for folder in made]

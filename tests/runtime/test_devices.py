@@ -8,7 +8,8 @@ import pytest
 
 from fuseline.errors import DeviceError, InputError
 from fuseline.graphs import devices
-from fuseline.graphs.devices import ON_CPU, device_of, placed
+from fuseline.graphs.devices import ON_CPU, check_there, device_of, placed, with_recording
+from fuseline.graphs.session import _told
 
 PROVIDERS = [
     "TensorrtExecutionProvider",
@@ -44,6 +45,22 @@ def test_what_is_no_device_is_refused_and_azure_is_none(name: Any) -> None:
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize(
+    ("name", "help"),
+    [
+        ("openvino:GPU", "available: cpu; onnxruntime-openvino in the place of onnxruntime brings it"),
+        ("directml", "available: cpu; onnxruntime-directml in the place of onnxruntime brings it"),
+        ("WebGpuExecutionProvider", "available: cpu; onnxruntime-ep-webgpu beside onnxruntime brings it"),
+    ],
+)
+def test_what_brings_a_device_that_is_not_here_is_said(name: str, help: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: PROVIDERS[-2:])
+    monkeypatch.setattr(devices, "plugins", lambda: ())
+    with pytest.raises(DeviceError) as caught:
+        device_of(name)
+    assert str(caught.value).endswith(help)
+
+
 @pytest.mark.usefixtures("many")
 def test_what_is_offered_begins_with_the_cpu_and_has_no_azure() -> None:
     names = list(devices.devices())
@@ -56,9 +73,9 @@ def test_what_is_offered_begins_with_the_cpu_and_has_no_azure() -> None:
 @pytest.mark.parametrize(
     ("name", "given", "provider", "options", "layout"),
     [
-        ("cuda", None, "CUDAExecutionProvider", {}, "standard"),
-        ("cuda:1", None, "CUDAExecutionProvider", {"device_id": "1"}, "standard"),
-        ("CUDAExecutionProvider", {"use_tf32": False}, "CUDAExecutionProvider", {"use_tf32": "False"}, "standard"),
+        ("cuda", None, "CUDAExecutionProvider", {}, "contrib"),
+        ("cuda:1", None, "CUDAExecutionProvider", {"device_id": "1"}, "contrib"),
+        ("CUDAExecutionProvider", {"use_tf32": False}, "CUDAExecutionProvider", {"use_tf32": "False"}, "contrib"),
         (
             "openvino:GPU",
             {"num_streams": 2},
@@ -84,6 +101,22 @@ def test_a_name_its_colon_and_options(name: str, given: Any, provider: str, opti
 
 
 @pytest.mark.usefixtures("many")
+def test_what_cuda_is_told() -> None:
+    """Floats stay floats, runs are recorded, and what a caller says goes before that."""
+    one = device_of("cuda:1", {"use_tf32": True})
+    assert one.copies == ("cuda", 1)
+    told = _told(with_recording(one), 1)
+    assert (told["use_tf32"], told["device_id"], told["enable_cuda_graph"]) == ("True", "1", "1")
+    assert _told(one, 1).get("enable_cuda_graph") is None
+    plain = device_of("cuda", {"enable_cuda_graph": 0})
+    assert with_recording(plain) is plain
+    assert _told(plain, 1)["use_tf32"] == "0"
+    other = device_of("webgpu")
+    assert with_recording(other) is other
+    assert other.copies is None
+
+
+@pytest.mark.usefixtures("many")
 @pytest.mark.parametrize(
     ("name", "options", "error", "sentence"),
     [
@@ -99,6 +132,26 @@ def test_a_name_its_colon_and_options(name: str, given: Any, provider: str, opti
 def test_what_is_wrong_with_a_device_is_said(name: str, options: Any, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         device_of(name, options)
+
+
+@pytest.mark.usefixtures("many")
+def test_what_openvino_does_not_find_is_refused_with_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no node for a name that it does not know, and knows its names in capitals alone."""
+    monkeypatch.setattr(devices, "openvino_parts", lambda: ("CPU", "GPU.0", "GPU.1"))
+    for name, told in [
+        ("cpu", "CPU"),
+        ("GPU", "GPU"),
+        ("gpu.1", "GPU.1"),
+        ("HETERO:GPU,CPU", "HETERO:GPU,CPU"),
+        ("GPU_FP16", "GPU_FP16"),
+    ]:
+        assert device_of(f"openvino:{name}").options == {"device_type": told}
+        check_there(device_of(f"openvino:{name}"))
+    sentence = "there is no device openvino:{} here; OpenVINO finds CPU, GPU.0, GPU.1, and a GPU or an NPU needs"
+    asked = [device_of(f"openvino:{name}") for name in ("XYZ", "NPU", "GPU.2", "AUTO:TPU,CPU")]
+    for each in [*asked, device_of("openvino", {"device_type": "XYZ"})]:
+        with pytest.raises(DeviceError, match=sentence.format(each.options["device_type"])):
+            check_there(each)
 
 
 @pytest.mark.usefixtures("many")

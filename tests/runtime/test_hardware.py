@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fuseline.graphs.hardware import _driver, _nvidia, cpu_model, seen
+from fuseline.graphs.hardware import _nvidia, cpu_model, driver_of, seen
 
 
 def test_the_cpu_is_seen_first_by_its_name() -> None:
@@ -24,8 +24,8 @@ def test_gpus_and_drivers_of_nvidia(tmp_path: Path) -> None:
     version = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.124.06  Release Build  (gcc 12)\n"
     (tmp_path / "proc/driver/nvidia/version").write_text(version)
     assert _nvidia(tmp_path / "proc/driver/nvidia/gpus") == ["NVIDIA H200", "NVIDIA RTX A4000"]
-    assert _driver("CUDAExecutionProvider", tmp_path) == "NVIDIA 570.124.06"
-    assert _driver("CUDAExecutionProvider", tmp_path / "none") == ""
+    assert driver_of("CUDAExecutionProvider", tmp_path) == "NVIDIA 570.124.06"
+    assert driver_of("CUDAExecutionProvider", tmp_path / "none") == ""
 
 
 def test_drivers_of_vulkan(tmp_path: Path) -> None:
@@ -33,5 +33,5 @@ def test_drivers_of_vulkan(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("radeon_icd.x86_64.json", "intel_icd.x86_64.json"):
         (folder / name).write_text("{}")
-    assert _driver("WebGpuExecutionProvider", tmp_path) == "Vulkan: intel_icd, radeon_icd"
-    assert _driver("CoreMLExecutionProvider", tmp_path) == ""
+    assert driver_of("WebGpuExecutionProvider", tmp_path) == "Vulkan: intel_icd, radeon_icd"
+    assert driver_of("CoreMLExecutionProvider", tmp_path) == ""

@@ -68,6 +68,33 @@ def test_two_packages_in_one_place_are_recognised(tmp_path: Path) -> None:
     assert "onnxruntime 1.32.0, onnxruntime-gpu 1.31.1 overwrite each other's files: pip uninstall" in error
 
 
+_EMPTIED = """
+import sys
+from importlib.machinery import ModuleSpec
+
+class Emptied:
+    def find_spec(self, name, path=None, target=None):
+        if name != "onnxruntime":
+            return None
+        spec = ModuleSpec(name, None, is_package=True)  # a folder without a module, as Python finds it
+        spec.submodule_search_locations.append({!r})
+        return spec
+
+sys.meta_path.insert(0, Emptied())
+"""
+
+
+def test_a_package_whose_files_another_took_along_is_said_with_what_mends_it(tmp_path: Path) -> None:
+    """As pip leaves it where onnxruntime-openvino was installed beside onnxruntime, and that was uninstalled."""
+    (tmp_path / "onnxruntime" / "capi").mkdir(parents=True)
+    (tmp_path / "onnxruntime_openvino-1.24.1.dist-info").mkdir()
+    done = in_python(_EMPTIED.format(str(tmp_path / "onnxruntime")) + _OPEN.format("cpu"))
+    assert done.stdout == (
+        "DeviceError onnxruntime cannot be loaded: most files of onnxruntime-openvino are gone, as after another "
+        "package that shares its folder was uninstalled; pip install --force-reinstall --no-deps onnxruntime-openvino\n"
+    ), done.stderr
+
+
 def test_here_is_one_package() -> None:
     assert installed.wheels() in ([f"onnxruntime {onnxruntime.__version__}"], [])  # none where it was built here
 

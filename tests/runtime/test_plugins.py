@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.processes import in_python
 
-_PLUGIN = """
+PLUGIN = """
 def get_ep_names():
     return ["NovelExecutionProvider"]
 def get_library_path():
@@ -30,7 +30,7 @@ def test_a_plugin_is_found_by_its_folder_and_what_it_lists_nothing_for_is_said(t
         "print(devices()['novel'])\n"
         "try:\n    device_of('novel:GPU')\n"
         "except Exception as error:\n    print(type(error).__name__, error)\n",
-        plugin(tmp_path, _PLUGIN.format(str(library))),
+        plugin(tmp_path, PLUGIN.format(str(library))),
     )
     provider, error = done.stdout.splitlines()
     assert provider == "NovelExecutionProvider"
@@ -55,6 +55,6 @@ def test_a_package_without_a_folder_of_its_own_is_no_plugin(tmp_path: Path) -> N
 def test_the_cpu_imports_no_plugin(tmp_path: Path) -> None:
     done = in_python(
         "import sys, fuseline; fuseline.Model.from_pretrained(threads=1); print('onnxruntime_ep_novel' in sys.modules)",
-        plugin(tmp_path, _PLUGIN.format("nowhere")),
+        plugin(tmp_path, PLUGIN.format("nowhere")),
     )
     assert done.stdout == "False\n"

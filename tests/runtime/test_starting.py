@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import Any
 
 import pytest
@@ -26,6 +27,20 @@ _ADAPTER = (
 )
 
 
+# As it writes where there are the libraries and a driver, and no GPU.
+_CUDA_CALL = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:{} std::conditional_t<THRW, void, onnxruntime::"
+    "common::Status> onnxruntime::CudaCall(ERRTYPE, const char*, const char*, SUCCTYPE, const char*, const char*, int) "
+    "[with ERRTYPE = cudaError; bool THRW = true; SUCCTYPE = cudaError; std::conditional_t<THRW, void, common::Status> "
+    "= void] "
+)
+_NO_GPU = (
+    f"{_CUDA_CALL.format(154)}{_CUDA_CALL.format(146)}CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; "
+    "hostname=vm ; file=/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_execution_provider.cc ; line=355 ; "
+    "expr=cudaSetDevice(info_.device_id); \n\n"
+)
+
+
 @pytest.mark.parametrize(
     ("error", "said", "told"),
     [
@@ -36,6 +51,7 @@ _ADAPTER = (
         ),
         (RuntimeError("Please install TensorRT"), _LOG[:2], "libcublasLt.so.13"),
         (None, _LOG[2:], "did not start: Failed to create CUDAExecutionProvider"),
+        (RuntimeError(_NO_GPU), [], "did not start: CUDA failure 100: no CUDA-capable device is detected; nvidia-smi"),
         (RuntimeError(_ADAPTER), [], "did not start: Failed to get a WebGPU adapter: No supported adapters"),
         (None, ["of another thread"], "did not start: onnxruntime does not say why"),
     ],
@@ -50,11 +66,21 @@ def test_a_provider_that_does_not_start_says_onnxruntimes_reason(error: Any, sai
 @pytest.mark.parametrize(
     ("provider", "told", "help"),
     [
+        (
+            "CUDAExecutionProvider",
+            [_LOG[0].replace("libcublasLt.so.13", "libcuda.so.1")],
+            "No such file or directory; that is of NVIDIA's driver",
+        ),
         ("CUDAExecutionProvider", _LOG, "pip install 'onnxruntime-gpu[cuda,cudnn]' brings the libraries of CUDA"),
         (
             "WebGpuExecutionProvider",
             RuntimeError(_ADAPTER),
             "needs a GPU and a driver for Vulkan",
+        ),
+        (
+            "WebGpuExecutionProvider",
+            RuntimeError("Program Transpose requires f16 but the device does not support it"),
+            "does not support it; this GPU has no halves; fuseline layouts FOLDER standard --format fp32 makes floats",
         ),
         ("OpenVINOExecutionProvider", RuntimeError("no plugin"), "a GPU or an NPU needs Intel's driver"),
     ],
@@ -72,3 +98,14 @@ def test_standard_error_is_held_back_and_what_is_not_onnxruntimes_comes_afterwar
     assert lines[0] == "mine"
     assert "libcublasLt.so.13" in lines[1]
     assert capfd.readouterr().err == "mine\nmine too"
+
+
+def test_where_no_folder_can_be_written_to_what_is_said_is_seen(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", "/nowhere")
+        with standard_error() as said:
+            os.write(2, b"no driver\n")
+    assert said == []
+    assert capfd.readouterr().err == "no driver\n"

@@ -99,7 +99,8 @@ def test_a_device_is_compared_on_texts_of_unequal_length(folder: Path) -> None:
     one, other = open_folder(folder, "fp32"), open_folder(folder, "int8")
     tried = device_check._tried(one, open_graphs(one, ON_BODIES, 1), ON_BODIES, 1)
     assert tried == {"same": True, "in place": True, "as fused": True}
-    found = device_check._tokens(one, open_graphs(one, threads=1), None)
+    graphs = open_graphs(one, threads=1)
+    found = device_check._tokens(one, graphs, probe.room(graphs.decoder, one), None)
     assert [each.shape[0] for each in found] == [2, 2, 2]
     mistaken = open_graphs(_another(other.path), threads=1)
     assert not device_check._tried(one, mistaken, ON_BODIES, 1)["same"]

@@ -47,6 +47,8 @@ mod ffi {
         pub decoder_input_id_count: i64,
         pub eos_token_ids: *const i64,
         pub eos_token_id_count: i64,
+        pub language: *const c_char,
+        pub task: *const c_char,
         pub on_text: Option<OnText>,
         pub user_data: *mut c_void,
         pub cancel: *mut c_void,

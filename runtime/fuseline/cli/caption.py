@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from ..errors import InputError, written
-from .generating import add_running_options, check_once, generation_fields, note_if_cut_off, opening_fields
+from .generating import add_running_options, check_once, generation_fields, note_if_cut_off, opened_model
 from .interrupts import check as check_interrupts
 from .photo_paths import Photos, Unusable
 from .streams import Unwritable, printable
@@ -105,12 +105,11 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     from ..folders.tensors import PHOTOGRAPH
     from ..generation.config import PIPELINE_NEW_TOKENS
     from ..inputs.ahead import AHEAD, ReadAhead
-    from ..model import Model
 
     check_once(options.photos)
     alone = len(options.photos) == 1 and not os.path.isdir(options.photos[0])
     maps = _heat_map_files(options, alone)
-    model = Model.from_pretrained(options.model, fast=options.fast, **opening_fields(options))
+    model = opened_model(options.model, options, fast=options.fast)
     if model.folder.source.reads != PHOTOGRAPH:
         from ..pipelines.common import check_task
 

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 
 _HELP = """\
 Turn a Hugging Face model that makes texts of photos or of texts, or a CTranslate2 folder, into a fuseline folder, and
-compare the two on generated photos or texts. With --embed turn a fuseline folder into ONNX files that hold the search,
-too, for programs without Python.
-OUT is complete at the end, or as it was if anything fails. Needs onnx, onnxscript, torch and transformers."""
+compare the two on generated photos or texts. With --embed turn a fuseline folder, or a model by its name, into ONNX
+files that hold the search, too, for programs without Python.
+OUT is complete at the end, or as it was if anything fails. Needs onnx, onnxscript, torch and transformers; with --embed
+onnx alone."""
 _EPILOG = """\
 --json prints one object: path, files, agreement; if anything fails {"error": ...}.
 
 examples: fuseline export --variants int8,fp32 org/name ~/models/name
-          fuseline export --embed ~/models/name ~/models/name-embedded"""
+          fuseline export --embed ~/models/name ~/models/name-embedded
+          fuseline export --embed flickr8k-lite1 captioner         the captioner that ships
+          fuseline export --embed whisper-tiny.en speech           one that fuseline get fetched"""
 
 
 def add_to(commands: Any) -> None:
@@ -44,14 +47,22 @@ def add_to(commands: Any) -> None:
         metavar="NAMES",
         help="some of fp32 (the default), fp16, bf16, int8, int4; the first is the default",
     )
-    add("--layouts", metavar="NAMES", help="fused (the default), and standard or static for other devices than the CPU")
+    add(
+        "--layouts",
+        metavar="NAMES",
+        help="fused (the default), and standard, static or contrib, for other devices than the CPU",
+    )
     add("--max-length", type=int, metavar="N", help="most tokens of a text (default: what the model's positions allow)")
     add(
         "--interpolate-pos-encoding",
         action="store_true",
         help="for photos of another size than the encoder's positions, where transformers is called with that too",
     )
-    add("--embed", action="store_true", help="MODEL is a fuseline folder; write what any onnxruntime runs by itself")
+    add(
+        "--embed",
+        action="store_true",
+        help="MODEL is a fuseline folder, or the name of one that ships or was fetched; write what onnxruntime runs",
+    )
     add(
         "--inline",
         action="store_true",

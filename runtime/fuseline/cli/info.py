@@ -65,8 +65,13 @@ def _machine() -> dict[str, Any]:
     from ..graphs.cores import physical_cores
     from ..graphs.devices import devices
     from ..graphs.installed import onnxruntime, wheels
+    from ..graphs.operators import CUDA, on_cuda
 
     info, runtime = library_info(), onnxruntime()
+    own = {}
+    if CUDA in devices().values():
+        on_gpu = on_cuda()
+        own["CUDA operators"] = {"path": str(on_gpu.path) if on_gpu.path else None, "reason": on_gpu.reason}
     return {
         "fuseline": __version__,
         "cpu": {"cores": physical_cores(), "features": list(info.features)},
@@ -77,6 +82,7 @@ def _machine() -> dict[str, Any]:
             "devices": list(devices()),
             "packages": wheels(),
         },
+        **own,
     }
 
 
@@ -167,6 +173,8 @@ def _rows(machine: dict[str, Any]) -> Iterator[str]:
         "kernel library": f"{library['path']} ({library['isa']})" if library["path"] else f"none: {library['reason']}",
         "onnxruntime": f"{version}; devices: {', '.join(runtime['devices'])}{packages}{tried}",
     }
+    if (own := machine.get("CUDA operators")) is not None:
+        rows["CUDA operators"] = own["path"] or f"none, bodies run: {own['reason']}"
     for name, text in rows.items():
         yield f"{name:<16}{text}"
 

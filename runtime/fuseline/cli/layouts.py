@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from .terminal import Terminal, readable
 
 if TYPE_CHECKING:
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
 
 _HELP = """\
 Write the graphs of a model folder once more, as other devices than the CPU run them: standard in plain operators,
-static with every size fixed, for NPUs. They are compared with the folder's own graphs before they are written.
+static with every size fixed, for NPUs, contrib in onnxruntime's own fused operators, for CUDA. They are compared with
+the folder's own graphs before they are written.
 Needs onnx and no torch."""
 _EPILOG = """\
 --json prints one object: path, files, agreement, nodes; if anything fails {"error": ...}.
 
 example: fuseline layouts ~/models/name standard
          fuseline layouts ~/models/name standard,static --format fp16 -o ~/models/name-devices"""
+_STATIC = "static"  # as fuseline.folders.description has it, whose import is for commands that run
 
 
 def add_to(commands: Any) -> None:
@@ -34,7 +37,7 @@ def add_to(commands: Any) -> None:
     layouts.set_defaults(command=_run)
     add = layouts.add_argument
     add("folder", metavar="FOLDER", help="a model folder, or the name of one")
-    add("names", metavar="NAMES", help="some of standard,static")
+    add("names", metavar="NAMES", help="some of standard,static,contrib, in any case")
     add("-o", "--out", metavar="OUT", help="the folder to write, a copy of it (default: FOLDER itself)")
     add("--variants", metavar="NAMES", help="whose graphs (default: the folder's default variant)")
     add("--format", default="fp32", metavar="NAME", help="fp32 (the default), fp16, or int8: matrices in 8 bits")
@@ -45,7 +48,12 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="of static: the most tokens of a text (default: its max_length)",
     )
-    add("--positions", type=int, metavar="N", help="of static: the most tokens of a text that is read (default: 64)")
+    add(
+        "--positions",
+        type=int,
+        metavar="N",
+        help="of static: the most tokens of a text that is read (default: 64), or positions of a clip (default: 10 s)",
+    )
     add("--json", action="store_true", help="print one object")
 
 
@@ -53,10 +61,18 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Write them with a progress bar on standard error, then show what was written."""
     from fuseline.export import layouts
 
+    names = [name.strip().lower() for name in options.names.split(",")]
+    if _STATIC not in names:
+        sizes = {"--rows": options.rows, "--capacity": options.capacity, "--positions": options.positions}
+        for option, value in sizes.items():
+            if value is not None:
+                raise InputError(
+                    f"{option} is of the layout {_STATIC}, and NAMES has none; leave it out, or add {_STATIC}"
+                )
     with terminal.steps() as progress:
         report = layouts(
             options.folder,
-            [name.strip() for name in options.names.split(",")],
+            names,
             variants=None if options.variants is None else [name.strip() for name in options.variants.split(",")],
             format=options.format,
             rows=options.rows,

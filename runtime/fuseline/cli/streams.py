@@ -31,7 +31,7 @@ class Stream:
     def __init__(self, file: TextIO | None, optional: bool = False) -> None:
         """file: None for one that is closed. optional: whether a failure to write loses the text in silence."""
         self._file, self._optional = file, optional
-        self.in_line = False  # whether a line was begun and not ended
+        self.in_line = False  # whether a line may have been begun and not ended
 
     @property
     def encoding(self) -> str:
@@ -58,10 +58,12 @@ class Stream:
         """Write the text, what the encoding has not as escapes. Raises Unwritable."""
         if self._file is None:
             return
+        # An interrupt may come when the text is out and nothing after it has run: better a line too many than none.
+        self.in_line |= bool(text) and not text.endswith("\n")
         try:
             self._file.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
             self._file.flush()
-            self.in_line = not text.endswith("\n") if text else self.in_line
+            self.in_line &= not text.endswith("\n")
         except (OSError, ValueError) as error:
             self._give_up()
             if not self._optional:

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, shown
-from .generating import add_running_options, generation_fields, note_if_cut_off, opening_fields
+from .generating import add_running_options, generation_fields, note_if_cut_off, opened_model
 from .interrupts import check as check_interrupts
 from .lines import Line, check_files, count, read
 from .streams import Unwritable, on_one_line
@@ -67,13 +67,12 @@ def add_to(commands: Any) -> None:
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Answer every line that can be; 2 if one could not."""
     from ..folders.tensors import TEXT
-    from ..model import Model
     from ..pipelines.common import check_task, checked_batch_size
 
     names = options.files or ["-"]
     check_files(names)
     batch = checked_batch_size(options.batch)
-    model = Model.from_pretrained(options.model, **opening_fields(options))
+    model = opened_model(options.model, options)
     check_task(model, "fuseline text", TEXT)
     job = _pipeline(model, options).job()
     job.config.total_length(1, model.folder.decoder.max_positions)  # what is wrong is said once, not for every line

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError, counted, shown
-from .generating import add_running_options, opening_fields
+from .generating import add_running_options, opened_model
 from .interrupts import check as check_interrupts
 from .sounds import check_microphone, check_names, opened
 from .streams import Unwritable
@@ -164,7 +164,6 @@ def _asked(options: argparse.Namespace, model: Model) -> SpeechOptions:
 
 
 def _model(options: argparse.Namespace, terminal: Terminal) -> Model:
-    from ..model import Model
 
     folder = options.model
     if folder is None:
@@ -175,7 +174,7 @@ def _model(options: argparse.Namespace, terminal: Terminal) -> Model:
         if others:
             tell = terminal.note if options.verbose else terminal.remark
             tell(f"the model is {folder.name}; --model takes another, such as {others[0]}")
-    return Model.from_pretrained(folder, **opening_fields(options))
+    return opened_model(folder, options)
 
 
 def _name(options: argparse.Namespace, model: Model) -> str:

@@ -48,9 +48,9 @@ TASKS: Mapping[str, str | None] = {
     "text-generation": None,
 }
 
-# How a variant's graphs are written: with fuseline's operators, plain for devices that know none of them, or plain with
-# every size fixed. docs/layouts.md has what each means.
-FUSED, STANDARD, STATIC = LAYOUTS = ("fused", "standard", "static")
+# How a variant's graphs are written: with fuseline's operators, plain for devices that know none of them, plain with
+# every size fixed, or with the operators that onnxruntime contributes. docs/layouts.md has what each means.
+FUSED, STANDARD, STATIC, CONTRIB = LAYOUTS = ("fused", "standard", "static", "contrib")
 
 Json = Mapping[str, Any]
 
@@ -150,7 +150,7 @@ def _variant(graphs: Fields, sources: Mapping[str, Source]) -> Variant:
 
     others = graphs.children("layouts") if "layouts" in graphs.values else {}
     if unknown := [name for name in others if name not in LAYOUTS[1:]]:
-        known = " and ".join(LAYOUTS[1:])
+        known = f"{', '.join(LAYOUTS[1:-1])} and {LAYOUTS[-1]}"
         raise graphs.wrong("layouts", f"an object of {known}, without {shown(unknown[0], 40)!r}; update fuseline")
     return Variant(*read(graphs), layouts={name: Variant(*read(each)) for name, each in others.items()})
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import FolderError, InputError, shown
 from ..files.graph_file import GraphFacts
 from ..files.reading import DESCRIPTION, Stamp, inside, parsed, read_small, reading, some, stamp_of
+from ..packaged import is_installed
 from ..tokens.tokenizer import TokenizerFile, read_tokenizer
 from .confidence import Confidence
 from .description import (
@@ -205,12 +206,25 @@ def open_own_folder(root: Path, variant: str | None = None, *, whole: bool = Fal
     stamps |= checked.stamps
     folder = replace(_made(root, name, description, configs, checked.facts, stamps), source_configs=of_sources)
     if whole:
-        for other, its in description.variants.items():
-            for layout in (FUSED, *its.layouts):
-                folder.using(other, layout)
-        for file in listing.keys() - stamps.keys():
-            check_listed(root, file, listing[file])
+        check_whole(folder)
     return folder
+
+
+def check_whole(folder: Folder, anew: Collection[tuple[str, str]] = ()) -> None:
+    """Check every listed file of a folder that is open. anew: variants and layouts that will be written anew: what
+    they alone use need not be there. Raises FolderError."""
+    kept, replaced = set[str](), set[str]()
+    for variant, its in folder.variants.items():
+        for layout in (FUSED, *its.layouts):
+            graphs = in_layout(its, layout, folder).graphs
+            if (variant, layout) in anew:
+                replaced.update(graphs)
+            else:
+                kept.update(graphs)
+                folder.using(variant, layout)
+    for file in folder.sizes.keys() - folder.stamps.keys():
+        if file.removesuffix("_data") not in replaced - kept:
+            check_listed(folder.path, file, Listed(folder.sizes[file], folder.hashes[file]))
 
 
 def _refuse_unlisted(root: Path, listing: Mapping[str, Listed]) -> None:
@@ -307,6 +321,15 @@ def in_layout(variant: Variant, layout: str, folder: Folder) -> Variant:
     if layout not in variant.layouts:
         raise FolderError(
             f"{folder.path} has no {shown(layout, 40)} layout of its variant {shown(folder.variant)}; "
-            f"`fuseline layouts {folder.path} {shown(layout, 40)}` makes it"
+            f"{_makes(folder, shown(layout, 40))}"
         )
     return variant.layouts[layout]
+
+
+def _makes(folder: Folder, layout: str) -> str:
+    """The command that makes a layout, of a copy where the folder itself is not to be changed."""
+    of = "" if folder.variant == folder.default_variant else f" --variants {shown(folder.variant)}"
+    path = folder.path
+    if is_installed(path) or path.parent.name == "snapshots" or not os.access(path, os.W_OK | os.X_OK):
+        return f"`fuseline layouts {path} {layout}{of} -o COPY` writes a copy that has it"
+    return f"`fuseline layouts {path} {layout}{of}` makes it"

@@ -7,7 +7,7 @@ The one place for it: the exporter writes by these names, the runtime binds by t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from ..errors import shown
@@ -25,10 +25,16 @@ STARTS, WEIGHTS = "starts", "weights"  # of a decoder with several sources: wher
 # Of a static decoder, which reads a mask in the place of the table: what is added to scores, float32[R, C x R] by the
 # line of the cache and float32[1, S] by the encoder's position.
 MASK, SOURCE_MASK = "mask", "source_mask"
+SOURCE_STARTS = "fuseline.starts"  # in the metadata of one with several sources: where each begins, and S, as "0,64,96"
 LOGITS = "logits"
+# The largest logits, the tokens that they are of, and the logarithm of the sum of all exponentials: outputs of a graph
+# whose logits stay on its device.
+BEST = BEST_LOGITS, BEST_TOKENS, LOG_SUM = "best_logits", "best_tokens", "log_sum"
+MOST_BEST = 32  # enough for 16 beams, or for 10 with two end tokens
 QUERY = "cross_attention_query.{}"  # a layer's cross-attention query, an output of the decoder graph
 SHARE = "source_share.{}"  # how much of what a layer reads each source gives, an output of a graph with several
 PAST, PRESENT = "past_key_values", "present"
+IN_HALVES = PAST, PRESENT, QUERY.format("")  # what begins so is of float16 in a plain graph of halves
 SELF, CROSS = "decoder", "encoder"  # whose keys and values: of the tokens so far, of what was encoded
 _MOST_SAID = 12  # differences in one message
 
@@ -213,11 +219,29 @@ def _encoder_inputs(source: Source, free: Free | None) -> tuple[Tensor, ...]:
     return (Tensor(name, "float32", ("B", *shape)),)
 
 
+def best_of(vocab_size: int) -> int:
+    """K: how many of the next tokens such a graph tells."""
+    return min(MOST_BEST, vocab_size)
+
+
+def one_token(signature: Signature) -> Signature:
+    """The same of a graph that takes one token a step, and tells the best of the next ones."""
+    inputs = (
+        replace(each, shape=tuple(1 if size == "T" else size for size in each.shape)) for each in signature.inputs
+    )
+    best: list[Tensor] = []
+    for logits in (each for each in signature.outputs if each.name == LOGITS):
+        count = best_of(int(logits.shape[-1]))
+        best += [Tensor(BEST_LOGITS, "float32", ("R", count)), Tensor(BEST_TOKENS, "int64", ("R", count))]
+        best.append(Tensor(LOG_SUM, "float32", ("R",)))
+    return Signature(tuple(inputs), (*signature.outputs, *best))
+
+
 def mismatches(graph: str, expected: Signature, found: Signature, *, halves: bool = True) -> list[str]:
     """The differences between two signatures, one phrase each; of many the first, and how many more there are.
 
-    What `found` leaves free fits any number. halves: whether keys, values and caches may be those of a plain graph of
-    halves.
+    What `found` leaves free fits any number. halves: whether keys, values, caches and queries may be those of a plain
+    graph of halves.
     """
     problems: list[str] = []
     for kind, wanted, present in (
@@ -258,10 +282,10 @@ def _kept(one: Tensor, other: Tensor) -> bool:
 
 
 def _halved(one: Tensor, other: Tensor) -> bool:
-    """Whether both are keys or values, or a cache of them, of one shape, one of floats and one of halves: so plain
-    graphs of halves have them."""
+    """Whether both are keys or values, a cache of them, or queries, of one shape, one of floats and one of halves: so
+    plain graphs of halves have them."""
     return (
-        one.name.startswith((PAST, PRESENT))
+        one.name.startswith(IN_HALVES)
         and one.type == "float32"
         and other.type == "float16"
         and (_fits(one.shape, other.shape))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .running import CPU_MEMORY, Graph
+from .running import CPU_MEMORY, Graph, fetched
 
 if TYPE_CHECKING:
     from onnxruntime import OrtValue
@@ -27,7 +27,7 @@ class Bound:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._binding = graph.session.io_binding()
+        self._binding = _binding_of(graph)
         self._caches: list[Array] = []  # the binding does not keep them alive
 
     @property
@@ -42,6 +42,17 @@ class Bound:
     def output(self, name: str, value: OrtValue) -> None:
         """The same."""
         self._binding.bind_ortvalue_output(name, value)
+
+    def changing(self, name: str, array: Array) -> None:
+        """An input whose array is written anew before a step, see tell."""
+        self.input(name, shared(array))
+
+    def result(self, name: str, array: Array) -> None:
+        """An output that is in the array after a step."""
+        self.output(name, shared(array))
+
+    def read(self, names: Iterable[str]) -> None:
+        """What the last run wrote is in the arrays of these results."""
 
     def cache(self, past: str, present: str, shape: Sequence[int], kind: type[np.generic]) -> None:
         """A cache that is read as one and written as the other."""
@@ -114,12 +125,14 @@ class BoundOnDevice(Bound):
     def input(self, name: str, value: OrtValue) -> None:
         """See Bound.input. What lies on the CPU is copied now."""
         self._told[name] = value
-        super().input(name, value)
+        with self._graph.telling():
+            super().input(name, value)
 
     def output(self, name: str, value: OrtValue) -> None:
         """See Bound.output."""
         self._list(name)
-        super().output(name, value)
+        with self._graph.telling():
+            super().output(name, value)
 
     def _list(self, name: str) -> None:
         if name not in self._outputs:
@@ -139,7 +152,7 @@ class BoundOnDevice(Bound):
     def caches(self) -> Iterator[Array]:
         """See Bound.caches."""
         for cache in self._device_caches:
-            yield cache.hosts[0] if cache.hosts else cache.values[0].numpy()
+            yield cache.hosts[0] if cache.hosts else fetched(cache.values[0])
 
     def fill(self, beginnings: Iterable[Array]) -> None:
         """See Bound.fill."""
@@ -151,13 +164,15 @@ class BoundOnDevice(Bound):
         """See Bound.tell."""
         for name in names:
             if name in self._elsewhere:
-                super().input(name, self._told[name])
+                self.input(name, self._told[name])
 
     def run(self, size: int) -> None:
         """See Graph.run_bound; then what was written is what is read next."""
-        made = {cache.present for cache in self._device_caches if self._bind(cache)}
+        with self._graph.telling():
+            made = {cache.present for cache in self._device_caches if self._bind(cache)}
         self._graph.run_bound(self._binding, size)
-        found = dict(zip(self._outputs, _made(self._graph, self._binding), strict=True)) if made else {}
+        with self._graph.telling():
+            found = dict(zip(self._outputs, _made(self._graph, self._binding), strict=True)) if made else {}
         for cache in self._device_caches:
             if cache.present in made:
                 cache.moved(found[cache.present])
@@ -182,13 +197,15 @@ def run_there(graph: Graph, outputs: Sequence[str], values: dict[str, OrtValue],
     """The outputs of that name, left in the device's memory where it has its own. See Graph.run."""
     if not elsewhere(graph).issuperset(outputs):
         return graph.run(outputs, values, size)
-    binding = graph.session.io_binding()
-    for name, value in values.items():
-        binding.bind_ortvalue_input(name, value)
-    for name in outputs:
-        _bind_there(graph, binding, name)
+    binding = _binding_of(graph)
+    with graph.telling():
+        for name, value in values.items():
+            binding.bind_ortvalue_input(name, value)
+        for name in outputs:
+            _bind_there(graph, binding, name)
     graph.run_bound(binding, size)
-    return _made(graph, binding)
+    with graph.telling():
+        return _made(graph, binding)
 
 
 def elsewhere(graph: Graph) -> frozenset[str]:
@@ -216,12 +233,28 @@ def _bind_there(graph: Graph, binding: Any, output: str) -> None:
 
 
 def _made(graph: Graph, binding: Any) -> list[OrtValue]:
-    """The outputs of the last run. Memory that a session has made is not there any more once it is gone, so each keeps
-    its session: Python lets go of an object's attributes in the order in which they were set."""
+    """The outputs of the last run."""
     found = list(binding.get_outputs())
     for value in found:
-        value.made_by = graph.session
+        _keep_session(value, graph)
     return found
+
+
+def _binding_of(graph: Graph) -> Any:
+    """A binding, which copies what is bound into memory that its session has made."""
+    binding = graph.session.io_binding()
+    _keep_session(binding, graph)
+    return binding
+
+
+def _keep_session(of: Any, graph: Graph) -> None:
+    """Memory that a session has made is not there any more once it is gone, so what holds some keeps its session.
+
+    Python lets go of an object's attributes in the order in which they were set. Where it collects a circle, as an
+    exception with its frames may be, it empties objects in any order, so what is kept is no object of Python that it
+    could empty, but the session of C++ itself.
+    """
+    of.made_by = getattr(graph.session, "_sess", graph.session)
 
 
 def shared(array: Array) -> OrtValue:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -97,6 +97,34 @@ def gives_scores(decoder: Decoder) -> bool:
     """Whether what its steps return is added up as it is. Of most decoders it is not: a search takes the logarithm of
     its softmax. A decoder says so by an attribute of this name."""
     return bool(getattr(decoder, "gives_scores", False))
+
+
+class Best(NamedTuple):
+    """The K likeliest next tokens of each row, best first."""
+
+    logprobs: Float32  # float32[R, K]
+    tokens: Int64  # int64[R, K]
+
+
+class GivesBest(Protocol):
+    """A decoder that tells the likeliest next tokens without all logits, which stay on its device. offers: K."""
+
+    offers: int
+
+    def best(self, state: State, tokens: Int64, parents: Int64 | None) -> Best:
+        """As Decoder.step."""
+        ...
+
+
+def gives_best(decoder: object) -> GivesBest | None:
+    """The decoder, if it is one of these."""
+    return cast(GivesBest, decoder) if getattr(decoder, "offers", 0) else None
+
+
+def narrows(decoder: Decoder) -> bool:
+    """Whether it pays to give up inputs that are finished. Not of a decoder that says so by an attribute of this name:
+    one whose caches would go from its device and back."""
+    return bool(getattr(decoder, "narrows", True))
 
 
 class State:

@@ -22,6 +22,8 @@ from ..arrays import NEVER, Bool, Float32, Int64, log_softmax
 from ..errors import InputError, shown
 from ..folders.tensors import (
     BEAM_TABLE,
+    BEST,
+    BEST_TOKENS,
     CROSS,
     INPUT_IDS,
     LENGTHS,
@@ -34,12 +36,23 @@ from ..folders.tensors import (
     SHARE,
     STARTS,
     WEIGHTS,
+    best_of,
     is_cross_attention,
     kv_names,
 )
 from .bound import Bound, BoundOnDevice, shared
-from .contract import NO_ATTENTIONS, NO_CROSS_ATTENTION, NO_ONE_QUERY, Encoded, State, refuse_broken_off, rows_of
-from .running import Graph
+from .contract import (
+    NO_ATTENTIONS,
+    NO_CROSS_ATTENTION,
+    NO_ONE_QUERY,
+    Best,
+    Encoded,
+    State,
+    refuse_broken_off,
+    rows_of,
+)
+from .resident import Resident
+from .running import Graph, fetched
 
 if TYPE_CHECKING:
     from onnxruntime import OrtValue
@@ -87,11 +100,16 @@ class CachedDecoder:
         self._sizes = sizes
         self._reads = {each.name: each.type for each in graph.session.get_inputs() if is_cross_attention(each.name)}
         self._rank = next((len(each.shape) for each in graph.session.get_inputs() if each.name in self._reads), 0)
+        # Whether its numbers are halves: then two devices round differently.
+        self.halves = any(each.type == HALVES and SELF in each.name for each in graph.session.get_inputs())
+        self._one_token = any(each.shape[1] == 1 for each in graph.session.get_inputs() if each.name == INPUT_IDS)
         one = min(len(self._reads), 1)  # or none
         self._sources = next((each.shape[1] for each in graph.session.get_inputs() if each.name == WEIGHTS), one)
         # Whether another device than the CPU keeps a cache right that it reads and writes in one memory; found out by
         # a trial, and until then it has two.
         self.in_place = False
+        self.narrows = not graph.device.copies
+        self.offers = next((each.shape[1] for each in graph.session.get_outputs() if each.name == BEST_TOKENS), 0)
         self._idle: list[_Buffers] = []
         self._returned: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -146,6 +164,13 @@ class CachedDecoder:
 
     def step(self, state: State, tokens: Int64, parents: Int64 | None) -> Float32:
         """See Decoder.step. Raises InputError when the cache has no room for T more positions."""
+        return self._stepped(state, tokens, parents).logits()
+
+    def best(self, state: State, tokens: Int64, parents: Int64 | None) -> Best:
+        """See GivesBest.best; of graphs that offer any. Raises InputError as step does."""
+        return self._stepped(state, tokens, parents).best()
+
+    def _stepped(self, state: State, tokens: Int64, parents: Int64 | None) -> _Buffers:
         rows, length = tokens.shape
         if rows != state.rows or length < 1:
             raise InputError(f"tokens have shape {list(tokens.shape)}; for this state it must be [{state.rows}, T]")
@@ -156,10 +181,12 @@ class CachedDecoder:
             )
         refuse_broken_off(state)
         state.stepping = True
-        logits = _memory(state).run(state.position, tokens, parents)
+        memory, count = _memory(state), 1 if self._one_token else length
+        for first in range(0, length, count):
+            memory.run(state.position, tokens[:, first : first + count], None if first else parents)
+            state.position += count
         state.stepping = False
-        state.position += length
-        return logits
+        return memory
 
     def attentions(self, state: State) -> Float32:
         """See Decoder.attentions. Computed of queries and keys, since the fused operator never writes them down."""
@@ -212,6 +239,16 @@ class CachedDecoder:
         return None
 
 
+def binding_of(graph: Graph, in_place: bool) -> Bound:
+    """What binds the graph on its device. in_place: whether a device keeps caches right in one memory, if it is known
+    only by trial."""
+    if graph.device.is_cpu:
+        return Bound(graph)
+    if graph.device.copies:
+        return Resident(graph, *graph.device.copies)
+    return BoundOnDevice(graph, in_place)
+
+
 def _memory(state: State) -> _Buffers:
     assert isinstance(state, CachedState)  # one that start has made
     return state._buffers
@@ -229,7 +266,7 @@ class _Buffers:
         self.stepping = False  # from the beginning of a step until it returns
         self._sizes = sizes
         session = graph.session
-        self._binding = Bound(graph) if graph.device.is_cpu else BoundOnDevice(graph, in_place)
+        self._binding = binding_of(graph, in_place)
         self._own_rows = np.arange(shape.rows, dtype=np.int64)[:, None]
         self._position = np.zeros(1, np.int64)  # int64[1]
         self._table = np.zeros((shape.rows, shape.capacity), np.int64)  # int64[R, C]
@@ -239,13 +276,23 @@ class _Buffers:
         self._steering: dict[str, npt.NDArray[Any]] = {}  # which positions count, by name, as the graph reads it
         inputs = {tensor.name: tensor for tensor in session.get_inputs()}
         self._types = {name: (each.type, len(each.shape)) for name, each in inputs.items() if is_cross_attention(name)}
+        queries = {each.type for each in session.get_outputs() if each.name.startswith(QUERY.format(""))}
+        self._kind_of_queries = np.float16 if HALVES in queries else np.float32
         self._empty = np.zeros(0, np.float32)
         self._nothing = shared(self._empty)
         self._kept: dict[str, npt.NDArray[Any]] = {}  # by name, what the graph reads in another form than it is given
-        self._bind_input(POSITION, self._position)
-        self._bind_input(BEAM_TABLE, self._table)
+        self._binding.changing(POSITION, self._position)
+        self._binding.changing(BEAM_TABLE, self._table)
         self._bind_tokens(1)
-        self._bind_output(LOGITS, self._logits)
+        self._binding.result(LOGITS, self._logits)
+        if BEST_TOKENS in {each.name for each in session.get_outputs()}:
+            count = best_of(sizes.vocab_size)
+            self._best_logits = np.zeros((shape.rows, count), np.float32)
+            self._best_tokens = np.zeros((shape.rows, count), np.int64)
+            self._log_sum = np.zeros(shape.rows, np.float32)
+            arrays: list[npt.NDArray[Any]] = [self._best_logits, self._best_tokens, self._log_sum]
+            for name, array in zip(BEST, arrays, strict=True):
+                self._binding.result(name, array)
         for layer in range(sizes.layers):
             for past, present in zip(kv_names(PAST, layer, SELF), kv_names(PRESENT, layer, SELF), strict=True):
                 kind: type[np.generic] = np.float16 if inputs[past].type == HALVES else np.float32
@@ -256,7 +303,7 @@ class _Buffers:
         self._encoded = encoded  # the binding does not keep its values alive
         self._steering = {name: _steering(name, encoded) for name in self._steers}
         for name, array in self._steering.items():
-            self._bind_input(name, array)
+            self._binding.changing(name, array)
         self._table[:] = self._own_rows
         for name, value in encoded.values.items():
             self._binding.input(name, self._as_read(name, value))
@@ -284,7 +331,7 @@ class _Buffers:
         kind, rank = self._types[name]
         if (kind, rank) == (value.data_type(), len(value.shape())):
             return value
-        given, sizes = value.numpy(), self._sizes
+        given, sizes = fetched(value), self._sizes
         by_heads = (len(given), sizes.heads, given.shape[1], sizes.head_size)
         shape = given.shape if rank == 3 else by_heads
         kept = self._kept.get(name)
@@ -303,7 +350,7 @@ class _Buffers:
 
         assert self._encoded is not None  # since begin
         encoded = self._encoded
-        values = {name: OrtValue.ortvalue_from_numpy(value.numpy()[inputs]) for name, value in encoded.values.items()}
+        values = {name: OrtValue.ortvalue_from_numpy(fetched(value)[inputs]) for name, value in encoded.values.items()}
         lengths = None if encoded.lengths is None else encoded.lengths[inputs]
         weights = None if encoded.weights is None else encoded.weights[inputs]
         some = Encoded(len(inputs), values, lengths, encoded.starts, weights, sources=encoded.sources)
@@ -315,8 +362,8 @@ class _Buffers:
         # A hypothesis lies in rows of its own photo, and these are all here.
         self._table[:, :position] = np.searchsorted(rows, other._table[rows, :position])
 
-    def run(self, position: int, tokens: Int64, parents: Int64 | None) -> Float32:
-        """One step. tokens: int64[R, T], parents: int64[R] or None. Returns the bound logits, float32[R, V]."""
+    def run(self, position: int, tokens: Int64, parents: Int64 | None) -> None:
+        """One step. tokens: int64[R, T], parents: int64[R] or None."""
         self.stepping = True
         if tokens.shape[1] != self._tokens.shape[1]:
             self._bind_tokens(tokens.shape[1])
@@ -328,7 +375,16 @@ class _Buffers:
         self._binding.tell((INPUT_IDS, POSITION, BEAM_TABLE))
         self._binding.run(tokens.size)
         self.stepping = False
+
+    def logits(self) -> Float32:
+        """The bound logits of the last step, float32[R, V]."""
+        self._binding.read([LOGITS, *self._watched])
         return self._logits
+
+    def best(self) -> Best:
+        """The best of them."""
+        self._binding.read(BEST)
+        return Best(self._best_logits - self._log_sum[:, None], self._best_tokens)
 
     def attentions(self) -> Float32:
         """float32[L, R, H, S] of the last token of every row."""
@@ -336,10 +392,10 @@ class _Buffers:
         sizes, rows = self._sizes, self.shape.rows
         heads, size = sizes.heads, sizes.head_size
         photos, beyond = self._encoded.batch, _beyond(self._encoded)
-        last = self._queries.reshape(sizes.layers, rows, -1, sizes.width)[:, :, -1]
+        last = self._queries.reshape(sizes.layers, rows, -1, sizes.width)[:, :, -1].astype(np.float32, copy=False)
         weights = []
         for layer, scale in enumerate(sizes.cross_attention_scales):
-            key_BSE = self._encoded.values[kv_names(PAST, layer, CROSS)[0]].numpy()
+            key_BSE = fetched(self._encoded.values[kv_names(PAST, layer, CROSS)[0]])
             key_BHDS = key_BSE.reshape(photos, -1, heads, size).transpose(0, 2, 3, 1)
             query_BHGD = last[layer].reshape(photos, -1, heads, size).transpose(0, 2, 1, 3)
             scores_BHGS = np.float32(scale) * (query_BHGD @ key_BHDS)
@@ -378,22 +434,23 @@ class _Buffers:
     def _bind_tokens(self, length: int) -> None:
         """Memory for so many tokens a row, and for their queries."""
         self._tokens = np.zeros((self.shape.rows, length), np.int64)  # int64[R, T]
-        self._bind_input(INPUT_IDS, self._tokens)
+        self._binding.changing(INPUT_IDS, self._tokens)
         watched = self._sizes.layers if self.shape.attentions else 0
-        self._queries = np.zeros((watched, self._tokens.size, self._sizes.width), np.float32)  # float32[L, R x T, E]
+        self._watched: list[str] = []  # which results are read beside logits
+        self._queries = np.zeros(
+            (watched, self._tokens.size, self._sizes.width), self._kind_of_queries
+        )  # [L, R x T, E]
         for layer, query in enumerate(self._queries):
-            self._bind_output(QUERY.format(layer), query)
+            self._watch(QUERY.format(layer), query)
         fused = self._sizes.layers if self.shape.sources > 1 else 0
         shape = (fused, self._tokens.size, self._sizes.heads, self.shape.sources)
         self._shares = np.zeros(shape, np.float32)  # float32[L, R x T, H, M]
         for layer, share in enumerate(self._shares):
-            self._bind_output(SHARE.format(layer), share)
+            self._watch(SHARE.format(layer), share)
 
-    def _bind_input(self, name: str, array: npt.NDArray[np.generic]) -> None:
-        self._binding.input(name, shared(array))
-
-    def _bind_output(self, name: str, array: npt.NDArray[np.generic]) -> None:
-        self._binding.output(name, shared(array))
+    def _watch(self, name: str, array: npt.NDArray[Any]) -> None:
+        self._watched.append(name)
+        self._binding.result(name, array)
 
 
 def _steering(name: str, encoded: Encoded) -> npt.NDArray[Any]:

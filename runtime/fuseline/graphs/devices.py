@@ -10,12 +10,13 @@ import contextlib
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from ..errors import DeviceError, InputError, shown, written
-from ..folders.description import FUSED, STANDARD, STATIC
-from .installed import onnxruntime, several, wheels
+from ..folders.description import CONTRIB, FUSED, STANDARD, STATIC
+from .installed import onnxruntime, openvino_parts, several, wheels
 from .plugins import Plugin, listed, plugins, registered, words_of
 
 CPU = "CPUExecutionProvider"
@@ -24,8 +25,10 @@ SUFFIX = "ExecutionProvider"
 _NO_DEVICES = ("AzureExecutionProvider",)
 _ALIASES = {"directml": "dml"}
 _STATIC = ("QNN",)  # these want every size fixed
+_CONTRIB = ("CUDA",)  # these have kernels for the operators that onnxruntime contributes
 # The library of Qualcomm's that a graph is given to: htp, gpu or cpu.
 _BACKEND, _BACKEND_PATH, _DEFAULT_BACKEND = "backend_type", "backend_path", "htp"
+_OPENVINO = "device_type"
 # What stands behind a colon, by the provider's option that it is; of plugins it may choose among what they list.
 _WHICH = {
     "CANN": "device_id",
@@ -33,10 +36,20 @@ _WHICH = {
     "CoreML": "MLComputeUnits",
     "Dml": "device_id",
     "MIGraphX": "device_id",
-    "OpenVINO": "device_type",
+    "OpenVINO": _OPENVINO,
     "QNN": _BACKEND,
     "ROCM": "device_id",
     "Tensorrt": "device_id",
+}
+_INSTEAD = "{} in the place of onnxruntime brings it"
+_BRINGS = {
+    "coreml": "onnxruntime for macOS has it",
+    "cuda": _INSTEAD.format("onnxruntime-gpu[cuda,cudnn]"),
+    "dml": _INSTEAD.format("onnxruntime-directml"),
+    "openvino": _INSTEAD.format("onnxruntime-openvino"),
+    "qnn": "onnxruntime-qnn beside onnxruntime brings it",
+    "tensorrt": _INSTEAD.format("onnxruntime-gpu"),
+    "webgpu": "onnxruntime-ep-webgpu beside onnxruntime brings it",
 }
 # How onnxruntime's bindings name memory of a provider's own.
 _MEMORY = {
@@ -48,6 +61,8 @@ _MEMORY = {
     "Tensorrt": "cuda",
     "WebGpu": "webgpu",
 }
+_TOGETHER = ("AUTO", "HETERO", "MULTI", "BATCH")  # what OpenVINO makes of several of its devices, "AUTO:GPU,CPU"
+_RECORDS = "enable_cuda_graph"
 _NAME = re.compile(r"([^:]{1,60})(?::(.{1,100}))?", re.DOTALL)
 _OPTION = re.compile(r"\w{1,100}")
 
@@ -76,7 +91,19 @@ class Device:
     @property
     def layout(self) -> str:
         """Which graphs it runs, see fuseline.folders.description."""
-        return FUSED if self.is_cpu else STATIC if self.kind in _STATIC else STANDARD
+        others = STATIC if self.kind in _STATIC else CONTRIB if self.kind in _CONTRIB else STANDARD
+        return FUSED if self.is_cpu else others
+
+    @property
+    def may_round(self) -> bool:
+        """Whether it was told things by which OpenVINO computes in fewer bits than a graph says."""
+        return self.kind == "OpenVINO" and "load_config" in self.options
+
+    @property
+    def copies(self) -> tuple[str, int] | None:
+        """Memory of its own that onnxruntime's bindings copy to and from, by its name and number; None where what is
+        bound is copied when it is bound."""
+        return ("cuda", int(self.options.get("device_id", 0))) if self.kind in _CONTRIB else None
 
     @property
     def memory(self) -> str | None:
@@ -121,6 +148,7 @@ class Placement:
 
 
 PARTS = ("encoder", "decoder")
+AUTO = "auto"  # in the place of a device: what fuseline.trials.fastest chooses for a whole model
 
 
 def placed(device: object = "cpu", options: object = None) -> Placement:
@@ -135,6 +163,12 @@ def placed(device: object = "cpu", options: object = None) -> Placement:
         return Placement(found, found)
     if set(device) != set(PARTS):
         raise InputError(f'device by part is {{"encoder": ..., "decoder": ...}}, not {written(device)}')
+    for part in PARTS:
+        if isinstance(device[part], str) and device[part].lower() == AUTO:
+            raise InputError(
+                f"the device of the {part} is {AUTO}, which is for the whole model; "
+                f"name one device, or give {AUTO} alone"
+            )
     by_part = {} if options is None else options
     if not isinstance(by_part, Mapping) or not set(by_part) <= set(PARTS):
         raise InputError(f"device_options are by part where device is, encoder and decoder, not {written(options)}")
@@ -145,19 +179,34 @@ def device_of(device: object = "cpu", options: object = None) -> Device:
     """The device of a name. options: what its provider is told, by name. Raises DeviceError where it is not to be had,
     InputError for what are no options."""
     told = _options(options)
-    found = _NAME.fullmatch(device) if isinstance(device, str) else None
-    name, which = (found[1].lower(), found[2]) if found else ("", None)
-    name = _ALIASES.get(name, name.removesuffix(SUFFIX.lower()))
-    if name == "cpu" and which in (None, "0"):
+    name, which = _parsed(device)
+    if name == ON_CPU.name:
         if told:
             raise InputError("device_options are of another device than cpu; threads= is how many threads it has")
         return ON_CPU
-    if name != "cpu" and (provider := built_in().get(name)) is not None:
+    if (provider := built_in().get(name)) is not None:
         package = ", ".join(wheels()[:1])
         return Device(_asked(name, which), provider, _with_which(provider, which, told), package)
-    if name != "cpu" and (plugin := brought().get(name)) is not None:
-        return _of_plugin(name, which, plugin, told)
-    raise DeviceError(f"there is no device {written(device)} here; available: {', '.join(devices())}{several()}")
+    return _of_plugin(name, which, brought()[name], told)
+
+
+def kind_of(device: object) -> str:
+    """The name without what stands behind a colon, as `devices` has it. Raises DeviceError where there is none such."""
+    return _parsed(device)[0]
+
+
+def _parsed(device: object) -> tuple[str, str | None]:
+    """One of `devices`, and what stands behind the colon. Raises DeviceError."""
+    found = _NAME.fullmatch(device) if isinstance(device, str) else None
+    name, which = (found[1].lower(), found[2]) if found else ("", None)
+    name = _ALIASES.get(name, name.removesuffix(SUFFIX.lower()))
+    if name == ON_CPU.name and which in (None, "0"):
+        return name, None
+    if name == ON_CPU.name or name not in devices():
+        help = f"; {_BRINGS[name]}" if name in _BRINGS else ""
+        there = ", ".join(devices())
+        raise DeviceError(f"there is no device {written(device)} here; available: {there}{help}{several()}")
+    return name, which
 
 
 def devices() -> dict[str, str]:
@@ -205,6 +254,8 @@ def _asked(name: str, which: str | None) -> str:
 def _with_which(provider: str, which: str | None, told: dict[str, str]) -> dict[str, str]:
     """The options with what stood behind the colon. Raises DeviceError for a provider that has one device only."""
     option = _WHICH.get(provider.removesuffix(SUFFIX))
+    if option == _OPENVINO and which is not None:
+        which = which.upper()
     if which is None and option == _BACKEND and _BACKEND_PATH not in told:
         which = told.get(_BACKEND, _DEFAULT_BACKEND)
     if which is None:
@@ -234,8 +285,36 @@ def _of_plugin(name: str, which: str | None, plugin: Plugin, told: dict[str, str
     raise DeviceError(f"there is no device {shown(asked, 60)} here; {plugin.package} lists {names}")
 
 
+def with_recording(device: Device) -> Device:
+    """The device told to record runs as graphs of its own, where it can and its options do not say otherwise."""
+    if device.kind not in _CONTRIB or _RECORDS in device.options:
+        return device
+    return replace(device, options={**device.options, _RECORDS: "1"})
+
+
+def check_there(device: Device) -> None:
+    """Raises DeviceError for what OpenVINO does not find here: of a name that it does not know it takes no node."""
+    asked = device.options.get(_OPENVINO) if device.kind == "OpenVINO" and device.handle is None else None
+    if not asked or not (there := openvino_parts()):
+        return
+    known = {*there, *(each.partition(".")[0] for each in there), *(f"{each}.0" for each in there), *_TOGETHER}
+    words = [re.sub(r"_FP(16|32)$", "", each) for each in re.split("[:,]", asked) if each]
+    if not known.issuperset(words):
+        raise DeviceError(
+            f"there is no device openvino:{shown(asked, 60)} here; OpenVINO finds {', '.join(there)}, and a GPU or an "
+            "NPU needs Intel's driver"
+        )
+
+
 def prepare(device: Device) -> None:
     """What a provider's libraries need before its first session: those of CUDA's packages are loaded."""
-    if device.kind in ("CUDA", "Tensorrt") and hasattr(onnxruntime(), "preload_dlls"):
+    if device.kind in ("CUDA", "Tensorrt"):
+        _preload()
+
+
+@cache
+def _preload() -> None:
+    """Once a process."""
+    if hasattr(onnxruntime(), "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):  # where it says at length what it does not find
             onnxruntime().preload_dlls()

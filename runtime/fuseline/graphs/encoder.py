@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from onnxruntime import OrtValue
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-SHORTEST_CLIP = 895  # samples that give Moonshine's three convolutions one position: 127, then 7 and 3 of them
+_CLIP_CONVOLUTIONS = ((127, 64), (7, 3), (3, 2))  # kernel and stride of each of Moonshine's
+SHORTEST_CLIP = 895  # samples that give them one position: 127, then 7 and 3 of them
+
+
+def positions_of_clip(samples: Any) -> Any:
+    """How many positions Moonshine's encoder gives for so many samples, a number or an array of them."""
+    for kernel, stride in _CLIP_CONVOLUTIONS:
+        samples = (samples - kernel) // stride + 1
+    return samples
 
 
 @dataclass(frozen=True)

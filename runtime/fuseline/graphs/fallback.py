@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
+
+from fuseline.kernels import top_candidates
 
 from ..arrays import Float32, Int64
 from ..errors import DeviceError
-from .contract import Decoder, Encoded, State, gives_scores
+from .contract import Best, Decoder, Encoded, State, gives_best, gives_scores, narrows
 from .open import Graphs
 from .sources import Encoders, Encodes
 
 Warn = Callable[[DeviceError], None]
+Result = TypeVar("Result")
 
 
 def with_fallback(graphs: Graphs, on_cpu: Callable[[], Graphs], warn: Warn) -> Graphs:
@@ -105,6 +108,19 @@ class _Decoder:
     def __init__(self, switch: _Switch) -> None:
         self._switch = switch
         self.gives_scores = gives_scores(switch.graphs.decoder)
+        teller = gives_best(switch.graphs.decoder)
+        self._offered = 0 if teller is None else teller.offers
+
+    @property
+    def offers(self) -> int:
+        """See GivesBest, of the decoder in use. A search that has begun with the device's goes on with as many."""
+        teller = gives_best(self._switch.graphs.decoder)
+        return 0 if teller is None else teller.offers
+
+    @property
+    def narrows(self) -> bool:
+        """See contract.narrows."""
+        return narrows(self._switch.graphs.decoder)
 
     def start(self, encoded: Encoded, num_beams: int, max_length: int, *, attentions: bool = False) -> State:
         """See Decoder.start."""
@@ -128,6 +144,23 @@ class _Decoder:
 
     def step(self, state: State, tokens: Int64, parents: Int64 | None) -> Float32:
         """See Decoder.step."""
+        return self._stepped(state, tokens, parents, lambda decoder, state: decoder.step(state, tokens, parents))
+
+    def best(self, state: State, tokens: Int64, parents: Int64 | None) -> Best:
+        """See GivesBest.best; of logits where the CPU has taken over."""
+        return self._stepped(state, tokens, parents, lambda decoder, state: self._best(decoder, state, tokens, parents))
+
+    def _best(self, decoder: Decoder, state: State, tokens: Int64, parents: Int64 | None) -> Best:
+        teller = gives_best(decoder)
+        if teller is not None:
+            return teller.best(state, tokens, parents)
+        values, found, sums = top_candidates(decoder.step(state, tokens, parents), self._offered)
+        return Best(values - sums[:, None], found)
+
+    def _stepped(
+        self, state: State, tokens: Int64, parents: Int64 | None, step: Callable[[Decoder, State], Result]
+    ) -> Result:
+        """What the step gives, of the CPU where the device fails; what it was of is kept to do it again."""
         ours = _ours(state)
         kept = tokens.copy(), None if parents is None else parents.copy()
 
@@ -136,15 +169,15 @@ class _Decoder:
             return state
 
         try:
-            logits = ours.graphs.decoder.step(ours.state, tokens, parents)
+            found = step(ours.graphs.decoder, ours.state)
         except DeviceError as error:
             self._switch.fail(error, ours.graphs)
             self._move(ours)
-            logits = ours.graphs.decoder.step(ours.state, tokens, parents)
+            found = step(ours.graphs.decoder, ours.state)
         if not self._switch.failed:
             ours.done.append(again)
         ours.position = ours.state.position
-        return logits
+        return found
 
     def _move(self, ours: _State) -> None:
         """Make the state anew on the CPU."""
@@ -156,13 +189,21 @@ class _Decoder:
 
     def attentions(self, state: State) -> Float32:
         """See Decoder.attentions."""
-        ours = _ours(state)
-        return ours.graphs.decoder.attentions(ours.state)
+        return self._of_last_step(state, lambda decoder, state: decoder.attentions(state))
 
     def shares(self, state: State) -> Float32:
         """See Decoder.shares."""
+        return self._of_last_step(state, lambda decoder, state: decoder.shares(state))
+
+    def _of_last_step(self, state: State, read: Callable[[Decoder, State], Result]) -> Result:
+        """What the last step has left, which the CPU has made again where the device does not give it."""
         ours = _ours(state)
-        return ours.graphs.decoder.shares(ours.state)
+        try:
+            return read(ours.graphs.decoder, ours.state)
+        except DeviceError as error:
+            self._switch.fail(error, ours.graphs)
+            self._move(ours)
+            return read(ours.graphs.decoder, ours.state)
 
     def narrow(self, state: State, inputs: Int64) -> State:
         """See Decoder.narrow."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .devices import ON_CPU, SUFFIX, brought, built_in
-from .installed import onnxruntime, wheels
+from .devices import ON_CPU, SUFFIX, brought, built_in, devices
+from .installed import onnxruntime, openvino_parts, wheels
 from .plugins import hardware_of, listed
 
 
@@ -26,44 +26,38 @@ class Seen:
     reason: str = ""
 
 
-def seen() -> Iterator[Seen]:
-    """The CPU, the providers that onnxruntime has built in, and those of packages. Raises DeviceError."""
+def seen(names: Collection[str] | None = None) -> Iterator[Seen]:
+    """The CPU, the providers that onnxruntime has built in, and those of packages; or those of some names, as `devices`
+    has them. Raises DeviceError."""
+    wanted = devices() if names is None else names
     package = ", ".join(wheels()) or f"onnxruntime {onnxruntime().__version__}"
-    yield Seen(ON_CPU.name, ON_CPU.provider, cpu_model(), package)
+    if ON_CPU.name in wanted:
+        yield Seen(ON_CPU.name, ON_CPU.provider, cpu_model(), package)
     for name, provider in sorted(built_in().items()):
-        if provider != ON_CPU.provider:
-            driver = _driver(provider)
+        if provider != ON_CPU.provider and name in wanted:
+            driver = driver_of(provider)
             for which, hardware in _of_built_in(provider):
                 yield Seen(f"{name}:{which}" if which else name, provider, hardware, package, driver)
     for name, plugin in sorted(brought().items()):
+        if name not in wanted:
+            continue
         found = listed(plugin)
         if not found.handles:
             yield Seen(name, plugin.provider, "", plugin.package, reason=found.reason)
         for number, handle in enumerate(found.handles):
             one = f"{name}:{number}" if number else name
-            yield Seen(one, plugin.provider, hardware_of(handle), plugin.package, _driver(plugin.provider))
+            yield Seen(one, plugin.provider, hardware_of(handle), plugin.package, driver_of(plugin.provider))
 
 
 def _of_built_in(provider: str) -> list[tuple[str, str]]:
     """What stands behind the colon, and what that is; of most providers one device, of which nothing is told."""
     kind = provider.removesuffix(SUFFIX)
     if kind == "OpenVINO":
-        return _of_openvino() or [("", "")]
+        return [(each, cpu_model() if each == "CPU" else f"Intel {each}") for each in openvino_parts()] or [("", "")]
     if kind in ("CUDA", "Tensorrt"):
         names = _nvidia()
         return [(str(number) if number else "", name) for number, name in enumerate(names)] or [("", "")]
     return [("", f"Apple, {platform.machine()}" if kind == "CoreML" else "")]
-
-
-def _of_openvino() -> list[tuple[str, str]]:
-    """OpenVINO's own names: CPU, GPU.0, NPU."""
-    try:
-        from onnxruntime.capi._pybind_state import get_available_openvino_device_ids
-
-        ids = [str(each) for each in get_available_openvino_device_ids()]
-    except Exception:  # a build without it, or a driver that fails
-        return []
-    return [(each, cpu_model() if each == "CPU" else f"Intel {each}") for each in ids]
 
 
 def _nvidia(system: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
@@ -75,7 +69,7 @@ def _nvidia(system: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
     return found
 
 
-def _driver(provider: str, system: Path = Path("/")) -> str:
+def driver_of(provider: str, system: Path = Path("/")) -> str:
     """Who drives a provider's hardware, as far as Linux tells."""
     kind = provider.removesuffix(SUFFIX)
     if kind in ("CUDA", "Tensorrt", "NvTensorRTRTX"):
@@ -98,3 +92,19 @@ def cpu_model() -> str:
     said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     names = [said[key] for key in ("model name", "CPU implementer", "CPU part", "CPU variant") if key in said]
     return " ".join(names) or platform.processor() or platform.machine()
+
+
+def adapters(system: Path = Path("/sys/class")) -> list[str]:
+    """The GPUs and NPUs of this machine by vendor and device, "0x10de:0x2230", as Linux tells them without a driver's
+    help; none elsewhere."""
+    folders = [*system.glob("drm/card[0-9]*/device"), *system.glob("accel/accel[0-9]*/device")]
+    found = set[tuple[str, str]]()
+    for folder in folders:
+        try:
+            found.add((str(folder.resolve()), ":".join((folder / name).read_text().strip() for name in _BY)))
+        except OSError:  # what is on no bus that has such numbers
+            continue
+    return sorted(name for _, name in found)
+
+
+_BY = ("vendor", "device")

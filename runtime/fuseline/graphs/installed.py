@@ -49,7 +49,20 @@ def _version(module: Any) -> tuple[int, ...]:
 def _loader_reason(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
         return "it is not installed; pip install onnxruntime"
+    if isinstance(error, AttributeError) and (there := _emptied()):
+        return (
+            f"most files of {there} are gone, as after another package that shares its folder was uninstalled; "
+            f"pip install --force-reinstall --no-deps {there}"
+        )
     return f"{type(error).__name__}: {reason(error)}"
+
+
+def _emptied() -> str:
+    """The package whose folder has no module any more; empty where there is one."""
+    spec = find_spec("onnxruntime")
+    if spec is None or spec.origin is not None or not spec.submodule_search_locations:
+        return ""
+    return next((each.split()[0] for each in _packages(Path(next(iter(spec.submodule_search_locations))).parent)), "")
 
 
 def wheels() -> list[str]:
@@ -60,7 +73,11 @@ def wheels() -> list[str]:
     spec = find_spec("onnxruntime")
     if spec is None or spec.origin is None:
         return []
-    place, found = Path(spec.origin).parent.parent, []
+    return _packages(Path(spec.origin).parent.parent)
+
+
+def _packages(place: Path) -> list[str]:
+    found = []
     for folder in place.glob("onnxruntime*.dist-info"):
         module, _, version = folder.name.removesuffix(".dist-info").lower().partition("-")
         name = module.replace("_", "-")
@@ -77,3 +94,14 @@ def several() -> str:
         return ""
     names = " ".join(each.split()[0] for each in there)
     return f"; {', '.join(there)} overwrite each other's files: pip uninstall {names}, then install one of them again"
+
+
+@cache
+def openvino_parts() -> tuple[str, ...]:
+    """What OpenVINO finds here by its own names, CPU, GPU.0, NPU; nothing where it does not tell."""
+    try:
+        from onnxruntime.capi._pybind_state import get_available_openvino_device_ids
+
+        return tuple(str(each) for each in get_available_openvino_device_ids())
+    except Exception:  # a build without it, or a driver that fails
+        return ()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..errors import FolderError
 from ..files.unchanged import Unchanged
-from ..folders.description import STATIC
+from ..folders.description import CONTRIB, STATIC
 from ..folders.foreign import ForeignFolder
 from ..folders.own import Folder
-from ..folders.tensors import Signature, mismatches
+from ..folders.tensors import Signature, mismatches, one_token
 from .contract import Decoder
 from .decoder import CachedDecoder
 from .devices import Device, Placement, placed
@@ -54,7 +54,8 @@ def open_graphs(folder: Folder, device: object = "cpu", threads: int | None = No
         graphs = []
         encoder = _encoders(parts[placement.encoder], placement, threads, graphs)
         own = parts[placement.decoder]
-        graphs.append(_opened(own, own.decoder_path, placement.decoder, threads, own.decoder_signature))
+        listed = own.decoder_signature
+        graphs.append(_opened(own, own.decoder_path, placement.decoder, threads, listed, records=True))
         decoder = _decoder(own, graphs[-1])
     files.guard()
     files.check()  # what onnxruntime has read is what was checked
@@ -106,9 +107,16 @@ def _encoders(folder: Folder, placement: Placement, threads: int | None, graphs:
     return found[folder.source.name] if len(found) == 1 else Encoders(found, folder.source.name)
 
 
-def _opened(folder: Folder, path: Path, device: Device, threads: int | None, listed: Signature) -> Graph:
-    graph = open_graph(path, device, threads, folder.facts_of(path).folded)
-    return graph if folder.layout == STATIC else _checked(graph, listed)
+def _opened(
+    folder: Folder, path: Path, device: Device, threads: int | None, listed: Signature, *, records: bool = False
+) -> Graph:
+    """records: whether its runs have the same shapes again and again, so that a device may record them."""
+    # On the CPU a graph for CUDA shows what CUDA runs where our operators for it are not there.
+    by_bodies = folder.layout == CONTRIB
+    graph = open_graph(path, device, threads, folder.facts_of(path).folded, records=records, by_bodies=by_bodies)
+    if folder.layout == STATIC:
+        return graph
+    return _checked(graph, one_token(listed) if folder.layout == CONTRIB else listed)
 
 
 def _checked(graph: Graph, listed: Signature) -> Graph:

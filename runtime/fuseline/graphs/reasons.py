@@ -16,6 +16,8 @@ _INSIDE = re.compile(r"[.:;]? ?\b\w+\.(?:cc|cpp|cxx|h|hpp|cu|cuh):\d+ (?:\w+(?:<
 _NAME = re.compile(r"^[A-Za-z_]\w*(?:::~?\w+)* (?=\S)")
 _AFTER_SIGNATURE = re.compile(r"(?: const| noexcept| \[with [^\]]*\]|::<lambda\([^)]*\)>|::operator\(\))+")
 _INVALID = re.compile(r"^This is an invalid model\b.*?\bError:? (.+)", re.DOTALL)
+_CUDA = re.compile(r" ?; GPU=-?\d+ ; hostname=.*", re.DOTALL)  # and file, line and expression
+_NO_NUMBER = ("stoi", "stol", "stoul", "stoll", "stoull", "stof", "stod")  # all that C++ says of a text that is none
 _CONDITION = re.compile(r"^.{0,300}? was false\. (?=\S)", re.DOTALL)
 
 
@@ -24,6 +26,8 @@ def reason(error: BaseException | str) -> str:
     if isinstance(error, MemoryError) or "bad_alloc" in str(error) or "bad allocation" in str(error):
         return "there is not enough memory for it"
     text = _COLOUR.sub("", str(error)).strip()
+    if text in _NO_NUMBER:
+        return f"an option is no number ({text})"
     text = _LOAD.sub("", _CODE.sub("", text)).strip()
     node = _NODE.search(text)
     where = ""
@@ -32,7 +36,7 @@ def reason(error: BaseException | str) -> str:
         where, text = f"{shown(node[1], 40)} node{named}: ", text[node.end() :]
     while (shorter := _CODE.sub("", _without_source(text)).strip()) != text:  # one error may hand on another
         text = shorter
-    text = _CONDITION.sub("", text)
+    text = _CUDA.sub("", _CONDITION.sub("", text))
     unknown = _INVALID.search(text)
     text = _INSIDE.sub("; ", unknown[1] if unknown is not None else text)
     first = re.split(r"(?<=[^.\s])\.\s+(?=[A-Z/])|\n", text, maxsplit=1)[0].strip().rstrip(".:; ")

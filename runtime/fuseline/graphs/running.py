@@ -10,10 +10,13 @@ from __future__ import annotations
 import _thread
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from time import monotonic, perf_counter, sleep
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy.typing as npt
 
 from ..errors import DeviceError, Error, FolderError, InputError
 from .devices import ON_CPU, Device
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 CPU_MEMORY = "Cpu"  # the name that onnxruntime gives it
+NOT_RECORDED = "-1"  # of a run that a device does not record, see Graph.records
 
 # Seconds. A run after one that took longer is made on a thread of its own, so that Ctrl-C reaches the main thread
 # meanwhile. A thread costs some 0.1 ms, and on a crowded machine any run may take a few hundredths of a second.
@@ -70,9 +74,9 @@ class Limit:
     def __exit__(self, *error: object) -> None:
         _LIMIT.reset(self._outer.pop())
 
-    def run(self, call: Callable[[RunOptions], Result], apart: bool) -> Result:
-        """The call's result. Raises RunEnded where it was ended by this limit."""
-        options = _options()
+    def run(self, call: Callable[[RunOptions], Result], apart: bool, recorded: str = NOT_RECORDED) -> Result:
+        """The call's result. recorded: see Graph.run_bound. Raises RunEnded where it was ended by this limit."""
+        options = _options(recorded)
         self._watch()
         self._reason, self._running = "", (options, monotonic())
         try:
@@ -132,12 +136,15 @@ class Graph:
         session: InferenceSession,
         device: Device = ON_CPU,
         nodes: tuple[int, int] | None = None,
+        records: bool = False,
     ) -> None:
         """path: of its file, for what is said of it; device: where it runs; nodes: of another device than the CPU, how
-        many are on it, and how many there are."""
-        self.path, self.device, self.nodes = path, device, nodes
+        many are on it, and how many there are; records: whether the device can record a run as one graph of its own and
+        play it again, as CUDA can."""
+        self.path, self.device, self.nodes, self.records = path, device, nodes, records
+        self.recorded: dict[object, int] = {}  # by what a run was bound to, the number under which it is recorded
         self._session: InferenceSession | None = session
-        self._plain = _options()
+        self._plain = {NOT_RECORDED: _options()}
         self._last = 0.0  # seconds of the last run
         self._largest = 0  # of the runs so far
 
@@ -160,12 +167,13 @@ class Graph:
         session = self.session
         return self._run(lambda options: session.run_with_ort_values(outputs, inputs, options), size)
 
-    def run_bound(self, binding: IOBinding, size: int) -> None:
-        """The same for what the binding holds."""
+    def run_bound(self, binding: IOBinding, size: int, recorded: str = NOT_RECORDED) -> None:
+        """The same for what the binding holds. recorded: the number under which the device records the run, or plays
+        what it has recorded: then all that is bound lies where it lay."""
         session = self.session
-        self._run(lambda options: session.run_with_iobinding(binding, options), size)
+        self._run(lambda options: session.run_with_iobinding(binding, options), size, recorded)
 
-    def _run(self, call: Callable[[RunOptions], Result], size: int) -> Result:
+    def _run(self, call: Callable[[RunOptions], Result], size: int, recorded: str = NOT_RECORDED) -> Result:
         limit = _LIMIT.get()
         apart = self._last > _LONG or size > self._largest
         began = perf_counter()
@@ -173,9 +181,13 @@ class Graph:
             if apart:  # a signal comes to the main thread only
                 apart = threading.current_thread() is threading.main_thread()
             if limit is not None:
-                result = limit.run(call, apart)
+                result = limit.run(call, apart, recorded)
+            elif apart:
+                result = _apart(call, _options(recorded))
             else:
-                result = _apart(call, _options()) if apart else call(self._plain)
+                if recorded not in self._plain:
+                    self._plain[recorded] = _options(recorded)
+                result = call(self._plain[recorded])
         except RunEnded:
             self._last = perf_counter() - began
             raise
@@ -190,6 +202,16 @@ class Graph:
         self._largest = max(self._largest, size)
         return result
 
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """What onnxruntime raises inside, while it moves to or from the device's memory, is said as of a run."""
+        try:
+            yield
+        except Exception as error:
+            if not _is_theirs(error):
+                raise
+            raise self._failure(error) from None
+
     def _failure(self, error: Exception) -> Error:
         """What is said of a run that failed. On the CPU it is the graph's fault; elsewhere it may be the device's."""
         if self.device.is_cpu:
@@ -200,14 +222,25 @@ class Graph:
         )
 
 
-def _options() -> RunOptions:
+def fetched(value: OrtValue) -> npt.NDArray[Any]:
+    """Its numbers in the CPU's memory. Raises DeviceError where they lie on a device that does not give them."""
+    try:
+        array: npt.NDArray[Any] = value.numpy()
+        return array
+    except Exception as error:
+        if not _is_theirs(error):
+            raise
+        raise DeviceError(f"a device failed while its memory was read: {reason(error)}") from None
+
+
+def _options(recorded: str = NOT_RECORDED) -> RunOptions:
     from onnxruntime import RunOptions
 
     options = RunOptions()
     options.log_severity_level = SILENT
     # onnxruntime asks for this entry at every run and, where there is none, raises and catches an exception, which
-    # takes ten times as long as all else around a small run. -1: no graph is captured, and none is on the CPU anyway.
-    options.add_run_config_entry("gpu_graph_id", "-1")
+    # takes ten times as long as all else around a small run. -1: nothing is recorded, and nothing is on the CPU anyway.
+    options.add_run_config_entry("gpu_graph_id", recorded)
     return options
 
 

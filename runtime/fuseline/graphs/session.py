@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import DeviceError, Error, FolderError
 from ..folders.tensors import Signature, Tensor
+from . import operators
 from .cores import thread_count
-from .devices import CPU, ON_CPU, Device, prepare
+from .devices import CPU, ON_CPU, Device, check_there, prepare, with_recording
 from .installed import onnxruntime, version
 from .reasons import SILENT, reason
 from .running import CPU_MEMORY, Graph
@@ -19,28 +20,41 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession, NodeArg, SessionOptions
 
 _BOUNDS_CONSTANTS = (1, 27)  # an onnxruntime before this computes constants of any size while it loads a graph
+# Convolutions are chosen without trying all, which takes seconds; floats are not rounded to 19 bits; norms of halves
+# add up floats.
+_CUDA = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0", "enable_skip_layer_norm_strict_mode": "1"}
+# What is multiplied with codes of 8 bits stays floats, as on the CPU (see _session). Where a CPU multiplies 8 bits fast
+# OpenVINO would round it too, and gives what is encoded no rows at widths that 32 does not divide.
+_OPENVINO_CPU = {"load_config": '{"CPU": {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}}'}
 _TYPES = {"float": "float32", "double": "float64"}  # the rest onnxruntime names as numpy does
 
 
-def open_graph(path: Path, device: Device = ON_CPU, threads: int | None = None, folded: int | None = None) -> Graph:
+def open_graph(
+    path: Path,
+    device: Device = ON_CPU,
+    threads: int | None = None,
+    folded: int | None = None,
+    *,
+    records: bool = False,
+    by_bodies: bool = False,
+) -> Graph:
     """The graph at path, ready to run on the device with that many threads (None: one for each physical core).
 
-    folded: the most bytes of a constant that onnxruntime may compute while it loads the graph (GraphFacts.folded).
-    Raises DeviceError if the device is not to be had, InputError for a wrong number of threads, FolderError if
-    onnxruntime refuses the file.
+    folded: the most bytes of a constant that onnxruntime may compute while it loads the graph (GraphFacts.folded);
+    records: whether its runs are recorded where the device can, see Graph; by_bodies: whether operators of ours run as
+    their bodies say on the CPU. Raises DeviceError if the device is not to be had, InputError for a wrong number of
+    threads, FolderError if onnxruntime refuses the file.
     """
     count = thread_count(threads)
     if device.is_cpu:
-        return Graph(path, _session(path, device, count, folded), device)
-    prepare(device)
-    error: Exception | None = None
-    session: InferenceSession | None = None
-    with standard_error() as said:
-        try:
-            session = _session(path, device, count, folded)
-        except Exception as raised:
-            error = raised
-    if session is None or session.get_providers()[0] != device.provider:
+        return Graph(path, _session(path, device, count, folded, by_bodies), device)
+    check_there(device)
+    recording = with_recording(device) if records else device
+    session, error, said = _tried(path, recording, count, folded)
+    if session is None and recording is not device:  # not every graph can be
+        recording = device
+        session, error, said = _tried(path, device, count, folded)
+    if session is None:
         _session(path, ON_CPU, count, folded)  # the file may be what is wrong: then this says so
         raise not_started(device.name, device.provider, error and (error.__context__ or error), said)
     nodes = _taken(session, device.provider)
@@ -49,7 +63,23 @@ def open_graph(path: Path, device: Device = ON_CPU, threads: int | None = None, 
             f"the device {device.name} takes no node of {path}, all of which would run on the CPU; give its provider "
             "the options that it needs as device_options, or use cpu"
         )
-    return Graph(path, session, device, nodes)
+    return Graph(path, session, device, nodes, recording is not device)
+
+
+def _tried(
+    path: Path, device: Device, threads: int, folded: int | None
+) -> tuple[InferenceSession | None, Exception | None, list[str]]:
+    """The session, or None where it is not on the device; what was raised, and what onnxruntime wrote."""
+    error: Exception | None = None
+    session: InferenceSession | None = None
+    with standard_error() as said:
+        try:
+            prepare(device)
+            session = _session(path, device, threads, folded)
+        except Exception as raised:
+            error = raised
+    there = session is not None and session.get_providers()[0] == device.provider
+    return session if there else None, error, said
 
 
 def _taken(session: InferenceSession, provider: str) -> tuple[int, int] | None:
@@ -66,7 +96,7 @@ def _taken(session: InferenceSession, provider: str) -> tuple[int, int] | None:
     return sum(count for name, count in parts if name == provider), sum(count for _, count in parts)
 
 
-def _session(path: Path, device: Device, threads: int, folded: int | None) -> InferenceSession:
+def _session(path: Path, device: Device, threads: int, folded: int | None, by_bodies: bool = False) -> InferenceSession:
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -77,12 +107,17 @@ def _session(path: Path, device: Device, threads: int, folded: int | None) -> In
     # Spinning makes a run of many small nodes faster, and would burn every core for 25 ms after each run; this keeps
     # the first and stops the second.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Codes that DequantizeLinear makes floats of are multiplied as floats. onnxruntime after 1.24 would round what they
+    # are multiplied with to 8 bits, too, and say other words than a device by the same graph.
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     unbounded: list[str] = []
     if folded is not None:
         options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(folded))
         if version() < _BOUNDS_CONSTANTS:
             unbounded.append("ConstantFolding")
     try:
+        if not by_bodies:
+            operators.register(options, device)
         return _started(path, device, options, unbounded, threads)
     except Error:  # of the kernel library's variables, which have nothing to do with this file
         raise
@@ -100,30 +135,19 @@ def _started(
     if device.handle is not None:
         options.add_provider_for_devices([device.handle], dict(device.options))
         return session(str(path), options, disabled_optimizers=unbounded)
-    if device.is_cpu:
-        _register_kernels(options)
-        providers: list[object] = [CPU]
-    else:
-        providers = [(device.provider, _told(device, threads)), CPU]
+    providers = [CPU] if device.is_cpu else [(device.provider, _told(device, threads)), CPU]
     # With the fallback a provider that fails is replaced by the CPU, and standard output is told.
     return session(str(path), options, providers, enable_fallback=0, disabled_optimizers=unbounded)
 
 
 def _told(device: Device, threads: int) -> dict[str, str]:
     """The provider's options; OpenVINO does not look at the session's threads."""
+    if device.kind == "CUDA":
+        return {**_CUDA, **device.options}
     own = device.options.get("device_type", "CPU") == "CPU" and "load_config" not in device.options
     if device.kind == "OpenVINO" and own:
-        return {"num_of_threads": str(threads), **device.options}
+        return {"num_of_threads": str(threads), **_OPENVINO_CPU, **device.options}
     return dict(device.options)
-
-
-def _register_kernels(options: SessionOptions) -> None:
-    """Fused operators by the kernel library; without it, as on other devices, their bodies in the model run."""
-    from fuseline.kernels import library_info
-
-    library = library_info().path
-    if library is not None:
-        options.register_custom_ops_library(str(library))
 
 
 def signature(graph: Graph) -> Signature:

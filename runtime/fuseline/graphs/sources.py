@@ -19,6 +19,7 @@ from ..files.reading import some
 from ..folders.tensors import ATTENTION_MASK, REFUSE, ZEROS, Source
 from .contract import Encoded
 from .encoder import Arrays, Encoder
+from .running import fetched
 
 Weights = Mapping[str, Any]  # by source, a number or float[B]
 
@@ -134,8 +135,8 @@ class Encoders:
         zeros = encoder.encode({name: np.zeros((1, *_fixed(encoder, name)), np.float32)})
         values = {}
         for key, value in encoded.values.items():
-            whole = value.numpy().copy()
-            whole[:, positions] = zeros.values[key].numpy()
+            whole = fetched(value).copy()
+            whole[:, positions] = fetched(zeros.values[key])
             values[key] = OrtValue.ortvalue_from_numpy(whole)
         return replace(encoded, values=values)
 
@@ -314,7 +315,7 @@ def _joined(found: Mapping[str, Encoded], given: Given, starts: Int64, names: Se
     keys = list(next(iter(found.values())).values)
     joined = {}
     for key in keys:
-        parts = {name: each.values[key].numpy() for name, each in found.items()}
+        parts = {name: fetched(each.values[key]) for name, each in found.items()}
         width = next(iter(parts.values())).shape[2]
         whole = np.zeros((given.batch, int(starts[-1]), width), np.float32)
         for place, name in enumerate(names):

@@ -13,12 +13,19 @@ from ..errors import DeviceError
 from .installed import onnxruntime, several
 from .reasons import SILENT, reason
 
+HELD_BACK = "said-"  # what the names of files begin with that hold what was written to standard error
 _WARNINGS = 2  # onnxruntime's severity, and all above it
 
 
 # What a provider says, or all that it may say (""), by its name, and what would help.
 _HELP = (
+    ("CUDA", "libcuda.so", "that is of NVIDIA's driver, which the system has where there is a GPU"),
     ("CUDA", "cannot open shared object", "pip install 'onnxruntime-gpu[cuda,cudnn]' brings the libraries of CUDA"),
+    (
+        "Tensorrt",
+        "cannot open shared object",
+        "pip install tensorrt 'onnxruntime-gpu[cuda,cudnn]' brings its libraries",
+    ),
     ("CUDA", "driver", "install or update NVIDIA's driver; nvidia-smi shows whether it works"),
     ("CUDA", "no CUDA-capable device", "nvidia-smi shows which GPUs there are"),
     (
@@ -26,6 +33,7 @@ _HELP = (
         "adapter",
         "it needs a GPU and a driver for Vulkan, Direct3D 12 or Metal; vulkaninfo shows what there is",
     ),
+    ("WebGpu", "requires f16", "this GPU has no halves; fuseline layouts FOLDER standard --format fp32 makes floats"),
     (
         "OpenVINO",
         "",
@@ -69,7 +77,13 @@ def _held_back(lines: list[str]) -> Iterator[list[str]]:
     except (OSError, ValueError, AttributeError):  # closed, or none
         yield lines
         return
-    with tempfile.TemporaryFile() as kept:
+    try:
+        held = tempfile.NamedTemporaryFile(prefix=HELD_BACK)  # noqa: SIM115 - a name, so that a crash leaves what was said
+    except OSError:  # no folder can be written to: what is said is seen
+        os.close(before)
+        yield lines
+        return
+    with held as kept:
         os.dup2(kept.fileno(), 2)
         try:
             yield lines

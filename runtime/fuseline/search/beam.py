@@ -16,6 +16,7 @@ from fuseline.kernels import beam_candidates
 
 from ..arrays import Bool, Float32, Int64, Processor, log_softmax, read_only
 from ..generation.processors import Lengths, processors
+from ..graphs.contract import Best
 from .endings import REASONS, Int8
 from .model_logprobs import ModelLogprobs
 from .pool import OUT_OF_REACH, Pool, shared_prefix
@@ -187,6 +188,8 @@ class BeamSearch:
         self._keep = max(2, 1 + len(config.ends)) * config.num_beams
         self.scores, self.shifts = Log(config.output_scores), Log(config.output_confidences)
         self.model_logprobs = ModelLogprobs(config.keeps_model_logprobs)
+        whole = self._process is not None or self._sampler is not None or self.scores or self.shifts
+        self._by_best = not whole and task.steps.offers >= self._keep
 
     @property
     def count(self) -> int:
@@ -196,6 +199,10 @@ class BeamSearch:
     def advance(self) -> bool:
         """One token more for every hypothesis; whether there is something to go on with."""
         beams = self._beams
+        if self._by_best:
+            best = self._task.steps.best(beams.last, beams.open.parents)
+            self._beams = beams.extended(_of_best(best, beams.open.scores, self._keep))
+            return not self._beams.over
         logits = self._task.steps(beams.count, beams.last, beams.open.parents, ~beams.closed)
         candidates = self._candidates(logits)
         self.model_logprobs.put(beams.count, logits, candidates.rows.ravel(), candidates.tokens.ravel())
@@ -233,6 +240,12 @@ class BeamSearch:
                 pool = pool.with_([each._replace(reason=reason) for each in self._beams.hypotheses(photo)])
             found += pool.best(self._task.config.num_return_sequences, self._task.prompt[photo])
         return found
+
+
+def _of_best(best: Best, scores: Float32, keep: int) -> Candidates:
+    """What may come next by the likeliest tokens of each row, at least keep of them. scores: float32[B, num_beams]."""
+    sums, logprobs, places, rows = beam_candidates(best.logprobs, scores, keep, normalized=True)
+    return Candidates(sums, logprobs, best.tokens[rows, places], rows)
 
 
 def processed(logits: Float32, process: Processor | None, sequences: Int64, normalized: bool) -> Float32:

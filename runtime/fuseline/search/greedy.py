@@ -11,7 +11,7 @@ import numpy as np
 
 from fuseline.kernels import top_candidates
 
-from ..arrays import Float32, Int64, read_only
+from ..arrays import Bool, Float32, Int64, read_only
 from ..generation.processors import Lengths, processors
 from .endings import REASONS, Int8
 from .model_logprobs import ModelLogprobs
@@ -52,6 +52,8 @@ class GreedySearch:
         self._at = Reached(task.start, lengths, why, prompt)
         self.scores, self.shifts = Log(config.output_scores), Log(config.output_confidences)
         self.model_logprobs = ModelLogprobs(config.keeps_model_logprobs)
+        whole = self._process is not None or self._sampler is not None or self.scores or self.shifts
+        self._by_best = not whole and task.steps.offers > 0
 
     @property
     def count(self) -> int:
@@ -64,6 +66,9 @@ class GreedySearch:
         length = at.length
         # Without end tokens transformers pads nothing, and a photo that a criterion has stopped goes on until all have.
         live = at.why == 0 if self._task.config.ends else np.ones(len(at.why), np.bool_)
+        if self._by_best:
+            found = self._task.steps.best(at.tokens, None)
+            return self._gone_on(live, found.tokens[:, 0], found.logprobs[:, 0])
         given = self._task.steps(place, at.tokens, None, np.asarray(live.reshape(-1, self._each).any(axis=1)))
         logits = given
         if self._process is not None:
@@ -74,6 +79,11 @@ class GreedySearch:
             self.shifts.put(place, shifts(logits, self._task.config, normalized=not self._task.steps.normalized))
         best, logprobs = self._chosen(logits)
         self.model_logprobs.put(place, given, np.arange(len(best)), best)
+        return self._gone_on(live, best, logprobs)
+
+    def _gone_on(self, live: Bool, best: Int64, logprobs: Float32) -> bool:
+        """See advance. live, best, logprobs: [R], which go on, and with what."""
+        at, place, length = self._at, self.count, self._at.length
         # A finished photo keeps its row here; what comes of it changes nothing any more.
         chosen = np.where(live, best, self._pad)
         self._history[:, length] = chosen

@@ -14,7 +14,7 @@ from fuseline.kernels import top_candidates
 
 from ..arrays import Bool, Float32, Int64
 from ..errors import InputError
-from ..graphs.contract import Encoded, gives_scores
+from ..graphs.contract import Best, Encoded, gives_best, gives_scores, narrows
 
 if TYPE_CHECKING:
     from ..folders.tensors import DecoderSizes
@@ -99,7 +99,7 @@ class Steps:
         """each: rows a photo; max_length: of the longest sequence, in tokens."""
         began = perf_counter()
         self._each, self._photos = each, np.arange(photos)  # those that the state still has
-        self._narrows = not config.keeps_steps
+        self._narrows = not config.keeps_steps and narrows(decoder)
         self._all = np.zeros((0, 0), np.float32)  # logits of all rows, once the state has fewer
         self._decoder = decoder
         self.normalized = gives_scores(decoder)
@@ -110,6 +110,8 @@ class Steps:
         self.sources = encoded.sources if several else ()
         self.starts = tuple(encoded.starts.tolist()) if several and encoded.starts is not None else ()
         self.shares = Log(several)
+        wanted = config.keeps_steps or config.keeps_model_logprobs or several or self.normalized or self._narrows
+        self._best = None if wanted else gives_best(decoder)
         self.milliseconds = (perf_counter() - began) * 1000
 
     def __call__(self, step: int, tokens: Int64, parents: Int64 | None, live: Bool) -> Float32:
@@ -131,6 +133,19 @@ class Steps:
         if self.shares:
             self.shares.put(step, self._of_all(self._decoder.shares(self._state), len(tokens)))
         return logits
+
+    @property
+    def offers(self) -> int:
+        """How many of the likeliest next tokens `best` tells; 0 where all logits are wanted."""
+        return 0 if self._best is None else self._best.offers
+
+    def best(self, tokens: Int64, parents: Int64 | None) -> Best:
+        """The likeliest next tokens of all rows, in the place of logits. See __call__."""
+        assert self._best is not None  # since offers
+        began = perf_counter()
+        best = self._best.best(self._state, tokens, parents)
+        self.milliseconds += (perf_counter() - began) * 1000
+        return best
 
     def _narrow(self, live: Bool) -> None:
         """Give up the photos that are finished, once they are half of those that the decoder still computes.

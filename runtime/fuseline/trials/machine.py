@@ -91,6 +91,7 @@ def _file(about: str, facts: Mapping[str, Any]) -> Path:
 def facts_of(folder: Folder, device: object, threads: int | None) -> dict[str, Any]:
     """Everything that speed and answers depend on. device: what `placed` takes."""
     from fuseline.kernels import library_info
+    from fuseline.kernels.cuda import stamp
 
     library = library_info()
     return {
@@ -101,6 +102,7 @@ def facts_of(folder: Folder, device: object, threads: int | None) -> dict[str, A
         "system": f"{platform.system()} {platform.release()}",  # which brings the drivers
         "features": list(library.features),
         "kernels": library.isa,
+        "cuda": stamp(),
         "fuseline": __version__,
         "onnxruntime": onnxruntime().__version__,
         "packages": wheels(),

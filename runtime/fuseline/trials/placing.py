@@ -6,14 +6,14 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import DeviceError, InputError, written
+from ..errors import DeviceError, FolderError, InputError, written
 from ..folders.own import Folder
-from ..graphs.devices import ON_CPU, Placement, placed
+from ..graphs.devices import AUTO, ON_CPU, Placement, placed
 from ..graphs.fallback import with_fallback
 from ..graphs.open import Graphs, open_graphs
 from .device_check import open_checked
 
-AUTO, CPU = "auto", "cpu"
+CPU = "cpu"
 _NOT_APART = 'device_options are of a device that is named; with device="auto" leave them out'
 
 
@@ -56,10 +56,11 @@ def open_placed(
 
     try:
         return with_fallback(open_checked(folder, placement, threads), on_cpu, _warn), placement
-    except DeviceError as error:
+    except (DeviceError, FolderError) as error:  # the latter of a layout that is not there, or whose files are damaged
+        graphs = on_cpu()
         _warn(error)
-        return on_cpu(), Placement(ON_CPU, ON_CPU)
+        return graphs, Placement(ON_CPU, ON_CPU)
 
 
-def _warn(error: DeviceError) -> None:
+def _warn(error: DeviceError | FolderError) -> None:
     warnings.warn(f"{error}; the CPU is used instead", RuntimeWarning, stacklevel=2)

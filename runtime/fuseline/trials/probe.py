@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from ..folders.own import Folder
 from ..folders.tensors import ATTENTION_MASK, INPUT_FEATURES, INPUT_IDS, PIXEL_VALUES, SPEECH
 from ..generation.config import GenerationConfig
+from ..graphs.contract import Decoder
+from ..graphs.static import StaticDecoder
 from ..inputs.images import ImageProcessor
 
 _SIDE = 256
@@ -76,3 +79,10 @@ def _picture() -> npt.NDArray[np.uint8]:
 def generation_config(folder: Folder) -> GenerationConfig:
     """The folder's own. Raises FolderError."""
     return GenerationConfig.from_folder(folder.generation_config, folder.config, folder.path)
+
+
+def room(decoder: Decoder, folder: Folder) -> tuple[int, int]:
+    """The most beams and the most tokens of a text, the first one included, that a decoder of the folder takes."""
+    if isinstance(decoder, StaticDecoder):
+        return decoder.rows, decoder.capacity
+    return sys.maxsize, folder.decoder.max_positions + 1

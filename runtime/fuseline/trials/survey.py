@@ -1,72 +1,45 @@
-"""What each device here is worth for a model: whether it says what the CPU says, and how fast, or why not."""
+"""What each device here is worth for a model, beside the CPU."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from time import perf_counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from ..errors import Error
 from ..folders.own import Folder
-from ..graphs.devices import device_of
+from ..graphs.devices import ON_CPU, devices, kind_of
 from ..graphs.hardware import Seen, seen
-from .device_check import OtherTokens, open_checked
-from .timing import Timed
-
-_ROUNDS, _SECONDS = 5, 3.0  # runs of a caption, and for how long another is begun
+from .trial import Trial, on_cpu, seen_apart, tried_apart
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A device for a model. layout: which graphs it runs; same: whether its tokens are the CPU's, None where it could
-    not be tried; nodes: how many of its graphs' run on it, and how many they have; milliseconds: of a caption; speed:
-    how many times as fast as the CPU; reason: why it cannot be used, empty where it can."""
+    """A device for a model. speed: how many times as fast as the CPU."""
 
     seen: Seen
-    layout: str
-    same: bool | None = None
-    nodes: tuple[int, int] | None = None
-    milliseconds: float | None = None
+    trial: Trial
     speed: float | None = None
-    reason: str = ""
 
 
-def survey(folder: Folder, threads: int | None = None) -> Iterator[Finding]:
-    """Try every device with the folder's variant in use, the CPU first; each is told when it is known. Raises
-    DeviceError, FolderError where the CPU itself cannot be used."""
-    base: float | None = None
-    for each in seen():
-        found = _tried(each, folder, threads) if base is not None else _measured(each, folder, threads)
-        base = found.milliseconds if base is None else base
-        speed = base / found.milliseconds if base and found.milliseconds else None
-        yield replace(found, speed=speed)
+def survey(
+    folder: Folder,
+    threads: int | None = None,
+    device: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[Finding]:
+    """Try every device with the folder's variant in use, the CPU first; each is told when it is known.
 
-
-def _tried(each: Seen, folder: Folder, threads: int | None) -> Finding:
-    if each.reason:
-        return Finding(each, "", reason=each.reason)
-    try:
-        return _measured(each, folder, threads)
-    except OtherTokens as error:
-        return Finding(each, device_of(each.name).layout, same=False, reason=str(error))
-    except Error as error:
-        return Finding(each, device_of(each.name).layout, reason=str(error))
-
-
-def _measured(each: Seen, folder: Folder, threads: int | None) -> Finding:
-    device = device_of(each.name)
-    timed = Timed(open_checked(folder, each.name, threads, as_fused=True), folder)
-    try:
-        return Finding(each, device.layout, True, timed.graphs.nodes, least(timed))
-    finally:
-        timed.close()
-
-
-def least(timed: Timed) -> float:
-    """Milliseconds of a caption, of some runs."""
-    began = perf_counter()
-    for done in range(_ROUNDS):
-        if done > 1 and perf_counter() - began > _SECONDS:  # the first may make what later ones use
-            break
-        timed.run()
-    return timed.milliseconds
+    device: the only one that is tried beside the CPU; options: what its provider is told. Raises DeviceError where
+    there is no such device, and DeviceError, FolderError where the CPU itself cannot be used.
+    """
+    names = [name for name in devices() if name != ON_CPU.name] if device is None else [kind_of(device)]
+    trial, base = on_cpu(folder, threads)
+    yield Finding(next(seen([ON_CPU.name])), trial, 1.0)
+    found = seen_apart([name for name in names if name != ON_CPU.name])
+    if device is not None and names != [ON_CPU.name]:
+        # What nothing lists may be there all the same, such as another library of QNN's.
+        unlisted = Seen(device, devices()[names[0]], "", found[0].package, found[0].driver, found[0].reason)
+        found = [each for each in found if each.name.lower() == device.lower()] or [unlisted]
+    for each in found:
+        trial = Trial(reason=each.reason) if each.reason else tried_apart(folder, each.name, threads, options)
+        yield Finding(each, trial, None if trial.times is None else base.caption / trial.times.caption)

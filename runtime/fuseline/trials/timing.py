@@ -12,7 +12,7 @@ import numpy as np
 from ..folders.own import Folder
 from ..graphs.contract import Encoded
 from ..graphs.open import Graphs
-from .probe import generation_config, inputs
+from .probe import generation_config, inputs, room
 
 CAPTION_STEPS = 12  # of the caption whose time is compared
 _STEPS = 4
@@ -26,8 +26,9 @@ class Timed:
         self.graphs = graphs
         self._clock = clock
         self._inputs = graphs.encoder.checked(inputs(folder))
-        self._beams = generation_config(folder).num_beams or 1
-        self._steps = min(_STEPS, folder.decoder.max_positions)
+        beams, self._tokens = room(graphs.decoder, folder)
+        self._beams = min(generation_config(folder).num_beams or 1, beams)
+        self._steps = min(_STEPS, self._tokens - 1)
         self.encoder = self.step = math.inf  # seconds
 
     @property
@@ -50,7 +51,7 @@ class Timed:
         return result, self._clock() - began
 
     def _started(self, encoded: Encoded) -> Any:
-        return self.graphs.decoder.start(encoded, self._beams, CAPTION_STEPS)
+        return self.graphs.decoder.start(encoded, self._beams, min(CAPTION_STEPS, self._tokens))
 
     def close(self) -> None:
         """Let go of the graphs."""

@@ -1,0 +1,36 @@
+"""The phases of training one after another: cross-entropy, more hints, and what the captioner says itself."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+
+from .batches import Corpus, Hints
+from .captioner import Captioner, Noise, Shape
+from .efficientnet import LITE1, Variant
+from .self_critical import SELF_CRITICAL, SelfCritical, keep_encoder
+from .train import CrossEntropy, Phase, run_phase
+
+NOISE = Noise(residual=0.2, words=0.1, positions=0.1)
+CROSS_ENTROPY = Phase("cross_entropy", 6, 7e-4, 1.5e-4, 1, 200, 0.03, NOISE, Hints(0.4))
+HINTS = Phase("hints", 2, 2.5e-4, 5e-5, 0, 50, 0.03, NOISE, Hints(0.55))
+
+
+def new_captioner(corpus: Corpus, encoder: Variant = LITE1) -> Captioner:
+    """Fresh weights from a fixed seed, the encoder from ImageNet."""
+    torch.manual_seed(1)
+    shape = Shape(len(corpus.vocabulary), encoder, encoder.image_size)
+    model = Captioner(shape, corpus.classes.of_class, corpus.class_tokens())
+    model.cnn.load_imagenet()
+    return model
+
+
+def train(corpus: Corpus, work: Path, encoder: Variant = LITE1) -> Captioner:
+    """All phases, each from the averaged weights of that before; the captioner that is exported."""
+    model = new_captioner(corpus, encoder)
+    for phase in (CROSS_ENTROPY, HINTS):
+        model = copy.deepcopy(run_phase(phase, corpus, work, model, CrossEntropy(corpus, model)))
+    keep_encoder(model)
+    return run_phase(SELF_CRITICAL, corpus, work, model, SelfCritical(corpus, model))

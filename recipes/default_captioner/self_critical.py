@@ -1,0 +1,88 @@
+"""Step 3: what the captioner says itself, rewarded by CIDEr-D (Rennie et al., "Self-critical Sequence Training", 2017).
+
+As Cornia et al. ("Meshed-Memory Transformer", 2020) have it: the likeliest captions of a beam search are judged, each
+against the mean of the others. Captions that are drawn word by word do not teach this model: label smoothing left
+every tenth word to chance, so that what is learned first is not to say those. The encoder of photos stays as it is.
+"""
+
+from __future__ import annotations
+
+import random
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .batches import Corpus, Hints, PhotoBatch
+from .captioner import BOS, EOS, PAD, UNK, Captioner, Encoded, Inputs, Noise
+from .cider import CiderD
+from .export import HINT_WEIGHT, LENGTH_PENALTY
+from .search import hypotheses
+from .train import CrossEntropy, Phase, Step
+
+BEAMS, LEARNED = 5, 3  # captions of a photo, and those of them that are learned from: the farthest from the mean
+MAX_TOKENS = 20
+SENTENCES = 0.5  # the weight of cross-entropy of sentences without photos, which keeps everyday words alive
+THINGS = 0.3  # what a reward counts of pictures whose captions the recipe wrote: it is up to ten times as large
+TRAINED = ("transformer.h.", "transformer.ln_f.", "ln_hint.")  # neither what reads photos nor the words' table
+
+SELF_CRITICAL = Phase(
+    "self_critical", 1, 3e-5, 0.0, 1, 30, 0.1, Noise(0.1, 0.05), Hints(0.6, 0.1), average=0.98, weight_decay=0.0
+)
+
+
+def keep_encoder(model: Captioner) -> None:
+    """Train the decoder's layers and the scale of hints from here on, and nothing else."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(TRAINED))
+
+
+class SelfCritical:
+    """The loss of what the model says of photos, and of sentences without photos."""
+
+    def __init__(self, corpus: Corpus, model: Captioner) -> None:
+        self.corpus, self.of_sentences = corpus, CrossEntropy(corpus, model).of_sentences
+        self.cider = CiderD(photo.captions for each in corpus.sets for photo in each.photos)
+
+    def __call__(self, model: Captioner, batch: PhotoBatch, noise: Noise, rng: random.Random) -> Step:
+        with torch.no_grad():  # what reads photos is not trained; each photo is there, with its labels
+            features = model.features(batch.front)
+            labels = model.labels(model.class_logits(features))
+            inputs = Inputs(features, *labels, batch.hints, batch.hints_there)
+            seen = model.encode_photos(inputs, Noise())
+        encoded = model.with_hints(seen, inputs, round(HINT_WEIGHT))
+        said = hypotheses(model, encoded, BEAMS, MAX_TOKENS, LENGTH_PENALTY)
+        rewards = self.rewards(said, batch.tokens)
+        counted = rewards * torch.where(batch.written, THINGS, 1.0).unsqueeze(1)
+        loss = critical_loss(model, encoded, said, counted)
+        sentences = self.of_sentences(model, noise, rng)
+        figures = {"loss": loss.item(), "CIDEr": rewards[:, 0].mean().item(), "sentence_loss": sentences.item()}
+        return loss + SENTENCES * sentences, figures
+
+    def rewards(self, said: Tensor, captions: Tensor) -> Tensor:
+        """CIDEr-D of what is said int64[B, K, T] against the captions int64[B, 5, T + 2] that are no padding alone:
+        float32[B, K]; 0 of what has no end."""
+        rewards = torch.zeros(said.shape[:2])
+        for photo, (texts, wanted) in enumerate(zip(said.tolist(), captions.tolist(), strict=True)):
+            references = [self.cider.weighed(self.words(each)) for each in wanted if any(each)]
+            for row, text in enumerate(texts):
+                if EOS in text:
+                    rewards[photo, row] = self.cider.score(self.words(text), references)
+        return rewards
+
+    def words(self, tokens: list[int]) -> list[str]:
+        return str(self.corpus.tokenizer.decode([token for token in tokens if token > UNK])).split()
+
+
+def critical_loss(model: Captioner, encoded: Encoded, said: Tensor, rewards: Tensor) -> Tensor:
+    """Minus the log-probabilities of tokens int64[B, K, T], each as often as its caption's reward is above the mean of
+    the others' (below it: negative), mean of the tokens; of LEARNED captions a photo."""
+    others = (rewards.sum(1, keepdim=True) - rewards) / (rewards.shape[1] - 1)
+    farthest = (rewards - others).abs().topk(LEARNED, 1).indices
+    above = (rewards - others).gather(1, farthest).flatten()
+    tokens = said.gather(1, farthest.unsqueeze(-1).expand(-1, -1, said.shape[2])).flatten(0, 1)
+    keep = tokens != PAD
+    given = torch.cat([torch.full((len(tokens), 1), BOS), tokens[:, :-1]], 1)
+    hidden = model.transformer(given, keep, model.transformer.memory(encoded), Noise())
+    losses = F.cross_entropy(model.logits(hidden).float(), tokens[keep], reduction="none")
+    return (losses * above.repeat_interleave(keep.sum(1))).mean()
