@@ -276,7 +276,10 @@ def test_interrupted_it_leaves_whole_lines_and_no_bar(
         *whole, last = shown.rows
         assert set(whole) == {lines[0]}
         assert lines[0].startswith(last.replace("^C", ""))
-        assert shown.cursor == (len(shown.rows), 0)
+        # Where ^C came just before the rest of a line that was on its way, one empty row follows: nobody can know.
+        row, column = shown.cursor
+        assert row - len(shown.rows) in ((0, 1) if number is None else (0,))
+        assert column == 0
 
 
 # The streams --------------------------------------------------------------------------------------
