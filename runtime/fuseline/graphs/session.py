@@ -26,6 +26,7 @@ _CUDA = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0", "enable_skip_la
 # What is multiplied with codes of 8 bits stays floats, as on the CPU (see _session). Where a CPU multiplies 8 bits fast
 # OpenVINO would round it too, and gives what is encoded no rows at widths that 32 does not divide.
 _OPENVINO_CPU = {"load_config": '{"CPU": {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}}'}
+_SPIN = "1000"  # microseconds
 _TYPES = {"float": "float32", "double": "float64"}  # the rest onnxruntime names as numpy does
 
 
@@ -107,6 +108,9 @@ def _session(path: Path, device: Device, threads: int, folded: int | None, by_bo
     # Spinning makes a run of many small nodes faster, and would burn every core for 25 ms after each run; this keeps
     # the first and stops the second.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Threads spin when a session is made, too, until they have waited so long: each for some 20 ms, if it is not said.
+    # Nodes of a run come sooner. onnxruntime knows it from 1.26 on.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN)
     # Codes that DequantizeLinear makes floats of are multiplied as floats. onnxruntime after 1.24 would round what they
     # are multiplied with to 8 bits, too, and say other words than a device by the same graph.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
