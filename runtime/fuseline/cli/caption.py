@@ -102,6 +102,9 @@ def add_to(commands: Any) -> None:
 
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Caption every photo that can be; 2 if one could not."""
+    if "numpy" not in sys.modules:
+        # Its OpenBLAS starts a thread a core when it is loaded, and each spins for some 50 ms. A caption needs none.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ..folders.tensors import PHOTOGRAPH
     from ..generation.config import PIPELINE_NEW_TOKENS
     from ..inputs.ahead import AHEAD, ReadAhead
