@@ -10,7 +10,6 @@ from fuseline.kernels import warn_if_portable
 
 from .errors import InputError, shown, written
 from .files.unchanged import Unchanged
-from .folders.foreign import ForeignFolder
 from .folders.open import AUTO, find, open_folder
 from .folders.own import Folder
 from .generation.config import GenerationConfig
@@ -241,7 +240,7 @@ class Opened:
         if variant is not None and not isinstance(variant, str):
             raise InputError(f"variant must be the name of one of the folder's, or None, not {written(variant)}")
         found = open_folder(folder, None if variant == AUTO else variant)
-        if variant == AUTO and len(found.variants) > 1 and not isinstance(found, ForeignFolder):
+        if variant == AUTO and len(found.variants) > 1 and not found.foreign:
             from .trials.auto import choose  # of folders of other tools no quality is known
 
             placement = place(device, device_options, fallback)

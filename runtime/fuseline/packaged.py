@@ -20,6 +20,9 @@ def on_disk(*names: str) -> Path | None:
     onnxruntime and the dynamic linker read files and no archives. So what lies in a zip (zipapp, pex, shiv) is copied
     into a temporary folder once a process, and removed when the process ends.
     """
+    beside = Path(__file__).parent.joinpath(*names)
+    if beside.exists():  # as nearly always; importlib.resources takes 2 ms to be imported
+        return beside
     from importlib import resources
 
     place = resources.files("fuseline").joinpath(*names)

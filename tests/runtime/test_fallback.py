@@ -22,7 +22,7 @@ from fuseline.graphs.decoder import CachedDecoder
 from fuseline.graphs.devices import CPU, Placement
 from fuseline.graphs.open import open_graphs
 from fuseline.graphs.running import NOT_RECORDED, Graph
-from fuseline.trials import placing
+from fuseline.trials import device_check
 from fuseline.trials.device_check import open_checked
 from fuseline.trials.timing import Timed
 from tests import tiny
@@ -166,7 +166,7 @@ def test_a_device_that_says_something_else_is_the_cpu(tiny_path: Path, monkeypat
     def refused(*arguments: object) -> Any:
         raise DeviceError("it says other tokens")
 
-    monkeypatch.setattr(placing, "open_checked", refused)
+    monkeypatch.setattr(device_check, "open_checked", refused)
     with pytest.warns(RuntimeWarning, match="it says other tokens; the CPU is used instead"):
         model = Model(open_folder(tiny_path), ON_BODIES, 1, fallback="cpu")
     assert model.device == "cpu"

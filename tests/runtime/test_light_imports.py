@@ -29,8 +29,9 @@ import fuseline
 text = fuseline.pipeline("image-to-text", sys.argv[1])(sys.argv[2])[0]["generated_text"]
 from fuseline import cli
 assert cli.main(["caption", "--model", sys.argv[1], sys.argv[2]]) == 0
+modules = sorted(sys.modules)
 assert cli.main(["info", sys.argv[1]]) == 0
-print(json.dumps([text, sorted(sys.modules)]))
+print(json.dumps([text, modules]))
 """
 
 
@@ -59,8 +60,37 @@ def test_a_caption_needs_the_runtime_only(folder: Path, tmp_path: Path) -> None:
         "urllib.request",
         "fuseline.speech.transcriber",
         "fuseline.inputs.audio",
+        "fuseline.inputs.texts",
+        "fuseline.inputs.photos.tiff",
+        "fuseline.tokens.hf",
+        "fuseline.folders.foreign",
+        "fuseline.graphs.foreign",
+        "fuseline.graphs.static",
+        "fuseline.graphs.fallback",
+        "fuseline.trials.device_check",
+        "fuseline.cli.transcripts",
+        "importlib.resources",
     ):
         assert name not in modules, f"{name} takes time and a JPEG photo does not need it"
+
+
+BLAS = "OPENBLAS_NUM_THREADS"
+
+
+@pytest.mark.parametrize(
+    ("before", "threads"),
+    [("", "1"), ("import numpy", "None"), (f"import os; os.environ[{BLAS!r}] = '3'", "3")],
+    ids=["command", "numpy is there", "asked for"],
+)
+def test_a_caption_starts_no_threads_of_blas(
+    before: str, threads: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (40, 30), "green").save(tmp_path / "photo.jpg")
+    monkeypatch.delenv(BLAS, raising=False)
+    command = "import sys; from fuseline import cli; cli.main(['caption', '--model', *sys.argv[1:]])"
+    said = f"import os; print(os.environ.get({BLAS!r}))"
+    code = f"{before}\n{command}\n{said}"
+    assert run(code, str(folder), str(tmp_path / "photo.jpg")).splitlines()[-1] == threads
 
 
 def test_the_refusal_works() -> None:

@@ -121,9 +121,7 @@ def _languages(folder: Folder) -> list[str]:
 
 def _layers(folder: Folder, variant: str) -> dict[str, Any]:
     """How many of a variant's decoder layers run as one node each, and why others do not, as far as that is known."""
-    from ..folders.foreign import ForeignFolder
-
-    if isinstance(folder, ForeignFolder) or not folder.has(variant) or folder.fusion not in (None, FLAT):
+    if folder.foreign or not folder.has(variant) or folder.fusion not in (None, FLAT):
         return {}  # layers of other modes of fusion cannot be one node
     try:
         used = folder.using(variant)
@@ -148,10 +146,9 @@ def _apart(decoder: Path) -> list[str]:
 
 def _chosen(folder: Folder) -> dict[str, Any]:
     """What variant="auto" uses here, and why."""
-    from ..folders.foreign import ForeignFolder
     from ..trials.auto import choose
 
-    if isinstance(folder, ForeignFolder):
+    if folder.foreign:
         return {
             "variant": folder.variant,
             "why": "the default, since the folder does not tell how good its variants are",

@@ -12,7 +12,6 @@ from .interrupts import check as check_interrupts
 from .sounds import check_microphone, check_names, opened
 from .streams import Unwritable
 from .terminal import FAILED, Terminal
-from .transcripts import Coming, Files, Lines, Objects, Output, Running, check_output
 
 if TYPE_CHECKING:
     from ..inputs.audio import Sound
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from ..speech.options import SpeechOptions
     from ..speech.segments import Transcription
     from ..speech.transcriber import Transcriber
+    from .transcripts import Output, Running
 
 _HELP = """\
 Print what is said in sounds: WAV files, and with soundfile (pip install "fuseline[audio]") or ffmpeg all usual kinds of
@@ -89,6 +89,8 @@ def add_to(commands: Any) -> None:
 
 def _run(options: argparse.Namespace, terminal: Terminal) -> int:
     """Transcribe every sound that can be; 2 if one could not."""
+    from .transcripts import check_output
+
     _check(options)
     live = options.stream or options.microphone
     formats = check_output(options.format, options.files, options.output_dir, alone=live, as_json=options.json)
@@ -120,6 +122,8 @@ def _run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _output(options: argparse.Namespace, formats: Sequence[str], model: Model, terminal: Terminal) -> Output:
+    from .transcripts import Files, Lines, Objects
+
     if options.json:
         return Objects(terminal, _name(options, model), model.folder.variant)
     if options.output_dir is not None:
@@ -199,6 +203,8 @@ class _Job(NamedTuple):
 
     def transcribe(self, name: str, output: Output, doing: str) -> None:
         """Raises InputError and others for a sound that cannot be; KeyboardInterrupt once what there is is written."""
+        from .transcripts import Coming
+
         with opened(name, self.options.raw) as sound, self.terminal.seconds(doing, sound.duration) as tell:
             coming = Coming(name, self._running(sound, tell), sound.duration)
             output.take(coming)

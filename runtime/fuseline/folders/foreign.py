@@ -38,6 +38,8 @@ SHIFTED = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-pre
 class ForeignFolder(Folder):
     """A Folder without signatures: nothing lists the tensors, so both are empty, and each graph tells its own."""
 
+    foreign = True
+
     @property
     def graphs(self) -> ForeignVariant:
         """The variant in use."""

@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from ..errors import FolderError, InputError, shown, written
 from ..files.reading import DESCRIPTION, reading
 from ..packaged import on_disk
-from .foreign import open_foreign_folder
 from .hub import downloaded, has_form, is_hub_id
 from .own import Folder, open_own_folder
 
@@ -27,6 +26,8 @@ def open_folder(path: str | Path | None = None, variant: str | None = None, *, w
     """
     root = find(path, variant)
     if not os.path.lexists(root / DESCRIPTION):
+        from .foreign import open_foreign_folder  # with all that knows tokenizers, which own folders need not
+
         return open_foreign_folder(root, variant)
     return open_own_folder(root, variant, whole=whole)
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from ..errors import FolderError, InputError, shown
 from ..files.graph_file import GraphFacts
@@ -81,6 +82,8 @@ class Folder:
     """how sure the model is of a text; None where the folder does not say"""
     layout: str = FUSED
     """that of the graphs in use, see fuseline.folders.description"""
+    foreign: ClassVar[bool] = False
+    """whether it is of another tool, a ForeignFolder"""
 
     @property
     def source(self) -> Source:

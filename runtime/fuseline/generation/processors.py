@@ -6,13 +6,16 @@ beams log-probabilities.
 
 A processor is called with sequences int64[R, T] and scores float32[R, V] and returns scores float32[R, V]; the scores
 it is given are its own, to write into. Dimensions: `R` rows, `T` tokens so far, prompt included, `V` vocabulary.
+
+Those with values are NamedTuples, of which Python makes a class in a seventh of the time that a frozen dataclass takes:
+there are many, and they are imported before a first caption.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -65,8 +68,7 @@ class SequenceBias:
         return scores + bias
 
 
-@dataclass(frozen=True)
-class Diversity:
+class Diversity(NamedTuple):
     """Subtract a penalty for each time that earlier groups have taken the token in this step.
 
     HammingDiversityLogitsProcessor of transformers 4.50; https://arxiv.org/abs/1610.02424.
@@ -84,8 +86,7 @@ class Diversity:
         return scores
 
 
-@dataclass(frozen=True)
-class RepetitionPenalty:
+class RepetitionPenalty(NamedTuple):
     """Divide a positive score of a token that is there already by the penalty, multiply a negative one.
 
     RepetitionPenaltyLogitsProcessor; https://arxiv.org/abs/1909.05858, section 4.1.
@@ -100,8 +101,7 @@ class RepetitionPenalty:
         return scores
 
 
-@dataclass(frozen=True)
-class NoRepeatNgrams:
+class NoRepeatNgrams(NamedTuple):
     """No n-gram twice: exclude what followed the last n - 1 tokens before (NoRepeatNGramLogitsProcessor)."""
 
     size: int
@@ -117,8 +117,7 @@ class NoRepeatNgrams:
         return scores
 
 
-@dataclass(frozen=True)
-class EncoderRepetitionPenalty:
+class EncoderRepetitionPenalty(NamedTuple):
     """Multiply a positive score of a token of the input by the penalty, divide a negative one: above 1 what is said
     keeps to the input (EncoderRepetitionPenaltyLogitsProcessor).
 
@@ -161,8 +160,7 @@ class EncoderNoRepeatNgrams:
         return scores
 
 
-@dataclass(frozen=True)
-class MinLength:
+class MinLength(NamedTuple):
     """No end before so many tokens, prompt included (MinLengthLogitsProcessor, MinNewTokensLengthLogitsProcessor)."""
 
     length: int
@@ -174,8 +172,7 @@ class MinLength:
         return scores
 
 
-@dataclass(frozen=True)
-class AllowedTokens:
+class AllowedTokens(NamedTuple):
     """Only the tokens that a function of the photo's index and the row allows (PrefixConstrainedLogitsProcessor).
 
     Raises InputError where it allows none, or something that is no token.
@@ -203,8 +200,7 @@ class AllowedTokens:
         return kept
 
 
-@dataclass(frozen=True)
-class ForcedTokens:
+class ForcedTokens(NamedTuple):
     """After so many tokens only these, with score 0 (ForcedBOSTokenLogitsProcessor, ForcedEOSTokenLogitsProcessor)."""
 
     tokens: Sequence[int]
@@ -223,8 +219,7 @@ def remove_invalid_values(sequences: Int64, scores: Float32) -> Float32:
     return np.nan_to_num(scores, copy=False, nan=0.0, posinf=largest, neginf=-largest)
 
 
-@dataclass(frozen=True)
-class ExponentialDecay:
+class ExponentialDecay(NamedTuple):
     """The n-th token after so many: raise the score s of an end by |s| (factor^n - 1) (ExponentialDecayLengthPenalty).
 
     An end that is excluded stays so, where transformers makes it NaN and then takes it.
@@ -244,8 +239,7 @@ class ExponentialDecay:
         return scores
 
 
-@dataclass(frozen=True)
-class SuppressTokens:
+class SuppressTokens(NamedTuple):
     """Never these, or not after so many (SuppressTokensLogitsProcessor, SuppressTokensAtBeginLogitsProcessor)."""
 
     tokens: Sequence[int]
@@ -257,8 +251,7 @@ class SuppressTokens:
         return scores
 
 
-@dataclass(frozen=True)
-class Own:
+class Own(NamedTuple):
     """A caller's processor. Raises InputError where it does not return scores, of the shape it was given.
 
     What the function itself raises passes as it is.
@@ -334,7 +327,13 @@ def _keep(config: GenerationConfig) -> int:
     return 1 if config.num_beams == 1 else max(len(config.ends), 1) + 1
 
 
-_Make = Callable[[Any, "GenerationConfig", Lengths], Processor]
+class _Step(Protocol):
+    """A Processor. To mypy a NamedTuple is no Callable, though it can be called."""
+
+    def __call__(self, sequences: Int64, scores: Float32, /) -> Float32: ...
+
+
+_Make = Callable[[Any, "GenerationConfig", Lengths], _Step]
 
 # Every option that changes scores, in transformers' order (generation/utils.py, `_get_logits_processor`; of timestamps
 # `_retrieve_logit_processors` of models/whisper/generation_whisper.py), and how its processor is made. It is made where
@@ -407,7 +406,7 @@ def processors(config: GenerationConfig, lengths: Lengths) -> Processor | None:
     return _in_turn(found) if found else None
 
 
-def _in_turn(steps: Sequence[Processor]) -> Processor:
+def _in_turn(steps: Sequence[_Step]) -> Processor:
     """One processor out of several, the first first."""
 
     def apply(sequences: Int64, scores: Float32) -> Float32:

@@ -6,15 +6,14 @@ processors is in processors.py. `keep` is how many tokens are left at least. Dim
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ..arrays import NEVER, Bool, Float32, Int64, log_softmax
 
 
-@dataclass(frozen=True)
-class Temperature:
+class Temperature(NamedTuple):
     """Divide the scores (TemperatureLogitsWarper)."""
 
     temperature: float
@@ -23,8 +22,7 @@ class Temperature:
         return scores / np.float32(self.temperature)
 
 
-@dataclass(frozen=True)
-class TopK:
+class TopK(NamedTuple):
     """Only the k best, and what equals the last of them (TopKLogitsWarper)."""
 
     k: int
@@ -34,8 +32,7 @@ class TopK:
         return scores
 
 
-@dataclass(frozen=True)
-class TopP:
+class TopP(NamedTuple):
     """Only the most probable that together have probability p (TopPLogitsWarper; https://arxiv.org/abs/1904.09751)."""
 
     p: float
@@ -48,8 +45,7 @@ class TopP:
         return _without(scores, out, worst_first)
 
 
-@dataclass(frozen=True)
-class MinP:
+class MinP(NamedTuple):
     """Only what has this share of the greatest probability (MinPLogitsWarper; https://arxiv.org/abs/2407.01082)."""
 
     share: float
@@ -64,8 +60,7 @@ class MinP:
         return _without(scores, out, best_first)
 
 
-@dataclass(frozen=True)
-class TypicalP:
+class TypicalP(NamedTuple):
     """Only the tokens nearest to the expected information that together have probability p.
 
     TypicalLogitsWarper; https://arxiv.org/abs/2202.00666.
@@ -86,8 +81,7 @@ class TypicalP:
         return _without(scores, out, nearest)
 
 
-@dataclass(frozen=True)
-class EpsilonCutoff:
+class EpsilonCutoff(NamedTuple):
     """Only tokens of at least this probability (EpsilonLogitsWarper; https://arxiv.org/abs/2210.15191)."""
 
     epsilon: float
@@ -99,8 +93,7 @@ class EpsilonCutoff:
         return scores
 
 
-@dataclass(frozen=True)
-class EtaCutoff:
+class EtaCutoff(NamedTuple):
     """Only tokens of probability min(epsilon, sqrt(epsilon) exp(-entropy)) or more.
 
     EtaLogitsWarper; https://arxiv.org/abs/2210.15191.

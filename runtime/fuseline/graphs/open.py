@@ -9,18 +9,15 @@ from pathlib import Path
 from ..errors import FolderError
 from ..files.unchanged import Unchanged
 from ..folders.description import CONTRIB, STATIC
-from ..folders.foreign import ForeignFolder
 from ..folders.own import Folder
 from ..folders.tensors import Signature, mismatches, one_token
 from .contract import Decoder
 from .decoder import CachedDecoder
 from .devices import Device, Placement, placed
 from .encoder import Encoder
-from .foreign import open_foreign
 from .running import Graph
 from .session import open_graph, signature
 from .sources import Encoders, Encodes, NoEncoder
-from .static import StaticDecoder, static_encoder
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,8 @@ def open_graphs(folder: Folder, device: object = "cpu", threads: int | None = No
     placement = placed(device)
     parts = {part: laid_out(folder, part) for part in placement.parts}
     files = Unchanged({file: stamp for each in parts.values() for file, stamp in each.files_in_use.items()})
-    if isinstance(folder, ForeignFolder):
-        opened_foreign = open_foreign(folder, placement, threads)
-        encoder: Encodes = opened_foreign[0]
-        decoder: Decoder = opened_foreign[1]
-        graphs = opened_foreign[2]
+    if folder.foreign:
+        encoder, decoder, graphs = _foreign(folder, placement, threads)
     else:
         graphs = []
         encoder = _encoders(parts[placement.encoder], placement, threads, graphs)
@@ -70,6 +64,14 @@ def open_graphs(folder: Folder, device: object = "cpu", threads: int | None = No
     return Graphs(encoder, decoder, files, close, _nodes(graphs))
 
 
+def _foreign(folder: Folder, placement: Placement, threads: int | None) -> tuple[Encodes, Decoder, list[Graph]]:
+    from ..folders.foreign import ForeignFolder  # of which own folders need nothing: importing it takes time
+    from .foreign import open_foreign
+
+    assert isinstance(folder, ForeignFolder)  # no other is foreign
+    return open_foreign(folder, placement, threads)
+
+
 def _nodes(graphs: Sequence[Graph]) -> tuple[int, int] | None:
     known = [graph.nodes for graph in graphs if graph.nodes is not None]
     return (sum(here for here, _ in known), sum(count for _, count in known)) if known else None
@@ -82,6 +84,8 @@ def laid_out(folder: Folder, device: Device) -> Folder:
 
 def _decoder(folder: Folder, graph: Graph) -> Decoder:
     if folder.layout == STATIC:
+        from .static import StaticDecoder
+
         return StaticDecoder(graph, signature(graph), folder.decoder)
     return CachedDecoder(graph, folder.decoder)
 
@@ -99,6 +103,8 @@ def _encoders(folder: Folder, placement: Placement, threads: int | None, graphs:
             opened[path] = _opened(folder, path, device, threads, listed)
             graphs.append(opened[path])
         if folder.layout == STATIC:
+            from .static import static_encoder
+
             found[name] = static_encoder(opened[path], folder.sources[name], signature(opened[path]))
             continue
         inputs, outputs = {tensor.name: tensor for tensor in listed.inputs}, [tensor.name for tensor in listed.outputs]

@@ -11,7 +11,6 @@ from ..folders.tensors import PHOTOGRAPH, SPEECH, TEXT, Source
 from .contract import Inputs
 from .images import load_image
 from .open import TextInputs
-from .texts import too_many
 
 HINT = "hint"  # the source of a few words about a photo, which commands and pipelines have an option for
 
@@ -53,6 +52,8 @@ def _made(value: Any, source: Source, inputs: Inputs) -> Mapping[str, Any]:
     if isinstance(inputs, TextInputs) and inputs.longest is not None:
         around, count = inputs.tokenizer.around, next(iter(made.values())).shape[1]
         if count > inputs.longest:
+            from .texts import too_many  # which takes time to be imported, and photos need it not
+
             raise InputError(f"{too_many('it', count - around, around, inputs.longest)}; give a shorter text")
     return made
 

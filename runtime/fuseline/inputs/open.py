@@ -15,10 +15,10 @@ from ..folders.tensors import ATTENTION_MASK, INPUT_FEATURES, PHOTOGRAPH, SKIP, 
 from ..tokens.tokenizer import TextTokens, open_tokenizer
 from .contract import Inputs
 from .images import ImageProcessor, check_fast
-from .texts import SourceTokenizer
 
 if TYPE_CHECKING:
     from .audio import LogMel, RawSamples
+    from .texts import SourceTokenizer
 
 _OPTIONS = {"src_lang", "truncation", "max_length", "names"}
 
@@ -28,11 +28,13 @@ def open_inputs(folder: Folder, tokens: TextTokens) -> PhotoInputs | TextInputs 
     if not folder.sources:
         return NoInputs()
     if folder.source.reads_text:
+        from .texts import SourceTokenizer  # which takes time to be imported, as audio does, and captions need neither
+
         tokenizer = SourceTokenizer(tokens, folder.read_tokenizer(), folder.tokenizer_config)
         return TextInputs(tokenizer, folder.source.longest, folder.source.absent == SKIP)
     where = str(folder.path / folder.preprocessor_file)
     if folder.source.reads == SPEECH:
-        from .audio import LogMel, RawSamples  # which takes time to be imported, and captions need it not
+        from .audio import LogMel, RawSamples
 
         kind = LogMel if INPUT_FEATURES in folder.source.inputs else RawSamples
         return SpeechInputs(kind.from_config(folder.preprocessor_config, where))

@@ -9,9 +9,7 @@ from typing import Any
 from ..errors import DeviceError, FolderError, InputError, written
 from ..folders.own import Folder
 from ..graphs.devices import AUTO, ON_CPU, Placement, placed
-from ..graphs.fallback import with_fallback
 from ..graphs.open import Graphs, open_graphs
-from .device_check import open_checked
 
 CPU = "cpu"
 _NOT_APART = 'device_options are of a device that is named; with device="auto" leave them out'
@@ -48,8 +46,13 @@ def open_placed(
         from .fastest import fastest
 
         placement = fastest(folder, threads)
-    if fallback is None or placement.is_cpu:
+    if placement.is_cpu:
+        return open_graphs(folder, placement, threads), placement
+    from .device_check import open_checked  # what the CPU needs none of takes time to be imported
+
+    if fallback is None:
         return open_checked(folder, placement, threads), placement
+    from ..graphs.fallback import with_fallback
 
     def on_cpu() -> Graphs:
         return open_graphs(folder, CPU, threads)

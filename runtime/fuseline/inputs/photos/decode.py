@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -12,24 +11,25 @@ from PIL import Image
 
 from fuseline.errors import InputError
 
-from . import colours, jpeg, jpeg2000, others, png, tiff
+from . import colours
 from .header import Damaged, Header, check_memory, check_size
 from .orientation import SIDEWAYS, TURNS, orientation
 from .scaled import Least, Size
 from .signatures import format_of, what_else
 
-# The formats that are opened, by their names in Pillow, with the module that reads each (loaded when a file needs it).
+# The formats that are opened, by their names in Pillow: its module that reads each, and ours that reads the header with
+# the function in it. Both are loaded when a file needs them.
 # Named one by one because some of Pillow's other readers run programs (EPS) or have no signature to tell them by (TGA).
-_READERS: dict[str, tuple[str, Callable[[bytes], Header]]] = {
-    "JPEG": ("JpegImagePlugin", jpeg.read),
-    "PNG": ("PngImagePlugin", png.read),
-    "WEBP": ("WebPImagePlugin", others.webp),
-    "GIF": ("GifImagePlugin", others.gif),
-    "BMP": ("BmpImagePlugin", others.bmp),
-    "TIFF": ("TiffImagePlugin", tiff.read),
-    "AVIF": ("AvifImagePlugin", others.avif),
-    "JPEG2000": ("Jpeg2KImagePlugin", jpeg2000.read),
-    "PPM": ("PpmImagePlugin", others.ppm),
+_READERS: dict[str, tuple[str, str, str]] = {
+    "JPEG": ("JpegImagePlugin", "jpeg", "read"),
+    "PNG": ("PngImagePlugin", "png", "read"),
+    "WEBP": ("WebPImagePlugin", "others", "webp"),
+    "GIF": ("GifImagePlugin", "others", "gif"),
+    "BMP": ("BmpImagePlugin", "others", "bmp"),
+    "TIFF": ("TiffImagePlugin", "tiff", "read"),
+    "AVIF": ("AvifImagePlugin", "others", "avif"),
+    "JPEG2000": ("Jpeg2KImagePlugin", "jpeg2000", "read"),
+    "PPM": ("PpmImagePlugin", "others", "ppm"),
 }
 
 _HEIF_MEMORY = 16  # bytes a pixel
@@ -65,9 +65,9 @@ def decode(data: bytes, name: str, least: Least | None = None) -> Photo:
         return _heic(data, name)
     if found is None:
         raise _no_photo(data, name)
-    module, read_header = _READERS[found]
+    module = _READERS[found][0]
     try:
-        header = read_header(data)
+        header = _header(found, data)
     except Damaged as error:
         raise _unreadable(name, found, f" ({error})") from error
     except Exception as error:  # whatever a damaged header leads to
@@ -94,6 +94,13 @@ def decode(data: bytes, name: str, least: Least | None = None) -> Photo:
     if turn in TURNS:
         check_memory(*size, header.memory + _TURNING, name, len(data))
     return Photo(_sixteen_bits(image, found, data), turn, header.pages, size, used)
+
+
+def _header(found: str, data: bytes) -> Header:
+    """Of a file of a format. Raises Damaged, or whatever a damaged header leads to."""
+    _, module, function = _READERS[found]
+    header: Header = getattr(importlib.import_module(f".{module}", __package__), function)(data)
+    return header
 
 
 def _made_smaller(image: Image.Image, least: Least, turn: int) -> tuple[float, float] | None:
@@ -168,7 +175,7 @@ def _heic(data: bytes, name: str) -> Photo:
         what = "this is a HEIC image, which is read only where the package pillow-heif is installed"
         raise InputError(f"{name}: {what}; install it, or save the photo as JPEG") from error
     try:
-        header = others.avif(data)  # boxes are the same
+        header = _header("AVIF", data)  # boxes are the same
     except Damaged as error:
         raise _unreadable(name, "HEIC", f" ({error})") from error
     header = Header(header.width, header.height, _HEIF_MEMORY, data)
