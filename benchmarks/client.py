@@ -18,6 +18,12 @@ from .errors import BenchmarkError
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def as_installed(environment: Mapping[str, str]) -> dict[str, str]:
+    """The same without what keeps Python from writing what it compiles: where that is set, as some containers have it,
+    a system that pip has not compiled is compiled at each of its starts, which then is what is measured."""
+    return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class Worker:
     """A process that holds one system. While it is not asked anything it is stopped, so that it cannot disturb.
 
@@ -34,7 +40,7 @@ class Worker:
         module: str = "benchmarks.worker",
     ) -> None:
         """module: what runs in the process."""
-        environment = {**os.environ, **variables, "OMP_NUM_THREADS": str(threads)}
+        environment = {**as_installed(os.environ), **variables, "OMP_NUM_THREADS": str(threads)}
         path = [str(ROOT), *filter(None, [variables.get("FUSELINE_PATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(path)
         # No hub is asked, and no telemetry or advice is fetched in the middle of a measurement.

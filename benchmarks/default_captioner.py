@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -21,6 +22,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from .client import as_installed
 
 RUNS = 60
 WARM_UP = 8
@@ -106,15 +109,16 @@ def one_caption(photo: Path, threads: int) -> dict[str, Any]:
 def first_caption(photo: Path, threads: int) -> dict[str, Any]:
     """Seconds from process start to the first caption, its parts, and peak memory, in a new process each time."""
     seconds, command_line, parts = [], [], []
+    environment = as_installed(os.environ)
     for _ in range(STARTS):
         began = time.perf_counter()
         script = [sys.executable, "-c", FIRST_CAPTION, str(photo), str(threads)]
-        found = subprocess.run(script, check=True, capture_output=True, text=True).stdout
+        found = subprocess.run(script, check=True, capture_output=True, text=True, env=environment).stdout
         seconds.append(time.perf_counter() - began)
         parts.append([float(value) for value in found.split()])
         began = time.perf_counter()
         script = [sys.executable, "-m", "fuseline", "caption", str(photo), "--threads", str(threads)]
-        subprocess.run(script, check=True, capture_output=True)
+        subprocess.run(script, check=True, capture_output=True, env=environment)
         command_line.append(time.perf_counter() - began)
     imported, opened, run, peak = (statistics.median(column) for column in zip(*parts, strict=True))
     return {

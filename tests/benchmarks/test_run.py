@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import environments, report, systems
 from benchmarks.__main__ import main
-from benchmarks.client import ROOT
+from benchmarks.client import ROOT, as_installed
 from benchmarks.errors import first_sentence
 from benchmarks.models import SHIPPED
 from benchmarks.plan import Turns
@@ -36,6 +36,10 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         out = folder / "results.jsonl"
         assert main(["run", "--quick", *chosen, "--models", "default-captioner", "--out", str(out)]) == 0
     return out
+
+
+def test_starts_are_of_systems_that_are_compiled() -> None:
+    assert as_installed({"PYTHONDONTWRITEBYTECODE": "1", "PATH": "/bin"}) == {"PATH": "/bin"}
 
 
 def test_a_run_measures_every_system_and_says_why_one_could_not(small_run: Path) -> None:
