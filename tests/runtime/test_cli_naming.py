@@ -45,7 +45,7 @@ def test_arguments_are_options(options: dict[str, Any], sentence: str, typed: st
 
 def test_every_option_is_called_as_it_is_typed() -> None:
     """Of every command, those whose names cannot be words of English."""
-    parser = _parser(Terminal())
+    parser = _parser(Terminal(), ())
     (commands,) = [each.choices for each in parser._actions if isinstance(each.choices, dict)]
     assert "caption" in commands
     for command in commands.values():

@@ -68,7 +68,7 @@ def test_a_caption_needs_the_runtime_only(folder: Path, tmp_path: Path) -> None:
         "fuseline.graphs.static",
         "fuseline.graphs.fallback",
         "fuseline.trials.device_check",
-        "fuseline.cli.transcripts",
+        "fuseline.cli.transcribe",
         "importlib.resources",
     ):
         assert name not in modules, f"{name} takes time and a JPEG photo does not need it"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .terminal import Terminal
 
 PIPE_CLOSED = 141
+# In the order of --help; each is the name of its file.
+_COMMANDS = ("caption", "text", "transcribe", "export", "quantize", "layouts", "evaluate", "get", "devices", "info")
 _SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".mp4", ".mkv", ".webm", ".mov")  # and videos
 _LONGEST_OPTION = 100  # characters of what may be a misspelt option
 _LONGEST_MESSAGE = 600  # characters of what argparse says, so that there is room for what would be right
@@ -72,7 +74,7 @@ def _command(terminal: Terminal, arguments: Sequence[str]) -> int:
         with terminal.noting_warnings():
             if sys.stdout is None:
                 raise InputError("standard output is closed, so there is nowhere to write to; leave it open")
-            options = _parser(terminal).parse_args(arguments)
+            options = _parser(terminal, arguments).parse_args(arguments)
             terminal.as_json, terminal.options = options.json, vars(options)
             status: int = options.command(options, terminal)
             return status
@@ -87,21 +89,13 @@ def _command(terminal: Terminal, arguments: Sequence[str]) -> int:
         return FAILED
 
 
-def _parser(terminal: Terminal) -> ArgumentParser:
+def _parser(terminal: Terminal, arguments: Sequence[str]) -> ArgumentParser:
+    """What knows the command that is asked for; where that is none, as in --help, all of them."""
     import argparse
+    from importlib import import_module
 
     from ..errors import InputError, shown
     from ..version import __version__
-    from . import caption as cli_caption
-    from . import devices as cli_devices
-    from . import evaluate as cli_evaluate
-    from . import export as cli_export
-    from . import get as cli_get
-    from . import info as cli_info
-    from . import layouts as cli_layouts
-    from . import quantize as cli_quantize
-    from . import text as cli_text
-    from . import transcribe as cli_transcribe
     from .naming import in_numbers
 
     class Parser(argparse.ArgumentParser):
@@ -137,19 +131,8 @@ environment: FUSELINE_DEBUG=1 shows where an unforeseen failure comes from""",
     )
     parser.add_argument("--version", action="version", version=f"fuseline {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (
-        cli_caption,
-        cli_text,
-        cli_transcribe,
-        cli_export,
-        cli_quantize,
-        cli_layouts,
-        cli_evaluate,
-        cli_get,
-        cli_devices,
-        cli_info,
-    ):
-        each.add_to(commands)
+    for name in arguments[:1] if arguments and arguments[0] in _COMMANDS else _COMMANDS:
+        import_module(f".{name}", __package__).add_to(commands)
     return parser
 
 
