@@ -6,11 +6,7 @@ namespace fuseline {
 namespace {
 
 // Instructions are written out since the compiler knows them only with a flag that the rest of the file must not have.
-struct Pairs {
-  static constexpr bool kRounds = true;
-
-  static int64_t inputs(int64_t n) { return (n + 1) / 2; }
-  // 32 numbers in their order.
+struct Pairs : InPairs<Pairs> {
   static __m512i rounded(Vector first, Vector second) {
     __m512i all;
     __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(all) : "v"(first), "v"(second));
@@ -20,22 +16,6 @@ struct Pairs {
     alignas(64) static constexpr uint16_t kOrder[] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     return reinterpret_cast<Vector>(_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), rounded(first, second)));
-  }
-  // From the first pair on: each comes to lie where a number of it was, or before.
-  static void order(float* vectors, int64_t runs, int64_t n, int64_t width) {
-    float* to = vectors;
-    for (int64_t run = 0; run < runs; ++run, vectors += n * width * kLanes)
-      for (int64_t i = 0; i < n; i += 2)
-        for (int64_t w = 0; w < width; ++w, to += kLanes) {
-          const float* from = vectors + (i * width + w) * kLanes;
-          write(to, side_by_side(load(from), i + 1 < n ? load(from + width * kLanes) : Vector{}));
-        }
-  }
-  static void query(const float* from, int64_t n, float, float* to) {
-    for (int64_t d = 0; d < n; d += 2 * kLanes) {
-      const int64_t left = n - d - kLanes;
-      write(to + d / 2, rounded(load(from + d, n - d), load(from + d + kLanes, left > 0 ? left : 0)));
-    }
   }
   static Vector input(const float* p) {
     int32_t pair;

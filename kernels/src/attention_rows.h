@@ -18,11 +18,6 @@ constexpr int kSums = 1;
 // sums are put down and taken up again once for so many.
 constexpr int64_t kStretch = 8;
 
-// Compilers weigh what to inline by the size of a whole file, so that an operator more makes the others slower. Here it is said:
-// the innermost loops become part of those around them, and what is not inlined is loops of its own.
-#define FUSELINE_INNER __attribute__((always_inline))
-#define FUSELINE_OUTER __attribute__((noinline))
-
 // The products of four vectors with another; what lies `ahead` floats on from those in `from` is asked for meanwhile.
 template <int from, class Four, class One>
 FUSELINE_INNER inline void dots(const Four* const (&four)[4], const One* one, int64_t n, float scale, int64_t ahead, float* out) {

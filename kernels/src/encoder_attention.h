@@ -102,9 +102,11 @@ inline bool arrange_regions(const Head& h) {
 //   order(vectors, runs, n, width)  keys or values become inputs where they lie: `runs` times n numbers for each of `width` x 16 sums
 //   query(from, n, scale, to)       the numbers of a query become inputs
 //   weights(scores, p, v)           16 weights, from position p on, become inputs where their scores were
-//   input(p), add(x, y, sums)       an input for all sums, and its products with y added up
+//   kTwoByTwo                       whether an instruction multiplies two queries by two of a vector's numbers; if not
+//   input(p), add(x, y, sums)       an input for all sums, and its products with y added up; else
+//   add_up(...)                     what the function of that name does below
 struct AsTheyAre {
-  static constexpr bool kRounds = false;
+  static constexpr bool kRounds = false, kTwoByTwo = false;
   static int64_t inputs(int64_t n) { return n; }
   static void order(float*, int64_t, int64_t, int64_t) {}
   static void query(const float* from, int64_t n, float scale, float* to) {
@@ -127,6 +129,29 @@ struct Rounded : AsTheyAre {
   static void weights(float* scores, int64_t p, Vector v) {
     const Vector large = v * 65537.0f;
     write(scores + p, large - (large - v));
+  }
+};
+
+// In pairs, by what Of makes of two vectors: rounded, 32 numbers in their order; side_by_side, a number of each in turns.
+template <class Of>
+struct InPairs {
+  static constexpr bool kRounds = true, kTwoByTwo = false;
+  static int64_t inputs(int64_t n) { return (n + 1) / 2; }
+  // From the first pair on: each comes to lie where a number of it was, or before.
+  static void order(float* vectors, int64_t runs, int64_t n, int64_t width) {
+    float* to = vectors;
+    for (int64_t run = 0; run < runs; ++run, vectors += n * width * kLanes)
+      for (int64_t i = 0; i < n; i += 2)
+        for (int64_t w = 0; w < width; ++w, to += kLanes) {
+          const float* from = vectors + (i * width + w) * kLanes;
+          write(to, Of::side_by_side(load(from), i + 1 < n ? load(from + width * kLanes) : Vector{}));
+        }
+  }
+  static void query(const float* from, int64_t n, float, float* to) {
+    for (int64_t d = 0; d < n; d += 2 * kLanes) {
+      const int64_t left = n - d - kLanes;
+      write(to + d / 2, Of::rounded(load(from + d, n - d), load(from + d + kLanes, left > 0 ? left : 0)));
+    }
   }
 };
 
@@ -247,18 +272,29 @@ FUSELINE_INNER inline void in_tiles(int64_t vectors, const One& one) {
   }
 }
 
+// The products of n inputs x[r] of R queries, `apart` floats apart, and y[d][w] of W vectors, `line` floats from input to input and
+// `next` from vector to vector, added to totals.
+template <class Of, int R, int W>
+FUSELINE_INNER inline void add_up(const float* x, int64_t apart, const float* y, int64_t n, int64_t line, int64_t next, Vector (&totals)[R][W]) {
+  if constexpr (Of::kTwoByTwo) {
+    Of::add_up(x, apart, y, n, line, next, totals);
+  } else {
+    for (int64_t d = 0; d < n; ++d) {
+      Vector vectors[W];
+      repeat<W>([&](int w) FUSELINE_INNER { vectors[w] = load(y + w * next + d * line); });
+      repeat<R>([&](int r) FUSELINE_INNER {
+        const Vector one = Of::input(x + r * apart + d);
+        repeat<W>([&](int w) FUSELINE_INNER { totals[r][w] = Of::add(one, vectors[w], totals[r][w]); });
+      });
+    }
+  }
+}
+
 // The scores of queries at W blocks of 16 positions.
 template <class Of, int R, int W>
 FUSELINE_INNER inline void tile_scores(const float* queries, int64_t apart, const float* keys, int64_t inputs, float scale, float* scores) {
   Vector totals[R][W] = {};
-  for (int64_t d = 0; d < inputs; ++d) {
-    Vector key[W];
-    repeat<W>([&](int w) FUSELINE_INNER { key[w] = load(keys + (w * inputs + d) * kLanes); });
-    repeat<R>([&](int r) FUSELINE_INNER {
-      const Vector one = Of::input(queries + r * apart + d);
-      repeat<W>([&](int w) FUSELINE_INNER { totals[r][w] = Of::add(one, key[w], totals[r][w]); });
-    });
-  }
+  add_up<Of>(queries, apart, keys, inputs, kLanes, inputs * kLanes, totals);
   repeat<R>([&](int r) FUSELINE_INNER {
     repeat<W>([&](int w) FUSELINE_INNER {
       write(scores + r * kBlockPositions + w * kLanes, Of::kRounds ? totals[r][w] * scale : totals[r][w]);
@@ -274,14 +310,7 @@ FUSELINE_INNER inline void tile_sums(const float* weights, const float* values, 
     repeat<R>([&](int r) FUSELINE_INNER {
       repeat<W>([&](int w) FUSELINE_INNER { totals[r][w] = load(mixed + r * size + w * kLanes) * factors[r]; });
     });
-  for (int64_t p = 0; p < n; ++p) {
-    Vector value[W];
-    repeat<W>([&](int w) FUSELINE_INNER { value[w] = load(values + p * size + w * kLanes); });
-    repeat<R>([&](int r) FUSELINE_INNER {
-      const Vector weight = Of::input(weights + r * kBlockPositions + p);
-      repeat<W>([&](int w) FUSELINE_INNER { totals[r][w] = Of::add(weight, value[w], totals[r][w]); });
-    });
-  }
+  add_up<Of>(weights, kBlockPositions, values, n, size, kLanes, totals);
   repeat<R>([&](int r) FUSELINE_INNER {
     repeat<W>([&](int w) FUSELINE_INNER { write(mixed + r * size + w * kLanes, totals[r][w]); });
   });

@@ -36,6 +36,11 @@ typedef int32_t Ints __attribute__((vector_size(kRegister)));
 // Of a function whose sums must stay in registers: GCC 12 does not inline more than some calls of what `repeat` writes out.
 #define FUSELINE_FLAT __attribute__((flatten))
 
+// Compilers weigh what to inline by the size of a whole file, so that an operator more makes the others slower. In attention it is said: the
+// innermost loops become part of those around them, and what is not inlined is loops of its own.
+#define FUSELINE_INNER __attribute__((always_inline))
+#define FUSELINE_OUTER __attribute__((noinline))
+
 template <class Half>
 struct Pair {
   Half low, high;
