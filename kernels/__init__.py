@@ -1,7 +1,7 @@
 """The package `fuseline.kernels`: one small C++ library, and its definitions in numpy where there is no library.
 
 Two variables of the environment are read when a kernel is first used: FUSELINE_KERNELS=off (or 0) leaves the library
-alone, and FUSELINE_ISA=scalar, avx2, avx512, avx512bf16, amx or neon names the instruction set that it uses.
+alone, and FUSELINE_ISA=scalar, avx2, avx512, avx512bf16, amx, neon or neonbf16 names the instruction set that it uses.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ typedef enum fuseline_status {
 FUSELINE_EXPORT int32_t fuseline_abi(void);
 
 /* The instruction set in use: "scalar", "avx2" (with FMA and F16C), "avx512" (F, BW, VL, DQ and VNNI), "avx512bf16" (and BF16),
- * "amx" (avx512, and AMX for 8-bit integers and bfloat16) or "neon" (with dot product). The library begins with the widest that
- * the CPU and its operating system offer. */
+ * "amx" (avx512, and AMX for 8-bit integers and bfloat16), "neon" (with dot product) or "neonbf16" (and BF16). The library begins
+ * with the widest that the CPU and its operating system offer. */
 FUSELINE_EXPORT const char* fuseline_isa(void);
 
 /* The instruction sets that can be used here, widest last, with a space between them: "scalar avx2". */

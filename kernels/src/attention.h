@@ -71,7 +71,7 @@ SelfAttention self_attention_scalar, self_attention_avx2, self_attention_avx512,
 CrossAttention cross_attention_scalar, cross_attention_avx2, cross_attention_avx512, cross_attention_neon;
 SourcesAttention sources_attention_scalar, sources_attention_avx2, sources_attention_avx512, sources_attention_neon;
 EncoderAttention encoder_attention_scalar, encoder_attention_avx2, encoder_attention_avx512, encoder_attention_avx512bf16,
-    encoder_attention_neon;
+    encoder_attention_neon, encoder_attention_neonbf16;
 ToHalves to_halves_scalar, to_halves_avx2, to_halves_avx512, to_halves_neon;
 
 }  // namespace fuseline

@@ -17,6 +17,8 @@
 #include <sys/auxv.h>
 #elif defined(FUSELINE_ARM) && defined(__APPLE__)
 #include <sys/sysctl.h>
+#elif defined(FUSELINE_ARM) && defined(_WIN32)
+#include <windows.h>
 #endif
 
 namespace fuseline {
@@ -125,6 +127,7 @@ Cpu ask() {
   };
   Cpu found{};
   found.neon = (has & HWCAP_ASIMD) != 0 && (has & HWCAP_ASIMDDP) != 0;
+  found.neonbf16 = found.neon && (more & HWCAP2_BF16) != 0;
   list(all, found);
   return found;
 }
@@ -148,6 +151,27 @@ Cpu ask() {
   };
   Cpu found{};
   found.neon = known("hw.optional.arm.FEAT_DotProd");
+  found.neonbf16 = found.neon && known("hw.optional.arm.FEAT_BF16");
+  list(all, found);
+  return found;
+}
+
+#elif defined(FUSELINE_ARM) && defined(_WIN32)
+
+// Microsoft, IsProcessorFeaturePresent, by number since older headers lack the names; an older Windows knows none of them. The names are
+// Linux's.
+Cpu ask() {
+  const bool dot = IsProcessorFeaturePresent(43) != 0, bf16 = IsProcessorFeaturePresent(68) != 0;
+  const Feature all[] = {
+      {"asimd", true},
+      {"asimdhp", IsProcessorFeaturePresent(67) != 0},
+      {"asimddp", dot},
+      {"i8mm", IsProcessorFeaturePresent(66) != 0},
+      {"bf16", bf16},
+  };
+  Cpu found{};
+  found.neon = dot;
+  found.neonbf16 = dot && bf16;
   list(all, found);
   return found;
 }

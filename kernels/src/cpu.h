@@ -9,6 +9,7 @@ struct Cpu {
   bool avx512bf16;     // and BF16
   bool amx;            // AVX-512 as above, and AMX with 8-bit integers and bfloat16, which Linux lets a program use when asked
   bool neon;           // NEON with dot product
+  bool neonbf16;       // and BF16
   char features[256];  // all that is worth reporting, with spaces between
 };
 

@@ -75,6 +75,12 @@ const Isa kIsas[] = {
      to_halves_neon, convolution_neon, {prepare_rows_neon, widen_neon, depthwise_neon, narrow_neon},
      {resize_rows_neon, resize_columns_neon}},
 #endif
+#ifdef FUSELINE_ARM_BF16
+    {"neonbf16", [] { return cpu().neonbf16; }, top_candidates_neon, prepare_rows_neonbf16, linear_blocks_neonbf16, layer_norm_neon,
+     rms_norm_neon, self_attention_neon, cross_attention_neon, sources_attention_neon, encoder_attention_neonbf16,
+     to_halves_neon, convolution_neon, {prepare_rows_neon, widen_neon, depthwise_neon, narrow_neon},
+     {resize_rows_neon, resize_columns_neon}},
+#endif
 };
 
 const Isa* widest() {

@@ -49,9 +49,9 @@ typedef void PrepareRows(const fuseline_linear& layer, const Prepared& into, int
 typedef void LinearBlocks(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t last);
 
 PrepareRows prepare_rows_scalar, prepare_rows_avx2, prepare_rows_avx512, prepare_rows_avx512bf16, prepare_rows_amx,
-    prepare_rows_neon;
+    prepare_rows_neon, prepare_rows_neonbf16;
 LinearBlocks linear_blocks_scalar, linear_blocks_avx2, linear_blocks_avx512, linear_blocks_avx512bf16, linear_blocks_amx,
-    linear_blocks_neon;
+    linear_blocks_neon, linear_blocks_neonbf16;
 // The two layers of inverted bottlenecks, in 8 bits (linear_bottleneck.h). Of the first each set reads its activations in a way of its
 // own; `blocks` blocks from `first` on, of row r to to[r], [blocks][16]. The second has few kinds of activations: from 0 to 127.
 typedef void WidenRows(const fuseline_linear& layer, const Prepared& x, int64_t first, int64_t blocks, float* const* to);

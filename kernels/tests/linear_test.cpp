@@ -1,5 +1,5 @@
 // Linear layers, and embeddings out of their weights: random sizes, formats, activations and rows, extreme ones among them, in
-// one thread and in two.
+// one thread and in two or three.
 #include <algorithm>
 
 #include "fuseline_kernels.h"
@@ -235,8 +235,8 @@ void test_some_rows(Random& random, Layer& layer, const std::vector<float>& toge
   if (l.residual != nullptr) l.residual = layer.residual.data();
 }
 
-void test_layer(Random& random) {
-  Layer layer(random_sizes(random));
+void test_layer(Random& random, const fuseline_linear& sizes) {
+  Layer layer(sizes);
   fuseline_linear& l = layer.l;
   const int64_t adds = random.whole(0, 2);  // nothing, another tensor, what y holds
   const bool scales = random.chance(0.3);
@@ -274,10 +274,22 @@ void test_layer(Random& random) {
     l.factor = l.y;
     std::copy(layer.factor.begin(), layer.factor.end(), layer.y.begin());
   }
-  compute(layer, 2);
+  compute(layer, static_cast<int>(random.whole(2, 3)));
   for (int64_t i = 0; i < layer.y.size(); ++i)
-    expect(same(layer.y[i], alone[static_cast<size_t>(i)]), "two threads give %.9g, one %.9g", layer.y[i],
+    expect(same(layer.y[i], alone[static_cast<size_t>(i)]), "several threads give %.9g, one %.9g", layer.y[i],
            alone[static_cast<size_t>(i)]);
+}
+
+// Each number of rows in bfloat16, whose instructions take them in groups of several sizes.
+void test_rows(Random& random) {
+  for (int64_t rows = 1; rows <= 40; ++rows) {
+    fuseline_linear l = random_sizes(random);
+    l.format = FUSELINE_BFLOAT16;
+    l.rows = rows;
+    l.padded = (l.inputs + 1) / 2 * 2;
+    l.groups = 1;
+    test_layer(random, l);
+  }
 }
 
 void test_refusals(Random& random) {
@@ -419,7 +431,8 @@ void test_embedding_refusals(Random& random) {
 }  // namespace
 
 void test_linear(Random& random, int cases) {
-  for (int i = 0; i < cases; ++i) test_layer(random);
+  for (int i = 0; i < cases; ++i) test_layer(random, random_sizes(random));
+  test_rows(random);
   for (int i = 0; i < cases; ++i) test_embedding(random);
   test_embedding_refusals(random);
   test_refusals(random);

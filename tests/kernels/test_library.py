@@ -74,6 +74,7 @@ def test_features_are_those_that_the_operating_system_lists() -> None:
         "avx512bf16": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "avx512bf16"},
         "amx": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "amxint8", "amxbf16"},
         "neon": {"asimd", "asimddp"},
+        "neonbf16": {"asimd", "asimddp", "bf16"},
     }
     for isa, needed in needs.items():
         assert (isa in ISAS) == (needed <= features)
