@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from .captioner import PAD, Captioner, Inputs
+from .captioner import PAD, Captioner, Inputs, Noise
 from .data import CAPTIONS, Photo, Views
-from .words import MIN_COUNT, Classes, Sentences, content_words, hint_ids, padded, some_words, token_ids
+from .unfamiliar import STANDS, similar_photos, unfamiliar
+from .words import MIN_COUNT, Classes, Sentences, content_words, hint_ids, measured_hint, padded, some_words, token_ids
 
 PHOTOS_A_STEP = 32
 SENTENCES_A_STEP = 48
@@ -24,6 +26,9 @@ NO_PHOTO, NO_LABELS = 0.12, 0.12
 # Of sentences: those with a hint, and those of them in which a word is exchanged for a rare one, to be copied.
 HINTED_SENTENCES, RARE_WORDS = 0.5, 0.25
 NEIGHBOURS = 15
+
+
+View = tuple[NDArray[np.float16], NDArray[np.float16]]  # what Views has of one view: the front, and the logits
 
 
 @dataclass
@@ -35,6 +40,23 @@ class PhotoSet:
     views: Views
     ids: NDArray[np.int64]
     share: float = 1.0
+
+    @cached_property
+    def similar(self) -> NDArray[np.int64]:
+        """Which photos may stand for each."""
+        return similar_photos(self.views.logits[:, 0], self.photos)
+
+    def view(self, index: int, rng: random.Random) -> View:
+        """One of a photo's views."""
+        view = rng.randrange(self.views.front.shape[1])
+        return self.views.front[index, view], self.views.logits[index, view]
+
+    def similar_view(self, index: int, rng: random.Random) -> View:
+        """Mostly one of a similar photo's views, with some of this one's."""
+        share = rng.uniform(*STANDS)
+        own, other = self.view(index, rng), self.view(int(rng.choice(self.similar[index])), rng)
+        front, logits = (share * theirs + (1 - share) * ours for ours, theirs in zip(own, other, strict=True))
+        return front, logits
 
 
 @dataclass
@@ -82,19 +104,24 @@ class PhotoBatch:
     labels_there: Tensor
     written: Tensor
 
-    def inputs(self, model: Captioner, features: Tensor, class_logits: Tensor) -> Inputs:
-        """What the model is given, from what its own encoder says."""
-        labels, probabilities = model.labels(class_logits.detach())
-        there = (self.photo_there, self.labels_there)
-        return Inputs(features, labels, probabilities, self.hints, self.hints_there, *there)
+    def inputs(self, model: Captioner, features: Tensor, noise: Noise) -> Inputs:
+        """What the model is given, from what its own encoder says, as unfamiliar as `noise` has it."""
+        features, there = unfamiliar(features, self.hints_there.any(1), noise)
+        with torch.no_grad():
+            labels = model.labels(model.class_logits(features))
+        there &= self.photo_there.unsqueeze(1)
+        return Inputs(features, *labels, self.hints, self.hints_there, there, self.labels_there)
 
 
 @dataclass(frozen=True)
 class Hints:
-    """Shares of photos that have a right hint, and a wrong one; the rest has none."""
+    """Shares of photos that have a right hint, and a wrong one; the rest has none. Of the right ones: those that are
+    the first words in their order, and those of whose photo a similar one stands for it."""
 
     right: float
     wrong: float = 0.15
+    ordered: float = 0.0
+    similar: float = 0.0
 
 
 def photo_batches(corpus: Corpus, rng: random.Random, hints: Hints) -> Iterator[PhotoBatch]:
@@ -113,20 +140,30 @@ def batches_of(corpus: Corpus) -> int:
     return -(-sum(round(each.share * len(each.photos)) for each in corpus.sets) // PHOTOS_A_STEP)
 
 
+class Given(NamedTuple):
+    """A hint for a photo: its words; which caption it is from, -1 for none, since that one is no target then; and
+    whether it is of the photo."""
+
+    words: list[str]
+    caption: int = -1
+    right: bool = False
+
+
 def _photo_batch(corpus: Corpus, chosen: list[tuple[PhotoSet, int]], rng: random.Random, shares: Hints) -> PhotoBatch:
-    hints, left_out = zip(*(_hint(each, index, rng, shares) for each, index in chosen), strict=True)
-    ids, there = hint_ids(corpus.tokenizer, hints)
+    hints = [_hint(each, index, rng, shares) for each, index in chosen]
+    ids, there = hint_ids(corpus.tokenizer, [hint.words for hint in hints])
     tokens = np.stack([each.ids[index] for each, index in chosen])
-    for row, caption in enumerate(left_out):
-        if caption >= 0:
-            tokens[row, caption] = PAD
-    views = [rng.randrange(each.views.front.shape[1]) for each, _ in chosen]
-    front = np.stack([each.views.front[i, v] for (each, i), v in zip(chosen, views, strict=True)])
-    logits = np.stack([each.views.logits[i, v] for (each, i), v in zip(chosen, views, strict=True)])
+    views = []
+    for row, ((photos, index), hint) in enumerate(zip(chosen, hints, strict=True)):
+        if hint.caption >= 0:
+            tokens[row, hint.caption] = PAD
+        stands_in = hint.right and rng.random() < shares.similar
+        views.append(photos.similar_view(index, rng) if stands_in else photos.view(index, rng))
+    front, logits = (torch.from_numpy(np.stack(each)).float() for each in zip(*views, strict=True))
     photo, labels = (np.array([rng.random() >= p for _ in chosen]) for p in (NO_PHOTO, NO_LABELS))
     return PhotoBatch(
-        torch.from_numpy(front).float(),
-        torch.from_numpy(logits).float(),
+        front,
+        logits,
         trimmed(tokens),
         torch.from_numpy(ids),
         torch.from_numpy(there),
@@ -136,18 +173,18 @@ def _photo_batch(corpus: Corpus, chosen: list[tuple[PhotoSet, int]], rng: random
     )
 
 
-def _hint(photos: PhotoSet, index: int, rng: random.Random, shares: Hints) -> tuple[list[str], int]:
-    """A hint for a photo, and the caption that it is from, which is no target then."""
+def _hint(photos: PhotoSet, index: int, rng: random.Random, shares: Hints) -> Given:
     photo, draw = photos.photos[index], rng.random()
     if draw < shares.right:
         if photo.names:
-            return rng.choice(photo.names).split(), -1
+            return Given(rng.choice(photo.names).split(), right=True)
         caption = rng.randrange(CAPTIONS)
-        words = some_words(photo.captions[caption], rng)
-        return words, caption if words else -1
+        ordered = rng.random() < shares.ordered
+        words = measured_hint(photo.captions[caption]) if ordered else some_words(photo.captions[caption], rng)
+        return Given(words, caption, True) if words else Given([])
     if draw < shares.right + shares.wrong:
-        return some_words(rng.choice(rng.choice(photos.photos).captions), rng), -1
-    return [], -1
+        return Given(some_words(rng.choice(rng.choice(photos.photos).captions), rng))
+    return Given([])
 
 
 def trimmed(tokens: NDArray[np.int64]) -> Tensor:

@@ -25,6 +25,7 @@ from .efficientnet import HEAD_CHANNELS, LITE1, EfficientNetLite, Variant
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 COPIED = 0.05  # how much of a word that is attended to reaches the residual stream at the start
+HINT_COUNTS = 3  # whoever types a hint means it: as so many hints it is read
 FAINT = 0.002  # classes below this probability are noise, which would add up where many have the same word (dogs: 118)
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 
@@ -52,11 +53,16 @@ class Shape:
 
 @dataclass
 class Noise:
-    """What training drops: shares of residual activations, of input words and of encoder positions."""
+    """What training drops: shares of residual activations, of input words and of encoder positions; and how far photos
+    are made unfamiliar, see unfamiliar.py: shares of photos into which another is mixed, of each photo's channels that
+    are left out, and of photos that are covered for the most part."""
 
     residual: float = 0.0
     words: float = 0.0
     positions: float = 0.0
+    mixed: float = 0.0
+    channels: float = 0.0
+    covered: float = 0.0
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -98,10 +104,14 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
+    """As transformers' GPT2Attention has it, and `hint_attn`: what makes keys and values of a hint, as c_attn does of
+    what is seen."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.q_attn = nn.Linear(width, width)
         self.c_attn = nn.Linear(width, 2 * width)
+        self.hint_attn = nn.Linear(width, 2 * width)
         self.c_proj = nn.Linear(width, width)
 
 
@@ -135,10 +145,12 @@ class DecoderLayer(nn.Module):
 
 
 class Encoded(NamedTuple):
-    """What cross-attention reads: float32[B, S, E], and which of it is there, bool[B, S] (None: all)."""
+    """What cross-attention reads: float32[B, S, E], and which of it is there, bool[B, S] (None: all); hints: how many
+    of the positions, the last ones, are of a hint."""
 
     hidden: Tensor
     there: Tensor | None = None
+    hints: int = 0
 
 
 @dataclass
@@ -168,8 +180,10 @@ class Decoder(nn.Module):
     def memory(self, encoded: Encoded) -> Memory:
         """Cross-attention keys and values."""
         cross = []
+        seen, hint = encoded.hidden.tensor_split([encoded.hidden.shape[1] - encoded.hints], 1)
         for layer in self.h:
-            k, v = layer.crossattention.c_attn(encoded.hidden).chunk(2, -1)
+            both = layer.crossattention.c_attn(seen), layer.crossattention.hint_attn(hint)
+            k, v = torch.cat(both, 1).chunk(2, -1)
             cross.append((split_heads(k, self.shape.heads), split_heads(v, self.shape.heads)))
         there = None if encoded.there is None else encoded.there[:, None, None]
         return Memory(cross, there, [None] * len(self.h))
@@ -229,8 +243,8 @@ class Inputs:
     """What a batch of captions is written from. Any of the three may be absent for some photos, but not all of them.
 
     features: float32[B, P, 1280] of the photos, None where no photo has any; labels: which classes' everyday words
-    int64[B, L], and their probabilities float32[B, L]; hints: token ids int64[B, J]; photo_there, labels_there:
-    bool[B]; hints_there: bool[B, J].
+    int64[B, L], and their probabilities float32[B, L]; hints: token ids int64[B, J]; photo_there: bool[B, P];
+    labels_there: bool[B]; hints_there: bool[B, J].
     """
 
     features: Tensor | None
@@ -280,7 +294,8 @@ class Captioner(nn.Module):
         identity = torch.eye(self.shape.width)
         self.word.weight.copy_(identity)
         for layer in self.transformer.h:
-            layer.crossattention.c_attn.weight[self.shape.width :] += identity
+            for read in (layer.crossattention.c_attn, layer.crossattention.hint_attn):
+                read.weight[self.shape.width :] += identity
             layer.crossattention.c_proj.weight += COPIED * identity
 
     @staticmethod
@@ -336,18 +351,18 @@ class Captioner(nn.Module):
             photo = self.project(inputs.features) + self.positions
             if self.training and noise.positions:
                 photo = photo * (torch.rand(*photo.shape[:2], 1) >= noise.positions)
-            x, there = torch.cat([photo, x], 1), _joined(_there(inputs.photo_there, photo), there, photo, x)
+            x, there = torch.cat([photo, x], 1), _joined(inputs.photo_there, there, photo, x)
         for layer in self.bridge:
             x = layer(x, there, noise.residual)
         return Encoded(self.ln_bridge(x), there)
 
-    def with_hints(self, seen: Encoded, inputs: Inputs, counts: int = 1) -> Encoded:
-        """The hints beside what is seen. counts: as what a hint counts; to stand there so often is to be read so
-        often."""
+    def with_hints(self, seen: Encoded, inputs: Inputs) -> Encoded:
+        """The hints beside what is seen; to stand there HINT_COUNTS times is to be read so often."""
         if inputs.hints is None or inputs.hints_there is None:
             return seen
-        x, hint = seen.hidden, self.encode_hint(inputs.hints).repeat(1, counts, 1)
-        return Encoded(torch.cat([x, hint], 1), _joined(seen.there, inputs.hints_there.repeat(1, counts), x, hint))
+        x, hint = seen.hidden, self.encode_hint(inputs.hints).repeat(1, HINT_COUNTS, 1)
+        there = _joined(seen.there, inputs.hints_there.repeat(1, HINT_COUNTS), x, hint)
+        return Encoded(torch.cat([x, hint], 1), there, hint.shape[1])
 
     def encode_hint(self, hints: Tensor) -> Tensor:
         """int64[B, J] -> float32[B, J, E]."""
@@ -382,10 +397,16 @@ def _joined(one: Tensor | None, other: Tensor | None, x: Tensor, y: Tensor) -> T
     return torch.cat(every, 1)
 
 
-def gpt2_state_dict(model: Captioner) -> dict[str, np.ndarray]:
-    """The decoder under the names and layouts of transformers' GPT2LMHeadModel (whose Conv1D holds [in, out])."""
+def gpt2_state_dict(model: Captioner, hint: bool = False) -> dict[str, np.ndarray]:
+    """The decoder under the names and layouts of transformers' GPT2LMHeadModel (whose Conv1D holds [in, out]).
+
+    hint: with what makes keys and values of a hint, instead of those of what is seen.
+    """
     state = {}
     for name, value in model.transformer.state_dict().items():
+        if (".crossattention.c_attn." if hint else ".crossattention.hint_attn.") in name:
+            continue
+        name = name.replace(".hint_attn.", ".c_attn.")
         is_conv1d = name.endswith(".weight") and name.split(".")[-2] in {"c_attn", "q_attn", "c_proj", "c_fc"}
         state[f"transformer.{name}"] = np.ascontiguousarray((value.T if is_conv1d else value).numpy())
     state["lm_head.weight"] = state["transformer.wte.weight"]

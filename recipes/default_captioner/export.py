@@ -20,7 +20,7 @@ from fuseline.export.writing.parts import DECODER, part_of
 from fuseline.folders.tensors import ATTENTION_MASK, FLAT, INPUT_IDS, PIXEL_VALUES, SKIP
 
 from .batches import Corpus
-from .captioner import BOS, EOS, PAD, SPECIAL, Captioner, gpt2_state_dict
+from .captioner import BOS, EOS, HINT_COUNTS, PAD, SPECIAL, Captioner, gpt2_state_dict
 from .data import held_out
 from .encoder_graph import HIDDEN, hint_encoder, photo_encoder
 from .moments import decoder_in_4_bits
@@ -30,7 +30,6 @@ from .progress import record, track_steps
 PHOTO, HINT = "image", "hint"
 MAX_LENGTH = 24
 LENGTH_PENALTY = 0.8
-HINT_WEIGHT = 3.0  # whoever types a hint means it; right hints help more than wrong ones harm up to here
 LICENSE = {
     "id": "LicenseRef-Flickr8k",
     "terms": "non-commercial research and education only: the terms of Flickr8k, which it was trained on",
@@ -40,15 +39,18 @@ Variants = dict[str, dict[str, onnx.ModelProto]]
 
 def build_variants(captioner: Captioner, corpus: Corpus) -> Variants:
     """The graphs of each variant: both encoders and the decoder, whose cross-attention reads what both give as one."""
-    state, config = gpt2_state_dict(captioner), decoder_config(captioner)
+    states = {PHOTO: gpt2_state_dict(captioner), HINT: gpt2_state_dict(captioner, hint=True)}
+    config = decoder_config(captioner)
     variants: Variants = {}
     schemes: tuple[Scheme, ...] = ("fp32", "int8")
     for scheme in schemes:
         encoders = {PHOTO: photo_encoder(captioner, scheme), HINT: hint_encoder(captioner, scheme)}
         variants[scheme] = {
-            part_of(name): append_cross_kv(encoder, state, config, HIDDEN, scheme) for name, encoder in encoders.items()
+            part_of(name): append_cross_kv(encoder, states[name], config, HIDDEN, scheme)
+            for name, encoder in encoders.items()
         }
-    decoder = build_decoder(state, config, "fp32", fusion=Fusion(FLAT, [PHOTO, HINT], [state] * 2))
+    fusion = Fusion(FLAT, list(states), list(states.values()))
+    decoder = build_decoder(states[PHOTO], config, "fp32", fusion=fusion)
     # With the decoder's layers in 4 bits the model stays below 12 MB; what that costs is in the README.
     variants["fp32"][DECODER], variants["int8"][DECODER] = decoder, decoder_in_4_bits(decoder, captioner, corpus)
     return variants
@@ -153,7 +155,7 @@ def write(
         "inputs": [INPUT_IDS, ATTENTION_MASK],
         "longest": shape.hint_positions,
         "absent": SKIP,
-        "weight": HINT_WEIGHT,
+        "weight": float(HINT_COUNTS),
     }
     write_folder(
         out,

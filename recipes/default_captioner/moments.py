@@ -24,6 +24,7 @@ from .words import hint_ids, some_words
 
 PHOTOS, CAPTIONS_EACH = 96, 2
 SEED = 5
+NOT_OF_DECODER = ("crossattention.c_attn", "crossattention.hint_attn")  # the encoders have those
 
 
 def decoder_in_4_bits(decoder: onnx.ModelProto, captioner: Captioner, corpus: Corpus) -> onnx.ModelProto:
@@ -49,7 +50,7 @@ def moments(captioner: Captioner, corpus: Corpus) -> dict[str, Array]:
     hooks = [
         layer.register_forward_pre_hook(_adding_to(sums, name))
         for name, layer in captioner.transformer.named_modules()
-        if isinstance(layer, nn.Linear) and not name.endswith("crossattention.c_attn")  # the encoders have those
+        if isinstance(layer, nn.Linear) and not name.endswith(NOT_OF_DECODER)
     ]
     captioner(inputs, tokens, Noise())
     for hook in hooks:

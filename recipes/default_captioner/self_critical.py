@@ -8,15 +8,16 @@ every tenth word to chance, so that what is learned first is not to say those. T
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .batches import Corpus, Hints, PhotoBatch
-from .captioner import BOS, EOS, PAD, UNK, Captioner, Encoded, Inputs, Noise
+from .captioner import BOS, EOS, PAD, UNK, Captioner, Encoded, Noise
 from .cider import CiderD
-from .export import HINT_WEIGHT, LENGTH_PENALTY
+from .export import LENGTH_PENALTY
 from .search import hypotheses
 from .train import CrossEntropy, Phase, Step
 
@@ -26,9 +27,9 @@ SENTENCES = 0.5  # the weight of cross-entropy of sentences without photos, whic
 THINGS = 0.3  # what a reward counts of pictures whose captions the recipe wrote: it is up to ten times as large
 TRAINED = ("transformer.h.", "transformer.ln_f.", "ln_hint.")  # neither what reads photos nor the words' table
 
-SELF_CRITICAL = Phase(
-    "self_critical", 1, 3e-5, 0.0, 1, 30, 0.1, Noise(0.1, 0.05), Hints(0.6, 0.1), average=0.98, weight_decay=0.0
-)
+NOISE = Noise(0.1, 0.05, mixed=0.3, channels=0.1, covered=0.6)
+HINTS = Hints(0.6, 0.1, 0.4, 0.6)
+SELF_CRITICAL = Phase("self_critical", 1, 6e-5, 0.0, 1, 20, 0.1, NOISE, HINTS, average=0.98, weight_decay=0.0)
 
 
 def keep_encoder(model: Captioner) -> None:
@@ -45,12 +46,12 @@ class SelfCritical:
         self.cider = CiderD(photo.captions for each in corpus.sets for photo in each.photos)
 
     def __call__(self, model: Captioner, batch: PhotoBatch, noise: Noise, rng: random.Random) -> Step:
-        with torch.no_grad():  # what reads photos is not trained; each photo is there, with its labels
-            features = model.features(batch.front)
-            labels = model.labels(model.class_logits(features))
-            inputs = Inputs(features, *labels, batch.hints, batch.hints_there)
+        every = torch.ones_like(batch.photo_there)  # each photo is there, with its labels
+        batch = replace(batch, photo_there=every, labels_there=every)
+        with torch.no_grad():  # what reads photos is not trained
+            inputs = batch.inputs(model, model.features(batch.front), noise)
             seen = model.encode_photos(inputs, Noise())
-        encoded = model.with_hints(seen, inputs, round(HINT_WEIGHT))
+        encoded = model.with_hints(seen, inputs)
         said = hypotheses(model, encoded, BEAMS, MAX_TOKENS, LENGTH_PENALTY)
         rewards = self.rewards(said, batch.tokens)
         counted = rewards * torch.where(batch.written, THINGS, 1.0).unsqueeze(1)

@@ -72,9 +72,8 @@ class CrossEntropy:
 
     def __call__(self, model: Captioner, batch: PhotoBatch, noise: Noise, rng: random.Random) -> Step:
         features = model.features(batch.front)
-        logits = model.class_logits(features)
-        loss = caption_loss(model(batch.inputs(model, features, logits), batch.tokens, noise), batch.tokens)
-        classes = class_loss(logits, batch.class_logits)
+        loss = caption_loss(model(batch.inputs(model, features, noise), batch.tokens, noise), batch.tokens)
+        classes = class_loss(model.class_logits(features), batch.class_logits)
         said = self.of_sentences(model, noise, rng)
         figures = {"loss": loss.item(), "class_loss": classes.item(), "sentence_loss": said.item()}
         return loss + CLASS_LOSS * classes + SENTENCE_LOSS * said, figures

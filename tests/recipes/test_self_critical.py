@@ -107,11 +107,10 @@ def test_hints_that_count_three_are_read_as_in_the_shipped_captioner(captioner):
     none = torch.zeros(1, TINY.labels, dtype=torch.long)
     inputs = Inputs(None, none, none, hint, hint != PAD)
     with torch.no_grad():
-        encoded = captioner.with_hints(Encoded(seen), inputs, 3)
+        encoded = captioner.with_hints(Encoded(seen), inputs)
         assert encoded.hidden.shape == (1, 9 + 6, TINY.width) and encoded.there.all()
-        memory, other = (
-            captioner.transformer.memory(each) for each in (encoded, captioner.with_hints(Encoded(seen), inputs))
-        )
+        once = torch.cat([seen, captioner.encode_hint(hint)], 1)
+        memory, other = (captioner.transformer.memory(each) for each in (encoded, Encoded(once, hints=2)))
         query = torch.randn(1, 1, TINY.width)
         found = captioner.transformer.cross(query, memory, 0)
         key, value = other.cross[0]
