@@ -18,7 +18,7 @@ NOISE = Noise(residual=0.2, words=0.1, positions=0.1)
 CROSS_ENTROPY = Phase("cross_entropy", 6, 7e-4, 1.5e-4, 1, 200, 0.03, NOISE, Hints(0.4))
 UNFAMILIAR = replace(NOISE, mixed=0.2, channels=0.1, covered=0.4)
 # What reads photos is known by then and stays as it is.
-HINTS = Phase("hints", 5, 3e-4, 0.0, 5, 50, 0.05, UNFAMILIAR, Hints(0.6, 0.1, 0.4, 0.8), average=0.99)
+HINTS = Phase("hints", 10, 5e-4, 0.0, 10, 50, 0.03, UNFAMILIAR, Hints(0.65, 0.08, 0.4, 0.8), average=0.995)
 
 
 def new_captioner(corpus: Corpus, encoder: Variant = LITE1) -> Captioner:

@@ -28,8 +28,8 @@ THINGS = 0.3  # what a reward counts of pictures whose captions the recipe wrote
 TRAINED = ("transformer.h.", "transformer.ln_f.", "ln_hint.")  # neither what reads photos nor the words' table
 
 NOISE = Noise(0.1, 0.05, mixed=0.3, channels=0.1, covered=0.6)
-HINTS = Hints(0.6, 0.1, 0.4, 0.6)
-SELF_CRITICAL = Phase("self_critical", 1, 6e-5, 0.0, 1, 20, 0.1, NOISE, HINTS, average=0.98, weight_decay=0.0)
+HINTS = Hints(0.65, 0.08, 0.4, 0.6)
+SELF_CRITICAL = Phase("self_critical", 1, 8e-5, 0.0, 1, 20, 0.1, NOISE, HINTS, average=0.98, weight_decay=0.0)
 
 
 def keep_encoder(model: Captioner) -> None:
