@@ -157,7 +157,7 @@ def _photo_batch(corpus: Corpus, chosen: list[tuple[PhotoSet, int]], rng: random
     for row, ((photos, index), hint) in enumerate(zip(chosen, hints, strict=True)):
         if hint.caption >= 0:
             tokens[row, hint.caption] = PAD
-        stands_in = hint.right and rng.random() < shares.similar
+        stands_in = hint.right and rng.random() < shares.similar and len(photos.photos) > 1
         views.append(photos.similar_view(index, rng) if stands_in else photos.view(index, rng))
     front, logits = (torch.from_numpy(np.stack(each)).float() for each in zip(*views, strict=True))
     photo, labels = (np.array([rng.random() >= p for _ in chosen]) for p in (NO_PHOTO, NO_LABELS))

@@ -19,6 +19,7 @@ from .captioner import Noise
 from .data import Photo
 
 SIMILAR = 10  # photos that may stand for one
+TOGETHER = 1024  # photos that are compared with all at once: COCO has 118,000
 STANDS = (0.6, 1.0)  # how much of a photo is of the one that stands for it
 MIXED = (0.5, 1.0)  # how much of a photo is its own where another is mixed into it
 COVERED = (0.3, 0.9)  # share of its positions that a covered photo lacks
@@ -26,17 +27,25 @@ COVERED_WITHOUT_HINT = 0.4  # of these shares, where no hint tells what is cover
 
 
 def similar_photos(logits: NDArray[np.float16], photos: Sequence[Photo]) -> NDArray[np.int64]:
-    """int64[photos, SIMILAR], the likest first, by what the classifier says: logits [photos, 1000]. Things are like
-    things of other kinds alone."""
+    """int64[photos, SIMILAR], the likest first, by what the classifier says: logits [photos, 1000]; of fewer photos all
+    others. Things are like things of other kinds alone."""
     vectors = logits.astype(np.float32)
     vectors -= vectors.mean(0)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    alike = vectors @ vectors.T
-    np.fill_diagonal(alike, -np.inf)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)  # of a set of one photo it is 0
     kinds = np.unique([" ".join(photo.names) for photo in photos], return_inverse=True)[1]
-    if kinds.max() > 0:
-        alike[kinds[:, None] == kinds] = -np.inf
-    return np.argsort(-alike, axis=1)[:, :SIMILAR]
+    apart = bool(kinds.max() > 0)
+    wanted = min(SIMILAR, len(photos) - 1)
+    found = np.empty((len(photos), wanted), np.int64)
+    for start in range(0, len(photos), TOGETHER):
+        rows = np.arange(start, min(start + TOGETHER, len(photos)))
+        alike = vectors[rows] @ vectors.T
+        alike[np.arange(len(rows)), rows] = -np.inf
+        if apart:
+            alike[kinds[rows, None] == kinds] = -np.inf
+        nearest = np.argpartition(-alike, wanted, axis=1)[:, :wanted]
+        order = np.argsort(-np.take_along_axis(alike, nearest, 1), axis=1)
+        found[rows] = np.take_along_axis(nearest, order, 1)
+    return found
 
 
 def unfamiliar(features: Tensor, hinted: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,20 @@ def test_similar_photos_are_those_of_the_nearest_classes() -> None:
         assert photo not in others and {other // 15 for other in others} == {photo // 15}
 
 
+@pytest.mark.parametrize(("together", "photos"), [(7, 40), (40, 40), (3, 5), (3, 1)])
+def test_they_are_the_nearest_however_many_are_compared_at_once(
+    monkeypatch: pytest.MonkeyPatch, together: int, photos: int
+) -> None:
+    monkeypatch.setattr("recipes.default_captioner.unfamiliar.TOGETHER", together)
+    logits = np.random.default_rng(2).normal(size=(photos, 1000)).astype(np.float16)
+    found = similar_photos(logits, [Photo(Path("p.jpg"), [])] * photos)
+    vectors = logits.astype(np.float64) - logits.astype(np.float64).mean(0)
+    for photo, others in enumerate(found.tolist()):
+        alike = vectors @ vectors[photo] / np.maximum(np.linalg.norm(vectors, axis=1), 1e-9)
+        expected = [other for other in np.argsort(-alike).tolist() if other != photo]
+        assert others == expected[:SIMILAR]
+
+
 def test_things_are_like_things_of_other_kinds() -> None:
     logits = np.random.default_rng(1).normal(size=(40, 1000)).astype(np.float16)
     things = [Photo(Path("t.jpg"), [], (f"kind {i % 4}",)) for i in range(40)]
