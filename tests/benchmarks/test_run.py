@@ -48,8 +48,9 @@ def test_a_run_measures_every_system_and_says_why_one_could_not(small_run: Path)
         for metric in ("caption", "encoder", "first_step", "step", "photo", "start", "start_import", "start_open"):
             assert median(records, system=system, metric=metric) is not None, metric
         assert pick(records, system=system, metric="caption")[0]["conditions"]["num_beams"] == 4
-        # Without the library the last bits of sums flip codes of 8 bits, and now and then a word.
-        assert (median(records, system=system, metric="agreement") or 0) > 0.8
+        # Without the library the last bits of sums flip codes of 8 bits, and now and then a word; all that follows is
+        # another text then, and a quick run has few photos.
+        assert (median(records, system=system, metric="agreement") or 0) > 0.4
         assert (median(records, system=system, metric="peak_memory") or 0) > 2e7
     assert pick(records, metric="same_again")
     assert (median(records, system="machine", metric="read_bandwidth", threads=1) or 0) > 1e6
