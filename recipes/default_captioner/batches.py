@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from .captioner import PAD, Captioner, Inputs, Noise
-from .data import CAPTIONS, Photo, Views
+from .data import CAPTIONS, FEATURE_STEP, Photo, Views
 from .unfamiliar import STANDS, similar_photos, unfamiliar
 from .words import MIN_COUNT, Classes, Sentences, content_words, hint_ids, measured_hint, padded, some_words, token_ids
 
@@ -26,20 +26,24 @@ NO_PHOTO, NO_LABELS = 0.12, 0.12
 # Of sentences: those with a hint, and those of them in which a word is exchanged for a rare one, to be copied.
 HINTED_SENTENCES, RARE_WORDS = 0.5, 0.25
 NEIGHBOURS = 15
+# Photos beside sentences that are misled: those that share a word with it, and how much of a photo is covered.
+SHARES_A_WORD, COVERED_OF_OTHERS = 0.7, (0.0, 0.9)
 
 
-View = tuple[NDArray[np.float16], NDArray[np.float16]]  # what Views has of one view: the front, and the logits
+View = tuple[NDArray[Any], NDArray[np.float16]]  # the front of one view or its features, and the logits
 
 
 @dataclass
 class PhotoSet:
-    """Photos with their views and their captions' tokens int64[photos, 5, T]; how often an epoch has each photo."""
+    """Photos with their views and their captions' tokens int64[photos, 5, T]; how often an epoch has each photo; and
+    what the encoder sees of the views, uint8[photos, views, P, 1280] in steps of FEATURE_STEP, once it is trained."""
 
     name: str
     photos: list[Photo]
     views: Views
     ids: NDArray[np.int64]
     share: float = 1.0
+    features: NDArray[np.uint8] | None = None
 
     @cached_property
     def similar(self) -> NDArray[np.int64]:
@@ -49,14 +53,20 @@ class PhotoSet:
     def view(self, index: int, rng: random.Random) -> View:
         """One of a photo's views."""
         view = rng.randrange(self.views.front.shape[1])
-        return self.views.front[index, view], self.views.logits[index, view]
+        return self.seen(index, view), self.views.logits[index, view]
+
+    def seen(self, photos: int | slice, view: int) -> NDArray[Any]:
+        """Features float32[..., P, 1280] of photos, or where there are none the encoder's front [..., C, h, w]."""
+        if self.features is None:
+            return self.views.front[photos, view]
+        return self.features[photos, view] * np.float32(FEATURE_STEP)
 
     def similar_view(self, index: int, rng: random.Random) -> View:
         """Mostly one of a similar photo's views, with some of this one's."""
         share = rng.uniform(*STANDS)
         own, other = self.view(index, rng), self.view(int(rng.choice(self.similar[index])), rng)
-        front, logits = (share * theirs + (1 - share) * ours for ours, theirs in zip(own, other, strict=True))
-        return front, logits
+        seen, logits = (share * theirs + (1 - share) * ours for ours, theirs in zip(own, other, strict=True))
+        return seen, logits
 
 
 @dataclass
@@ -92,10 +102,11 @@ class Corpus:
 
 @dataclass
 class PhotoBatch:
-    """front float32[B, C, h, w]; class_logits float32[B, 1000] of the network as it was; tokens int64[B, 5, T + 2],
-    padding alone where a hint is of that caption; written bool[B]: whether this recipe wrote the captions."""
+    """seen float32[B, C, h, w] of the encoder's front, or its features [B, P, 1280]; class_logits float32[B, 1000] of
+    the network as it was; tokens int64[B, 5, T + 2], padding alone where a hint is of that caption; written bool[B]:
+    whether this recipe wrote the captions."""
 
-    front: Tensor
+    seen: Tensor
     class_logits: Tensor
     tokens: Tensor
     hints: Tensor
@@ -159,10 +170,10 @@ def _photo_batch(corpus: Corpus, chosen: list[tuple[PhotoSet, int]], rng: random
             tokens[row, hint.caption] = PAD
         stands_in = hint.right and rng.random() < shares.similar and len(photos.photos) > 1
         views.append(photos.similar_view(index, rng) if stands_in else photos.view(index, rng))
-    front, logits = (torch.from_numpy(np.stack(each)).float() for each in zip(*views, strict=True))
+    seen, logits = (torch.from_numpy(np.stack(each)).float() for each in zip(*views, strict=True))
     photo, labels = (np.array([rng.random() >= p for _ in chosen]) for p in (NO_PHOTO, NO_LABELS))
     return PhotoBatch(
-        front,
+        seen,
         logits,
         trimmed(tokens),
         torch.from_numpy(ids),
@@ -195,9 +206,13 @@ def trimmed(tokens: NDArray[np.int64]) -> Tensor:
 class SentenceBatches:
     """Sentences with what a classifier would say of a photo of them, and with hints."""
 
-    def __init__(self, corpus: Corpus, class_weights: NDArray[np.float32], labels: int) -> None:
-        """class_weights: float32[1000, 1280], the classifier's: what it takes for each other has similar ones."""
-        self.corpus, self.labels = corpus, labels
+    def __init__(self, corpus: Corpus, class_weights: NDArray[np.float32], labels: int, misled: float = 0.0) -> None:
+        """class_weights: float32[1000, 1280], the classifier's: what it takes for each other has similar ones.
+
+        misled: of sentences with a hint, the share whose labels are of what it is taken for, and the share that comes
+        with a training photo of something else: so the hint is to be trusted. Photos must have features then.
+        """
+        self.corpus, self.labels, self.misled = corpus, labels, misled
         groups = len(corpus.classes.names)
         mean = np.zeros((groups, class_weights.shape[1]), np.float32)
         np.add.at(mean, corpus.classes.of_class, class_weights)
@@ -206,17 +221,22 @@ class SentenceBatches:
         self.neighbours = np.argsort(-(mean @ mean.T), axis=1)[:, 1 : NEIGHBOURS + 1]
 
     def draw(self, rng: random.Random, count: int) -> tuple[Inputs, Tensor]:
-        """The inputs, without photos, and the targets int64[count, 1, T + 2]."""
-        sentences, hints, labels, probabilities = [], [], [], []
+        """The inputs, mostly without photos, and the targets int64[count, 1, T + 2]."""
+        sentences, hints, labels, probabilities, photos = [], [], [], [], []
         for _ in range(count):
             words = self.corpus.sentences.one(rng)
-            found, sure = self._labels(self.corpus.classes.in_words(words), rng)
+            named = self.corpus.classes.in_words(words)
             words, hint = self._hinted(words, rng)
-            for kept, value in zip((sentences, hints, labels, probabilities), (words, hint, found, sure), strict=True):
+            misled, with_photo = (bool(hint) and rng.random() < self.misled for _ in range(2))
+            found, sure = self._labels(self._taken_for(named, rng) if misled else named, rng)
+            photo = self._other_photo(words, hint, rng) if with_photo else None
+            row = words, hint, found, sure, photo
+            for kept, value in zip((sentences, hints, labels, probabilities, photos), row, strict=True):
                 kept.append(value)
         ids, there = (torch.from_numpy(each) for each in hint_ids(self.corpus.tokenizer, hints))
         tokens = trimmed(token_ids(self.corpus.tokenizer, sentences)[:, None])
-        return Inputs(None, torch.tensor(labels), torch.tensor(probabilities), ids, there), tokens
+        inputs = Inputs(None, torch.tensor(labels), torch.tensor(probabilities), ids, there)
+        return (self._with_photos(inputs, photos, rng) if self.misled else inputs), tokens
 
     def _hinted(self, words: list[str], rng: random.Random) -> tuple[list[str], list[str]]:
         """The sentence and its hint, now and then with a word that no sentence has."""
@@ -228,6 +248,37 @@ class SentenceBatches:
             words = [new if word == hint[0] else word for word in words]
             hint[0] = new
         return words, hint
+
+    @cached_property
+    def _photos_with(self) -> dict[str, list[int]]:
+        """Which training photos have each word in a caption."""
+        found: dict[str, list[int]] = {}
+        for index, photo in enumerate(self.corpus.sets[0].photos):
+            for word in {word for caption in photo.captions for word in content_words(caption)}:
+                found.setdefault(word, []).append(index)
+        return found
+
+    def _other_photo(self, words: list[str], hint: list[str], rng: random.Random) -> int:
+        """Mostly a photo that shares a word with the sentence, but none of the hint."""
+        shared = [word for word in content_words(words) if word not in hint and word in self._photos_with]
+        if shared and rng.random() < SHARES_A_WORD:
+            return rng.choice(self._photos_with[rng.choice(shared)])
+        return rng.randrange(len(self.corpus.sets[0].photos))
+
+    def _with_photos(self, inputs: Inputs, photos: list[int | None], rng: random.Random) -> Inputs:
+        """Some of the positions of these photos beside what there is."""
+        train = self.corpus.sets[0]
+        features = [train.view(photo or 0, rng)[0] for photo in photos]
+        covered = np.array([1.0 if photo is None else rng.uniform(*COVERED_OF_OTHERS) for photo in photos])
+        there = torch.rand(len(photos), features[0].shape[0]) >= torch.from_numpy(covered)[:, None]
+        labels_there = torch.ones(len(photos), dtype=torch.bool)
+        seen = torch.from_numpy(np.stack(features))
+        return replace(inputs, features=seen, photo_there=there, labels_there=labels_there)
+
+    def _taken_for(self, named: list[int], rng: random.Random) -> list[int]:
+        """For each class another one that is like it, and none of them."""
+        others = [[int(i) for i in self.neighbours[each] if i not in named] for each in named]
+        return list(dict.fromkeys(rng.choice(each) for each in others if each))
 
     def _labels(self, right: list[int], rng: random.Random) -> tuple[list[int], list[float]]:
         """Classes by falling probability: some that the sentence names, and some that are taken for them."""

@@ -305,9 +305,11 @@ class Captioner(nn.Module):
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
 
-    def features(self, front: Tensor) -> Tensor:
-        """front float32[B, 112, h, w] -> the encoder's features float32[B, P, 1280]."""
-        features: Tensor = self.cnn.tail(front.contiguous(memory_format=torch.channels_last))
+    def features(self, seen: Tensor) -> Tensor:
+        """The encoder's features float32[B, P, 1280], of its front float32[B, 112, h, w] or as they are."""
+        if seen.ndim == 3:
+            return seen
+        features: Tensor = self.cnn.tail(seen.contiguous(memory_format=torch.channels_last))
         return features.flatten(2).transpose(1, 2)
 
     def class_logits(self, features: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fuseline.export.quality.scores import words_of
 
 CAPTIONS = 5
+FEATURE_STEP = 6 / 255  # features end in ReLU6 and are kept in 8 bits
 COCO_ANNOTATIONS = "annotations/captions_{split}2017.json"
 WORDS_OF_KINDS = Path(__file__).parent / "objects_words.json"
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from .data import CAPTIONS, Photo, read_captions
-from .made_pictures import drawing_of, made_pictures
+from .made_pictures import drawing_of, made_pictures, silhouette_of
 from .progress import track
 
-PICTURES, DRAWINGS, SEED = 880, 240, 1
+PICTURES, DRAWINGS, SILHOUETTES, SEED = 960, 240, 80, 1
 _DRAWN = (
     "a drawing of {}",
     "a pencil drawing of {}",
@@ -24,6 +24,14 @@ _DRAWN = (
     "a picture of {} drawn on paper",
     "an illustration of {}",
     "a drawing of {} on a white background",
+)
+_SILHOUETTE = (
+    "a silhouette of {}",
+    "a black silhouette of {}",
+    "the black shape of {} on a white background",
+    "a black and white picture of {}",
+    "the outline of {} in black",
+    "a black drawing of {} on a white background",
 )
 
 
@@ -42,7 +50,7 @@ def write_made(folder: Path, count: int, seed: int, things: list[Photo]) -> None
     """A folder of pictures with captions.jsonl, as JPEG files of different quality."""
     (folder / "images").mkdir(parents=True)
     rng = random.Random(seed)
-    every = [*_made(count, seed), *_drawings(things, rng)]
+    every = [*_made(count, seed), *_drawings(things, rng), *_silhouettes(things, rng)]
     lines = []
     for number, (image, captions) in enumerate(track(every, "pictures", len(every))):
         file = f"images/{number:05}.jpg"
@@ -60,6 +68,20 @@ def _drawings(things: list[Photo], rng: random.Random) -> Iterator[tuple[Image.I
     for thing in rng.sample(things, min(DRAWINGS, len(things))):
         with Image.open(thing.file) as opened:
             image = drawing_of(opened.convert("RGB"), np.random.default_rng(rng.randrange(2**32)))
-        name = thing.names[0]
-        named = f"an {name}" if name[0] in "aeiou" else f"a {name}"
-        yield image, [form.format(named) for form in rng.sample(_DRAWN, CAPTIONS)]
+        yield image, _captions(_DRAWN, thing, rng)
+
+
+def _silhouettes(things: list[Photo], rng: random.Random) -> Iterator[tuple[Image.Image, list[str]]]:
+    left = SILHOUETTES
+    for thing in rng.sample(things, len(things)):
+        with Image.open(thing.file) as opened:
+            image = silhouette_of(opened.convert("RGB"), np.random.default_rng(rng.randrange(2**32))) if left else None
+        if image is not None:
+            left -= 1
+            yield image, _captions(_SILHOUETTE, thing, rng)
+
+
+def _captions(forms: Sequence[str], thing: Photo, rng: random.Random) -> list[str]:
+    name = thing.names[0]
+    named = f"an {name}" if name[0] in "aeiou" else f"a {name}"
+    return [form.format(named) for form in rng.sample(forms, CAPTIONS)]

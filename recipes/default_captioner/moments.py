@@ -9,7 +9,6 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -38,11 +37,10 @@ def decoder_in_4_bits(decoder: onnx.ModelProto, captioner: Captioner, corpus: Co
 def moments(captioner: Captioner, corpus: Corpus) -> dict[str, Array]:
     """By linear layer of the decoder, float64[I, I]: the mean of x x' over what it is given, half of it with hints."""
     photos, rng = corpus.sets[0], random.Random(SEED)
-    front = np.asarray(photos.views.front[:PHOTOS, 0], np.float32)
     hints = [some_words(photo.captions[-1], rng) if rng.random() < 0.5 else [] for photo in photos.photos[:PHOTOS]]
     ids, there = (torch.from_numpy(each) for each in hint_ids(corpus.tokenizer, hints))
     captioner.eval()
-    features = captioner.features(torch.from_numpy(front))
+    features = captioner.features(torch.from_numpy(photos.seen(slice(PHOTOS), 0)).float())
     inputs = Inputs(features, *captioner.labels(captioner.class_logits(features)), ids, there)
     tokens = torch.from_numpy(photos.ids[:PHOTOS, :CAPTIONS_EACH])
     sums: dict[str, Array] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,33 @@ import torch
 from .batches import Corpus, Hints
 from .captioner import Captioner, Noise, Shape
 from .efficientnet import LITE1, Variant
-from .self_critical import SELF_CRITICAL, SelfCritical, keep_encoder
+from .features import with_features
+from .self_critical import RUNS, SELF_CRITICAL, SelfCritical
 from .train import CrossEntropy, Phase, run_phase
 
 NOISE = Noise(residual=0.2, words=0.1, positions=0.1)
-CROSS_ENTROPY = Phase("cross_entropy", 6, 7e-4, 1.5e-4, 1, 200, 0.03, NOISE, Hints(0.4))
-UNFAMILIAR = replace(NOISE, mixed=0.2, channels=0.1, covered=0.4)
-# What reads photos is known by then and stays as it is.
-HINTS = Phase("hints", 10, 5e-4, 0.0, 10, 50, 0.03, UNFAMILIAR, Hints(0.65, 0.08, 0.4, 0.8), average=0.995)
+CROSS_ENTROPY = Phase(
+    "cross_entropy",
+    epochs=6,
+    rate=7e-4,
+    tail_rate=1.5e-4,
+    tail_from_epoch=1,
+    warmup_steps=200,
+    final=0.03,
+    noise=NOISE,
+    hints=Hints(0.4),
+)
+HINTS = Phase(
+    "hints",
+    epochs=12,
+    rate=5e-4,
+    warmup_steps=50,
+    final=0.03,
+    noise=replace(NOISE, mixed=0.2, channels=0.1, covered=0.4),
+    hints=Hints(0.65, 0.05, 0.5, 0.8),
+    average=0.995,
+    misled=0.25,
+)
 
 
 def new_captioner(corpus: Corpus, encoder: Variant = LITE1) -> Captioner:
@@ -32,8 +52,17 @@ def new_captioner(corpus: Corpus, encoder: Variant = LITE1) -> Captioner:
 
 def train(corpus: Corpus, work: Path, encoder: Variant = LITE1) -> Captioner:
     """All phases, each from the averaged weights of that before; the captioner that is exported."""
-    model = new_captioner(corpus, encoder)
-    for phase in (CROSS_ENTROPY, HINTS):
-        model = copy.deepcopy(run_phase(phase, corpus, work, model, CrossEntropy(corpus, model)))
-    keep_encoder(model)
-    return run_phase(SELF_CRITICAL, corpus, work, model, SelfCritical(corpus, model))
+    model = run_phase(CROSS_ENTROPY, corpus, work, new_captioner(corpus, encoder), CrossEntropy)
+    corpus = with_features(corpus, model, work)
+    model = run_phase(HINTS, corpus, work, model, CrossEntropy)
+    runs = [replace(SELF_CRITICAL, name=f"{SELF_CRITICAL.name}_{n + 1}", seed=1000 * (n + 1)) for n in range(RUNS)]
+    return mean_of([run_phase(run, corpus, work, model, SelfCritical) for run in runs])
+
+
+@torch.no_grad()
+def mean_of(models: Sequence[Captioner]) -> Captioner:
+    """The mean of weights that come from the same ones (Wortsman et al., "Model soups", 2203.05482)."""
+    mean = copy.deepcopy(models[0])
+    for parameter, *each in zip(mean.parameters(), *(model.parameters() for model in models), strict=True):
+        parameter.copy_(torch.stack(each).mean(0))
+    return mean

@@ -7,10 +7,9 @@ import math
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,23 +31,32 @@ BFLOAT16 = "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8") if
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of training. Rates are AdamW's: a linear warm-up, then down a cosine to `final` times themselves."""
+    """One phase of training. Rates are AdamW's: a linear warm-up, then down a cosine to `final` times themselves.
+
+    misled: of sentences with a hint, the share that is misled by its labels, and by a photo, see SentenceBatches;
+    trained: how the names of what is trained begin, beside the encoder's tail, which is from
+    `tail_from_epoch` on, or never.
+    """
 
     name: str
     epochs: int
     rate: float
-    tail_rate: float
-    tail_from_epoch: int
     warmup_steps: int
     final: float
     noise: Noise
     hints: Hints
+    tail_rate: float = 0.0
+    tail_from_epoch: int | None = None
     average: float = 0.998
     weight_decay: float = 0.05
+    misled: float = 0.0
+    trained: tuple[str, ...] = ("",)
+    seed: int = 1000
 
 
 Step = tuple[Tensor, dict[str, float]]  # a loss, and what to log
 LossOf = Callable[[Captioner, PhotoBatch, Noise, random.Random], Step]
+MakeLoss = Callable[[Corpus, Captioner, float], LossOf]  # the last is what the phase has as `misled`
 
 
 def caption_loss(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -65,18 +73,21 @@ def class_loss(logits: Tensor, before: Tensor) -> Tensor:
 class CrossEntropy:
     """The loss of all captions of all sets, and of sentences without photos."""
 
-    def __init__(self, corpus: Corpus, model: Captioner) -> None:
+    def __init__(self, corpus: Corpus, model: Captioner, misled: float = 0.0) -> None:
         self.corpus = corpus
         weights = model.cnn.classifier.weight.detach().numpy()
-        self.sentences = SentenceBatches(corpus, weights, model.shape.labels)
+        self.sentences = SentenceBatches(corpus, weights, model.shape.labels, misled)
 
     def __call__(self, model: Captioner, batch: PhotoBatch, noise: Noise, rng: random.Random) -> Step:
-        features = model.features(batch.front)
+        features = model.features(batch.seen)
         loss = caption_loss(model(batch.inputs(model, features, noise), batch.tokens, noise), batch.tokens)
-        classes = class_loss(model.class_logits(features), batch.class_logits)
         said = self.of_sentences(model, noise, rng)
-        figures = {"loss": loss.item(), "class_loss": classes.item(), "sentence_loss": said.item()}
-        return loss + CLASS_LOSS * classes + SENTENCE_LOSS * said, figures
+        figures = {"loss": loss.item(), "sentence_loss": said.item()}
+        loss = loss + SENTENCE_LOSS * said
+        if features.requires_grad:
+            classes = class_loss(model.class_logits(features), batch.class_logits)
+            loss, figures["class_loss"] = loss + CLASS_LOSS * classes, classes.item()
+        return loss, figures
 
     def of_sentences(self, model: Captioner, noise: Noise, rng: random.Random) -> Tensor:
         inputs, tokens = self.sentences.draw(rng, SENTENCES_A_STEP)
@@ -89,7 +100,7 @@ def captions_of(model: Captioner, corpus: Corpus, photos: PhotoSet, hints: list[
     model.eval()
     texts: list[str] = []
     for start in track(range(0, len(photos.photos), 50), "captions", math.ceil(len(photos.photos) / 50)):
-        features = model.features(torch.from_numpy(np.asarray(photos.views.front[start : start + 50, 0], np.float32)))
+        features = model.features(torch.from_numpy(photos.seen(slice(start, start + 50), 0)).float())
         inputs = Inputs(features, *model.labels(model.class_logits(features)))
         if hints is not None:
             ids, there = hint_ids(corpus.tokenizer, hints[start : start + 50])
@@ -103,7 +114,7 @@ def validate(model: Captioner, corpus: Corpus) -> dict[str, float]:
     """Of each set's first photos: scores without a hint; of those with captions CIDEr with two right words too."""
     found: dict[str, float] = {}
     for name, whole in corpus.val.items():
-        photos = PhotoSet(name, whole.photos[:SCORED], whole.views, whole.ids)
+        photos = replace(whole, photos=whole.photos[:SCORED])
         texts = captions_of(model, corpus, photos)
         if photos.photos[0].names:
             found[f"{name} named"] = float(named(photos.photos, texts).mean())
@@ -119,9 +130,12 @@ def validate(model: Captioner, corpus: Corpus) -> dict[str, float]:
 class Trainer:
     """The state of a phase: model, averaged weights, optimizer, and where it stands."""
 
-    def __init__(self, phase: Phase, corpus: Corpus, work: Path, model: Captioner, loss_of: LossOf) -> None:
-        self.phase, self.corpus, self.work, self.model, self.loss_of = phase, corpus, work, model, loss_of
-        self.averaged = copy.deepcopy(model).eval()
+    def __init__(self, phase: Phase, corpus: Corpus, work: Path, model: Captioner, make_loss: MakeLoss) -> None:
+        self.phase, self.corpus, self.work, self.model = phase, corpus, work, model
+        self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
+        self.loss_of = make_loss(corpus, model, phase.misled)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(phase.trained) and not name.startswith("cnn.front."))
         tail = [*model.cnn.tail.parameters(), *model.cnn.classifier.parameters()]
         ids = {id(p) for p in tail}
         rest = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
@@ -168,9 +182,10 @@ class Trainer:
             torch._foreach_lerp_(ours, theirs, 1 - decay)
 
     def run_epoch(self) -> None:
-        torch.manual_seed(1000 + self.epoch)
-        rng = random.Random(1000 + self.epoch)
-        trained = self.epoch >= self.phase.tail_from_epoch
+        torch.manual_seed(self.phase.seed + self.epoch)
+        rng = random.Random(self.phase.seed + self.epoch)
+        first = self.phase.tail_from_epoch
+        trained = first is not None and self.epoch >= first
         for part in (self.model.cnn.tail, self.model.cnn.classifier):
             part.requires_grad_(trained)
         self.model.train()
@@ -195,9 +210,9 @@ class Trainer:
         record(self.work, phase=self.phase.name, epoch=self.epoch, **means, **scores)
 
 
-def run_phase(phase: Phase, corpus: Corpus, work: Path, model: Captioner, loss_of: LossOf) -> Captioner:
-    """Train to the phase's end; the averaged weights."""
-    trainer = Trainer(phase, corpus, work, model, loss_of)
+def run_phase(phase: Phase, corpus: Corpus, work: Path, model: Captioner, make_loss: MakeLoss) -> Captioner:
+    """Train a copy of the model to the phase's end; the averaged weights."""
+    trainer = Trainer(phase, corpus, work, copy.deepcopy(model), make_loss)
     trainer.resume()
     if trainer.epoch < phase.epochs:
         record(work, phase=phase.name, begins_at_epoch=trainer.epoch, **{"settings": asdict(phase)})

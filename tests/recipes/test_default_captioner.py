@@ -41,12 +41,22 @@ from recipes.default_captioner.captioner import (
 )
 from recipes.default_captioner.convolutions_graph import FEATURES, FRONT, LOGITS, conv_model, convolutions_in_rows
 from recipes.default_captioner.convolutions_graph import convolutions as written
-from recipes.default_captioner.data import Photo, Views, five, held_out, is_coco, read_captions, read_kinds
+from recipes.default_captioner.data import (
+    FEATURE_STEP,
+    Photo,
+    Views,
+    five,
+    held_out,
+    is_coco,
+    read_captions,
+    read_kinds,
+)
 from recipes.default_captioner.efficientnet import LITE0, LITE1, LITE2, EfficientNetLite, block_shapes, imagenet_weights
 from recipes.default_captioner.encoder_graph import HIDDEN, hint_encoder, photo_encoder
+from recipes.default_captioner.features import with_features
 from recipes.default_captioner.prepare import make_views, prepare
 from recipes.default_captioner.search import FORBIDDEN, beam_search
-from recipes.default_captioner.self_critical import TRAINED
+from recipes.default_captioner.self_critical import RUNS, TRAINED
 from recipes.default_captioner.words import (
     Classes,
     Sentences,
@@ -441,6 +451,53 @@ def test_sentences_come_with_what_a_classifier_might_say(captioner):
     assert 0.3 < float((inputs.hints_there.sum(1) > 0).float().mean()) < 0.7
 
 
+def test_misled_sentences_have_labels_of_what_their_words_are_taken_for(captioner):
+    """Of those with a hint the likeliest label is no word of the sentence, and there is some of a photo; those without
+    are as before."""
+    known = build_tokenizer([], list(Sentences.read().words()))
+    whole = a_corpus(known, made_captions(np.random.default_rng(2), 5), [])
+    whole.sets[0] = dataclasses.replace(whole.sets[0], features=np.full((5, 2, 9, 1280), 85, np.uint8))
+    weights = captioner.cnn.classifier.weight.detach().numpy()
+    first_is_right: dict[bool, list[bool]] = {True: [], False: []}
+    for misled in (0.0, 1.0):
+        inputs, tokens = SentenceBatches(whole, weights, 6, misled).draw(random.Random(3), 400)
+        if misled:
+            torch.testing.assert_close(inputs.features, torch.full((400, 9, 1280), 2.0))
+            with_photo = inputs.photo_there.any(1)
+            assert not with_photo[~inputs.hints_there.any(1)].any()
+            assert 0.9 < with_photo[inputs.hints_there.any(1)].float().mean() < 1
+            assert 0.4 < inputs.photo_there[with_photo].float().mean() < 0.7
+            assert inputs.labels_there.all()
+        for labels, row, there in zip(inputs.labels, tokens[:, 0].tolist(), inputs.hints_there.any(1), strict=True):
+            named = whole.classes.in_words(known.decode([t for t in row if t > UNK]).split())
+            if named and (there or misled):
+                first_is_right[bool(there and misled)].append(labels[0].item() in named)
+    assert np.mean(first_is_right[True]) < 0.35 < 0.5 < np.mean(first_is_right[False])
+
+
+def test_features_are_kept_in_8_bits_and_stand_for_the_front(tmp_path, captioner):
+    """At most half a step off, mapped from disk, and not made twice."""
+    photos = made_captions(np.random.default_rng(2), 20)
+    known = build_tokenizer([caption for photo in photos for caption in photo.captions], [])
+    whole = a_corpus(known, photos, [])
+    front = np.random.default_rng(4).normal(size=(20, 2, 112, 5, 5)).astype(np.float16)
+    sets = [dataclasses.replace(whole.sets[0], views=Views(front, whole.sets[0].views.logits))]
+    whole = dataclasses.replace(whole, sets=sets, val={"val": dataclasses.replace(sets[0], name="val")})
+    found = with_features(whole, captioner, tmp_path)
+    written = (tmp_path / "features_train.npy").stat().st_mtime_ns
+    with torch.no_grad():
+        expected = captioner.features(torch.from_numpy(front[:, 1].astype(np.float32)))
+    for each in (found.sets[0], found.val["val"]):
+        seen = torch.from_numpy(each.seen(slice(None), 1))
+        assert seen.shape == (20, 9, 1280) and captioner.features(seen) is seen
+        off = (seen - expected).abs()
+        assert off.max() < 0.2 and off.mean() < FEATURE_STEP
+    assert with_features(whole, captioner, tmp_path).sets[0].features is not None
+    assert (tmp_path / "features_train.npy").stat().st_mtime_ns == written
+    batch = next(photo_batches(found, random.Random(1), Hints(0.5, similar=0.5)))
+    assert batch.seen.shape == (20, 9, 1280) and batch.seen.dtype == torch.float32
+
+
 def test_folders_of_photos(tmp_path: Path):
     """captions.jsonl, COCO's own layout, and things with labels."""
     lines = [{"file": "images/a.jpg", "captions": ["A dog.", "Dogs run"], "split": "train"}]
@@ -519,13 +576,18 @@ def test_the_recipe_runs_resumes_and_its_folder_captions(tmp_path: Path, monkeyp
     captioner = phases.train(whole, work)
     epochs = [json.loads(line).get("epoch") for line in (work / "log.jsonl").read_text().splitlines()]
     again = phases.train(corpus.load_corpus(work, data, None, [], []), work)  # everything is there: nothing is trained
-    assert epochs == [None, 1, 2, None, 1, None, 1]
+    assert epochs == [None, 1, 2, None, 1, *[None, 1] * RUNS]
     assert len((work / "log.jsonl").read_text().splitlines()) == len(epochs)
     for ours, theirs in zip(captioner.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
     before = torch.load(work / "hints.pt", weights_only=True)["averaged"]
-    changed = {name for name, value in captioner.state_dict().items() if not torch.equal(value, before[name])}
+    runs = [torch.load(work / f"self_critical_{run + 1}.pt", weights_only=True)["averaged"] for run in range(RUNS)]
+    changed = {name for name, value in captioner.state_dict().items() if not torch.allclose(value, before[name])}
     assert "transformer.h.0.mlp.c_fc.weight" in changed and all(name.startswith(TRAINED) for name in changed)
+    for name, value in captioner.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, sum(run[name] for run in runs) / RUNS)
+    assert not torch.equal(runs[0]["transformer.ln_f.weight"], runs[1]["transformer.ln_f.weight"])
     shipped = export.export(again, whole, data, work)
     about = json.loads((shipped / "fuseline.json").read_text())
     assert set(about["variants"]) == {"int8"} and set(about["quality"]) == {"fp32", "int8"}

@@ -15,7 +15,8 @@ from recipes.default_captioner.captioner import BOS, EOS, PAD, Captioner, Encode
 from recipes.default_captioner.cider import CiderD
 from recipes.default_captioner.moments import moments
 from recipes.default_captioner.search import beam_search, hypotheses
-from recipes.default_captioner.self_critical import TRAINED, SelfCritical, critical_loss, keep_encoder
+from recipes.default_captioner.self_critical import SELF_CRITICAL, SelfCritical, critical_loss
+from recipes.default_captioner.train import Trainer
 from recipes.default_captioner.words import Sentences, build_tokenizer
 from tests.recipes.test_default_captioner import a_corpus, made_captions
 
@@ -123,7 +124,7 @@ def test_hints_that_count_three_are_read_as_in_the_shipped_captioner(captioner):
 
 def test_what_has_no_end_is_not_rewarded_and_what_people_wrote_is():
     whole, model = corpus_and_captioner()
-    critical = SelfCritical(whole, model)
+    critical = SelfCritical(whole, model, 0.0)
     captions = torch.from_numpy(whole.sets[0].ids)
     said = captions[:, :, 1:].clone()
     said[:, 1][said[:, 1] == EOS] = PAD
@@ -134,15 +135,15 @@ def test_what_has_no_end_is_not_rewarded_and_what_people_wrote_is():
     assert (without[:, 0] < rewards[:, 0]).all()  # its own caption is no reference then
 
 
-def test_a_step_trains_the_decoder_and_keeps_the_encoder():
+def test_a_step_trains_the_decoder_and_keeps_the_encoder(tmp_path):
     whole, model = corpus_and_captioner()
-    keep_encoder(model)
+    trainer = Trainer(SELF_CRITICAL, whole, tmp_path, model, SelfCritical)
     batch = next(photo_batches(whole, random.Random(1), Hints(0.5, 0.1)))
     assert batch.written.tolist() == [False] * 6
-    loss, figures = SelfCritical(whole, model)(model, batch, Noise(0.1, 0.05), random.Random(1))
+    loss, figures = trainer.loss_of(model, batch, Noise(0.1, 0.05), random.Random(1))
     loss.backward()
     trained = {name for name, weight in model.named_parameters() if weight.grad is not None}
-    assert trained and all(name.startswith(TRAINED) for name in trained)
+    assert trained and all(name.startswith(SELF_CRITICAL.trained) for name in trained)
     assert np.isfinite(list(figures.values())).all()
 
 

@@ -95,7 +95,7 @@ def test_a_similar_photo_stands_for_one_with_a_right_hint_alone() -> None:
             kept = [each for each in tokens.tolist() if any(each)]
             width = tokens.shape[1]
             mine = next(i for i, ids in enumerate(whole.sets[0].ids) if all(k in ids[:, :width].tolist() for k in kept))
-            seen, right = batch.front[row, 0, 0, 0].item(), len(kept) == 4
+            seen, right = batch.seen[row, 0, 0, 0].item(), len(kept) == 4
             others = whole.sets[0].similar[mine]
             if right:
                 lows, highs = zip(*(sorted((o * s + mine * (1 - s)) for s in STANDS) for o in others), strict=True)

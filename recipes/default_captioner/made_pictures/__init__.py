@@ -1,7 +1,7 @@
 """Pictures that are no photos of things, made from a seed, with captions that say what they are.
 
 Flickr8k shows people and dogs, so a captioner that knows nothing else calls a blank page a dog. These pictures are
-blank pages, screens, drawings, charts, textures and the like.
+blank pages, screens, drawings, charts, textures, things without a name and the like.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from . import charts, consoles, drawings, objects, pages, phones, plain, screens, textures
+from . import abstract, charts, consoles, drawings, objects, pages, phones, plain, screens, textures
 from .canvas import Painted, Rng
 from .captions import five_captions
-from .photos import drawing_of
+from .photos import drawing_of, silhouette_of
 
-__all__ = ["KINDS", "MadePicture", "drawing_of", "made_picture", "made_pictures"]
+__all__ = ["KINDS", "MadePicture", "drawing_of", "made_picture", "made_pictures", "silhouette_of"]
 
 KINDS: dict[str, Callable[[Rng], Painted]] = {
     paint.__name__: paint
@@ -66,6 +66,10 @@ KINDS: dict[str, Callable[[Rng], Painted]] = {
         textures.wood,
         textures.cloth,
         textures.clouds,
+        abstract.colours,
+        abstract.stain,
+        abstract.disc,
+        abstract.scan,
     )
 }
 

@@ -1,4 +1,4 @@
-"""What becomes of a photo: a drawing of it."""
+"""What becomes of a photo: a drawing of it, or the silhouette of what it shows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,27 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from .canvas import Rng, between, chance, grained, paper_colour, pick, tinted, whole
 
+EVEN = 30  # of 255: how far a colour may be from the ground's and still be of it
+
 
 def drawing_of(image: Image.Image, rng: Rng) -> Image.Image:
     """The photo as a pencil drawing, an ink drawing of its edges, or a cartoon of few colours; RGB of its size."""
     return pick(rng, [_pencil, _pencil, _ink, _cartoon])(rng, image.convert("RGB"))
+
+
+def silhouette_of(image: Image.Image, rng: Rng) -> Image.Image | None:
+    """What stands out from an even ground as a dark shape on a light one, RGB of the photo's size; None where the
+    ground is not even or the shape touches the border for long."""
+    light = np.asarray(image.convert("RGB").filter(ImageFilter.GaussianBlur(max(image.size) / 150)), np.int16)
+    border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
+    ground = np.median(border, 0)
+    if (np.abs(border - ground).max(1) > EVEN).mean() > 0.1:
+        return None
+    shape = np.abs(light - ground).max(2) > EVEN
+    if not 0.08 < shape.mean() < 0.6:
+        return None
+    mask = Image.fromarray(shape.astype(np.uint8) * 255).filter(ImageFilter.MedianFilter(7))
+    return tinted(ImageOps.invert(mask), pick(rng, [(0, 0, 0), (0, 0, 0), (40, 40, 45)]), paper_colour(rng))
 
 
 def _on_paper(rng: Rng, drawn: Image.Image) -> Image.Image:
