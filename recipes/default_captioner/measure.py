@@ -47,6 +47,9 @@ class Said:
     shares: list[NDArray[np.float32]] = field(default_factory=list)
 
 
+Judged = tuple[Said, NDArray[np.bool_]]  # what is said, and which of it is good
+
+
 def say(model: fuseline.Model, photos: Sequence[Path | None], hints: Sequence[str | None] | None, what: str) -> Said:
     """Captions of photos, each with its hint; a photo that is None is absent."""
     said = Said()
@@ -80,36 +83,38 @@ def scores(photos: Sequence[Photo], texts: Sequence[str], left_out: int = 0) -> 
     return {name: round(found[name].value(), 4) for name in ("CIDEr", "BLEU-4")}
 
 
-def measured(model: fuseline.Model, photos: Sequence[Photo], name: str) -> tuple[dict[str, Any], Said]:
-    """Every condition of a set with captions, and what is said without a hint."""
+def measured(model: fuseline.Model, photos: Sequence[Photo], name: str) -> tuple[dict[str, Any], dict[str, Judged]]:
+    """Every condition of a set with captions, and what is said without a hint, with a right and with a wrong one."""
     files: list[Path | None] = [photo.file for photo in photos]
     hints = hints_of(photos)
     others = [*files[1:], files[0]]
     plain = say(model, files, None, f"{name}, no hint")
-    right = say(model, files, hints["right"], f"{name}, right hint")
+    right, wrong = (say(model, files, hints[which], f"{name}, {which} hint") for which in ("right", "wrong"))
     rows = {
         "no hint": scores(photos, plain.texts),
         "no hint, against four captions": scores(photos, plain.texts, 1),
         "two right words": scores(photos, right.texts, 1),
-        "two wrong words": scores(photos, say(model, files, hints["wrong"], f"{name}, wrong hint").texts),
+        "two wrong words": scores(photos, wrong.texts),
         "right hint, another photo": scores(photos, say(model, others, hints["right"], f"{name}, other").texts, 1),
         "right hint, no photo": scores(photos, _of_hints(model, hints["right"], f"{name}, no photo").texts, 1),
     }
     share = np.mean([each[:, 1].mean() for each in right.shares])
-    return {**rows, "share of the hint": round(float(share), 4)}, plain
+    judged = {
+        name: (plain, good_captions(photos, plain.texts)),
+        f"{name}, two right words": (right, good_captions(photos, right.texts, 1)),
+        f"{name}, two wrong words": (wrong, good_captions(photos, wrong.texts)),
+    }
+    return {**rows, "share of the hint": round(float(share), 4)}, judged
 
 
 def _of_hints(model: fuseline.Model, hints: Sequence[str | None], what: str) -> Said:
     return say(model, [None] * len(hints), [hint or "photo" for hint in hints], what)
 
 
-def good_captions(photos: Sequence[Photo], texts: Sequence[str]) -> NDArray[np.bool_]:
-    """Those of at least GOOD_CIDER."""
-    references = [[" ".join(words) for words in photo.captions] for photo in photos]
+def good_captions(photos: Sequence[Photo], texts: Sequence[str], left_out: int = 0) -> NDArray[np.bool_]:
+    """Those of at least GOOD_CIDER, against the captions without the first `left_out` of them."""
+    references = [[" ".join(words) for words in photo.captions[left_out:]] for photo in photos]
     return caption_metrics(references, texts)["CIDEr"].parts[:, 0] >= GOOD_CIDER
-
-
-Judged = tuple[Said, NDArray[np.bool_]]  # what is said, and which of it is good
 
 
 def fitted(judged: Sequence[Judged]) -> dict[str, Any]:
@@ -165,8 +170,8 @@ def measure(folder: Path, data: Path, kinds: Path | None, score: Sequence[Path],
     figures: dict[str, Any] = {}
     to_fit: dict[str, Judged] = {}
     val = read_captions(data, "val")
-    figures["val"], plain = measured(model, val, "val")
-    to_fit["val"] = plain, good_captions(val, plain.texts)
+    figures["val"], judged_val = measured(model, val, "val")
+    to_fit |= judged_val
     if kinds is not None:
         things = read_kinds(kinds, "dev")
         said = say(model, [thing.file for thing in things], None, "things")
@@ -182,11 +187,11 @@ def measure(folder: Path, data: Path, kinds: Path | None, score: Sequence[Path],
     judged = dict(to_fit)
     for other in score:
         photos = read_captions(other, None)
-        figures[other.name], plain = measured(model, photos, other.name)
-        judged[other.name] = plain, good_captions(photos, plain.texts)
+        figures[other.name], judged_other = measured(model, photos, other.name)
+        judged |= judged_other
     figures["confidence"] = confidence
     for name, each in judged.items():
-        figures[name] |= {"good": float(each[1].mean()), "sureness": sureness(confidence, each)}
+        figures.setdefault(name, {}).update(good=float(each[1].mean()), sureness=sureness(confidence, each))
     if write:
         write_confidence(folder, confidence)
     return figures
