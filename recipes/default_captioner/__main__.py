@@ -9,13 +9,15 @@ import argparse
 import json
 from pathlib import Path
 
+import fuseline
+
 from .corpus import load_corpus
-from .data import is_coco
 from .efficientnet import LITE1, VARIANTS
 from .export import LICENSE, export, install
 from .measure import measure
 from .phases import train
 
+FLICKR8K = "flickr8k"
 MODELS = Path(__file__).parents[2] / "runtime" / "fuseline" / "models"
 
 
@@ -38,13 +40,26 @@ def main() -> None:
         required=True,
         help="folder for caches, checkpoints and the log (6 GB of Flickr8k, and 0.5 MB a photo more)",
     )
-    add("--license", default=LICENSE["id"], help="SPDX name of the terms of what is trained with (default: Flickr8k's)")
+    add(
+        "--license",
+        default=LICENSE["id"],
+        help="SPDX name of the terms of what is trained with, of folders not named flickr8k",
+    )
     add("--terms", default=LICENSE["terms"], help="the same in words")
-    add("--install", action="store_true", help="put the result into the package")
+    add("--install", action="store_true", help="put the result in the place of the captioner that ships")
     options = parser.parse_args()
-    foreign = [folder for folder in (options.data, *options.also) if is_coco(folder)]
+    folders = options.data, *options.also
+    foreign = [folder for folder in folders if folder.resolve().name.lower() != FLICKR8K]
     if foreign and options.license == LICENSE["id"]:
-        parser.error(f"{foreign[0]} has terms of its own; say with --license and --terms how the model may be used")
+        parser.error(f"{foreign[0]} is not {FLICKR8K}; say with --license and --terms how the model may be used")
+    try:
+        run(options)
+    except fuseline.Error as error:
+        parser.exit(2, f"{error}\n")
+
+
+def run(options: argparse.Namespace) -> None:
+    """All steps."""
     encoder = VARIANTS[options.encoder]
     corpus = load_corpus(options.work, options.data, options.kinds, options.also, options.score, encoder)
     captioner = train(corpus, options.work, encoder)

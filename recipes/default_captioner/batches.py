@@ -71,7 +71,7 @@ class PhotoSet:
 
 @dataclass
 class Corpus:
-    """All that training reads. sets: Flickr8k's first; val: by name, what is scored after each epoch."""
+    """All that training reads. sets: Flickr8k's first; val: by name, what is scored after every second epoch."""
 
     sets: list[PhotoSet]
     val: dict[str, PhotoSet]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fuseline.errors import InputError
 from fuseline.export.quality.scores import words_of
 
 CAPTIONS = 5
@@ -34,16 +35,12 @@ class Photo:
 
 
 def read_captions(data: Path, split: str | None) -> list[Photo]:
-    """The photos of a split, or of all (None), in the file's order. Raises FileNotFoundError for a folder of neither
-    kind."""
+    """The photos of a split, or of all (None), in the file's order. Raises InputError for a folder of neither kind, or
+    one without such photos."""
     coco = data / COCO_ANNOTATIONS.format(split=split)
-    entries = _coco(coco, data / f"{split}2017") if coco.exists() else _lines(data, split)
+    entries = list(_coco(coco, data / f"{split}2017") if coco.exists() else _lines(data, split))
+    _check([file for file, _ in entries], data, split)
     return [Photo(file, five([words_of(caption) for caption in captions])) for file, captions in entries]
-
-
-def is_coco(data: Path) -> bool:
-    """Whether it is COCO's own folder."""
-    return any((data / COCO_ANNOTATIONS.format(split=split)).exists() for split in ("train", "val"))
 
 
 def held_out(data: Path) -> dict[str, Any]:
@@ -55,16 +52,20 @@ def held_out(data: Path) -> dict[str, Any]:
 
 
 def read_kinds(data: Path, split: str) -> list[Photo]:
-    """Photos of things: sentences about their kind are their captions."""
+    """Photos of things: sentences about their kind are their captions. Raises InputError as read_captions does, and for
+    a label without sentences."""
     words = json.loads(WORDS_OF_KINDS.read_text(encoding="utf-8"))
     photos = []
-    for entry in _objects(data / "labels.jsonl"):
-        if entry["split"] == split:
+    for entry in _objects(data / "labels.jsonl", "label"):
+        if entry.get("split") == split:
+            if entry["label"] not in words:
+                raise InputError(f"{data}: nothing is known of {entry['label']!r}; write it into {WORDS_OF_KINDS.name}")
             kind = words[entry["label"]]
             captions = [sentence.split() for sentence in kind["sentences"]]
             first = len(photos) % len(captions)  # which of them are left out changes from photo to photo
             captions = five(captions[first:] + captions[:first])
             photos.append(Photo(data / entry["file"], captions, tuple(kind["names"])))
+    _check([photo.file for photo in photos], data, split)
     return photos
 
 
@@ -78,15 +79,31 @@ def named(photos: Sequence[Photo], texts: Sequence[str]) -> NDArray[np.bool_]:
     return np.array([any(f" {n} " in f" {t} " for n in p.names) for p, t in zip(photos, texts, strict=True)])
 
 
-def _objects(path: Path) -> Iterator[Any]:
+def _check(files: Sequence[Path], data: Path, split: str | None) -> None:
+    of_split = "" if split is None else f' with "split": "{split}"'
+    if not files:
+        raise InputError(f"{data} has no photos{of_split}; it takes some to train with (train) and some to measure by")
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise InputError(f"{data}: {len(missing)} of {len(files)} photos{of_split} are not there, as {missing[0]}")
+
+
+def _objects(path: Path, what: str) -> Iterator[Any]:
+    if not path.is_file():
+        raise InputError(f"{path} is not there; it has a photo a line, as the recipe's README says")
     with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+                entry["file"], entry[what]
+            except (ValueError, KeyError, TypeError):
+                raise InputError(f'{path}, line {number}: it must be an object with "file" and "{what}"') from None
+            yield entry
 
 
 def _lines(data: Path, split: str | None) -> Iterator[tuple[Path, list[str]]]:
-    for entry in _objects(data / "captions.jsonl"):
-        if split in (None, entry["split"]):
+    for entry in _objects(data / "captions.jsonl", "captions"):
+        if split in (None, entry.get("split")):
             yield data / entry["file"], entry["captions"]
 
 

@@ -1,4 +1,4 @@
-"""Step 4: the trained captioner as a fuseline folder, fp32 to compare with and int8 to ship, each scored on val."""
+"""The trained captioner as a fuseline folder, fp32 to compare with and int8 to ship, each scored on val."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def export(captioner: Captioner, corpus: Corpus, data: Path, work: Path, license
     for name, scored in found.variants.items():
         record(work, phase="export", variant=name, **{key: round(value, 4) for key, value in scored.scores.items()})
         (work / f"captions_{name}.txt").write_text("\n".join(scored.texts) + "\n", encoding="utf-8")
-    shipped = work / f"flickr8k-{captioner.shape.encoder.name}"
+    shipped = work / f"{data.resolve().name.lower()}-{captioner.shape.encoder.name}"
     write(shipped, captioner, corpus, {"int8": variants["int8"]}, found.quality(), license)
     return shipped
 

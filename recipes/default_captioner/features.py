@@ -1,4 +1,4 @@
-"""Step 3: what the trained encoder sees of every view, once; its convolutions are not trained any more."""
+"""What the trained encoder sees of every view, once; its convolutions are not trained any more."""
 
 from __future__ import annotations
 

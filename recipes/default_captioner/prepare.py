@@ -1,4 +1,4 @@
-"""Step 1: the frozen front of the encoder, and what its classifier says, once for several views of every photo."""
+"""The frozen front of the encoder, and what its classifier says, once for several views of every photo."""
 
 from __future__ import annotations
 

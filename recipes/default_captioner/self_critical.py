@@ -1,4 +1,4 @@
-"""Step 3: what the captioner says itself, rewarded by CIDEr-D (Rennie et al., "Self-critical Sequence Training", 2017).
+"""What the captioner says itself, rewarded by CIDEr-D (Rennie et al., "Self-critical Sequence Training", 2017).
 
 As Cornia et al. ("Meshed-Memory Transformer", 2020) have it: the likeliest captions of a beam search are judged, each
 against the mean of the others. Captions that are drawn word by word do not teach this model: label smoothing left
@@ -28,10 +28,10 @@ THINGS = 0.3  # what a reward counts of pictures whose captions the recipe wrote
 TRAINED = ("transformer.h.", "transformer.ln_f.", "ln_hint.")  # neither what reads photos nor the words' table
 
 NOISE = Noise(0.1, 0.05, mixed=0.3, channels=0.1, covered=0.6)
-HINTS = Hints(0.65, 0.05, 0.5, 0.7)
+HINTS = Hints(0.65, 0.08, 0.5, 0.7)
 SELF_CRITICAL = Phase(
     "self_critical",
-    epochs=1,
+    epochs=2,
     rate=8e-5,
     warmup_steps=20,
     final=0.1,

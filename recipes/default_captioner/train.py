@@ -1,4 +1,4 @@
-"""Step 2: cross-entropy, first for what is on photos, then with more hints; each epoch leaves a checkpoint."""
+"""Cross-entropy, first for what is on photos, then with more hints; each epoch leaves a checkpoint."""
 
 from __future__ import annotations
 

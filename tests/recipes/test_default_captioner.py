@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from fuseline.export.quantizing import convolutions
 from fuseline.kernels.layers import join_layers
 from recipes.default_captioner import corpus, export, made, phases
 from recipes.default_captioner import words as recipe_words
+from recipes.default_captioner.__main__ import main
 from recipes.default_captioner.batches import Corpus, Hints, PhotoSet, SentenceBatches, photo_batches
 from recipes.default_captioner.captioner import (
     BOS,
@@ -47,7 +49,6 @@ from recipes.default_captioner.data import (
     Views,
     five,
     held_out,
-    is_coco,
     read_captions,
     read_kinds,
 )
@@ -500,13 +501,18 @@ def test_features_are_kept_in_8_bits_and_stand_for_the_front(tmp_path, captioner
 
 def test_folders_of_photos(tmp_path: Path):
     """captions.jsonl, COCO's own layout, and things with labels."""
+    for name in ("images/a.jpg", "c.jpg", "d.jpg", "coco/train2017/7.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"a photo")
     lines = [{"file": "images/a.jpg", "captions": ["A dog.", "Dogs run"], "split": "train"}]
     (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (found,) = read_captions(tmp_path, "train")
     assert found == Photo(
         tmp_path / "images/a.jpg", [["a", "dog"], ["dogs", "run"], ["a", "dog"], ["dogs", "run"], ["a", "dog"]]
     )
-    assert read_captions(tmp_path, "val") == [] and len(read_captions(tmp_path, None)) == 1
+    with pytest.raises(fuseline.Error, match='has no photos with "split": "val"'):
+        read_captions(tmp_path, "val")
+    assert len(read_captions(tmp_path, None)) == 1
     coco = tmp_path / "coco"
     (coco / "annotations").mkdir(parents=True)
     annotations = [{"image_id": 7, "caption": "A cat"}, {"image_id": 7, "caption": "cats"}]
@@ -520,12 +526,50 @@ def test_folders_of_photos(tmp_path: Path):
     (coco / "val2017" / "7.jpg").write_bytes(b"a photo")
     read = {key: value for key, value in held_out(coco).items() if key != "name"}
     assert len(read_data(read.pop("data"), **read).items) == 1
-    assert is_coco(coco) and not is_coco(tmp_path)
     assert held_out(tmp_path)["split"] == "val"
     entries = [{"file": "c.jpg", "label": "cup", "split": "dev"}, {"file": "d.jpg", "label": "cup", "split": "train"}]
     (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, entries)))
     (thing,) = read_kinds(tmp_path, "dev")
     assert thing.names[0] == "cup" and len(thing.captions) == 5
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        ("", r"captions.jsonl is not there"),
+        ('{"file": "a.jpg"}', r'line 1: it must be an object with "file" and "captions"'),
+        ("[3]", r'line 1: it must be an object with "file" and "captions"'),
+        ('{"file": "a.jpg", "captions": ["a dog"]}', r'has no photos with "split": "train"'),
+        (
+            '{"file": "a.jpg", "captions": ["a dog"], "split": "train"}',
+            r'1 of 1 photos with "split": "train" are not there, as .*a.jpg',
+        ),
+    ],
+)
+def test_a_folder_that_lacks_something_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys, write: str, says: str):
+    data = tmp_path / "flickr8k"
+    data.mkdir()
+    if write:
+        (data / "captions.jsonl").write_text(write)
+    monkeypatch.setattr("sys.argv", ["recipe", "--data", str(data), "--work", str(tmp_path / "work")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert re.search(says, said) and said.count("\n") == 1
+
+
+def test_other_photos_than_flickr8k_need_terms_of_their_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["recipe", "--data", str(tmp_path / "mine"), "--work", str(tmp_path / "work")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and "mine is not flickr8k; say with --license" in capsys.readouterr().err
+
+
+def test_an_unknown_kind_is_named(tmp_path):
+    (tmp_path / "labels.jsonl").write_text('{"file": "a.jpg", "label": "gizmo", "split": "train"}')
+    with pytest.raises(fuseline.Error, match=r"nothing is known of 'gizmo'; write it into objects_words.json"):
+        read_kinds(tmp_path, "train")
 
 
 def write_photos(folder: Path, photos: list[Photo], splits: list[str]) -> None:
@@ -593,6 +637,18 @@ def test_the_recipe_runs_resumes_and_its_folder_captions(tmp_path: Path, monkeyp
     assert set(about["variants"]) == {"int8"} and set(about["quality"]) == {"fp32", "int8"}
     assert len((work / "captions_int8.txt").read_text().splitlines()) == 4
     assert says_what_torch_says(again, whole, fuseline.Model.from_pretrained(work / "folder", "fp32", threads=1))
+
+
+def test_a_work_folder_is_of_the_photos_it_was_made_of(tmp_path: Path, monkeypatch):
+    data, work = tmp_path / "data", tmp_path / "work"
+    photos = made_captions(np.random.default_rng(9), 3)
+    write_photos(data, photos, ["val", "train", "train"])
+    monkeypatch.setattr(made, "PICTURES", 4)
+    corpus.load_corpus(work, data, None, [], [])
+    text = (data / "captions.jsonl").read_text()
+    (data / "captions.jsonl").write_text(text.replace(" ".join(photos[1].captions[0]), "a red ball"))
+    with pytest.raises(fuseline.Error, match="work is of other photos, captions or another encoder"):
+        corpus.load_corpus(work, data, None, [], [])
 
 
 def says_what_torch_says(captioner: Captioner, whole: Corpus, model: fuseline.Model) -> bool:
