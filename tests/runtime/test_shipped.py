@@ -54,6 +54,13 @@ def test_a_hint_is_taken_where_it_fits(captioner) -> None:
     assert any(word["shares"]["hint"] > 0 for word in hinted["words"]) and "words" not in without
 
 
+@pytest.mark.parametrize("hint", ["\N{GRINNING FACE}", "\u732b", "!?"])
+def test_a_hint_of_which_it_knows_no_sign_is_refused(captioner, hint: str) -> None:
+    with pytest.raises(fuseline.InputError, match="and the model knows no sign of it; leave it out"):
+        captioner(skimage.data.chelsea(), hint=hint)
+    assert "words" in captioner(skimage.data.chelsea(), hint=f"{hint} cat")[0]
+
+
 def test_what_shows_nothing_is_told_as_what_it_is(captioner) -> None:
     blank = Image.new("RGB", (400, 300), (250, 250, 250))
     assert {"blank", "background", "page", "paper"} & set(captioner(blank)[0]["generated_text"].split())

@@ -126,7 +126,8 @@ class TextInputs(Inputs):
     def __call__(self, given: Sequence[Any], /, **options: Any) -> Mapping[str, npt.NDArray[Any]]:
         """{"input_ids": int64[B, S], "attention_mask": int64[B, S]}. options: src_lang, truncation (whether a text that
         is too long is cut), max_length and names, see SourceTokenizer.encode. Of a source that inputs may be without,
-        a text may be None, whose attention_mask is 0 everywhere. Raises InputError."""
+        a text may be None, whose attention_mask is 0 everywhere. Raises InputError, also for an optional text of which
+        the tokenizer keeps nothing."""
         texts = [given] if isinstance(given, str) else given
         if self.optional and isinstance(texts, list | tuple) and any(text is None for text in texts):
             made = self(["" if text is None else text for text in texts], **options)
@@ -139,7 +140,17 @@ class TextInputs(Inputs):
         if options.get("max_length") is None:
             bounds = [self.longest, self.tokenizer.longest if options.get("truncation") else None]
             options["max_length"] = min((bound for bound in bounds if bound is not None), default=None)
-        return self.tokenizer.encode(texts, **options)
+        made = self.tokenizer.encode(texts, **options)
+        if self.optional:
+            self._refuse_unread(texts, made[ATTENTION_MASK], options.get("names"))
+        return made
+
+    def _refuse_unread(self, texts: Sequence[str], mask: npt.NDArray[Any], names: Sequence[str] | None) -> None:
+        """Raises InputError for a text of which no token is left: it would be passed over in silence."""
+        for at, (text, tokens) in enumerate(zip(texts, mask.sum(1).tolist(), strict=True)):
+            if text.strip() and tokens <= self.tokenizer.around:
+                name = names[at] if names else f"text {at + 1}"
+                raise InputError(f"{name} is {written(text)}, and the model knows no sign of it; leave it out")
 
 
 _AnyInputs = TypeVar("_AnyInputs", bound=PhotoInputs | TextInputs | SpeechInputs | NoInputs)

@@ -37,7 +37,7 @@ def path_bytes(path: str) -> tuple[bytes, str]:
     """
     if URL.match(path) and not os.path.exists(path):
         raise InputError(f"{shown(public(path))}: {NOT_FETCHED}")
-    name = shown(path)
+    name = shown(path) or "''"
     if path.startswith("~") and not os.path.lexists(path):
         path = os.path.expanduser(path)
     try:

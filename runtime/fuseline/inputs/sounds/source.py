@@ -71,7 +71,7 @@ def of_path(path: str) -> Encoded:
     if URL.match(path) and not os.path.exists(path):
         right = "a URL is not fetched; download the sound and give the path of the file"
         raise InputError(f"{shown(public(path))}: {right}")
-    name = shown(path)
+    name = shown(path) or "''"
     if path.startswith("~") and not os.path.lexists(path):
         path = os.path.expanduser(path)
     if _OPEN.fullmatch(path):
