@@ -20,7 +20,7 @@ CAT = Path(__file__).parents[2] / "examples" / "cat.jpg"
 CAPTION = [
     ([], "the following arguments are required: PHOTO"),
     (["no.jpg"], "no.jpg: there is no such file; give the path of a photo"),
-    ([""], "'': there is no such file; give the path of a photo"),
+    ([""], "'' names no photo; give the path of one"),
     (["folder"], "there is no photo in this folder"),
     (["empty"], "the file is empty; give a photo"),
     ([""], "'' names no photo"),

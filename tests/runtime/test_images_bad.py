@@ -95,7 +95,7 @@ def test_any_cut_is_refused_or_gives_the_whole_photo() -> None:
 def test_missing_file_folder_and_strange_names(tmp_path: pathlib.Path) -> None:
     assert refusal(tmp_path / "none.jpg") == f"{tmp_path}/none.jpg: there is no such file; give the path of a photo"
     assert refusal(str(tmp_path)) == f"{tmp_path}: this is a folder; give the path of a photo"
-    assert "no such file" in refusal("")
+    assert refusal("") == "'': there is no such file; give the path of a photo"
     assert "cannot be opened" in refusal("zero\0byte.jpg")
     assert "cannot be opened" in refusal("x." * 1000)
     assert r"two\nlines.jpg" in refusal("two\nlines.jpg")
