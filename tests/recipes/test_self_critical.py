@@ -137,6 +137,7 @@ def test_what_has_no_end_is_not_rewarded_and_what_people_wrote_is():
 
 def test_a_step_trains_the_decoder_and_keeps_the_encoder(tmp_path):
     whole, model = corpus_and_captioner()
+    whole.sets[0] = dataclasses.replace(whole.sets[0], features=np.full((6, 2, 9, 1280), 40, np.uint8))
     trainer = Trainer(SELF_CRITICAL, whole, tmp_path, model, SelfCritical)
     batch = next(photo_batches(whole, random.Random(1), Hints(0.5, 0.1)))
     assert batch.written.tolist() == [False] * 6
