@@ -58,7 +58,7 @@ class PhotoSet:
     def seen(self, photos: int | slice, view: int) -> NDArray[Any]:
         """Features float32[..., P, 1280] of photos, or where there are none the encoder's front [..., C, h, w]."""
         if self.features is None:
-            return self.views.front[photos, view]
+            return self.views.front[photos, view].astype(np.float32)
         return self.features[photos, view] * np.float32(FEATURE_STEP)
 
     def similar_view(self, index: int, rng: random.Random) -> View:

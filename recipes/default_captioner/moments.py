@@ -40,7 +40,7 @@ def moments(captioner: Captioner, corpus: Corpus) -> dict[str, Array]:
     hints = [some_words(photo.captions[-1], rng) if rng.random() < 0.5 else [] for photo in photos.photos[:PHOTOS]]
     ids, there = (torch.from_numpy(each) for each in hint_ids(corpus.tokenizer, hints))
     captioner.eval()
-    features = captioner.features(torch.from_numpy(photos.seen(slice(PHOTOS), 0)).float())
+    features = captioner.features(torch.from_numpy(photos.seen(slice(PHOTOS), 0)))
     inputs = Inputs(features, *captioner.labels(captioner.class_logits(features)), ids, there)
     tokens = torch.from_numpy(photos.ids[:PHOTOS, :CAPTIONS_EACH])
     sums: dict[str, Array] = {}

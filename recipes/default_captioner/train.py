@@ -100,7 +100,7 @@ def captions_of(model: Captioner, corpus: Corpus, photos: PhotoSet, hints: list[
     model.eval()
     texts: list[str] = []
     for start in track(range(0, len(photos.photos), 50), "captions", math.ceil(len(photos.photos) / 50)):
-        features = model.features(torch.from_numpy(photos.seen(slice(start, start + 50), 0)).float())
+        features = model.features(torch.from_numpy(photos.seen(slice(start, start + 50), 0)))
         inputs = Inputs(features, *model.labels(model.class_logits(features)))
         if hints is not None:
             ids, there = hint_ids(corpus.tokenizer, hints[start : start + 50])

@@ -614,7 +614,8 @@ def test_the_recipe_runs_resumes_and_its_folder_captions(tmp_path: Path, monkeyp
     data, work = tmp_path / "data", tmp_path / "work"
     write_photos(data, made_captions(np.random.default_rng(9), 12), ["val"] * 4 + ["train"] * 8)
     monkeypatch.setattr(phases, "CROSS_ENTROPY", dataclasses.replace(phases.CROSS_ENTROPY, epochs=2))
-    monkeypatch.setattr(phases, "HINTS", dataclasses.replace(phases.HINTS, epochs=1))
+    for name in ("HINTS", "SELF_CRITICAL"):
+        monkeypatch.setattr(phases, name, dataclasses.replace(getattr(phases, name), epochs=1))
     monkeypatch.setattr(made, "PICTURES", 4)
     whole = corpus.load_corpus(work, data, None, [], [])
     captioner = phases.train(whole, work)
