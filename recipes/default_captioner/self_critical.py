@@ -31,7 +31,7 @@ NOISE = Noise(0.1, 0.05, mixed=0.3, channels=0.1, covered=0.6)
 HINTS = Hints(0.65, 0.08, 0.5, 0.7)
 SELF_CRITICAL = Phase(
     "self_critical",
-    epochs=2,
+    epochs=3,
     rate=8e-5,
     warmup_steps=20,
     final=0.1,
