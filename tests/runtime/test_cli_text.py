@@ -172,7 +172,8 @@ def test_a_line_that_is_too_long_for_the_model(run: Run, nllb: Path) -> None:
     status, out, err = run(*languages, stdin=stdin, model=nllb)
     assert (status, err.count("\n"), out.split("\n")[1]) == (2, 1, "")
     assert re.match(
-        r"fuseline: standard input, line 2 has \d+ tokens with the 2 around it, and 70 fit; .*--truncate cut it$", err
+        r"fuseline: standard input, line 2 has \d+ tokens, 2 of them the model's own, and 70 fit; .*--truncate cut it$",
+        err,
     )
     status, whole, err = run(*languages, "--truncate", stdin=stdin, model=nllb)
     assert (status, err) == (0, "")

@@ -215,6 +215,7 @@ def test_the_command_takes_a_hint(model: Model, photos: list[Any], tmp_path: Pat
     assert blank["text"] == alone[0] and "hint" not in blank and "words" not in blank
     for wrong, sentence in (
         (["--hint", "word5", "--source", "hint=word5"], "--hint and --source hint= are the same; give one of them"),
+        (["--hint", "w5", "--hint", "w9"], "--hint is there twice; give all words at once: --hint 'w5, w9'"),
         (["--hint", "word5 " * 41], "source hint: it has 41 tokens, and 40 fit; give a shorter text"),
     ):
         refused = program(*options, *wrong, files[0])

@@ -97,7 +97,7 @@ def test_languages_that_may_be_meant_begin_alike(tmp_path: Path) -> None:
 def test_a_text_that_is_too_long_is_refused(tmp_path: Path) -> None:
     source = opened("BART", tmp_path)
     with pytest.raises(
-        InputError, match=r"^text 2 has \d+ tokens with the 2 around it, and 5 fit; cut it into shorter ones, or"
+        InputError, match=r"^text 2 has \d+ tokens, 2 of them the model's own, and 5 fit; cut it into shorter ones, or"
     ):
         source.encode(["a", "the dogs run on the beach of the man"], max_length=5)
     assert source.encode(["the dogs run"] * 2, max_length=50)["input_ids"].shape[0] == 2

@@ -200,7 +200,7 @@ def test_truncation(nllb: Any) -> None:
     for truncation in (True, "longest_first"):
         ours, theirs = both.say([LONG, TEXTS[0]], truncation=truncation)
         assert ours == theirs
-    said = r"tokens with the 2 around it, and 70 fit"
+    said = r"tokens, 2 of them the model's own, and 70 fit"
     with pytest.raises(InputError, match=rf"^text 2 has \d+ {said}; .*truncation=True cut it"):
         both.ours([TEXTS[0], LONG])
     with pytest.raises(InputError, match=rf"^the text has \d+ {said}"):

@@ -81,6 +81,7 @@ def add_to(commands: Any) -> None:
     )
     add(
         "--hint",
+        action="append",
         metavar="WORDS",
         help="a few words about the photos, of a model that reads a hint, as the one that ships (default: none)",
     )
@@ -158,9 +159,13 @@ def _sources(options: argparse.Namespace, model: Model) -> dict[str, str]:
     from ..inputs.named import check_takes_hint, tidy
 
     sources = _once([_named(each, "--source") for each in options.source], "--source")
-    if options.hint is not None and HINT in sources:
+    if options.hint is None:
+        return sources
+    if HINT in sources:
         raise InputError("--hint and --source hint= are the same; give one of them")
-    hint = tidy(options.hint)
+    if len(options.hint) > 1:
+        raise InputError(f"--hint is there twice; give all words at once: --hint {written(', '.join(options.hint))}")
+    hint = tidy(options.hint[0])
     if hint is None:
         return sources
     check_takes_hint(model.folder.sources, model.folder.source.name)

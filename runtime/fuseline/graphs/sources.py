@@ -210,7 +210,8 @@ def batch_of(checked: Any) -> int:
 
 
 def _weight(given: Any, name: str, batch: int) -> npt.NDArray[np.float64]:
-    right = f"source_weights of {name} must be a number of at least 0, or {batch} of them, one an input"
+    several = f", or {batch} of them, one an input" if batch > 1 else ""
+    right = f"source_weights of {name} must be a number of at least 0{several}"
     array = as_array(given)
     if array.dtype.kind not in "fiub" or array.shape not in ((), (1,), (batch,)):
         raise InputError(f"{right}, not {written(given)}")

@@ -123,8 +123,8 @@ class SourceTokenizer:
 
 def too_many(name: str, tokens: int, around: int, most: int) -> str:
     """What is said of a text of more tokens than fit. around: how many the model puts around every text."""
-    own = f" with the {around} around it" if around else ""
-    return f"{name} has {tokens + around} tokens{own}, and {most} fit"
+    own = f", {around} of them the model's own," if around else ","
+    return f"{name} has {tokens + around} tokens{own} and {most} fit"
 
 
 def _like(asked: str, languages: Iterable[str]) -> list[str]:
