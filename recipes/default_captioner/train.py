@@ -23,7 +23,7 @@ from .progress import record, track
 from .search import beam_search
 from .words import hint_ids, measured_hint
 
-SCORED, SCORED_EPOCHS = 400, 2  # photos of a set that are scored, after every second epoch
+SCORED, SCORED_EPOCHS = 400, 2  # photos of a set that are scored, after every second epoch and the last
 SENTENCE_LOSS, CLASS_LOSS = 0.7, 0.3
 # Products in bfloat16 take less than half the time where the CPU has them, and several times as long where it has not.
 BFLOAT16 = "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else False
@@ -206,7 +206,8 @@ class Trainer:
         self.epoch += 1
         self.save()
         means = {key: round(value, 4) for key, value in totals.items()}
-        scores = {} if self.epoch % SCORED_EPOCHS else validate(self.averaged, self.corpus)
+        last = self.epoch == self.phase.epochs
+        scores = validate(self.averaged, self.corpus) if last or self.epoch % SCORED_EPOCHS == 0 else {}
         record(self.work, phase=self.phase.name, epoch=self.epoch, **means, **scores)
 
 
