@@ -25,7 +25,7 @@ from .efficientnet import HEAD_CHANNELS, LITE1, EfficientNetLite, Variant
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 COPIED = 0.05  # how much of a word that is attended to reaches the residual stream at the start
-HINT_COUNTS = 3  # whoever types a hint means it: as so many hints it is read
+HINT_COUNTS = 3  # in training: as so many hints it is read, so that it is learned that it is worth reading
 FAINT = 0.002  # classes below this probability are noise, which would add up where many have the same word (dogs: 118)
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 

@@ -17,12 +17,11 @@ from torch import Tensor
 from .batches import Corpus, Hints, PhotoBatch
 from .captioner import BOS, EOS, PAD, UNK, Captioner, Encoded, Noise
 from .cider import CiderD
-from .export import LENGTH_PENALTY
 from .search import hypotheses
 from .train import CrossEntropy, Phase, Step
 
 BEAMS, LEARNED = 5, 3  # captions of a photo, and those of them that are learned from: the farthest from the mean
-MAX_TOKENS = 20
+MAX_TOKENS, LENGTH_PENALTY = 20, 0.8
 SENTENCES = 0.5  # the weight of cross-entropy of sentences without photos, which keeps everyday words alive
 THINGS = 0.3  # what a reward counts of pictures whose captions the recipe wrote: it is up to ten times as large
 TRAINED = ("transformer.h.", "transformer.ln_f.", "ln_hint.")  # neither what reads photos nor the words' table
