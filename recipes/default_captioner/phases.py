@@ -16,6 +16,7 @@ from .features import with_features
 from .self_critical import RUNS, SELF_CRITICAL, SelfCritical
 from .train import CrossEntropy, Phase, run_phase
 
+KEPT = 0.2  # of the weights that self-critical training starts from; chosen on `val`
 NOISE = Noise(residual=0.2, words=0.1, positions=0.1)
 CROSS_ENTROPY = Phase(
     "cross_entropy",
@@ -56,13 +57,14 @@ def train(corpus: Corpus, work: Path, encoder: Variant = LITE1) -> Captioner:
     corpus = with_features(corpus, model, work)
     model = run_phase(HINTS, corpus, work, model, CrossEntropy)
     runs = [replace(SELF_CRITICAL, name=f"{SELF_CRITICAL.name}_{n + 1}", seed=1000 * (n + 1)) for n in range(RUNS)]
-    return mean_of([run_phase(run, corpus, work, model, SelfCritical) for run in runs])
+    return mean_of(model, [run_phase(run, corpus, work, model, SelfCritical) for run in runs])
 
 
 @torch.no_grad()
-def mean_of(models: Sequence[Captioner]) -> Captioner:
-    """The mean of weights that come from the same ones (Wortsman et al., "Model soups", 2203.05482)."""
-    mean = copy.deepcopy(models[0])
+def mean_of(start: Captioner, models: Sequence[Captioner]) -> Captioner:
+    """The mean of weights that come from the same ones (Wortsman et al., "Model soups", 2203.05482), and KEPT of these
+    (the same, "Robust fine-tuning of zero-shot models", 2109.01903)."""
+    mean = copy.deepcopy(start)
     for parameter, *each in zip(mean.parameters(), *(model.parameters() for model in models), strict=True):
-        parameter.copy_(torch.stack(each).mean(0))
+        parameter.mul_(KEPT).add_(torch.stack(each).mean(0), alpha=1 - KEPT)
     return mean
