@@ -31,8 +31,20 @@ def main() -> None:
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder with captions.jsonl and the photos, or COCO's own folder")
     add("--kinds", type=Path, help="folder with labels.jsonl and photos of things")
-    add("--also", type=Path, action="append", default=[], help="one more folder with captions to train with")
-    add("--score", type=Path, action="append", default=[], help="a folder with captions that is only measured")
+    add(
+        "--also",
+        type=Path,
+        action="append",
+        default=[],
+        help="one more folder with captions to train with; may be there several times",
+    )
+    add(
+        "--score",
+        type=Path,
+        action="append",
+        default=[],
+        help="a folder with captions that is only measured; may be there several times",
+    )
     add("--encoder", choices=VARIANTS, default=LITE1.name, help="EfficientNet-Lite0, 1 or 2 (default: %(default)s)")
     add(
         "--work",
@@ -49,9 +61,12 @@ def main() -> None:
     add("--install", action="store_true", help="put the result in the place of the captioner that ships")
     options = parser.parse_args()
     folders = options.data, *options.also
+    for folder in (*folders, *options.score, *([options.kinds] if options.kinds else [])):
+        if not folder.is_dir():
+            parser.exit(2, f"{folder} is no folder\n")
     foreign = [folder for folder in folders if folder.resolve().name.lower() != FLICKR8K]
     if foreign and options.license == LICENSE["id"]:
-        parser.error(f"{foreign[0]} is not {FLICKR8K}; say with --license and --terms how the model may be used")
+        parser.exit(2, f"{foreign[0]} is not {FLICKR8K}; say with --license and --terms how the model may be used\n")
     try:
         run(options)
     except fuseline.Error as error:

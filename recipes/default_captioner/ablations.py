@@ -72,13 +72,25 @@ def shares_by_kind(model: fuseline.Model, photos: Sequence[Photo], name: str) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m recipes.default_captioner.ablations", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.default_captioner.ablations",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("folder", type=Path, help="the captioner's folder")
     add("--data", type=Path, required=True, help="folder with captions.jsonl, of which `val` is measured")
     add("--score", type=Path, action="append", default=[], help="a folder with captions, all of which are measured")
     add("--first", type=int, metavar="N", help="measure the first N photos of `val` (default: all)")
     options = parser.parse_args()
+    try:
+        run(options)
+    except fuseline.Error as error:
+        parser.exit(2, f"{error}\n")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
     model = fuseline.Model.from_pretrained(options.folder)
     figures: dict[str, Any] = {}
     sets = {"val": read_captions(options.data, "val")[: options.first]}

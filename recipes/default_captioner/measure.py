@@ -152,7 +152,11 @@ def _columns(said: Said) -> NDArray[np.float64]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m recipes.default_captioner.measure", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.default_captioner.measure",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("folder", type=Path, help="the captioner's folder")
     add("--data", type=Path, required=True, help="folder with captions.jsonl, of which `val` is measured")
@@ -160,6 +164,14 @@ def main() -> None:
     add("--score", type=Path, action="append", default=[], help="a folder with captions, all of which are measured")
     add("--calibrate", action="store_true", help="write how sure the model is into the folder")
     options = parser.parse_args()
+    try:
+        run(options)
+    except fuseline.Error as error:
+        parser.exit(2, f"{error}\n")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
     figures = measure(options.folder, options.data, options.kinds, options.score, options.calibrate)
     print(json.dumps(figures, indent=2))
 

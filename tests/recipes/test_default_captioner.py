@@ -561,9 +561,14 @@ def test_a_folder_that_lacks_something_is_refused_in_a_sentence(tmp_path, monkey
 
 def test_other_photos_than_flickr8k_need_terms_of_their_own(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["recipe", "--data", str(tmp_path / "mine"), "--work", str(tmp_path / "work")])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2 and "mine is not flickr8k; say with --license" in capsys.readouterr().err
+    for says in (
+        "mine is no folder\n",
+        "mine is not flickr8k; say with --license and --terms how the model may be used\n",
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2 and capsys.readouterr().err.endswith(says)
+        (tmp_path / "mine").mkdir(exist_ok=True)
 
 
 def test_an_unknown_kind_is_named(tmp_path):

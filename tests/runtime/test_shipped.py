@@ -42,7 +42,11 @@ def test_it_sees_the_astronaut(captioner) -> None:
 
 
 def test_it_knows_everyday_things(captioner) -> None:
-    for name, words in (("coffee", {"cup", "coffee"}), ("chelsea", {"cat", "wildcat"}), ("page", {"page", "newspaper", "text"})):
+    for name, words in (
+        ("coffee", {"cup", "coffee"}),
+        ("chelsea", {"cat", "wildcat"}),
+        ("page", {"page", "newspaper", "text"}),
+    ):
         [caption] = captioner(getattr(skimage.data, name)())
         assert words & set(caption["generated_text"].split()), (name, caption)
         assert caption["confidence"] > 0.4

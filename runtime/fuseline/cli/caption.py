@@ -89,7 +89,7 @@ def add_to(commands: Any) -> None:
     add(
         "--source-weights",
         metavar="NAME=NUMBER,...",
-        help="how much each source counts (default: what the model says, else 1)",
+        help="how much each source counts (default: what the model says, else 1; the one that ships: image=1,hint=2)",
     )
     reading = caption.add_mutually_exclusive_group()
     fast = "make large photos smaller while they are read (default of the captioner that ships)"
