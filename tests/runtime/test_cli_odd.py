@@ -28,6 +28,7 @@ CAPTION = [
     (["-", "CAT", "-"], "- is given twice, and standard input can be read once; give it once"),
     (["/dev/zero"], "this is a device, not a file"),
     (["--", "--num-beams"], "--num-beams: there is no such file"),
+    (["--min-confidence", "1.0000001", "CAT"], "--min-confidence must be from 0 to 1, not 1.0000001"),
     (["--min-confidence", "nan", "CAT"], "--min-confidence must be from 0 to 1, not nan"),
     (["--min-confidence", "x", "CAT"], "fuseline: --min-confidence must be a number, not 'x'; see"),
     (["--num-beams", "1e3", "CAT"], "fuseline: --num-beams must be a whole number, not '1e3'; see"),

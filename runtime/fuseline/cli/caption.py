@@ -178,7 +178,7 @@ def _unsure_below(options: argparse.Namespace, model: Model) -> float | None:
     if given is None:
         return known
     if not 0 <= given <= 1:
-        raise InputError(f"--min-confidence must be from 0 to 1, not {given:g}")
+        raise InputError(f"--min-confidence must be from 0 to 1, not {given}")
     if known is None:
         raise InputError("--min-confidence: this model does not say how sure it is; leave it out")
     return float(given)

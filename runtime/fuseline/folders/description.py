@@ -292,6 +292,8 @@ def confidence_in(fields: Fields) -> Confidence | None:
         raise found.wrong(
             "weights", f"numbers by {known}, without {shown(unknown[0], 40)!r}; update fuseline for others"
         )
+    if not weights.values:
+        raise found.wrong("weights", "at least one number, since how sure a text is hangs on the text")
     return Confidence(
         found.number("intercept", -_MOST_WEIGHT, _MOST_WEIGHT),
         {name: weights.number(name, -_MOST_WEIGHT, _MOST_WEIGHT) for name in weights.values},

@@ -110,6 +110,14 @@ def _both(model: Model, sources: object, hint: object) -> Mapping[str, Any]:
     elif isinstance(hint, Mapping | bytes | bytearray | set) or not _is_iterable(hint):
         raise InputError(f"hint must be a text, or a list with one a photo, not {written(hint)}")
     else:
-        value = map(tidy, hint) if isinstance(hint, Iterator) else [tidy(each) for each in hint]
+        given_at_once = not isinstance(hint, Iterator)  # what comes one at a time is named where it is taken
+        value = [_tidy(each, photo) for photo, each in enumerate(hint, 1)] if given_at_once else map(tidy, hint)
     check_takes_hint(model.folder.sources, model.folder.source.name)
     return {**sources, HINT: value}
+
+
+def _tidy(hint: object, photo: int) -> str | None:
+    try:
+        return tidy(hint)
+    except InputError as error:
+        raise InputError(f"photo {photo}: {error}") from error
