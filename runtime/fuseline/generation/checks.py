@@ -15,7 +15,6 @@ import numpy as np
 from ..errors import InputError, written
 from .timestamps import Timestamps
 
-MOST_BEAMS = 1024  # more take minutes a step, and gigabytes
 MOST_TOKENS = 1 << 24  # ids below this fit every vocabulary; the largest in use have some 250,000 entries
 _LARGEST_SEED = 1 << 1024
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
@@ -27,10 +26,6 @@ def whole(name: str, value: Any, least: int = 1, most: int = sys.maxsize) -> int
         limit = "" if not isinstance(value, numbers.Integral) or int(value) <= most else f" and at most {most}"
         raise InputError(f"{name} must be a whole number of at least {least}{limit}, not {written(value)}")
     return int(value)
-
-
-def beams(name: str, value: Any) -> int:
-    return whole(name, value, most=MOST_BEAMS)
 
 
 def whole_or_none(name: str, value: Any) -> int | None:

@@ -102,8 +102,7 @@ class Options:
     """longest sequence in tokens, prompt included; where nobody set it, 20 tokens and the prompt"""
     max_new_tokens: int | None = option(None, checks.whole_or_none)
     """most tokens to generate, prompt not included; wins over max_length"""
-    num_beams: int = option(1, checks.beams)
-    """texts of a photo that are followed at once, at most 1024"""
+    num_beams: int = option(1, checks.whole)
     num_return_sequences: int = option(1, checks.whole)
     num_beam_groups: int = option(1, checks.whole)
     """groups that a photo's beams are divided into, each kept from saying what others say; as in transformers 4.50"""
