@@ -41,7 +41,7 @@ SELF_CRITICAL = Phase(
     misled=0.25,
     trained=TRAINED,
 )
-RUNS = 3  # each from the same weights with a seed of its own; the mean of what they end with is better than any
+RUNS = 3  # each from the same weights with a seed of its own; their mean hangs less on chance than one
 
 
 class SelfCritical:

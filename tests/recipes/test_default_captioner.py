@@ -571,6 +571,16 @@ def test_other_photos_than_flickr8k_need_terms_of_their_own(tmp_path, monkeypatc
         (tmp_path / "mine").mkdir(exist_ok=True)
 
 
+def test_what_is_exported_is_the_mean_of_runs_and_some_of_where_they_began():
+    start, *runs = (torch.nn.Linear(1, 1) for _ in range(3))
+    for model, value in ((start, 10.0), (runs[0], 1.0), (runs[1], 3.0)):
+        for parameter in model.parameters():
+            torch.nn.init.constant_(parameter, value)
+    for parameter in phases.mean_of(start, runs).parameters():
+        assert parameter.item() == pytest.approx(0.2 * 10 + 0.8 * 2)
+    assert start.weight.item() == 10
+
+
 def test_an_unknown_kind_is_named(tmp_path):
     (tmp_path / "labels.jsonl").write_text('{"file": "a.jpg", "label": "gizmo", "split": "train"}')
     with pytest.raises(fuseline.Error, match=r"nothing is known of 'gizmo'; write it into objects_words.json"):
